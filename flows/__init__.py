@@ -1,0 +1,4 @@
+"""Entrypoints: flows, their hooks and the command line.
+
+A flow is a sequence of stages and nothing else: no parsing, no Kubernetes client.
+"""

@@ -1,0 +1,4 @@
+"""What Claude Code is told and what it prints: command line, numbered lines, events, rendering.
+
+No I/O here. Knows neither Prefect nor a Kubernetes client nor an event loop.
+"""
