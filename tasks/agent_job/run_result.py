@@ -11,7 +11,7 @@ RESULT_VERSION = 1
 
 
 class FrozenModel(BaseModel):
-    """Values that do not change once they are built; unknown fields of later versions are kept out."""
+    """A value that does not change once built; unknown fields of later versions are left out."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

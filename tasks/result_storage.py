@@ -1,0 +1,164 @@
+"""Where transcripts and results live after the pod has gone.
+
+A storage is a folder (a volume, in a cluster) or a Prefect file-system block. Keys are the same in
+both, so a hook, a later run or a reader finds a run's files from its ids alone.
+"""
+
+import asyncio
+import gzip
+import os
+import tempfile
+from pathlib import Path
+from typing import Protocol
+
+from prefect.blocks.core import Block
+from prefect.filesystems import WritableFileSystem
+from prefect.settings import get_current_settings
+
+from tasks.agent_job.errors import InputInvalid
+
+_COPY_BYTES = 1 << 20
+
+
+class StoredObjectMissing(Exception):
+    """Nothing is stored under the key."""
+
+
+class ResultStorage(Protocol):
+    """Somewhere that outlives the pod; every write replaces the whole object or leaves the old."""
+
+    @property
+    def description(self) -> str:
+        """Where people find the objects."""
+        ...
+
+    async def write(self, key: str, content: bytes) -> None:
+        """Store `content` under `key`, replacing what was there.
+
+        Raises:
+            OSError: The storage cannot be written.
+        """
+        ...
+
+    async def write_file(self, key: str, source: Path) -> None:
+        """Store the content of a local file under `key`, replacing what was there."""
+        ...
+
+    async def read(self, key: str) -> bytes:
+        """Return what is stored under `key`.
+
+        Raises:
+            StoredObjectMissing: Nothing is.
+        """
+        ...
+
+
+class FolderStorage:
+    """A folder; objects appear under their key whole or not at all (write aside, then rename)."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @property
+    def description(self) -> str:
+        """The folder's path."""
+        return str(self._root)
+
+    async def write(self, key: str, content: bytes) -> None:
+        """See `ResultStorage.write`."""
+        await asyncio.to_thread(self._write, key, content)
+
+    async def write_file(self, key: str, source: Path) -> None:
+        """See `ResultStorage.write_file`; copied in pieces, so that memory does not grow."""
+        await asyncio.to_thread(self._copy, key, source)
+
+    async def read(self, key: str) -> bytes:
+        """See `ResultStorage.read`."""
+        path = self._root / key
+        try:
+            return await asyncio.to_thread(path.read_bytes)
+        except FileNotFoundError as error:
+            raise StoredObjectMissing(f"nothing is stored at {path}") from error
+
+    def _write(self, key: str, content: bytes) -> None:
+        target = self._root / key
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, aside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        with os.fdopen(handle, "wb") as out:
+            out.write(content)
+        Path(aside).replace(target)
+
+    def _copy(self, key: str, source: Path) -> None:
+        target = self._root / key
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, aside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        with os.fdopen(handle, "wb") as out, source.open("rb") as content:
+            while piece := content.read(_COPY_BYTES):
+                out.write(piece)
+        Path(aside).replace(target)
+
+
+class BlockStorage:
+    """A Prefect file-system block (local, S3, GCS, Azure, …), named `block-type/block-name`."""
+
+    def __init__(self, reference: str, block: WritableFileSystem) -> None:
+        self._reference = reference
+        self._block = block
+
+    @property
+    def description(self) -> str:
+        """The block's name."""
+        return f"block {self._reference}"
+
+    async def write(self, key: str, content: bytes) -> None:
+        """See `ResultStorage.write`."""
+        await self._block.write_path(key, content)
+
+    async def write_file(self, key: str, source: Path) -> None:
+        """See `ResultStorage.write_file`; blocks take bytes, so the file is held in memory once."""
+        await self._block.write_path(key, await asyncio.to_thread(source.read_bytes))
+
+    async def read(self, key: str) -> bytes:
+        """See `ResultStorage.read`."""
+        try:
+            return await self._block.read_path(key)
+        except (FileNotFoundError, ValueError) as error:
+            raise StoredObjectMissing(f"nothing is stored at {self._reference}/{key}") from error
+
+
+async def open_result_storage(reference: str | None) -> ResultStorage:
+    """Return the storage that a runtime names.
+
+    Args:
+        reference: An absolute path (`~` allowed), a Prefect block as `block-type/block-name`, or
+            `None` for a folder beside Prefect's own local results.
+
+    Raises:
+        InputInvalid: No such block, or it cannot be written to.
+    """
+    if reference is None:
+        local = get_current_settings().results.local_storage_path
+        return FolderStorage(Path(local).expanduser() / "claude-jobs")
+    if reference.startswith(("/", "~")):
+        return FolderStorage(Path(reference).expanduser())
+    try:
+        block = await Block.aload(reference)
+    except ValueError as error:
+        raise InputInvalid(
+            f"The result storage {reference!r} is neither an absolute path nor a saved block; "
+            "give a path that outlives the pod, or `block-type/block-name`."
+        ) from error
+    if not isinstance(block, WritableFileSystem):
+        raise InputInvalid(f"The block {reference!r} cannot be written to: it is no file system.")
+    return BlockStorage(reference, block)
+
+
+def compress_file(source: Path, target: Path) -> None:
+    """Write `source` gzip-compressed to `target`, in pieces of 1 MiB; deterministic bytes."""
+    with (
+        source.open("rb") as plain,
+        target.open("wb") as raw,
+        gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6, mtime=0) as packed,
+    ):
+        while piece := plain.read(_COPY_BYTES):
+            packed.write(piece)

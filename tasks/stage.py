@@ -1,0 +1,58 @@
+"""A stage of a run is a Prefect task that ends in a named state instead of a traceback."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, ParamSpec, TypeVar, cast
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
+
+from tasks.agent_job.errors import AgentRunError
+from tasks.agent_job.state_names import state_name
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Stage(Generic[P, T]):
+    """An async function that people see as a task run of its own.
+
+    Never cached: a second attempt of the same flow run must act again, or reattaching would do
+    nothing (a cached task is not executed at all).
+    """
+
+    def __init__(self, function: Callable[P, Awaitable[T]], name: str) -> None:
+        async def report(*args: P.args, **kwargs: P.kwargs) -> T | State[AgentRunError]:
+            try:
+                return await function(*args, **kwargs)
+            except AgentRunError as error:
+                # A returned state, not a raised error: Prefect logs a traceback for the latter,
+                # and what people should read is the sentence.
+                return Failed(
+                    name=state_name(error.code, error.cause), message=error.message, data=error
+                )
+
+        self._run = task(name=name, cache_policy=NO_CACHE, persist_result=False, log_prints=False)(
+            report
+        )
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run the stage as a task of the current flow run.
+
+        Raises:
+            AgentRunError: The stage ended the run; its task run is Failed with the same sentence.
+        """
+        outcome = cast("Any", await self._run(*args, **kwargs))
+        if isinstance(outcome, State):
+            raise cast("Any", outcome).data.result
+        return cast("T", outcome)
+
+
+def stage(name: str) -> Callable[[Callable[P, Awaitable[T]]], Stage[P, T]]:
+    """Make a stage of an async function; `name` is what the UI shows."""
+
+    def decorate(function: Callable[P, Awaitable[T]]) -> Stage[P, T]:
+        return Stage(function, name)
+
+    return decorate
