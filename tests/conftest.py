@@ -1,0 +1,151 @@
+"""What every test shares: a quiet Prefect, the rule for `cluster` tests, and the agent images."""
+
+import os
+import shutil
+import socket
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes import client, config
+
+from tests.model_api import ModelApi, serve_model_api
+
+AGENT_UID = 1000
+AGENT_FOLDER = "/work"  # the working directory of the agent images
+
+# Before any test module imports Prefect, which reads them once. A home of its own keeps the
+# developer's profile, database and blocks out of the tests and the tests out of them.
+_PREFECT_HOME = tempfile.mkdtemp(prefix="claude-jobs-prefect-")
+os.environ["PREFECT_HOME"] = _PREFECT_HOME
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+os.environ["DO_NOT_TRACK"] = "1"
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(_PREFECT_HOME, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("cluster"):
+            if not os.environ.get("KUBECONFIG"):
+                item.add_marker(pytest.mark.skip(reason="KUBECONFIG names no cluster"))
+        elif "core_api" in getattr(item, "fixturenames", ()):
+            message = f"{item.nodeid} needs a cluster and is not marked so"
+            raise pytest.UsageError(message)
+
+
+@pytest.fixture(scope="session")
+def core_api() -> Iterator[client.CoreV1Api]:
+    """The official client, for preparing and looking around; never for what is under test."""
+    configuration = client.Configuration()
+    config.load_kube_config(client_configuration=configuration)  # pyright: ignore[reportUnknownMemberType] # its annotations are incomplete
+    with client.ApiClient(configuration) as api_client:
+        yield client.CoreV1Api(api_client)
+
+
+@pytest.fixture(scope="session")
+def node_address(core_api: client.CoreV1Api) -> str:
+    """An address of the node that is this machine; skips where every node is another one."""
+    for node in core_api.list_node().items:
+        for address in (node.status and node.status.addresses) or []:
+            if address.type == "InternalIP" and _is_of_this_machine(address.address):
+                return address.address
+    pytest.skip("no node of the cluster is this machine")
+
+
+def _is_of_this_machine(address: str) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def replay_image() -> str:
+    """The image whose `claude` prints a recorded session again (tests/images/replay_claude.py)."""
+    return os.environ.get("REPLAY_IMAGE", "agent:dev")
+
+
+@pytest.fixture(scope="session")
+def real_image(core_api: client.CoreV1Api) -> str:
+    """The image with the real Claude Code CLI; skips where no node has it."""
+    image = os.environ.get("REAL_IMAGE", "agent:real")
+    names = {
+        name
+        for node in core_api.list_node().items
+        for found in (node.status and node.status.images) or []
+        for name in found.names or []
+    }
+    if not any(name == image or name.endswith(f"/{image}") for name in names):
+        pytest.skip(f"no node has the image {image}")
+    return image
+
+
+@pytest.fixture
+def model_api(node_address: str) -> Iterator[ModelApi]:
+    """A stand-in for the model's API, reachable from pods; starts with the scenario `ok`."""
+    with serve_model_api(node_address, AGENT_FOLDER) as api:
+        yield api
+
+
+@pytest.fixture
+def home_claim(
+    core_api: client.CoreV1Api, node_address: str, tmp_path: Path
+) -> Iterator[Callable[[str], str]]:
+    """Makes PersistentVolumeClaims that the agent's user can write; call it with a namespace.
+
+    Returns the claim's name. The same folder outlives the pods, so that sessions can be resumed.
+    """
+    made: list[tuple[str, str]] = []
+
+    def make(namespace: str) -> str:
+        name = f"home-{uuid.uuid4().hex[:8]}"
+        folder = tmp_path / name
+        folder.mkdir()
+        os.chown(folder, AGENT_UID, AGENT_UID)
+        made.append((namespace, name))
+        core_api.create_persistent_volume(_host_path_volume(name, folder, namespace))
+        core_api.create_namespaced_persistent_volume_claim(namespace, _claim(name))
+        return name
+
+    yield make
+    for namespace, name in made:
+        core_api.delete_namespaced_persistent_volume_claim(name, namespace)
+        core_api.delete_persistent_volume(name)
+
+
+def _host_path_volume(name: str, folder: Path, namespace: str) -> Any:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            "capacity": {"storage": "1Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "persistentVolumeReclaimPolicy": "Retain",
+            "storageClassName": "",
+            "hostPath": {"path": str(folder), "type": "Directory"},
+            "claimRef": {"namespace": namespace, "name": name},
+        },
+    }
+
+
+def _claim(name: str) -> Any:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "",
+            "volumeName": name,
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
+    }

@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""Stands in for the `claude` command: prints a recorded session again, and ends as it ended.
+
+Only the standard library, and one file: it is copied into the test image as `claude`.
+
+    REPLAY_TRANSCRIPT          name of the recording (`ok`)
+    REPLAY_LINE_DELAY_SECONDS  pause before each line (0)
+    REPLAY_DIR                 folder of the recordings (/usr/share/replay): NAME.jsonl is printed,
+                               NAME.stderr too if there is one, NAME.meta.json has the exit code
+
+Standard input is read to its end first, as the CLI does with a prompt. With `--resume ID` or
+`--session-id ID` the recorded session id is replaced by ID. SIGTERM ends it with exit code 143, and
+a recording that was killed by SIGKILL is killed again at its end.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+TERMINATED_EXIT_CODE = 143
+
+
+def asked_session_id(arguments: list[str]) -> str | None:
+    """Tell which session id the command line asks for, if it does."""
+    for option in ("--resume", "-r", "--session-id"):
+        if option in arguments[:-1]:
+            return arguments[arguments.index(option) + 1]
+    return None
+
+
+def recorded_session_id(lines: list[bytes]) -> str | None:
+    """Tell the session id of the first event that has one."""
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            event = json.loads(line)
+            if isinstance(event, dict) and "session_id" in event:
+                return str(event["session_id"])  # pyright: ignore[reportUnknownArgumentType] # JSON
+    return None
+
+
+def replay(folder: Path, name: str, delay_seconds: float, session_id: str | None) -> int:
+    """Print the recording `name` and return the exit code it had."""
+    with (folder / f"{name}.jsonl").open("rb") as recording:
+        lines = list(recording)
+    recorded = recorded_session_id(lines)
+    for line in lines:
+        time.sleep(delay_seconds)
+        if session_id and recorded:
+            line = line.replace(recorded.encode(), session_id.encode())
+        sys.stdout.buffer.write(line)
+        sys.stdout.buffer.flush()
+    errors = folder / f"{name}.stderr"
+    if errors.exists():
+        sys.stderr.buffer.write(errors.read_bytes())
+        sys.stderr.buffer.flush()
+    meta = json.loads((folder / f"{name}.meta.json").read_bytes())
+    if meta.get("signal") == "SIGKILL":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return int(meta["exit_code"])
+
+
+def _terminate(_number: int, _frame: object) -> NoReturn:
+    # No clean-up, as with the CLI: unfinished output is lost, nothing more is printed.
+    os._exit(TERMINATED_EXIT_CODE)
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, _terminate)
+    folder = Path(os.environ.get("REPLAY_DIR", "/usr/share/replay"))
+    name = os.environ.get("REPLAY_TRANSCRIPT", "ok")
+    delay_seconds = float(os.environ.get("REPLAY_LINE_DELAY_SECONDS", "0"))
+    sys.stdin.buffer.read()
+    return replay(folder, name, delay_seconds, asked_session_id(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""The house rules that no linter knows."""
+
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CODE_FOLDERS = ("blocks", "flows", "tasks", "deployments")
+TEST_COMMAND = 'uv run pytest -m "not cluster and not long"'
+LONGEST_MODULE_LINES = 400
+
+# Split, so that this file passes its own test.
+MACHINE_PATHS = ("/work/" + "main", "/work/" + "shared", "/work/" + ".library", "/tmp/" + "kube")
+UNFINISHED = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
+
+
+def _python_files(*folders: str) -> list[Path]:
+    return sorted(
+        path
+        for folder in folders
+        for path in (ROOT / folder).rglob("*.py")
+        if "data" not in path.relative_to(ROOT).parts and "__pycache__" not in path.parts
+    )
+
+
+def _texts() -> Iterator[Path]:
+    yield from _python_files(*CODE_FOLDERS, "tests")
+    yield from (ROOT / ".ci").iterdir()
+    yield from (path for path in ROOT.iterdir() if path.suffix in {".md", ".toml"})
+    for folder in (*CODE_FOLDERS, "tests"):
+        for suffix in ("md", "sh", "yaml", "yml"):
+            yield from (ROOT / folder).rglob(f"*.{suffix}")
+
+
+def _contract(name_start: str) -> dict[str, Any]:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contracts: list[dict[str, Any]] = settings["tool"]["importlinter"]["contracts"]
+    return next(contract for contract in contracts if contract["name"].startswith(name_start))
+
+
+def _modules_of_tasks() -> set[str]:
+    """Name the modules and packages directly in `tasks`; what is deeper goes with its package."""
+    return {
+        f"tasks.{path.stem}"
+        for path in (ROOT / "tasks").iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    } - {"tasks.__init__"}
+
+
+def test_readme_gives_the_one_test_command() -> None:
+    commands = [
+        line
+        for line in (ROOT / "README.md").read_text().splitlines()
+        if line.startswith("uv run pytest")
+    ]
+
+    assert commands[:1] == [TEST_COMMAND]
+
+
+def test_ci_takes_the_test_command_from_the_readme() -> None:
+    script = (ROOT / ".ci" / "run").read_text()
+
+    assert "grep -m1 '^uv run pytest' README.md" in script
+    assert "not cluster" not in script
+
+
+def test_texts_name_no_machine_of_ours() -> None:
+    named = [
+        (str(path.relative_to(ROOT)), word)
+        for path in _texts()
+        for word in MACHINE_PATHS
+        if word in path.read_text()
+    ]
+
+    assert named == []
+
+
+def test_code_has_no_note_of_unfinished_work() -> None:
+    notes = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in _python_files(*CODE_FOLDERS, "tests")
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if UNFINISHED.search(line)
+    ]
+
+    assert notes == []
+
+
+def test_modules_fit_their_length() -> None:
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text().splitlines())
+        for path in _python_files(*CODE_FOLDERS)
+    }
+
+    assert {path: n for path, n in lengths.items() if n > LONGEST_MODULE_LINES} == {}
+
+
+def test_every_module_of_tasks_has_its_layer() -> None:
+    layers = {
+        module.strip()
+        for layer in _contract("Imports go one way")["layers"]
+        for module in layer.split("|")
+    }
+
+    assert {"flows", "blocks"} <= layers
+    assert _modules_of_tasks() - layers == set()
+
+
+def test_every_module_but_the_cluster_shell_is_kept_from_the_kubernetes_client() -> None:
+    kept_away = set(_contract("Only tasks.cluster")["source_modules"])
+
+    assert _modules_of_tasks() - kept_away == {"tasks.cluster"}
+
+
+def test_test_modules_have_names_of_their_own() -> None:
+    names = Counter(path.name for path in _python_files("tests") if path.name != "conftest.py")
+
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_test_folders_hide_no_package() -> None:
+    assert list((ROOT / "tests").rglob("__init__.py")) == []
+
+
+@pytest.mark.parametrize("word", ["MagicMock", "AsyncMock", "mock.patch", "mocker."])
+def test_mocks_say_why(word: str) -> None:
+    without_reason = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in _python_files("tests")
+        if path != Path(__file__)
+        for number, line in enumerate(path.read_text().splitlines(), start=1)
+        if word in line and "#" not in line
+    ]
+
+    assert without_reason == []
