@@ -65,8 +65,8 @@ def _headline(result: AgentRunResult) -> str:
         lines.append(f"**What to do:** {result.advice}")
     if result.reattached_from:
         lines.append(
-            f"This run took over the Job of flow run `{result.reattached_from}`: the prompt and the "
-            "output are that run's."
+            f"This run took over the Job of flow run `{result.reattached_from}`: "
+            "the prompt and the output are that run's."
         )
     return "\n\n".join(lines)
 

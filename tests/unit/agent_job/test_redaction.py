@@ -1,0 +1,43 @@
+import json
+from base64 import b64encode
+
+import pytest
+
+from tasks.agent_job.redaction import MASK, Redactor
+
+SECRET = 'p4ss"wörd\\value'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(f"key is {SECRET}.", id="as-it-is"),
+        pytest.param(json.dumps({"key": SECRET}), id="json-ascii"),
+        pytest.param(json.dumps({"key": SECRET}, ensure_ascii=False), id="json-utf8"),
+        pytest.param(b64encode(SECRET.encode()).decode(), id="base64"),
+        pytest.param("ANTHROPIC_API_KEY=sk-ant-api03-abcdefghijklmnop", id="never-learnt-key"),
+    ],
+)
+def test_secret_in_text_is_masked(text: str) -> None:
+    redacted = Redactor([SECRET]).text(text)
+
+    assert MASK in redacted
+    assert SECRET not in redacted
+    assert "abcdefghijklmnop" not in redacted
+
+
+def test_short_value_is_a_word_and_stays() -> None:
+    assert Redactor(["yes"]).text("yes, it is") == "yes, it is"
+
+
+def test_secret_inside_a_longer_one_leaves_nothing_of_either() -> None:
+    assert Redactor(["secret-1", "secret-1-longer"]).text("x secret-1-longer y") == f"x {MASK} y"
+
+
+def test_json_value_is_masked_at_every_depth_and_other_values_stay() -> None:
+    value = {"a": ["secret-value", 1, None, True], "secret-value": {"b": 0.5}}
+
+    assert Redactor(["secret-value"]).json(value) == {
+        "a": [MASK, 1, None, True],
+        MASK: {"b": 0.5},
+    }
