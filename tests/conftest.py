@@ -70,7 +70,7 @@ def _is_of_this_machine(address: str) -> bool:
 @pytest.fixture(scope="session")
 def replay_image() -> str:
     """The image whose `claude` prints a recorded session again (tests/images/replay_claude.py)."""
-    return os.environ.get("REPLAY_IMAGE", "agent:dev")
+    return os.environ.get("REPLAY_IMAGE", "agent:replay")
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from tests.images.docker_archive import LayerFile, append_layer
 CLAUDE_CODE_VERSION = "2.1.329"  # the version that tests/data/transcripts was recorded with
 # The platform's package holds the native binary; the main package only chooses a platform.
 CLAUDE_CODE_PACKAGE = f"@anthropic-ai/claude-code-linux-x64@{CLAUDE_CODE_VERSION}"
-REFERENCES = {"replay": "docker.io/library/agent:dev", "real": "docker.io/library/agent:real"}
+REFERENCES = {"replay": "docker.io/library/agent:replay", "real": "docker.io/library/agent:real"}
 
 _TRANSCRIPTS = Path(__file__).parents[1] / "data" / "transcripts"
 _CLAUDE = PurePosixPath("/usr/local/bin/claude")
