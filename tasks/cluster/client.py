@@ -1,0 +1,332 @@
+"""One connection to the Kubernetes API: JSON calls, byte streams and websockets.
+
+The library gives configuration, TLS and the HTTP session; its generated calls and models are not
+used, since they return 4xx silently when not decoding and bound a stream's whole life.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+from urllib.parse import quote, urlencode
+
+import aiohttp
+from yarl import URL
+
+from tasks.cluster.api_status import error_from_answer, error_from_failure
+from tasks.cluster.connection import (
+    ClusterConnection,
+    NamespaceChoice,
+    choose_namespace,
+    read_pod_namespace,
+)
+from tasks.cluster.credentials import Credentials
+from tasks.cluster.errors import ClusterUnavailable, StreamBroken, StreamSilent
+from tasks.cluster.resources import JsonObject, RequestTarget, describe_request
+from tasks.cluster.retry import RETRY_REFUSED, RETRY_SAFE, RetryPolicy, call_with_retries
+from tasks.cluster.server_clock import ServerClock, parse_server_time
+
+JSON = "application/json"
+JSON_PATCH = "application/json-patch+json"
+Query = Mapping[str, str | Sequence[str]]
+
+_CONNECT_SECONDS = 5.0
+_CALL_SECONDS = 10.0
+# How long the other side may take to agree to a websocket's end, which nobody needs. The class is
+# built by attrs in a way that a type checker cannot follow.
+_WEBSOCKET_LIMITS = cast("Any", aiohttp.ClientWSTimeout)(ws_close=1.0)
+_USER_AGENT = "claude-jobs"
+_TRANSPORT_FAILURES = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
+
+
+@dataclass(frozen=True)
+class ApiAnswer:
+    """A successful answer.
+
+    Attributes:
+        status: HTTP status, 2xx.
+        json: The body.
+        server_time: The API server's clock when it answered, in whole seconds, UTC.
+    """
+
+    status: int
+    json: JsonObject
+    server_time: datetime | None
+
+
+@dataclass(frozen=True)
+class _Call:
+    method: str
+    path: str
+    query: Query
+    body: Any
+    content_type: str
+    accept: str
+    target: RequestTarget
+
+
+class ByteStream:
+    """The bytes of an answer that has no end in sight."""
+
+    def __init__(
+        self, response: aiohttp.ClientResponse, target: RequestTarget, silence_seconds: float
+    ) -> None:
+        self._response = response
+        self._target = target
+        self._silence_seconds = silence_seconds
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield what comes, in pieces of no meaning, until the server ends the stream.
+
+        Raises:
+            StreamSilent: Nothing came for longer than the bound.
+            StreamBroken: The connection was cut; what was yielded is good.
+        """
+        while True:
+            try:
+                async with asyncio.timeout(self._silence_seconds):
+                    chunk = await self._response.content.readany()
+            except TimeoutError as failure:
+                raise StreamSilent(
+                    f"{self._target}: silent for {self._silence_seconds:g} s.", target=self._target
+                ) from failure
+            except _TRANSPORT_FAILURES as failure:
+                raise StreamBroken(
+                    f"{self._target}: the connection was cut.", target=self._target, was_sent=True
+                ) from failure
+            if not chunk:
+                return
+            yield chunk
+
+
+class ClusterClient:
+    """Speaks to one cluster; an async context manager.
+
+    Every failure is a `ClusterError`.
+
+    Attributes:
+        server_clock: The API server's clock, as of the latest answers.
+        requests: How many HTTP requests were sent, by verb and resource (`get pods/log`).
+    """
+
+    def __init__(
+        self,
+        connection: ClusterConnection,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._connection = connection
+        self._credentials = Credentials(connection, monotonic=monotonic)
+        self._sleep = sleep
+        self._resources = AsyncExitStack()
+        self._api: Any = None
+        self.server_clock = ServerClock(monotonic)
+        self.requests: Counter[str] = Counter()
+
+    async def __aenter__(self) -> "ClusterClient":
+        """Load the configuration; no request is made.
+
+        Raises:
+            KubeconfigInvalid: The configuration cannot be used.
+        """
+        self._api = await self._resources.enter_async_context(
+            cast("Any", await self._credentials.open())
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._resources.aclose()
+
+    def resolve_namespace(self, given: str | None) -> NamespaceChoice:
+        """Choose the namespace: the given one, the pod's own, the context's, `default`."""
+        return choose_namespace(
+            given,
+            pod_namespace=read_pod_namespace(self._connection.service_account_dir),
+            context_namespace=self._credentials.context_namespace,
+        )
+
+    @property
+    def request_count(self) -> int:
+        """HTTP requests sent, tries included, and streams and websockets opened."""
+        return self.requests.total()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        body: Any = None,
+        content_type: str = JSON,
+        accept: str = JSON,
+        timeout_seconds: float = _CALL_SECONDS,
+        retry: RetryPolicy | None = None,
+    ) -> ApiAnswer:
+        """Make one JSON call and return its answer.
+
+        Args:
+            method: GET, POST, PUT, PATCH or DELETE.
+            path: Absolute path, quoted (`ApiResource.path`).
+            query: Query parameters, unquoted; a sequence repeats its name.
+            body: JSON value to send.
+            content_type: Of the body.
+            accept: What form of answer is wanted.
+            timeout_seconds: Bound of one try, from connecting to the last byte.
+            retry: By default a GET is repeated whenever that may help, a write only when the
+                server cannot have acted. Whether a write's second try is harmless is for the
+                caller to know.
+
+        Raises:
+            ClusterError: The answer was no success, or there was none.
+        """
+        target = describe_request(method, path)
+        call = _Call(method, path, query or {}, body, content_type, accept, target)
+        policy = retry or (RETRY_SAFE if method == "GET" else RETRY_REFUSED)
+        return await call_with_retries(
+            lambda: self._request_once(call, timeout_seconds),
+            policy,
+            renew_credentials=self._credentials.renew,
+            sleep=self._sleep,
+        )
+
+    async def _request_once(self, call: _Call, timeout_seconds: float) -> ApiAnswer:
+        limits = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=_CONNECT_SECONDS)
+        async with self._open(call, limits) as response:
+            try:
+                body: Any = await response.json(content_type=None)
+            except _TRANSPORT_FAILURES as failure:
+                raise error_from_failure(call.target, failure) from failure
+            except ValueError as failure:
+                raise ClusterUnavailable(
+                    f"What answered {call.target} is no Kubernetes API: its answer is not JSON.",
+                    target=call.target,
+                    status=response.status,
+                ) from failure
+            server_time = parse_server_time(response.headers.get("Date"))
+            return ApiAnswer(response.status, body, server_time)
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        path: str,
+        *,
+        query: Query,
+        silence_seconds: float,
+        is_watch: bool = False,
+    ) -> AsyncGenerator[ByteStream, None]:
+        """Open a GET whose answer is read as it comes; the connection is closed on leaving.
+
+        Args:
+            path: Absolute path, quoted.
+            query: Query parameters, unquoted.
+            silence_seconds: Longest wait for the answer's head, and for each next piece. The
+                whole may last for ever.
+            is_watch: Names the request a watch in errors and counts.
+
+        Raises:
+            ClusterError: The answer was no success, or there was none; not repeated here.
+        """
+        target = describe_request("GET", path, watch=is_watch)
+        call = _Call("GET", path, query, None, JSON, "*/*", target)
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS)
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(silence_seconds):
+                    response = await stack.enter_async_context(self._open(call, limits))
+            except TimeoutError as failure:
+                raise StreamSilent(
+                    f"{target}: no answer within {silence_seconds:g} s.", target=target
+                ) from failure
+            yield ByteStream(response, target, silence_seconds)
+
+    @asynccontextmanager
+    async def _open(
+        self, call: _Call, limits: aiohttp.ClientTimeout
+    ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
+        headers = await self._headers(call.accept)
+        headers["Content-Type"] = call.content_type
+        self.requests[call.target.rule] += 1
+        response: aiohttp.ClientResponse | None = None
+        try:
+            try:
+                answer = await self._api.rest_client.request(
+                    call.method,
+                    self._url(call.path, call.query),
+                    headers=headers,
+                    body=call.body,
+                    _request_timeout=limits,
+                )
+                response = cast("aiohttp.ClientResponse", answer.response)
+                self.server_clock.observe(parse_server_time(response.headers.get("Date")))
+                failed_body = b"" if response.ok else await response.read()
+            except _TRANSPORT_FAILURES as failure:
+                raise error_from_failure(call.target, failure) from failure
+            if not response.ok:
+                raise error_from_answer(
+                    call.target,
+                    response.status,
+                    failed_body,
+                    retry_after=response.headers.get("Retry-After"),
+                    is_json_patch=call.content_type == JSON_PATCH,
+                )
+            yield response
+        finally:
+            # Closes the connection of an answer that was not read to its end, else keeps it.
+            if response is not None:
+                response.close()
+
+    @asynccontextmanager
+    async def websocket(
+        self, path: str, *, query: Query, protocol: str
+    ) -> AsyncGenerator[aiohttp.ClientWebSocketResponse[bool], None]:
+        """Open a websocket; the handshake's refusal is raised like any other answer's.
+
+        Raises:
+            ClusterError: The handshake failed; the server's sentence is not readable here.
+        """
+        target = describe_request("GET", path)
+        self.requests[target.rule] += 1
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(_CALL_SECONDS):
+                    socket = await stack.enter_async_context(
+                        self._session().ws_connect(
+                            self._url(path, query),
+                            protocols=(protocol,),
+                            headers=await self._headers("*/*"),
+                            server_hostname=self._api.configuration.tls_server_name,
+                            proxy=self._api.configuration.proxy,
+                            max_msg_size=0,
+                            timeout=_WEBSOCKET_LIMITS,
+                        )
+                    )
+            except aiohttp.WSServerHandshakeError as refusal:
+                # Not chained: it carries the request's headers, and with them the credential.
+                raise error_from_answer(target, refusal.status, b"") from None
+            except _TRANSPORT_FAILURES as failure:
+                raise error_from_failure(target, failure) from failure
+            yield socket
+
+    def _session(self) -> aiohttp.ClientSession:
+        rest: Any = self._api.rest_client
+        if rest.pool_manager is None:
+            # The library makes it with the first request, and its websocket client just so.
+            rest.pool_manager = rest._create_pool_manager()
+        return rest.pool_manager
+
+    async def _headers(self, accept: str) -> dict[str, str]:
+        headers = {"Accept": accept, "User-Agent": _USER_AGENT}
+        authorization = await self._credentials.authorization()
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        return headers
+
+    def _url(self, path: str, query: Query) -> URL:
+        host = str(self._api.configuration.host).rstrip("/")
+        parameters = urlencode(query, doseq=True, quote_via=quote)
+        return URL(f"{host}{path}{f'?{parameters}' if parameters else ''}", encoded=True)

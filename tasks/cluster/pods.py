@@ -1,0 +1,25 @@
+"""Pods: one API call each. Never deleted from here; a live Job would replace them."""
+
+from tasks.cluster.client import ClusterClient
+from tasks.cluster.objects import ObjectList, list_objects, read_object
+from tasks.cluster.resources import PODS, JsonObject
+
+
+async def read_pod(client: ClusterClient, namespace: str, name: str) -> JsonObject:
+    """Return one pod, or raise `ObjectNotFound`."""
+    return await read_object(client, PODS, namespace, name)
+
+
+async def list_pods(
+    client: ClusterClient, namespace: str | None, *, label_selector: str
+) -> ObjectList:
+    """Return the pods with these labels; `namespace` None means all namespaces."""
+    return await list_objects(client, PODS, namespace, label_selector=label_selector)
+
+
+def job_pod_selector(job_name: str) -> str:
+    """Select the pods of a Job; of every Job that ever had the name, so compare their owner's UID.
+
+    The label without a prefix is set by every version of Kubernetes, the prefixed one since 1.27.
+    """
+    return f"job-name={job_name}"
