@@ -34,6 +34,9 @@ def pod_namespace(core_api: client.CoreV1Api) -> Iterator[str]:
     name = f"agent-images-{uuid.uuid4().hex[:8]}"
     body: Any = {"metadata": {"name": name}}
     core_api.create_namespace(body)
+    # A pod is refused until its namespace has the default account.
+    while not core_api.list_namespaced_service_account(name).items:
+        time.sleep(0.1)
     yield name
     core_api.delete_namespace(name)
 
@@ -66,6 +69,7 @@ def _pod(name: str, image: str, command: list[str], environment: Mapping[str, st
         "metadata": {"name": name},
         "spec": {
             "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
             "securityContext": {"runAsUser": 1000, "runAsGroup": 1000, "runAsNonRoot": True},
             "containers": [
                 {
