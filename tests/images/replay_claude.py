@@ -5,8 +5,9 @@ Only the standard library, and one file: it is copied into the test image as `cl
 
     REPLAY_TRANSCRIPT          name of the recording (`ok`)
     REPLAY_LINE_DELAY_SECONDS  pause before each line (0)
-    REPLAY_DIR                 folder of the recordings (/usr/share/replay): NAME.jsonl is printed,
-                               NAME.stderr too if there is one, NAME.meta.json has the exit code
+    REPLAY_DIR                 folder of the recordings (/usr/share/replay): NAME.jsonl or
+                               NAME.jsonl.gz is printed, NAME.stderr too if there is one, and
+                               NAME.meta.json has the exit code
 
 Standard input is read to its end first, as the CLI does with a prompt. With `--resume ID` or
 `--session-id ID` the recorded session id is replaced by ID. SIGTERM ends it with exit code 143, and
@@ -14,6 +15,7 @@ a recording that was killed by SIGKILL is killed again at its end.
 """
 
 import contextlib
+import gzip
 import json
 import os
 import signal
@@ -23,6 +25,14 @@ from pathlib import Path
 from typing import NoReturn
 
 TERMINATED_EXIT_CODE = 143
+
+
+def read_lines(folder: Path, name: str) -> list[bytes]:
+    """Read a recording, packed or not; the lines keep their ends, and the last may lack it."""
+    packed = folder / f"{name}.jsonl.gz"
+    plain = folder / f"{name}.jsonl"
+    with gzip.open(packed) if packed.exists() else plain.open("rb") as recording:
+        return list(recording)
 
 
 def asked_session_id(arguments: list[str]) -> str | None:
@@ -45,8 +55,7 @@ def recorded_session_id(lines: list[bytes]) -> str | None:
 
 def replay(folder: Path, name: str, delay_seconds: float, session_id: str | None) -> int:
     """Print the recording `name` and return the exit code it had."""
-    with (folder / f"{name}.jsonl").open("rb") as recording:
-        lines = list(recording)
+    lines = read_lines(folder, name)
     recorded = recorded_session_id(lines)
     for line in lines:
         time.sleep(delay_seconds)

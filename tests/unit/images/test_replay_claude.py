@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 import signal
@@ -53,6 +54,14 @@ def test_replay_prints_the_recording_byte_for_byte_and_ends_as_it_did(tmp_path: 
 
     assert (ok.returncode, ok.stdout, ok.stderr) == (0, LINES, b"a warning\n")
     assert (failed.returncode, failed.stdout, failed.stderr) == (1, LINES, b"")
+
+
+def test_replay_reads_a_packed_recording(tmp_path: Path) -> None:
+    _record(tmp_path, "big")
+    (tmp_path / "big.jsonl.gz").write_bytes(gzip.compress(LINES))
+    (tmp_path / "big.jsonl").unlink()
+
+    assert _replay(tmp_path, REPLAY_TRANSCRIPT="big").stdout == LINES
 
 
 @pytest.mark.parametrize("option", ["--resume", "--session-id"])
