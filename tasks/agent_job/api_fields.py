@@ -1,0 +1,57 @@
+"""Reading fields of raw Kubernetes API objects.
+
+A field that is missing, null, empty or of another type than expected reads as absent: servers of
+different versions leave out different things, and a snapshot must be had of each.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, cast
+
+RawObject = Mapping[str, Any]
+
+
+def object_at(raw: RawObject, key: str) -> RawObject:
+    """Return the object of a field, an empty one if there is none."""
+    found = raw.get(key)
+    return cast("RawObject", found) if isinstance(found, Mapping) else {}
+
+
+def objects_at(raw: RawObject, key: str) -> list[RawObject]:
+    """Return the objects of a list field, leaving out what is none."""
+    found = raw.get(key)
+    if not isinstance(found, list):
+        return []
+    items = cast("list[Any]", found)
+    return [cast("RawObject", item) for item in items if isinstance(item, Mapping)]
+
+
+def text_at(raw: RawObject, key: str) -> str | None:
+    """Return a text field as it is; blank counts as absent."""
+    found = raw.get(key)
+    return found if isinstance(found, str) and found.strip() else None
+
+
+def integer_at(raw: RawObject, key: str) -> int | None:
+    """Return a whole number, given as one or (in annotations) as its decimal digits."""
+    found = raw.get(key)
+    if isinstance(found, str) and found.isascii() and found.isdigit():
+        return int(found)
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
+def instant_at(raw: RawObject, key: str) -> datetime | None:
+    """Return an RFC 3339 instant in UTC."""
+    found = raw.get(key)
+    if not isinstance(found, str):
+        return None
+    try:
+        instant = datetime.fromisoformat(found)
+    except ValueError:
+        return None
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+
+
+def texts_at(raw: RawObject, key: str) -> dict[str, str]:
+    """Return the text values of a map such as labels or annotations."""
+    return {name: value for name, value in object_at(raw, key).items() if isinstance(value, str)}
