@@ -1,0 +1,80 @@
+"""The result event: how a turn ended and what it cost.
+
+No field is required. A result tells what has been paid, and whoever judges it treats what it does
+not say as unknown; refusing the whole line for one missing field would lose the rest.
+"""
+
+from tasks.claude_code.event_types import ResultEvent, TokenCounts, ToolDenial
+from tasks.claude_code.json_fields import (
+    JsonObject,
+    as_object,
+    count_field,
+    flag_field,
+    list_field,
+    number_field,
+    object_field,
+    text_field,
+)
+
+
+def parse_result(event: JsonObject) -> ResultEvent:
+    """Return a result event; never raises."""
+    models = object_field(event, "modelUsage")
+    return ResultEvent(
+        subtype=text_field(event, "subtype"),
+        is_error=flag_field(event, "is_error"),
+        terminal_reason=text_field(event, "terminal_reason"),
+        stop_reason=text_field(event, "stop_reason"),
+        text=text_field(event, "result"),
+        errors=_parse_errors(event),
+        api_error=text_field(event, "api_error"),
+        api_error_type=text_field(event, "api_error_type"),
+        api_error_status=count_field(event, "api_error_status"),
+        num_turns=count_field(event, "num_turns"),
+        duration_ms=number_field(event, "duration_ms"),
+        total_cost_usd=number_field(event, "total_cost_usd"),
+        usage=_parse_usage(object_field(event, "usage")),
+        permission_denials=_parse_denials(event),
+        provider=_parse_provider(models),
+        models=tuple(models),
+        session_id=text_field(event, "session_id"),
+        uuid=text_field(event, "uuid"),
+        raw=event,
+    )
+
+
+def _parse_usage(usage: JsonObject) -> TokenCounts:
+    return TokenCounts(
+        input_tokens=count_field(usage, "input_tokens"),
+        output_tokens=count_field(usage, "output_tokens"),
+        cache_creation_input_tokens=count_field(usage, "cache_creation_input_tokens"),
+        cache_read_input_tokens=count_field(usage, "cache_read_input_tokens"),
+    )
+
+
+def _parse_errors(event: JsonObject) -> tuple[str, ...]:
+    texts: list[str] = []
+    for entry in list_field(event, "errors") or []:
+        error = as_object(entry)
+        if error is None:
+            texts.append(entry if isinstance(entry, str) else "")
+        else:
+            named = (text_field(error, name) for name in ("message", "error", "code"))
+            texts.append(next((text for text in named if text), ""))
+    return tuple(text for text in texts if text)
+
+
+def _parse_denials(event: JsonObject) -> tuple[ToolDenial, ...]:
+    entries = (as_object(entry) for entry in list_field(event, "permission_denials") or [])
+    denials = (
+        ToolDenial(text_field(entry, "tool_name") or "unnamed", text_field(entry, "tool_use_id"))
+        for entry in entries
+        if entry is not None
+    )
+    return tuple(denials)
+
+
+def _parse_provider(models: JsonObject) -> str | None:
+    usages = (as_object(usage) for usage in models.values())
+    providers = {text_field(usage, "provider") for usage in usages if usage is not None}
+    return providers.pop() if len(providers) == 1 else None

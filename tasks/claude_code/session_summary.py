@@ -1,0 +1,300 @@
+"""What a run's events add up to, read once and in order.
+
+Memory does not grow with the run: texts, names and denials are bounded, events are not kept but for
+the last result.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tasks.claude_code.event_types import (
+    ApiFailure,
+    ApiRetryEvent,
+    AssistantEvent,
+    EventParseError,
+    InitEvent,
+    ModelRefusalEvent,
+    PartialMessageEvent,
+    PermissionDeniedEvent,
+    PlainLine,
+    RateLimitEvent,
+    ResultEvent,
+    StreamEvent,
+    SystemNoteEvent,
+    TextBlock,
+    TokenCounts,
+    ToolDenial,
+    ToolResultBlock,
+    UnknownEvent,
+    UserEvent,
+)
+from tasks.claude_code.session_totals import TEXT_LIMIT_CHARACTERS, LastTexts, ResultTotals
+
+PLAIN_LINE_LIMIT_CHARACTERS = 2_000
+DENIALS_LIMIT = 100
+NAMES_LIMIT = 100
+NAME_LIMIT_CHARACTERS = 100
+OTHER_NAMES = "other"
+"""Counts what comes once `NAMES_LIMIT` names are known."""
+
+
+_NO_COUNTS = TokenCounts()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSummary:
+    """What a run's stdout said; `None` where it did not say.
+
+    Attributes:
+        provider: Who served the model, as the last result names it.
+        lines: All lines, blank ones included.
+        plain_lines: Lines that are no events, blank ones not included.
+        fragment_lines: Those of them that look like events cut short.
+        malformed_events: Events of known types without what they need.
+        event_counts: Events by type, or type/subtype; bounded, see `OTHER_NAMES`.
+        unknown_events: Those of them that this version does not know.
+        plain_line: First of the last run of plain lines that are no fragments.
+        model_output_seen: The model, or a tool for it, has said something.
+        output_after_result: It has said something after the last result.
+        empty_answer_open: The last message of the model is open, empty and of zero tokens.
+        last_result: The run's closing result, if it got there.
+        answer: Last non-empty text of a result that is no error.
+        texts: The main agent's own texts, the last `TEXT_LIMIT_CHARACTERS` of them.
+        usage, num_turns, duration_ms: Summed over the results; unknown once one of them is.
+        cost_usd: The last result's, which is cumulative.
+        api_failure: The failed request that the last result, or the end of the run, is about.
+        refusal: The model's refusal, of the same turn.
+    """
+
+    session_id: str | None = None
+    model: str | None = None
+    provider: str | None = None
+    init_seen: bool = False
+    lines: int = 0
+    plain_lines: int = 0
+    fragment_lines: int = 0
+    malformed_events: int = 0
+    event_counts: tuple[tuple[str, int], ...] = ()
+    unknown_events: tuple[tuple[str, int], ...] = ()
+    plain_line: str | None = None
+    model_output_seen: bool = False
+    output_after_result: bool = False
+    empty_answer_open: bool = False
+    last_result: ResultEvent | None = None
+    result_count: int = 0
+    answer: str | None = None
+    texts: str | None = None
+    usage: TokenCounts = _NO_COUNTS
+    cost_usd: float | None = None
+    num_turns: int | None = None
+    duration_ms: float | None = None
+    permission_denials: tuple[ToolDenial, ...] = ()
+    last_api_retry: ApiRetryEvent | None = None
+    last_rate_limit: RateLimitEvent | None = None
+    api_failure: ApiFailure | None = None
+    refusal: ModelRefusalEvent | None = None
+
+    @property
+    def summary(self) -> str | None:
+        """Return the answer, else what the main agent has said; never an error's text."""
+        return self.answer or self.texts
+
+    @property
+    def events(self) -> int:
+        """Return how many events there were, of any kind."""
+        return sum(count for _, count in self.event_counts)
+
+
+class SessionState:
+    """Takes a run's events in order; `summary()` may be asked at any time."""
+
+    def __init__(self) -> None:
+        self._lines = self._plain_lines = self._fragment_lines = self._malformed_events = 0
+        self._event_counts: Counter[str] = Counter()
+        self._unknown_events: Counter[str] = Counter()
+        self._plain_line: str | None = None
+        self._after_plain_line = False
+        self._init_seen = False
+        self._session_id: str | None = None
+        self._init_model: str | None = None
+        self._answering_model: str | None = None
+        self._model_output_seen = self._output_after_result = self._empty_answer_open = False
+        self._texts = LastTexts()
+        self._answer: str | None = None
+        self._results = ResultTotals()
+        self._denials: dict[ToolDenial, None] = {}
+        self._last_api_retry: ApiRetryEvent | None = None
+        self._last_rate_limit: RateLimitEvent | None = None
+        # What has happened since the last result, and what the last result is about.
+        self._turn_failure: ApiFailure | None = None
+        self._turn_refusal: ModelRefusalEvent | None = None
+        self._result_failure: ApiFailure | None = None
+        self._result_refusal: ModelRefusalEvent | None = None
+
+    def apply(self, event: StreamEvent | EventParseError) -> None:
+        """Take the event of the next line."""
+        self._lines += 1
+        if isinstance(event, PlainLine):
+            self._apply_plain_line(event)
+            return
+        self._after_plain_line = False
+        _count(self._event_counts, event_name(event))
+        match event:
+            case EventParseError():
+                self._malformed_events += 1
+            case UnknownEvent():
+                _count(self._unknown_events, event_name(event))
+            case InitEvent():
+                self._init_seen = True
+                self._session_id = event.session_id or self._session_id
+                self._init_model = event.model or self._init_model
+            case AssistantEvent():
+                self._apply_assistant(event)
+            case UserEvent():
+                if any(isinstance(block, ToolResultBlock) for block in event.blocks):
+                    self._note_output()
+            case PartialMessageEvent():
+                self._note_output()
+            case ResultEvent():
+                self._apply_result(event)
+            case _:
+                self._apply_note(event)
+
+    def summary(self) -> SessionSummary:
+        """Return what is known so far."""
+        last = self._results.last
+        denials = tuple(self._denials)
+        return SessionSummary(
+            session_id=self._session_id,
+            model=self._init_model or self._answering_model or _only_model(last),
+            provider=last.provider if last else None,
+            init_seen=self._init_seen,
+            lines=self._lines,
+            plain_lines=self._plain_lines,
+            fragment_lines=self._fragment_lines,
+            malformed_events=self._malformed_events,
+            event_counts=tuple(self._event_counts.items()),
+            unknown_events=tuple(self._unknown_events.items()),
+            plain_line=self._plain_line,
+            model_output_seen=self._model_output_seen,
+            output_after_result=self._output_after_result,
+            empty_answer_open=self._empty_answer_open,
+            last_result=last,
+            result_count=self._results.count,
+            answer=self._answer,
+            texts=self._texts.joined(),
+            usage=self._results.usage,
+            cost_usd=last.total_cost_usd if last else None,
+            num_turns=self._results.num_turns,
+            duration_ms=self._results.duration_ms,
+            permission_denials=denials,
+            last_api_retry=self._last_api_retry,
+            last_rate_limit=self._last_rate_limit,
+            api_failure=self._turn_failure or self._result_failure,
+            refusal=self._turn_refusal or self._result_refusal,
+        )
+
+    def _apply_plain_line(self, line: PlainLine) -> None:
+        text = line.text.strip()
+        if not text:
+            return
+        self._plain_lines += 1
+        if line.is_fragment:
+            self._fragment_lines += 1
+        elif not self._after_plain_line:
+            # Of a traceback the first line says most; of several the last one is the reason.
+            self._plain_line = text[:PLAIN_LINE_LIMIT_CHARACTERS]
+            self._after_plain_line = True
+
+    def _apply_assistant(self, event: AssistantEvent) -> None:
+        if event.parent_tool_use_id is not None:
+            self._note_output()
+            return
+        self._session_id = event.session_id or self._session_id
+        if event.is_synthetic:
+            self._turn_failure = event.api_failure or self._turn_failure
+            return
+        self._note_output()
+        # The model has answered after all.
+        self._turn_failure = None
+        self._answering_model = event.model or self._answering_model
+        self._empty_answer_open = event.is_open and not event.blocks and event.output_tokens == 0
+        for block in event.blocks:
+            if isinstance(block, TextBlock):
+                self._texts.add(block.text)
+
+    def _apply_result(self, event: ResultEvent) -> None:
+        self._results.add(event)
+        self._session_id = event.session_id or self._session_id
+        # The text of a failed turn is the error's, not an answer.
+        if event.is_error is not True and event.text and event.text.strip():
+            self._answer = event.text[:TEXT_LIMIT_CHARACTERS]
+        self._note_denials(event.permission_denials)
+        self._result_failure, self._turn_failure = self._turn_failure, None
+        self._result_refusal, self._turn_refusal = self._turn_refusal, None
+        self._output_after_result = self._empty_answer_open = False
+
+    def _apply_note(
+        self,
+        event: ApiRetryEvent
+        | RateLimitEvent
+        | PermissionDeniedEvent
+        | ModelRefusalEvent
+        | SystemNoteEvent,
+    ) -> None:
+        match event:
+            case ApiRetryEvent():
+                self._last_api_retry = event
+            case RateLimitEvent():
+                self._last_rate_limit = event
+            case PermissionDeniedEvent():
+                self._note_denials([ToolDenial(event.tool_name, event.tool_use_id)])
+            case ModelRefusalEvent():
+                self._turn_refusal = event
+            case SystemNoteEvent():
+                pass
+
+    def _note_output(self) -> None:
+        self._model_output_seen = self._output_after_result = True
+
+    def _note_denials(self, denials: Iterable[ToolDenial]) -> None:
+        for denial in denials:
+            if len(self._denials) < DENIALS_LIMIT:
+                self._denials[denial] = None
+
+
+def event_name(event: StreamEvent | EventParseError) -> str:
+    """Return how an event is counted: the wire's type, with the subtype where it matters."""
+    match event:
+        case EventParseError():
+            return event.event_type
+        case UnknownEvent():
+            name = f"{event.event_type}/{event.subtype}" if event.subtype else event.event_type
+            return name[:NAME_LIMIT_CHARACTERS]
+        case SystemNoteEvent():
+            return f"system/{event.subtype}"
+        case _:
+            return _NAMES[type(event)]
+
+
+_NAMES: dict[type[StreamEvent], str] = {
+    ApiRetryEvent: "system/api_retry",
+    AssistantEvent: "assistant",
+    InitEvent: "system/init",
+    ModelRefusalEvent: "system/model_refusal_no_fallback",
+    PartialMessageEvent: "stream_event",
+    PermissionDeniedEvent: "system/permission_denied",
+    PlainLine: "plain line",
+    RateLimitEvent: "rate_limit_event",
+    ResultEvent: "result",
+    UserEvent: "user",
+}
+
+
+def _count(counter: Counter[str], name: str) -> None:
+    counter[name if name in counter or len(counter) < NAMES_LIMIT else OTHER_NAMES] += 1
+
+
+def _only_model(result: ResultEvent | None) -> str | None:
+    return result.models[0] if result is not None and len(result.models) == 1 else None

@@ -1,0 +1,78 @@
+"""Sums over a run's results, and its last texts, in bounded memory."""
+
+from collections import deque
+from typing import TypeVar
+
+from tasks.claude_code.event_types import ResultEvent, TokenCounts
+
+TEXT_LIMIT_CHARACTERS = 64_000
+
+Number = TypeVar("Number", int, float)
+
+
+class ResultTotals:
+    """Sums over the results; a sum is unknown as soon as one of its parts is."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.last: ResultEvent | None = None
+        self.usage = TokenCounts()
+        self.num_turns: int | None = None
+        self.duration_ms: float | None = None
+
+    def add(self, event: ResultEvent) -> None:
+        """Take the next result."""
+        if self.count == 0:
+            self.usage = event.usage
+            self.num_turns, self.duration_ms = event.num_turns, event.duration_ms
+        else:
+            self.usage = _sum_usage(self.usage, event.usage)
+            self.num_turns = _sum(self.num_turns, event.num_turns)
+            self.duration_ms = _sum(self.duration_ms, event.duration_ms)
+        self.count += 1
+        self.last = event
+
+
+class LastTexts:
+    """The last texts, whole ones but for the oldest kept; at most `TEXT_LIMIT_CHARACTERS`."""
+
+    def __init__(self) -> None:
+        self._texts: deque[str] = deque()
+        self._kept = 0
+        self._dropped = 0
+
+    def add(self, text: str) -> None:
+        """Take the next text; blank ones are skipped."""
+        if not text.strip():
+            return
+        self._texts.append(text)
+        self._kept += len(text)
+        while self._kept > TEXT_LIMIT_CHARACTERS:
+            oldest = self._texts.popleft()
+            excess = min(self._kept - TEXT_LIMIT_CHARACTERS, len(oldest))
+            if excess < len(oldest):
+                self._texts.appendleft(oldest[excess:])
+            self._kept -= excess
+            self._dropped += excess
+
+    def joined(self) -> str | None:
+        """Return the texts with a blank line between them, or `None` without any."""
+        if not self._texts:
+            return None
+        note = [f"[{self._dropped:,} characters of earlier text left out]"] if self._dropped else []
+        return "\n\n".join([*note, *self._texts])
+
+
+def _sum_usage(first: TokenCounts, second: TokenCounts) -> TokenCounts:
+    return TokenCounts(
+        input_tokens=_sum(first.input_tokens, second.input_tokens),
+        output_tokens=_sum(first.output_tokens, second.output_tokens),
+        cache_creation_input_tokens=_sum(
+            first.cache_creation_input_tokens, second.cache_creation_input_tokens
+        ),
+        cache_read_input_tokens=_sum(first.cache_read_input_tokens, second.cache_read_input_tokens),
+    )
+
+
+def _sum(first: Number | None, second: Number | None) -> Number | None:
+    return None if first is None or second is None else first + second
