@@ -1,0 +1,407 @@
+#!/bin/sh
+# Starts the agent, prints what it prints by the line grammar (line_grammar.py, version 1), and ends
+# with its exit code.
+#
+#   sh run.sh COMMAND [ARGUMENT...]
+#
+# Guarantees: each stdout line is numbered at the source and on its way before the next one is read;
+# stderr never mixes with it; the trailer comes last, whatever ended the agent; SIGTERM reaches the
+# agent; nothing started here outlives this script; the prompt is not read in a pod it was not
+# meant for.
+#
+# Environment: CLAUDE_JOBS_INPUT_DIR, _WORK_DIR, _LINE_TOKEN, _POD_UID, _TERMINATION_LOG,
+# _TIMEOUT_SECONDS, _KILL_AFTER_SECONDS, _ACK_WAIT_SECONDS, _ACK_ABOVE_BYTES, _COPY_LIMIT_BYTES.
+# Writes below WORK_DIR only: transcript (the copy), bundle/, run/ (its own pipes and counts).
+#
+# POSIX sh under dash, busybox ash and bash; any awk, or none; sha256sum where there is one. `:`,
+# `exec` and other special built-ins end a POSIX shell when a redirection fails, hence `true >file`.
+
+set -u
+
+input=${CLAUDE_JOBS_INPUT_DIR:?}
+work=${CLAUDE_JOBS_WORK_DIR:?}
+token=${CLAUDE_JOBS_LINE_TOKEN:?}
+pod_uid=${CLAUDE_JOBS_POD_UID:-}
+termination_log=${CLAUDE_JOBS_TERMINATION_LOG:-/dev/termination-log}
+timeout=${CLAUDE_JOBS_TIMEOUT_SECONDS:-0}
+kill_after=${CLAUDE_JOBS_KILL_AFTER_SECONDS:-10}
+ack_wait=${CLAUDE_JOBS_ACK_WAIT_SECONDS:-0}
+ack_above=${CLAUDE_JOBS_ACK_ABOVE_BYTES:-8388608}
+copy_limit=${CLAUDE_JOBS_COPY_LIMIT_BYTES:-943718400}
+# Whoever holds the token can pass for this script; the agent needs it for nothing.
+unset CLAUDE_JOBS_LINE_TOKEN
+
+started=$(date +%s)
+run=$work/run
+child='' terminated='' kill_is_due='' timers=''
+lines=0 bytes=0 sha256=- code=0 timed_out=0 last_result=0 copied=0
+stderr_lines=0 stderr_skipped=0 refused=-
+
+# --- how processes are waited for and timed ------------------------------------------------------
+
+# Sets `status` to what process $1 ended with. A trapped signal makes `wait` return early, and a
+# second `wait` for a process already reported says 127: then the first answer was the real one.
+await() {
+    status=''
+    while :; do
+        signalled=''
+        wait "$1" 2>/dev/null
+        answer=$?
+        if [ "$answer" -ne 127 ] || [ -z "$status" ]; then status=$answer; fi
+        [ -n "$signalled" ] || return 0
+    done
+}
+
+# Makes this subshell a timer: SIGTERM ends it together with the sleep it waits for. Shells lose a
+# signal that comes just after a fork; so the order is left in a file too, and sleep gets SIGKILL.
+become_timer() {
+    exec </dev/null >/dev/null 2>&1
+    nap='' stopped=''
+    trap 'stopped=1; [ -z "$nap" ] || kill -KILL "$nap"' TERM
+}
+
+pause() {
+    sleep "$1" &
+    nap=$!
+    [ -n "$stopped" ] || [ -e "$run/stop_timers" ] || wait "$nap"
+    if [ -n "$stopped" ] || [ -e "$run/stop_timers" ]; then
+        kill -KILL "$nap"
+        wait "$nap"
+        exit 0
+    fi
+}
+
+stop_timers() {
+    true >"$run/stop_timers"
+    for timer in $timers; do
+        kill "$timer" 2>/dev/null
+        await "$timer"
+    done
+    timers=''
+    rm -f "$run/stop_timers"
+}
+
+end_child_at_timeout() {
+    become_timer
+    pause "$1"
+    true >"$run/timed_out"
+    kill -TERM "$child"
+    pause "$kill_after"
+    kill -KILL "$child"
+}
+
+kill_child_later() {
+    become_timer
+    pause "$kill_after"
+    kill -KILL "$child"
+}
+
+# The kubelet kills the whole container when the grace is over, trailer and all; so an agent that
+# ignores SIGTERM is killed here, before that.
+on_term() {
+    signalled=1 terminated=1
+    [ -n "$child" ] || return 0
+    true >"$run/terminated"
+    kill -TERM "$child" 2>/dev/null
+    [ -z "$kill_is_due" ] || return 0
+    kill_is_due=1
+    kill_child_later 3<&- &
+    timers="$timers $!"
+}
+
+# --- what is printed -----------------------------------------------------------------------------
+
+number_stdout() {
+    # shellcheck disable=SC2086,SC2016  # no flag at all is no argument; awk, not sh, reads the $
+    TOKEN=$token COPY=$work/transcript LIMIT=$copy_limit COUNTS=$run/lines LC_ALL=C \
+        exec awk $awk_flags '
+        BEGIN {
+            token = ENVIRON["TOKEN"]; limit = ENVIRON["LIMIT"] + 0; copying = 1
+            # A disk that fills up must cost the copy, not the transcript.
+            copy = "cat >\"$COPY\" 2>/dev/null || exec cat >/dev/null"
+        }
+        {
+            line = token " o " NR " " length($0) " " $0
+            print line
+            fflush()
+            if (copying) {
+                size += length(line) + 1
+                copying = size <= limit
+            }
+            if (copying) {
+                print line | copy
+                fflush(copy)
+            }
+            if (index($0, "\"type\":\"result\"")) last_result = NR
+        }
+        END {
+            close(copy)
+            print NR, last_result + 0 >ENVIRON["COUNTS"]
+        }'
+}
+
+# Keeps the first and the last 32 KiB of stderr, 8 KiB of a line, however much there is.
+keep_stderr() {
+    # shellcheck disable=SC2016
+    TOKEN=$token COUNTS=$run/stderr_counts LC_ALL=C exec awk '
+        {
+            line = substr($0, 1, 8192)
+            size = length(line) + 1
+            if (!tail_lines && head_size + size <= 32768) {
+                head_size += size
+                kept[++head_lines] = line
+                next
+            }
+            tail[++tail_lines] = line
+            tail_size += size
+            while (tail_size > 32768) {
+                tail_size -= length(tail[++dropped]) + 1
+                delete tail[dropped]
+            }
+        }
+        function put(text) {
+            print ENVIRON["TOKEN"] " e " (++printed) " " length(text) " " text
+        }
+        END {
+            for (i = 1; i <= head_lines; i++) put(kept[i])
+            for (i = dropped + 1; i <= tail_lines; i++) put(tail[i])
+            print printed + 0, dropped + 0 >ENVIRON["COUNTS"]
+        }'
+}
+
+keep_stderr_without_awk() {
+    head -c 65536 >"$run/stderr_head"
+    skipped=$(wc -l)
+    (
+        LC_ALL=C
+        printed=0
+        while IFS= read -r line || [ -n "$line" ]; do
+            printed=$((printed + 1))
+            printf '%s e %s %s %s\n' "$token" "$printed" "${#line}" "$line"
+        done <"$run/stderr_head"
+        printf '%s %s\n' "$printed" "$((skipped))" >"$run/stderr_counts"
+    )
+}
+
+print_trailer() {
+    trailer="t 1 lines=$lines bytes=$bytes sha256=$sha256 exit=$code timed_out=$timed_out"
+    trailer="$trailer last_result=$last_result copied=$copied stderr_lines=$stderr_lines"
+    trailer="$trailer stderr_skipped=$stderr_skipped refused=$refused"
+    printf '%s %s\n' "$token" "$trailer"
+    { printf '%s' "$trailer" >"$termination_log"; } 2>/dev/null
+}
+
+refuse() {
+    refused=$1 code=$2
+    print_trailer
+    exit "$code"
+}
+
+fail_to_start() {
+    stderr_lines=1 code=1
+    printf '%s e 1 %s %s\n' "$token" "${#1}" "$1"
+    print_trailer
+    exit 1
+}
+
+# --- what is checked before the agent starts -----------------------------------------------------
+
+# A deleted or evicted pod of a live Job is replaced at once; only the pod that the prompt was
+# handed to may send it.
+check_pod() {
+    [ ! -e "$input/revoked" ] || refuse revoked 76
+    meant_for=''
+    [ ! -r "$input/pod-uid" ] || read -r meant_for <"$input/pod-uid"
+    if [ -z "$pod_uid" ] || [ "$pod_uid" != "$meant_for" ]; then refuse pod_replaced 76; fi
+}
+
+unpack_bundle() {
+    [ -e "$input/bundle.tar.gz" ] || return 0
+    wanted=''
+    [ ! -r "$input/bundle.sha256" ] || read -r wanted _ <"$input/bundle.sha256"
+    found=$(sha256sum <"$input/bundle.tar.gz" 2>/dev/null)
+    if [ -z "$wanted" ] || [ "$wanted" != "${found%% *}" ]; then refuse bundle_mismatch 77; fi
+    mkdir -p "$work/bundle" || refuse bundle_mismatch 77
+    tar -xzf "$input/bundle.tar.gz" -C "$work/bundle" 2>/dev/null || refuse bundle_mismatch 77
+}
+
+# Opens the prompt as descriptor 3; an unpacked one has no name any more by then.
+open_prompt() {
+    if [ -r "$input/prompt" ]; then
+        exec 3<"$input/prompt"
+    elif [ -r "$input/prompt.gz" ] &&
+        gzip -dc <"$input/prompt.gz" >"$run/prompt" 2>/dev/null; then
+        exec 3<"$run/prompt"
+        rm -f "$run/prompt"
+    else
+        refuse no_prompt 78
+    fi
+}
+
+# --- the pipes around the agent ------------------------------------------------------------------
+#
+#   agent --stdout--> tee --> number_stdout --> our stdout, and the copy
+#                      +----> sha256sum, wc, and without awk the last byte
+#         --stderr--> keep_stderr
+
+# Helpers end by end-of-file alone, so that a signal to the whole group loses no line.
+ignore_signals() {
+    trap '' TERM INT HUP QUIT PIPE
+}
+
+start_helpers() {
+    mkfifo "$run/stdout" "$run/stderr" "$run/numbering" "$run/counting" "$run/hashing" \
+        "$run/last_byte_in" || return 1
+    (ignore_signals && exec wc -lc <"$run/counting" >"$run/counts") &
+    helpers=$!
+    if [ "$hashed" = 1 ]; then
+        (ignore_signals && exec sha256sum <"$run/hashing" >"$run/sha256") &
+        helpers="$helpers $!"
+    fi
+    if [ "$numbered" = 1 ]; then
+        (ignore_signals && number_stdout <"$run/numbering") &
+        helpers="$helpers $!"
+        (ignore_signals && keep_stderr <"$run/stderr" >"$run/stderr_lines") &
+    else
+        (ignore_signals && exec tail -c 1 <"$run/last_byte_in" >"$run/last_byte") &
+        helpers="$helpers $!"
+        (ignore_signals && exec cat <"$run/numbering") &
+        helpers="$helpers $!"
+        (ignore_signals && keep_stderr_without_awk <"$run/stderr" >"$run/stderr_lines") &
+    fi
+    stderr_reader=$!
+    (
+        ignore_signals
+        set -- "$run/counting"
+        [ "$hashed" = 0 ] || set -- "$@" "$run/hashing"
+        [ "$numbered" = 1 ] || set -- "$@" "$run/last_byte_in"
+        exec tee "$@" <"$run/stdout" >"$run/numbering"
+    ) &
+    stdout_reader=$!
+}
+
+# Prints the processes that can still write to the agent's stdout or stderr.
+list_pipe_holders() {
+    # shellcheck disable=SC2012  # one `ls` for all; the names are numbers, the pipe's is ours
+    ls -l /proc/[0-9]*/fd 2>/dev/null | while IFS= read -r entry; do
+        case $entry in
+            /proc/*/fd:)
+                holder=${entry#/proc/}
+                holder=${holder%/fd:}
+                ;;
+            l?w*" -> $run/stdout" | l?w*" -> $run/stderr") printf '%s\n' "$holder" ;;
+        esac
+    done
+}
+
+# A descendant of the ended agent that keeps a pipe open would hold up the end for ever. The
+# container is over, so it is killed; end-of-file then comes by itself and no byte is lost. Only
+# where it cannot be killed is the reader cut off, and then the hash would prove nothing.
+guard_drain() {
+    become_timer
+    pause 2
+    for _ in 1 2 3; do
+        holders=$(list_pipe_holders)
+        for holder in $holders; do kill -KILL "$holder"; done
+        pause 1
+    done
+    if [ ! -r /proc/self/fd ] || [ -n "$(list_pipe_holders)" ]; then
+        true >"$run/cut"
+        kill -KILL "$stdout_reader" "$stderr_reader"
+    fi
+}
+
+start_agent() {
+    # Asked to stop before it began, the agent is not started at all.
+    (
+        if [ -n "$terminated" ] || [ -e "$run/terminated" ]; then exit 143; fi
+        exec "$@"
+    ) <&3 3<&- >"$run/stdout" 2>"$run/stderr" &
+    child=$!
+    [ -z "$terminated" ] || on_term
+    if [ "$timeout" -gt 0 ]; then
+        left=$((started + timeout - $(date +%s)))
+        end_child_at_timeout "$((left > 0 ? left : 0))" 3<&- &
+        timers="$timers $!"
+    fi
+}
+
+await_agent() {
+    await "$child"
+    code=$status child=''
+    stop_timers
+    if [ -e "$run/timed_out" ]; then timed_out=1 code=124; fi
+}
+
+await_helpers() {
+    guard_drain 3<&- &
+    timers=$!
+    # An agent ended before it had its pipes open leaves their readers waiting for a first writer.
+    true >"$run/stdout" &
+    openers=$!
+    true >"$run/stderr" &
+    openers="$openers $!"
+    for helper in $stdout_reader $helpers $stderr_reader; do await "$helper"; done
+    stop_timers
+    for opener in $openers; do
+        kill -KILL "$opener" 2>/dev/null
+        await "$opener"
+    done
+}
+
+# --- the account of it ---------------------------------------------------------------------------
+
+collect_counts() {
+    [ ! -r "$run/counts" ] || read -r lines bytes <"$run/counts"
+    [ ! -r "$run/sha256" ] || read -r sha256 _ <"$run/sha256"
+    [ ! -e "$run/cut" ] || sha256=-
+    [ ! -r "$run/stderr_counts" ] || read -r stderr_lines stderr_skipped <"$run/stderr_counts"
+    if [ "$numbered" = 1 ]; then
+        lines=0
+        [ ! -r "$run/lines" ] || read -r lines last_result <"$run/lines"
+        copied=$(($(wc -l <"$work/transcript")))
+    elif [ "$bytes" -gt 0 ] && [ -n "$(cat "$run/last_byte")" ]; then
+        lines=$((lines + 1))
+        echo
+    fi
+}
+
+# Output that one log file cannot hold may be had from the copy only, and that goes with the
+# container. The 64 stands in the grammar too: what a log file holds per line besides.
+wait_for_acknowledgement() {
+    [ "$((bytes + 64 * lines))" -gt "$ack_above" ] || return 0
+    until_second=$(($(date +%s) + ack_wait))
+    while [ ! -e "$work/ack" ] && [ -z "$terminated" ] && [ "$(date +%s)" -lt "$until_second" ]; do
+        sleep 0.2 2>/dev/null || sleep 1
+    done
+}
+
+# --- the run -------------------------------------------------------------------------------------
+
+numbered=0 hashed=0 awk_flags=''
+if awk 'BEGIN { exit 0 }' </dev/null >/dev/null 2>&1; then
+    numbered=1
+    # mawk alone holds its input back, and it alone knows this flag.
+    case $(awk -W version 2>&1 </dev/null) in mawk*) awk_flags='-W interactive' ;; esac
+fi
+if sha256sum </dev/null >/dev/null 2>&1; then hashed=1; fi
+
+printf '%s h 1 pod_uid=%s numbered=%s started=%s\n' "$token" "$pod_uid" "$numbered" "$started"
+trap on_term TERM INT HUP QUIT
+check_pod
+{ rm -rf "$run" && mkdir -p "$run" && true >"$work/transcript"; } 2>/dev/null ||
+    fail_to_start "run.sh: cannot write below $work"
+# What /proc names a pipe is its real path.
+run=$(cd "$run" && pwd -P)
+unpack_bundle
+open_prompt
+start_helpers 3<&- || fail_to_start "run.sh: cannot make pipes below $work"
+start_agent "$@"
+exec 3<&-
+await_agent
+await_helpers
+collect_counts
+cat "$run/stderr_lines"
+print_trailer
+wait_for_acknowledgement
+exit "$code"

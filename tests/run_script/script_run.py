@@ -1,0 +1,217 @@
+"""The run script under every shell and awk it must work with, each seen alone on PATH."""
+
+import os
+import resource
+import shutil
+import subprocess
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tasks.claude_code.line_grammar import (
+    ForeignLine,
+    HeaderLine,
+    StderrLine,
+    StdoutLine,
+    Trailer,
+    TrailerLine,
+    parse_line,
+    parse_trailer_text,
+)
+
+SCRIPT = Path(__file__).parents[2] / "tasks" / "claude_code" / "run_script.sh"
+TOKEN = "0123abcd"
+POD_UID = "11111111-2222-3333-4444-555555555555"
+MARK = "RUN_SCRIPT_TEST"
+
+# What the script and the commands of the tests use besides an awk.
+TOOLS = [
+    "cat",
+    "date",
+    "env",
+    "gzip",
+    "head",
+    "ls",
+    "mkdir",
+    "mkfifo",
+    "rm",
+    "seq",
+    "sh",
+    "sha256sum",
+    "sleep",
+    "tail",
+    "tar",
+    "tee",
+    "true",
+    "wc",
+]
+
+
+@dataclass(frozen=True)
+class ToolSet:
+    """A shell, an awk (or none) and who provides the other tools."""
+
+    shell: str
+    awk: str | None
+    busybox_tools: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.shell}+{self.awk or 'no-awk'}"
+
+    @property
+    def programs(self) -> list[str]:
+        wanted = [self.shell, self.awk, "busybox" if self.busybox_tools else None]
+        return [program for program in wanted if program is not None]
+
+    def link_into(self, directory: Path) -> None:
+        """Make `directory` a PATH on which nothing but this tool set is seen."""
+        links = {tool: "busybox" if self.busybox_tools else tool for tool in TOOLS}
+        links["sh"] = self.shell
+        if self.awk is not None:
+            links["awk"] = self.awk
+        for name, program in links.items():
+            found = shutil.which(program)
+            assert found is not None, f"{program} is not installed"
+            (directory / name).symlink_to(found)
+
+
+TOOL_SETS = [
+    ToolSet("dash", "mawk"),
+    ToolSet("dash", "gawk"),
+    ToolSet("dash", None),
+    ToolSet("bash", "gawk"),
+    ToolSet("bash", None),
+    ToolSet("busybox", "busybox", busybox_tools=True),
+    ToolSet("busybox", None, busybox_tools=True),
+]
+
+
+@dataclass
+class Printed:
+    """What the script printed, taken apart by the grammar."""
+
+    exit_code: int
+    raw: bytes
+    header: HeaderLine | None = None
+    stdout: list[StdoutLine] = field(default_factory=list[StdoutLine])
+    stderr: list[StderrLine] = field(default_factory=list[StderrLine])
+    foreign: list[bytes] = field(default_factory=list[bytes])
+    trailers: list[Trailer] = field(default_factory=list[Trailer])
+    script_stderr: bytes = b""
+
+    @property
+    def trailer(self) -> Trailer:
+        assert len(self.trailers) == 1
+        return self.trailers[0]
+
+    @property
+    def payloads(self) -> list[bytes]:
+        """The agent's stdout lines; without an awk they came plain."""
+        return [line.payload for line in self.stdout] or self.foreign
+
+
+def take_apart(raw: bytes, exit_code: int, script_stderr: bytes = b"") -> Printed:
+    assert raw.endswith(b"\n")
+    printed = Printed(exit_code, raw, script_stderr=script_stderr)
+    for line in raw[:-1].split(b"\n"):
+        match parse_line(line, TOKEN):
+            case HeaderLine() as header:
+                printed.header = header
+            case StdoutLine() as stdout:
+                printed.stdout.append(stdout)
+            case StderrLine() as stderr:
+                printed.stderr.append(stderr)
+            case TrailerLine(trailer):
+                printed.trailers.append(trailer)
+            case ForeignLine(payload, damaged):
+                assert not damaged, payload
+                printed.foreign.append(payload)
+    return printed
+
+
+class ScriptRun:
+    """One pod's worth of directories, and the script started in them."""
+
+    def __init__(self, tools: ToolSet, directory: Path) -> None:
+        self.tools = tools
+        self.input = directory / "input"
+        self.work = directory / "work"
+        self.path = directory / "bin"
+        self.termination_log = directory / "termination-log"
+        for path in (self.input, self.work, self.path):
+            path.mkdir()
+        tools.link_into(self.path)
+        (self.input / "prompt").write_bytes(b"Say hello.\n")
+        (self.input / "pod-uid").write_text(POD_UID)
+        self.mark = uuid.uuid4().hex
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(
+        self,
+        *command: str,
+        env: Mapping[str, str] | None = None,
+        largest_file_bytes: int = resource.RLIM_INFINITY,
+    ) -> subprocess.Popen[bytes]:
+        def limit_files() -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file_bytes, largest_file_bytes))
+
+        settings = {
+            "CLAUDE_JOBS_INPUT_DIR": str(self.input),
+            "CLAUDE_JOBS_WORK_DIR": str(self.work),
+            "CLAUDE_JOBS_TERMINATION_LOG": str(self.termination_log),
+            "CLAUDE_JOBS_LINE_TOKEN": TOKEN,
+            "CLAUDE_JOBS_POD_UID": POD_UID,
+        }
+        shell = [str(self.path / "sh")] if self.tools.shell != "busybox" else ["busybox", "sh"]
+        process = subprocess.Popen(
+            [*shell, str(SCRIPT), *command],
+            executable=shutil.which(self.tools.shell),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            preexec_fn=limit_files,
+            env={"PATH": str(self.path), MARK: self.mark, **settings, **(env or {})},
+        )
+        self.processes.append(process)
+        return process
+
+    def run(
+        self,
+        *command: str,
+        env: Mapping[str, str] | None = None,
+        largest_file_bytes: int = resource.RLIM_INFINITY,
+    ) -> Printed:
+        return self.finish(self.start(*command, env=env, largest_file_bytes=largest_file_bytes))
+
+    def finish(self, process: subprocess.Popen[bytes], head: bytes = b"") -> Printed:
+        raw, script_stderr = process.communicate(timeout=25)
+        return take_apart(head + raw, process.returncode, script_stderr)
+
+    def termination_message(self) -> Trailer | None:
+        text = self.termination_log.read_text()
+        assert len(text.encode()) <= 4096
+        return parse_trailer_text(text)
+
+    def list_leftovers(self) -> list[str]:
+        """Command lines of what this run started and what still lives."""
+        wanted = f"{MARK}={self.mark}".encode()
+        living: list[str] = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if wanted in (process / "environ").read_bytes().split(b"\0"):
+                    living.append((process / "cmdline").read_bytes().decode())
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
+                continue
+        return living
+
+    def close(self) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                os.killpg(process.pid, 9)
+                process.wait()
+            for stream in (process.stdout, process.stderr):
+                assert stream is not None
+                stream.close()
