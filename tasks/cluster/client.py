@@ -7,7 +7,7 @@ used, since they return 4xx silently when not decoding and bound a stream's whol
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +18,7 @@ import aiohttp
 from yarl import URL
 
 from tasks.cluster.api_status import error_from_answer, error_from_failure
+from tasks.cluster.byte_stream import TRANSPORT_FAILURES, ByteStream
 from tasks.cluster.connection import (
     ClusterConnection,
     NamespaceChoice,
@@ -25,7 +26,7 @@ from tasks.cluster.connection import (
     read_pod_namespace,
 )
 from tasks.cluster.credentials import Credentials
-from tasks.cluster.errors import ClusterUnavailable, StreamBroken, StreamSilent
+from tasks.cluster.errors import ClusterUnavailable, StreamSilent
 from tasks.cluster.resources import JsonObject, RequestTarget, describe_request
 from tasks.cluster.retry import RETRY_REFUSED, RETRY_SAFE, RetryPolicy, call_with_retries
 from tasks.cluster.server_clock import ServerClock, parse_server_time
@@ -40,7 +41,6 @@ _CALL_SECONDS = 10.0
 # built by attrs in a way that a type checker cannot follow.
 _WEBSOCKET_LIMITS = cast("Any", aiohttp.ClientWSTimeout)(ws_close=1.0)
 _USER_AGENT = "claude-jobs"
-_TRANSPORT_FAILURES = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 
 
 @dataclass(frozen=True)
@@ -67,40 +67,6 @@ class _Call:
     content_type: str
     accept: str
     target: RequestTarget
-
-
-class ByteStream:
-    """The bytes of an answer that has no end in sight."""
-
-    def __init__(
-        self, response: aiohttp.ClientResponse, target: RequestTarget, silence_seconds: float
-    ) -> None:
-        self._response = response
-        self._target = target
-        self._silence_seconds = silence_seconds
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield what comes, in pieces of no meaning, until the server ends the stream.
-
-        Raises:
-            StreamSilent: Nothing came for longer than the bound.
-            StreamBroken: The connection was cut; what was yielded is good.
-        """
-        while True:
-            try:
-                async with asyncio.timeout(self._silence_seconds):
-                    chunk = await self._response.content.readany()
-            except TimeoutError as failure:
-                raise StreamSilent(
-                    f"{self._target}: silent for {self._silence_seconds:g} s.", target=self._target
-                ) from failure
-            except _TRANSPORT_FAILURES as failure:
-                raise StreamBroken(
-                    f"{self._target}: the connection was cut.", target=self._target, was_sent=True
-                ) from failure
-            if not chunk:
-                return
-            yield chunk
 
 
 class ClusterClient:
@@ -199,7 +165,7 @@ class ClusterClient:
         async with self._open(call, limits) as response:
             try:
                 body: Any = await response.json(content_type=None)
-            except _TRANSPORT_FAILURES as failure:
+            except TRANSPORT_FAILURES as failure:
                 raise error_from_failure(call.target, failure) from failure
             except ValueError as failure:
                 raise ClusterUnavailable(
@@ -264,7 +230,7 @@ class ClusterClient:
                 response = cast("aiohttp.ClientResponse", answer.response)
                 self.server_clock.observe(parse_server_time(response.headers.get("Date")))
                 failed_body = b"" if response.ok else await response.read()
-            except _TRANSPORT_FAILURES as failure:
+            except TRANSPORT_FAILURES as failure:
                 raise error_from_failure(call.target, failure) from failure
             if not response.ok:
                 raise error_from_answer(
@@ -308,7 +274,7 @@ class ClusterClient:
             except aiohttp.WSServerHandshakeError as refusal:
                 # Not chained: it carries the request's headers, and with them the credential.
                 raise error_from_answer(target, refusal.status, b"") from None
-            except _TRANSPORT_FAILURES as failure:
+            except TRANSPORT_FAILURES as failure:
                 raise error_from_failure(target, failure) from failure
             yield socket
 

@@ -15,9 +15,11 @@ from tasks.cluster.resources import JOBS, JsonObject
 from tasks.cluster.retry import RetryPolicy
 
 
-async def read_job(client: ClusterClient, namespace: str, name: str) -> JsonObject:
+async def read_job(
+    client: ClusterClient, namespace: str, name: str, *, retry: RetryPolicy | None = None
+) -> JsonObject:
     """Return one Job, or raise `ObjectNotFound`; compare its UID before believing it."""
-    return await read_object(client, JOBS, namespace, name)
+    return await read_object(client, JOBS, namespace, name, retry=retry)
 
 
 async def list_jobs(

@@ -44,14 +44,19 @@ class ObjectList:
 
 
 async def read_object(
-    client: ClusterClient, resource: ApiResource, namespace: str | None, name: str
+    client: ClusterClient,
+    resource: ApiResource,
+    namespace: str | None,
+    name: str,
+    *,
+    retry: RetryPolicy | None = None,
 ) -> JsonObject:
     """Return one object.
 
     Raises:
         ObjectNotFound: There is none of that name.
     """
-    return (await client.request("GET", resource.path(namespace, name))).json
+    return (await client.request("GET", resource.path(namespace, name), retry=retry)).json
 
 
 async def list_objects(
@@ -63,6 +68,7 @@ async def list_objects(
     field_selector: str = "",
     page_size: int = _PAGE_SIZE,
     accept: str = JSON,
+    retry: RetryPolicy | None = None,
 ) -> ObjectList:
     """Return all objects that match, page by page, as of one instant.
 
@@ -78,19 +84,24 @@ async def list_objects(
         query["fieldSelector"] = field_selector
     for _ in range(_LIST_STARTS - 1):
         try:
-            return await _list_pages(client, resource.path(namespace), query, accept)
+            return await _list_pages(client, resource.path(namespace), query, accept, retry)
         except ResourceExpired:
             continue
-    return await _list_pages(client, resource.path(namespace), query, accept)
+    return await _list_pages(client, resource.path(namespace), query, accept, retry)
 
 
 async def _list_pages(
-    client: ClusterClient, path: str, query: dict[str, str], accept: str
+    client: ClusterClient,
+    path: str,
+    query: dict[str, str],
+    accept: str,
+    retry: RetryPolicy | None,
 ) -> ObjectList:
     items: list[JsonObject] = []
     page_query = query
     while True:
-        page = (await client.request("GET", path, query=page_query, accept=accept)).json
+        answer = await client.request("GET", path, query=page_query, accept=accept, retry=retry)
+        page = answer.json
         items.extend(page.get("items") or [])
         metadata: dict[str, Any] = page.get("metadata") or {}
         position = metadata.get("continue")

@@ -3,6 +3,7 @@
 from tasks.cluster.client import ClusterClient
 from tasks.cluster.objects import ObjectList, list_objects, read_object
 from tasks.cluster.resources import PODS, JsonObject
+from tasks.cluster.retry import RetryPolicy
 
 
 async def read_pod(client: ClusterClient, namespace: str, name: str) -> JsonObject:
@@ -11,10 +12,14 @@ async def read_pod(client: ClusterClient, namespace: str, name: str) -> JsonObje
 
 
 async def list_pods(
-    client: ClusterClient, namespace: str | None, *, label_selector: str
+    client: ClusterClient,
+    namespace: str | None,
+    *,
+    label_selector: str,
+    retry: RetryPolicy | None = None,
 ) -> ObjectList:
     """Return the pods with these labels; `namespace` None means all namespaces."""
-    return await list_objects(client, PODS, namespace, label_selector=label_selector)
+    return await list_objects(client, PODS, namespace, label_selector=label_selector, retry=retry)
 
 
 def job_pod_selector(job_name: str) -> str:

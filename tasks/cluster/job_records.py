@@ -1,0 +1,99 @@
+"""What is known of one Job and its pods, as reads and watch events come in, in any order. Pure."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.cluster.resources import JsonObject
+
+
+@dataclass(frozen=True)
+class ObservedPod:
+    """One pod of the Job, kept after it has gone.
+
+    Attributes:
+        latest: The newest state that was seen; of a deleted pod, its last.
+        terminated: The newest state in which a container had ended; outlives later states that no
+            longer say so.
+        is_gone: It was deleted; what is known of it is all there will ever be.
+    """
+
+    latest: JsonObject
+    terminated: JsonObject | None
+    is_gone: bool
+
+
+class JobRecords:
+    """The newest state of one Job and of each of its pods; nothing older replaces it.
+
+    Attributes:
+        job: None until the Job was seen.
+        pods: By UID.
+    """
+
+    def __init__(self) -> None:
+        self.job: JsonObject | None = None
+        self.pods: dict[str, ObservedPod] = {}
+
+    def accept_job(self, job: JsonObject) -> bool:
+        """Take a state of the Job; tell whether it was news."""
+        if self.job is not None and not _is_newer(job, self.job):
+            return False
+        self.job = job
+        return True
+
+    def accept_pod(self, pod: JsonObject, *, is_gone: bool = False) -> bool:
+        """Take a state of a pod; tell whether it was news."""
+        uid = str(pod["metadata"]["uid"])
+        known = self.pods.get(uid)
+        if known is not None and not _is_newer(pod, known.latest):
+            if known.is_gone or not is_gone:
+                return False
+            pod = known.latest
+        terminated = pod if has_ended_container(pod) else known and known.terminated
+        self.pods[uid] = ObservedPod(pod, terminated, is_gone)
+        return True
+
+    def accept_pod_list(self, pods: Iterable[JsonObject], resource_version: str) -> bool:
+        """Take all pods there are at one instant; those missing have gone. Tell whether news."""
+        listed = {str(pod["metadata"]["uid"]): pod for pod in pods}
+        news = [self.accept_pod(pod) for pod in listed.values()]
+        for uid, known in list(self.pods.items()):
+            is_older = not _is_newer_version(_version(known.latest), resource_version)
+            # A pod made after the list was drawn up is missing in it without having gone.
+            if uid not in listed and not known.is_gone and is_older:
+                news.append(self.accept_pod(known.latest, is_gone=True))
+        return any(news)
+
+
+def has_ended_container(pod: JsonObject) -> bool:
+    """Tell whether any container of the pod, init containers aside, is reported as ended."""
+    status: dict[str, Any] = pod.get("status") or {}
+    return any(True for _ in _ended(status.get("containerStatuses") or []))
+
+
+def _ended(statuses: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for status in statuses:
+        state: dict[str, Any] = status.get("state") or {}
+        if state.get("terminated"):
+            yield status
+
+
+def _version(found: JsonObject) -> str:
+    return str(found["metadata"].get("resourceVersion") or "")
+
+
+def _is_newer(candidate: JsonObject, known: JsonObject) -> bool:
+    return _is_newer_version(_version(candidate), _version(known))
+
+
+def _is_newer_version(candidate: str, known: str) -> bool:
+    """Compare resourceVersions of one kind.
+
+    Source:
+        Comparable as numbers by KEP-5504; etcd's revisions always were. Where a server uses
+        something else, what comes later counts as newer.
+    """
+    if candidate.isdigit() and known.isdigit():
+        return int(candidate) > int(known)
+    return candidate != known

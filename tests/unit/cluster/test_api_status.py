@@ -1,0 +1,224 @@
+import inspect
+import json
+
+import aiohttp
+import pytest
+from aiohttp.client_reqrep import ConnectionKey
+
+import tasks.cluster.errors as errors_module
+from tasks.cluster.api_status import error_from_answer, error_from_failure
+from tasks.cluster.byte_stream import TRANSPORT_FAILURES
+from tasks.cluster.errors import (
+    ApiRefused,
+    ClusterError,
+    ClusterForbidden,
+    ClusterUnauthorised,
+    ClusterUnavailable,
+    ClusterUnreachable,
+    NamespaceNotFound,
+    ObjectAlreadyExists,
+    ObjectConflict,
+    ObjectInvalid,
+    ObjectNotFound,
+    PatchRefused,
+    RequestRefused,
+    ResourceExpired,
+    TooManyRequests,
+)
+from tasks.cluster.resources import RequestTarget, describe_request
+
+JOB = RequestTarget("create", "batch", "jobs", "agents", "job-1")
+SECRET = RequestTarget("create", "", "secrets", "agents")
+
+
+def body(
+    code: int, reason: str, details: dict[str, object] | None = None, message: str = "why"
+) -> bytes:
+    return json.dumps(
+        {"kind": "Status", "code": code, "reason": reason, "message": message, "details": details}
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "details", "expected"),
+    [
+        (400, "BadRequest", {}, RequestRefused),
+        (401, "Unauthorized", {}, ClusterUnauthorised),
+        (403, "Forbidden", {}, ClusterForbidden),
+        (404, "NotFound", {"kind": "jobs"}, ObjectNotFound),
+        (404, "NotFound", {"kind": "namespaces"}, NamespaceNotFound),
+        (405, "MethodNotAllowed", {}, RequestRefused),
+        (409, "Conflict", {}, ObjectConflict),
+        (409, "AlreadyExists", {}, ObjectAlreadyExists),
+        (410, "Expired", {}, ResourceExpired),
+        (413, "RequestEntityTooLarge", {}, RequestRefused),
+        (422, "Invalid", {}, ObjectInvalid),
+        (429, "TooManyRequests", {}, TooManyRequests),
+        (500, "InternalError", {}, ClusterUnavailable),
+        (503, "ServiceUnavailable", {}, ClusterUnavailable),
+        (504, "Timeout", {}, ClusterUnavailable),
+    ],
+)
+def test_answer_by_its_status_and_reason_becomes_one_error_type(
+    status: int, reason: str, details: dict[str, object], expected: type[ClusterError]
+) -> None:
+    error = error_from_answer(JOB, status, body(status, reason, details))
+
+    assert type(error) is expected
+    assert str(error) == (
+        f"The Kubernetes API answered {status} {reason} to "
+        "create jobs.batch job-1 in namespace agents: why"
+    )
+
+
+def test_refused_json_patch_without_causes_is_a_lost_race() -> None:
+    error = error_from_answer(JOB, 422, body(422, "Invalid"), is_json_patch=True)
+
+    assert type(error) is PatchRefused
+
+
+def test_refused_json_patch_with_causes_is_an_invalid_object() -> None:
+    causes = [{"reason": "FieldValueInvalid", "field": "spec.template"}]
+    error = error_from_answer(
+        JOB, 422, body(422, "Invalid", {"causes": causes}), is_json_patch=True
+    )
+
+    assert type(error) is ObjectInvalid
+    assert error.answer.causes == (("FieldValueInvalid", "spec.template"),)
+
+
+def test_error_about_a_secret_never_quotes_what_was_sent() -> None:
+    raw = body(
+        400,
+        "BadRequest",
+        {"causes": [{"reason": "FieldValueInvalid", "field": "data", "message": "HUSH-HUSH"}]},
+        'error found in #10 byte of ...|"prompt":["HUSH-HUSH"',
+    )
+    error = error_from_answer(SECRET, 400, raw)
+
+    assert isinstance(error, ApiRefused)
+    assert "HUSH" not in str(error) + repr(error) + repr(error.answer)
+    assert str(error).endswith("FieldValueInvalid at data")
+
+
+def test_answer_of_a_proxy_in_between_is_quoted_shortly() -> None:
+    error = error_from_answer(JOB, 502, b"<html>\n" + b"x" * 10_000)
+
+    assert type(error) is ClusterUnavailable
+    assert "502 to create jobs.batch" in str(error)
+    assert len(str(error)) < 700
+
+
+@pytest.mark.parametrize(
+    ("header", "details", "expected"),
+    [
+        ("7", {}, 7.0),
+        (None, {"retryAfterSeconds": 3}, 3.0),
+        ("7", {"retryAfterSeconds": 3}, 7.0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", {}, None),
+        (None, {}, None),
+    ],
+)
+def test_retry_after_is_taken_from_header_then_from_body(
+    header: str | None, details: dict[str, object], expected: float | None
+) -> None:
+    error = error_from_answer(JOB, 429, body(429, "TooManyRequests", details), retry_after=header)
+
+    assert isinstance(error, TooManyRequests)
+    assert error.answer.retry_after_seconds == expected
+
+
+KEY = ConnectionKey("api.example", 443, True, True, None, None, None)
+OS_ERROR = ConnectionRefusedError(111, "Connect call failed")
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected", "was_sent"),
+    [
+        (aiohttp.ClientConnectorError(KEY, OS_ERROR), ClusterUnreachable, False),
+        (aiohttp.ClientConnectorDNSError(KEY, OS_ERROR), ClusterUnreachable, False),
+        (aiohttp.ClientConnectorSSLError(KEY, OS_ERROR), ClusterUnreachable, False),
+        (
+            aiohttp.ClientConnectorCertificateError(KEY, Exception("self-signed")),
+            ClusterUnreachable,
+            False,
+        ),
+        (aiohttp.ConnectionTimeoutError("connect"), ClusterUnreachable, False),
+        (aiohttp.ClientOSError(104, "reset"), ClusterUnreachable, True),
+        (aiohttp.ServerDisconnectedError(), ClusterUnreachable, True),
+        (aiohttp.ClientPayloadError("cut"), ClusterUnreachable, True),
+        (ConnectionResetError(104, "reset"), ClusterUnreachable, True),
+        (aiohttp.InvalidURL("http://x y"), ClusterUnreachable, True),
+        (TimeoutError(), ClusterUnavailable, None),
+        (aiohttp.SocketTimeoutError("read"), ClusterUnavailable, None),
+    ],
+)
+def test_failure_without_an_answer_becomes_one_error_type(
+    failure: Exception, expected: type[ClusterError], was_sent: bool | None
+) -> None:
+    error = error_from_failure(JOB, failure)
+
+    assert type(error) is expected
+    assert getattr(error, "was_sent", None) == was_sent
+
+
+# Raised only by receiving a websocket message as a type it has not, which we never ask for.
+NEVER_MET = {aiohttp.WSMessageTypeError}
+
+
+def test_every_exception_of_the_http_library_is_turned_into_an_error_of_ours() -> None:
+    members: list[object] = list(vars(aiohttp.client_exceptions).values())
+    raised = {m for m in members if isinstance(m, type) and issubclass(m, Exception)}
+
+    assert len(raised) > 20
+    assert {m for m in raised if not issubclass(m, TRANSPORT_FAILURES)} == NEVER_MET
+
+
+def test_error_tree_in_the_docstring_names_every_error_under_its_parent() -> None:
+    lines = (inspect.getdoc(errors_module) or "").splitlines()
+    drawn = {
+        line.split()[i]: len(line) - len(line.lstrip("│├└─ "))
+        for line in lines
+        for i in [next((k for k, word in enumerate(line.split()) if word[0].isupper()), -1)]
+        if i >= 0 and line.split()[i] in vars(errors_module)
+    }
+    classes = [
+        kind
+        for kind in vars(errors_module).values()
+        if isinstance(kind, type) and issubclass(kind, ClusterError)
+    ]
+
+    assert {kind.__name__ for kind in classes} == drawn.keys()
+    for kind in classes:
+        assert drawn[kind.__name__] == 4 * (len(kind.__mro__) - len(ClusterError.__mro__))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "watch", "expected"),
+    [
+        ("GET", "/api/v1/namespaces/a/pods", False, "list pods in namespace a"),
+        ("GET", "/api/v1/namespaces/a/pods", True, "watch pods in namespace a"),
+        ("GET", "/api/v1/namespaces/a/pods/p/log", False, "get pods/log p in namespace a"),
+        ("GET", "/api/v1/pods", False, "list pods"),
+        ("GET", "/api/v1/namespaces/a", False, "get namespaces a"),
+        (
+            "PUT",
+            "/apis/g.io/v1/namespaces/a/leases/l",
+            False,
+            "update leases.g.io l in namespace a",
+        ),
+        ("PATCH", "/apis/batch/v1/namespaces/a/jobs/j", False, "patch jobs.batch j in namespace a"),
+        (
+            "DELETE",
+            "/apis/batch/v1/namespaces/a/jobs/j",
+            False,
+            "delete jobs.batch j in namespace a",
+        ),
+        ("POST", "/apis/g.io/v1/reviews", False, "create reviews.g.io"),
+        ("GET", "/version", False, "get /version"),
+    ],
+)
+def test_request_is_described_in_the_words_of_a_role(
+    method: str, path: str, watch: bool, expected: str
+) -> None:
+    assert str(describe_request(method, path, watch=watch)) == expected
