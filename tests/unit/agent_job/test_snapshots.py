@@ -373,6 +373,7 @@ def test_lease_is_read_whole() -> None:
     raw = {
         "metadata": {
             "name": "claude-jobs-reviewer",
+            "uid": "lease-uid",
             "resourceVersion": "9",
             "labels": {"a": "b"},
             "annotations": annotations,
@@ -388,6 +389,7 @@ def test_lease_is_read_whole() -> None:
 
     assert LeaseSnapshot.from_api(raw) == LeaseSnapshot(
         name="claude-jobs-reviewer",
+        uid="lease-uid",
         resource_version="9",
         holder="run-1/abc",
         epoch=5,
