@@ -1,0 +1,186 @@
+"""What ended the agent's container: one ordered table, and no cause without a fact.
+
+What the cluster did to the pod comes before what happened to the container, and a signal is only
+called by its name when nothing says who sent it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tasks.agent_job.error_codes import Cause
+from tasks.agent_job.run_facts import SIGKILL_NUMBER, SIGTERM_NUMBER, Ending, RunFacts
+from tasks.claude_code.line_grammar import Refusal
+
+# Reasons as Kubernetes spells them: of pods (`status.reason`), of the pod condition
+# DisruptionTarget (1.26 and later), and of container states.
+_PREEMPTED = frozenset({"Preempted", "Preempting"})
+_PREEMPTED_BY = frozenset({"PreemptionByKubeScheduler", "PreemptionByScheduler"})
+_NODE_LOST = frozenset({"NodeLost", "NodeShutdown", "Shutdown", "Terminated"})
+_NODE_LOST_BY = frozenset({"DeletionByPodGC"})
+_EVICTED = frozenset({"Evicted"})
+_EVICTED_BY = frozenset({"DeletionByTaintManager", "EvictionByEvictionAPI", "TerminationByKubelet"})
+_IMAGE_PULL = frozenset(
+    {
+        "ErrImageNeverPull",
+        "ErrImagePull",
+        "ImageInspectError",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "RegistryUnavailable",
+    }
+)
+_CONFIG_ERROR = frozenset(
+    {
+        "ContainerCannotRun",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+        "StartError",
+    }
+)
+Evidence = Callable[[RunFacts, Ending], str | None]
+
+_BAD_INPUT = frozenset({Refusal.BUNDLE_MISMATCH, Refusal.NO_PROMPT})
+
+
+@dataclass(frozen=True, slots=True)
+class CauseFinding:
+    """A cause with the fact that shows it; only `Unknown` comes without."""
+
+    cause: Cause
+    fact: str | None
+
+
+def find_cause(facts: RunFacts, ending: Ending) -> CauseFinding:
+    """Return the first cause of the table that a fact supports, else `Unknown`."""
+    for cause, evidence in CAUSE_TABLE:
+        fact = evidence(facts, ending)
+        if fact is not None:
+            return CauseFinding(cause, fact)
+    return CauseFinding(Cause.UNKNOWN, None)
+
+
+def deletion_ended_agent(facts: RunFacts, ending: Ending) -> bool:
+    """Tell whether the Job's deletion ended the agent, rather than following its own end.
+
+    An agent that exited by itself and left a result had ended before; all that went was the Job.
+    """
+    if facts.job_gone is None and not facts.job_deletion_seen:
+        return False
+    return not (ending.by_itself and facts.session.last_result is not None)
+
+
+def deadline_fact(facts: RunFacts) -> str | None:
+    """Return the fact that shows that a limit of time ended the run."""
+    trailer = facts.any_trailer
+    if facts.agent_timed_out or (trailer is not None and trailer.timed_out):
+        return "the run script ended the agent at its time limit"
+    if facts.true_condition_reason(facts.job_conditions, "Failed") == "DeadlineExceeded":
+        return "Job condition Failed, reason DeadlineExceeded"
+    if facts.pod_reason == "DeadlineExceeded":
+        return "pod reason DeadlineExceeded"
+    return "the flow run's own time limit was reached" if facts.flow_deadline_reached else None
+
+
+def _job_deleted(facts: RunFacts, ending: Ending) -> str | None:
+    if not deletion_ended_agent(facts, ending):
+        return None
+    if facts.job_gone is not None:
+        return f"the Job was gone ({facts.job_gone.detected_by})"
+    return "the Job was being deleted before the agent had ended"
+
+
+def _deadline(facts: RunFacts, _ending: Ending) -> str | None:
+    return deadline_fact(facts)
+
+
+def _own_exit(facts: RunFacts, ending: Ending) -> str | None:
+    """Return the exit code of an agent that closed its run itself; the pod's fate came later."""
+    if facts.session.last_result is None or facts.refusal is not None:
+        return None
+    return f"exit code {ending.exit_code}" if ending.by_itself else None
+
+
+def _disrupted(reasons: frozenset[str], disruptions: frozenset[str]) -> Evidence:
+    def evidence(facts: RunFacts, _ending: Ending) -> str | None:
+        if facts.pod_reason in reasons:
+            return f"pod reason {facts.pod_reason}"
+        if facts.disruption_reason in disruptions:
+            return f"pod condition DisruptionTarget, reason {facts.disruption_reason}"
+        return None
+
+    return evidence
+
+
+def _node_lost(facts: RunFacts, ending: Ending) -> str | None:
+    if facts.pod_phase == "Unknown" and ending.exit_code is None:
+        return "pod phase Unknown"
+    return None
+
+
+def _pod_replaced(facts: RunFacts, _ending: Ending) -> str | None:
+    if facts.pod_replaced is not None:
+        return f"pod {facts.pod_replaced.second_pod} came after {facts.pod_replaced.first_pod}"
+    if facts.refusal is Refusal.POD_REPLACED:
+        return "the run script refused to start in a pod other than the first"
+    return None
+
+
+def _out_of_memory(facts: RunFacts, ending: Ending) -> str | None:
+    killed = ending.exit_code is None or ending.signal == SIGKILL_NUMBER
+    # Another code than 0 without a result: not the agent itself, but it did not outlive the kill.
+    cut_short = ending.exit_code != 0 and facts.session.last_result is None
+    if facts.container_reason == "OOMKilled" and (killed or cut_short):
+        return "container reason OOMKilled"
+    return None
+
+
+def _container_reason(reasons: frozenset[str]) -> Evidence:
+    def evidence(facts: RunFacts, _ending: Ending) -> str | None:
+        if facts.container_reason in reasons:
+            return f"container reason {facts.container_reason}"
+        return None
+
+    return evidence
+
+
+def _bad_input(facts: RunFacts, _ending: Ending) -> str | None:
+    return f"the run script refused: {facts.refusal}" if facts.refusal in _BAD_INPUT else None
+
+
+def _unschedulable(facts: RunFacts, _ending: Ending) -> str | None:
+    for condition in facts.pod_conditions:
+        if condition.type == "PodScheduled" and condition.status == "False":
+            return f"pod condition PodScheduled False, reason {condition.reason}"
+    return None
+
+
+def _signal(number: int) -> Evidence:
+    def evidence(_facts: RunFacts, ending: Ending) -> str | None:
+        return f"signal {number}" if ending.signal == number else None
+
+    return evidence
+
+
+def _app_exit(_facts: RunFacts, ending: Ending) -> str | None:
+    return None if ending.exit_code is None else f"exit code {ending.exit_code}"
+
+
+CAUSE_TABLE: tuple[tuple[Cause, Evidence], ...] = (
+    (Cause.JOB_DELETED, _job_deleted),
+    (Cause.DEADLINE_EXCEEDED, _deadline),
+    (Cause.APP_EXIT, _own_exit),
+    (Cause.PREEMPTED, _disrupted(_PREEMPTED, _PREEMPTED_BY)),
+    (Cause.NODE_LOST, _disrupted(_NODE_LOST, _NODE_LOST_BY)),
+    (Cause.NODE_LOST, _node_lost),
+    (Cause.EVICTED, _disrupted(_EVICTED, _EVICTED_BY)),
+    (Cause.POD_REPLACED, _pod_replaced),
+    (Cause.OOM_KILLED, _out_of_memory),
+    (Cause.IMAGE_PULL, _container_reason(_IMAGE_PULL)),
+    (Cause.CONFIG_ERROR, _container_reason(_CONFIG_ERROR)),
+    (Cause.CONFIG_ERROR, _bad_input),
+    (Cause.UNSCHEDULABLE, _unschedulable),
+    (Cause.SIGKILL, _signal(SIGKILL_NUMBER)),
+    (Cause.SIGTERM, _signal(SIGTERM_NUMBER)),
+    (Cause.APP_EXIT, _app_exit),
+)

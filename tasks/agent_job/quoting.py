@@ -1,0 +1,40 @@
+"""Other people's words inside our sentences: one line, bounded, safe, and never raw stream-json."""
+
+import json
+import re
+from typing import Any, cast
+
+from tasks.claude_code.safe_text import one_line
+
+QUOTE_LIMIT_CHARACTERS = 300
+
+# Keys of stream-json; a text with one of them is, or holds, a piece of an event.
+_STREAM_JSON = re.compile(r'"(type|uuid|session_id|message|content|parent_tool_use_id)"\s*:')
+_SEARCH_LIMIT_CHARACTERS = 20_000
+
+
+def quote(text: str | None) -> str:
+    """Return `text` in quotation marks, or nothing where there is nothing to quote.
+
+    JSON in it, as API errors often carry, is replaced by the message it holds.
+    """
+    words = _words(text[:_SEARCH_LIMIT_CHARACTERS]) if text else ""
+    return f"“{words}”" if words else ""
+
+
+def _words(text: str) -> str:
+    start = text.find("{")
+    if start >= 0 and _STREAM_JSON.search(text):
+        text = f"{text[:start]} {_message_in(text[start:])}"
+    # What is left of a damaged event has no beginning to parse from.
+    return "" if _STREAM_JSON.search(text) else one_line(text, QUOTE_LIMIT_CHARACTERS)
+
+
+def _message_in(text: str) -> str:
+    try:
+        value: Any = json.JSONDecoder().raw_decode(text)[0]
+    except (ValueError, RecursionError):
+        return ""
+    error: Any = cast("dict[str, Any]", value).get("error")
+    message: Any = cast("dict[str, Any]", error).get("message") if isinstance(error, dict) else None
+    return message if isinstance(message, str) else ""
