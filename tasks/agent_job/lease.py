@@ -224,7 +224,7 @@ def _body(lease: LeaseSnapshot, renewed_at: datetime) -> dict[str, Any]:
     }
     if lease.resource_version:
         # With the uid, an update of a Lease that was deleted meanwhile is a conflict; without it
-        # the server would try to create it and answer with an internal error.
+        # the server creates the Lease anew, resourceVersion or not (seen on 1.20).
         metadata |= {"uid": lease.uid, "resourceVersion": lease.resource_version}
     return {
         "apiVersion": "coordination.k8s.io/v1",

@@ -151,6 +151,11 @@ class JobSnapshot:
         return self.final_condition is not None
 
     @property
+    def over(self) -> bool:
+        """Whether nothing of it is left to wait for: it has finished or was harvested."""
+        return self.finished or self.harvested_at is not None
+
+    @property
     def deleting(self) -> bool:
         """Whether somebody has asked for its deletion."""
         return self.deletion_at is not None

@@ -1,0 +1,88 @@
+"""Whether a Job was ever made the agent's live one.
+
+A Job is created inert and committed by naming its UID on the Lease; its Secret, without which no
+container of it starts, is created only after that. The Lease names the newest committed Job alone,
+so of an older one other traces must tell:
+
+- **Unfinished Jobs.** A run creates a Job only when no committed one is unfinished, and Jobs do not
+  become unfinished again. So an unfinished Job which the Lease does not name was not committed
+  before the one it names, and not after it either: it is uncommitted. This holds only while nobody
+  deletes the Lease, so a trace that could not exist without the commit wins over the Lease's
+  silence.
+- **Finished Jobs.** Deleting one that has run loses a paid result; harvesting one that has not
+  costs a report. So a finished Job counts as committed unless its pods are still there and all of
+  them say that the agent never ran. (A Job that reached its deadline has no pods any more, run or
+  not: it counts as committed.)
+
+Traces that need a commit: the Job was harvested or adopted; its Secret exists, tombstones included,
+as only committed Jobs get one; its agent's container has run, or nobody knows that it has not.
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+from tasks.agent_job.names import FlowRunId, JobUid
+from tasks.agent_job.snapshots import JobSnapshot, PodSnapshot
+
+
+class RunSecret(StrEnum):
+    """What there is of a Job's Secret, owned by exactly this Job; `REVOKED` is a tombstone."""
+
+    ABSENT = "absent"
+    PRESENT = "present"
+    REVOKED = "revoked"
+
+
+def is_committed(
+    job: JobSnapshot,
+    pods: Sequence[PodSnapshot],
+    *,
+    committed_uid: JobUid | None,
+    secret: RunSecret | None,
+) -> bool:
+    """Tell whether the Job was made the agent's live one.
+
+    Args:
+        job: Not of another agent.
+        pods: Those of this Job that there still are.
+        committed_uid: The Job that the Lease names.
+        secret: `None` where nobody has looked.
+    """
+    if job.uid == committed_uid or _has_trace(job) or may_have_run(pods):
+        return True
+    if secret in {RunSecret.PRESENT, RunSecret.REVOKED}:
+        return True
+    return job.finished and not pods
+
+
+def may_have_run(pods: Sequence[PodSnapshot]) -> bool:
+    """Tell whether the agent's container has run in any of the pods, or may have."""
+    return any(pod.agent is not None and pod.agent.has_run is not False for pod in pods)
+
+
+def _has_trace(job: JobSnapshot) -> bool:
+    adopted = job.owner_flow_run_id not in {None, job.flow_run_id}
+    return adopted or job.harvested_at is not None
+
+
+def is_own_create(
+    existing: JobSnapshot,
+    *,
+    flow_run_id: FlowRunId,
+    attempt: int,
+    owner_epoch: int,
+    manifest_sha256: str,
+) -> bool:
+    """Tell whether a Job that was there already (409) is what our own request created.
+
+    The epoch must be ours as well: a Job that an earlier process of this flow run posted late has
+    the same name and manifest, and that process deletes it as soon as its commit is refused.
+    """
+    return (
+        existing.flow_run_id == flow_run_id
+        and existing.attempt == attempt
+        and existing.owner_epoch == owner_epoch
+        and existing.manifest_sha256 == manifest_sha256
+        and not existing.finished
+        and not existing.deleting
+    )
