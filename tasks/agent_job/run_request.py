@@ -15,6 +15,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from tasks.agent_job.errors import InputInvalid
+from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.claude_code.agent_spec import (
     AbsolutePath,
     AgentSpec,
@@ -70,7 +71,10 @@ class AgentRunRequest(BaseModel):
     agent: BlockName | AgentSpec = Field(
         description="Name of a Claude Agent block, or an agent described here."
     )
-    runtime: BlockName = Field(description="Name of an Agent Runtime block.")
+    runtime: BlockName | RuntimeSpec = Field(
+        description="Name of an Agent Runtime block, or a runtime described here; the latter uses "
+        "the pod's own cluster or the kubeconfig's."
+    )
     task_id: Identifier | None = Field(
         default=None,
         description="Unit of work the agent is woken for; Jobs of other tasks are not taken over.",

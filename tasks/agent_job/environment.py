@@ -1,0 +1,223 @@
+"""The agent's env: what the run script needs, what the agent should know, what people add.
+
+Nothing comes from the flow's own environment. Credentials are references to keys of Secrets, never
+values. What people wrote to the agent stands in the run's Secret too, as it is part of the prompt.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from tasks.agent_job.errors import InputInvalid
+from tasks.agent_job.names import INPUT_DIR, WORK_DIR
+from tasks.agent_job.run_request import AgentRunRequest
+from tasks.agent_job.runtime_spec import EnvFromKey, RuntimeSpec
+from tasks.claude_code.agent_spec import AgentSpec
+from tasks.claude_code.command_line import escape_for_kubernetes
+
+PREFIX = "CLAUDE_JOBS_"
+
+WAKE_KEY = "wake.json"
+WAKE_REASON_KEY = "wake-reason"
+# Linux refuses to start a program with a longer piece of env (128 KiB, its name included).
+WAKE_LIMIT_BYTES = 120 * 1024
+
+_RESERVED = {
+    "HOME": "the runtime's home_path says it",
+    "CLAUDE_CONFIG_DIR": "it lies in HOME",
+    "CLAUDE_CODE_USE_BEDROCK": "the agent's provider says it",
+    "CLAUDE_CODE_USE_VERTEX": "the agent's provider says it",
+}
+
+_CREDENTIAL_NAMES = frozenset(
+    {
+        "ANTHROPIC_API_KEY",
+        "ANTHROPIC_AUTH_TOKEN",
+        "ANTHROPIC_FOUNDRY_API_KEY",
+        "AWS_BEARER_TOKEN_BEDROCK",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "CLAUDE_CODE_OAUTH_TOKEN",
+        "GITHUB_TOKEN",
+        "GH_TOKEN",
+    }
+)
+
+_UNATTENDED = {
+    # The image decides which version runs; an update in the pod would be lost with it.
+    "DISABLE_AUTOUPDATER": "1",
+    # Pods behind an egress allow-list would wait for hosts that are no part of the work.
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    # Git would wait for a password that nobody can type.
+    "GIT_TERMINAL_PROMPT": "0",
+    # Tools would colour what only Claude reads.
+    "TERM": "dumb",
+    # Without a locale some tools replace every letter outside ASCII.
+    "LANG": "C.UTF-8",
+}
+
+_PROVIDER_SWITCH = {
+    "anthropic": {},
+    "bedrock": {"CLAUDE_CODE_USE_BEDROCK": "1"},
+    "vertex": {"CLAUDE_CODE_USE_VERTEX": "1"},
+}
+
+_UNITS = {"m": Decimal("0.001"), "": Decimal(1)} | {
+    f"{letter}{binary}": Decimal(1024 if binary else 1000) ** power
+    for power, letter in enumerate("KMGTPE", start=1)
+    for binary in ("", "i")
+}
+_UNITS["k"] = _UNITS.pop("K")
+
+
+def check_plain_env(request: AgentRunRequest, agent: AgentSpec, runtime: RuntimeSpec) -> None:
+    """Refuse env names that are ours, and credentials as plain values.
+
+    Raises:
+        InputInvalid: Names every such variable; no value.
+    """
+    credentials = _CREDENTIAL_NAMES | {credential.env for credential in agent.credentials}
+    problems: list[str] = []
+    for source, names in (
+        ("the runtime's env", runtime.env),
+        ("the runtime's env_from_keys", [item.env for item in runtime.env_from_keys]),
+        ("the agent's env", agent.env),
+        ("the agent's credentials", [credential.env for credential in agent.credentials]),
+        ("the run's env", request.env),
+    ):
+        for name in names:
+            if name.startswith(PREFIX):
+                problems.append(f"{name} in {source} is set by the run itself")
+            elif name in _RESERVED:
+                problems.append(f"{name} in {source} cannot be set, {_RESERVED[name]}")
+            elif source.endswith(" env") and name in credentials:
+                problems.append(
+                    f"{name} in {source} is a credential; name a Secret in the agent's credentials"
+                )
+    if problems:
+        raise InputInvalid(f"The env is not valid: {'; '.join(problems)}.")
+
+
+def script_env(
+    *,
+    timeout_seconds: int,
+    kill_after_seconds: int,
+    acknowledgement_seconds: int,
+    copy_bytes: int,
+) -> dict[str, str]:
+    """Return what the run script reads, the line token and the pod's UID excepted."""
+    return {
+        f"{PREFIX}INPUT_DIR": INPUT_DIR,
+        f"{PREFIX}WORK_DIR": WORK_DIR,
+        f"{PREFIX}TIMEOUT_SECONDS": str(timeout_seconds),
+        f"{PREFIX}KILL_AFTER_SECONDS": str(kill_after_seconds),
+        f"{PREFIX}ACK_WAIT_SECONDS": str(acknowledgement_seconds),
+        f"{PREFIX}COPY_LIMIT_BYTES": str(copy_bytes),
+    }
+
+
+def context_env(
+    request: AgentRunRequest,
+    agent: AgentSpec,
+    *,
+    flow_run_id: str,
+    resume_session: str | None,
+) -> dict[str, str]:
+    """Return what the agent should know about its run; what is unknown is left out."""
+    workspace = request.workspace
+    values = {
+        "AGENT_ID": agent.agent_id,
+        "AGENT_NAME": agent.display_name,
+        "TENANT_ID": agent.tenant_id,
+        "FLOW_RUN_ID": flow_run_id,
+        "TASK_ID": request.task_id,
+        "SESSION_ID": resume_session,
+        "LINKED_IDS": ",".join(request.linked_ids) or None,
+        "WORKSPACE_CWD": workspace.cwd,
+        "WORKSPACE_ID": workspace.id,
+        "WORKSPACE_REPO_URL": workspace.repo_url,
+        "WORKSPACE_REPO_REF": workspace.repo_ref,
+        "WORKSPACE_BRANCH": workspace.branch,
+        "API_URL": agent.callback.api_url if agent.callback else None,
+    }
+    return {f"{PREFIX}{name}": value for name, value in values.items() if value is not None}
+
+
+def build_environment(
+    request: AgentRunRequest,
+    agent: AgentSpec,
+    runtime: RuntimeSpec,
+    own: Mapping[str, str],
+    *,
+    attempt: int,
+    secret_name: str,
+    secret_keys: frozenset[str],
+    line_token: str,
+) -> list[dict[str, Any]]:
+    """Return the container's `env`; every name once.
+
+    Of several plain values of one name the run's wins, then the agent's, then the runtime's; a
+    plain value wins over a key of the runtime; nothing wins over what the run sets itself.
+
+    Args:
+        request: With the run's own plain values.
+        agent: With its plain values and credentials.
+        runtime: With plain values and keys.
+        own: What the run sets itself, from `script_env` and `context_env`.
+        attempt: Number of the attempt, from 1.
+        secret_name: The run's Secret.
+        secret_keys: Keys of that Secret; those with wake content are handed to the agent.
+        line_token: What begins the run script's lines.
+    """
+    home = {"HOME": runtime.home_path, "CLAUDE_CONFIG_DIR": f"{runtime.home_path}/.claude"}
+    plain = {**runtime.env, **agent.env, **request.env}
+    entries: dict[str, dict[str, Any]] = {
+        **{name: _plain(name, value) for name, value in _UNATTENDED.items()},
+        **{item.env: _from_key(item) for item in runtime.env_from_keys},
+        **{name: _plain(name, value) for name, value in plain.items()},
+        **{
+            item.env: _secret(item.env, item.secret, item.key, optional=False)
+            for item in agent.credentials
+        },
+    }
+    for name, value in {**home, **_PROVIDER_SWITCH[agent.provider], **own}.items():
+        entries[name] = _plain(name, value)
+    if agent.callback:
+        name = f"{PREFIX}API_TOKEN"
+        entries[name] = _secret(name, agent.callback.secret, agent.callback.key, optional=False)
+    for name, key in (("WAKE_REASON", WAKE_REASON_KEY), ("WAKE_PAYLOAD_JSON", WAKE_KEY)):
+        if key in secret_keys:
+            # Optional: a Secret without a prompt must let the script start and refuse.
+            entries[PREFIX + name] = _secret(PREFIX + name, secret_name, key, optional=True)
+    entries[f"{PREFIX}ATTEMPT"] = _plain(f"{PREFIX}ATTEMPT", str(attempt))
+    entries[f"{PREFIX}LINE_TOKEN"] = _plain(f"{PREFIX}LINE_TOKEN", line_token)
+    entries[f"{PREFIX}POD_UID"] = {
+        "name": f"{PREFIX}POD_UID",
+        "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}},
+    }
+    return list(entries.values())
+
+
+def quantity_bytes(quantity: str) -> int:
+    """Return a Kubernetes quantity of storage in bytes, rounded down."""
+    digits = quantity.rstrip("mkKMGTPEi")
+    return int(Decimal(digits) * _UNITS[quantity.removeprefix(digits)])
+
+
+def _plain(name: str, value: str) -> dict[str, Any]:
+    return {"name": name, "value": escape_for_kubernetes(value)}
+
+
+def _secret(name: str, secret: str, key: str, *, optional: bool) -> dict[str, Any]:
+    reference: dict[str, Any] = {"name": secret, "key": key}
+    if optional:
+        reference["optional"] = True
+    return {"name": name, "valueFrom": {"secretKeyRef": reference}}
+
+
+def _from_key(item: EnvFromKey) -> dict[str, Any]:
+    reference: dict[str, Any] = {"name": item.name, "key": item.key}
+    if item.optional:
+        reference["optional"] = True
+    kind = "secretKeyRef" if item.kind == "secret" else "configMapKeyRef"
+    return {"name": item.env, "valueFrom": {kind: reference}}

@@ -1,0 +1,248 @@
+"""The Job of one attempt and its Secret, whole, as the API takes them.
+
+The Job is inert when it is created: its pod mounts the Secret of the same name, which follows once
+the attempt is committed and its pod is known. The Secret is immutable: what the script reads is
+what was created, and nobody can hand a running agent another prompt. Nothing of the prompt stands
+in the Job.
+"""
+
+import json
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from tasks.agent_job import names
+from tasks.agent_job.environment import build_environment, context_env, quantity_bytes, script_env
+from tasks.agent_job.names import JobName
+from tasks.agent_job.pod_spec import build_pod_spec
+from tasks.agent_job.prepared_run import RUN_SCRIPT_FILE, PreparedRun
+
+POD_UID_KEY = "pod-uid"
+REVOKED_KEY = "revoked"
+
+# They change over the Job's life, and with every owner.
+_OWNER_ANNOTATIONS = frozenset({names.ANNOTATION_OWNER_FLOW_RUN_ID, names.ANNOTATION_OWNER_EPOCH})
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """One attempt of a run.
+
+    Attributes:
+        run: What the agent is told and how.
+        namespace: Where the Job is created.
+        attempt: Number of the attempt within its flow run, from 1.
+        owner_epoch: `leaseTransitions` of the Lease under which the Job is created.
+        exec_permitted: Whether the copy in the pod can be read; if not, the pod does not wait.
+    """
+
+    run: PreparedRun
+    namespace: str
+    attempt: int
+    owner_epoch: int
+    exec_permitted: bool = True
+
+    @property
+    def name(self) -> JobName:
+        """Name of the Job and of its Secret."""
+        return names.job_name(self.run.agent_id, self.run.flow_run_id, self.attempt)
+
+    @property
+    def line_token(self) -> str:
+        """What every line of the run script begins with."""
+        return names.line_token(self.name)
+
+    @property
+    def deadline_seconds(self) -> int:
+        """The Job's own deadline, counted from its creation: the net around all other limits."""
+        limits = self.run.runtime.limits
+        return (
+            limits.scheduling_seconds
+            + limits.start_seconds
+            + limits.image_pull_backoff_seconds
+            + self.run.timeout_seconds
+            + limits.termination_grace_seconds
+            + limits.acknowledgement_seconds
+            + limits.deadline_margin_seconds
+        )
+
+
+def build_job_manifest(spec: JobSpec) -> dict[str, Any]:
+    """Return the Job of an attempt.
+
+    Always the same for the same attempt and configuration, but for who owns it; the annotation
+    `manifest-sha256` covers everything else.
+    """
+    labels = {**spec.run.runtime.labels, **_labels(spec)}
+    annotations = {**spec.run.runtime.annotations, **_annotations(spec)}
+    manifest: dict[str, Any] = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "name": spec.name,
+            "namespace": spec.namespace,
+            "labels": labels,
+            "annotations": annotations,
+        },
+        "spec": {
+            # Paid work must not repeat by itself.
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": spec.deadline_seconds,
+            "ttlSecondsAfterFinished": spec.run.runtime.retention.unharvested_seconds,
+            "template": {
+                "metadata": {"labels": dict(labels), "annotations": dict(annotations)},
+                "spec": build_pod_spec(
+                    spec.run.runtime,
+                    agent_id=spec.run.agent_id,
+                    secret_name=spec.name,
+                    arguments=spec.run.arguments,
+                    working_directory=spec.run.working_directory,
+                    environment=_environment(spec),
+                ),
+            },
+        },
+    }
+    digest = manifest_sha256(manifest)
+    annotations[names.ANNOTATION_MANIFEST_SHA256] = digest
+    manifest["spec"]["template"]["metadata"]["annotations"][names.ANNOTATION_MANIFEST_SHA256] = (
+        digest
+    )
+    annotations[names.ANNOTATION_OWNER_FLOW_RUN_ID] = spec.run.flow_run_id
+    annotations[names.ANNOTATION_OWNER_EPOCH] = str(spec.owner_epoch)
+    return manifest
+
+
+def build_secret_manifest(
+    spec: JobSpec, *, job_uid: names.JobUid, pod_uid: names.PodUid
+) -> dict[str, Any]:
+    """Return the Secret that lets the attempt's pod start, with prompt and run script.
+
+    Args:
+        spec: The attempt.
+        job_uid: The Job that owns the Secret from its first moment, so that none is left behind.
+        pod_uid: The one pod that may send the prompt; the script refuses in any other.
+    """
+    files = {**spec.run.files, POD_UID_KEY: f"{pod_uid}\n".encode()}
+    return _secret(spec, files, job_uid)
+
+
+def build_tombstone_manifest(
+    *, namespace: str, job_name: JobName, job_uid: names.JobUid, run_script: str
+) -> dict[str, Any]:
+    """Return a Secret in the place of one that must never come: no prompt, only a refusal.
+
+    A late create by the Job's gone owner is a conflict then, and a pod that starts all the same
+    says why it does not work.
+    """
+    files = {RUN_SCRIPT_FILE: run_script.encode(), REVOKED_KEY: b"1\n"}
+    labels = {names.LABEL_MANAGED_BY: names.MANAGED_BY, names.LABEL_VERSION: names.PROTOCOL_VERSION}
+    metadata = {"name": job_name, "namespace": namespace, "labels": labels}
+    return _immutable_secret(metadata, files, job_uid)
+
+
+def manifest_sha256(manifest: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a Job manifest, whoever owns it and with or without its own hash."""
+
+    def without_owner(metadata: Mapping[str, Any]) -> dict[str, Any]:
+        ignored = _OWNER_ANNOTATIONS | {names.ANNOTATION_MANIFEST_SHA256}
+        kept = {k: v for k, v in metadata["annotations"].items() if k not in ignored}
+        return {**metadata, "annotations": kept}
+
+    template = manifest["spec"]["template"]
+    compared = {
+        **manifest,
+        "metadata": without_owner(manifest["metadata"]),
+        "spec": {
+            **manifest["spec"],
+            "template": {**template, "metadata": without_owner(template["metadata"])},
+        },
+    }
+    text = json.dumps(compared, sort_keys=True, separators=(",", ":"))
+    return sha256(text.encode()).hexdigest()
+
+
+def _labels(spec: JobSpec) -> dict[str, str]:
+    labels = {
+        names.LABEL_MANAGED_BY: names.MANAGED_BY,
+        names.LABEL_VERSION: names.PROTOCOL_VERSION,
+        names.LABEL_AGENT_ID: names.label_value(spec.run.agent_id),
+        names.LABEL_FLOW_RUN_ID: names.label_value(spec.run.flow_run_id),
+        names.LABEL_ATTEMPT: str(spec.attempt),
+    }
+    if spec.run.request.task_id is not None:
+        labels[names.LABEL_TASK_ID] = names.label_value(spec.run.request.task_id)
+    return labels
+
+
+def _annotations(spec: JobSpec) -> dict[str, str]:
+    annotations = {
+        names.ANNOTATION_AGENT_ID: spec.run.agent_id,
+        names.ANNOTATION_AGENT_NAME: spec.run.agent.display_name,
+        names.ANNOTATION_TENANT_ID: spec.run.agent.tenant_id,
+        names.ANNOTATION_TASK_ID: spec.run.request.task_id,
+        names.ANNOTATION_SESSION_ID: spec.run.resume_session,
+        names.ANNOTATION_FLOW_RUN_ID: spec.run.flow_run_id,
+        names.ANNOTATION_ATTEMPT: str(spec.attempt),
+        names.ANNOTATION_LINE_TOKEN: spec.line_token,
+    }
+    return {key: value for key, value in annotations.items() if value is not None}
+
+
+def _environment(spec: JobSpec) -> list[dict[str, Any]]:
+    run, limits = spec.run, spec.run.runtime.limits
+    storage_bytes = quantity_bytes(run.runtime.resources.transcript_storage_limit)
+    script = script_env(
+        timeout_seconds=run.timeout_seconds,
+        # Half of the grace, so that the trailer is out before the kubelet kills the container.
+        kill_after_seconds=max(1, limits.termination_grace_seconds // 2),
+        acknowledgement_seconds=limits.acknowledgement_seconds if spec.exec_permitted else 0,
+        # The rest is for skills; a volume that is full would cost the pod.
+        copy_bytes=storage_bytes * 7 // 8,
+    )
+    context = context_env(
+        run.request, run.agent, flow_run_id=run.flow_run_id, resume_session=run.resume_session
+    )
+    return build_environment(
+        run.request,
+        run.agent,
+        run.runtime,
+        {**script, **context},
+        attempt=spec.attempt,
+        secret_name=spec.name,
+        secret_keys=frozenset(run.files),
+        line_token=spec.line_token,
+    )
+
+
+def _secret(spec: JobSpec, files: Mapping[str, bytes], job_uid: names.JobUid) -> dict[str, Any]:
+    metadata = {
+        "name": spec.name,
+        "namespace": spec.namespace,
+        "labels": _labels(spec),
+        "annotations": _annotations(spec),
+    }
+    return _immutable_secret(metadata, files, job_uid)
+
+
+def _immutable_secret(
+    metadata: Mapping[str, Any], files: Mapping[str, bytes], job_uid: names.JobUid
+) -> dict[str, Any]:
+    owner = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "name": metadata["name"],
+        "uid": job_uid,
+        # Not controlling and not blocking, which would ask for rights on the Job's finalizers.
+        "controller": False,
+        "blockOwnerDeletion": False,
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {**metadata, "ownerReferences": [owner]},
+        "type": "Opaque",
+        "immutable": True,
+        "data": {key: b64encode(content).decode() for key, content in sorted(files.items())},
+    }

@@ -1,0 +1,205 @@
+"""What Kubernetes' restricted Pod Security Standard forbids in a pod.
+
+Written after the rules of https://kubernetes.io/docs/concepts/security/pod-security-standards/ (the
+restricted policy, the baseline policy included), so that a pod is known to be admitted without a
+cluster that enforces them. Rules for Windows and rules about annotations of servers before 1.19 are
+left out: we set none of these.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+_VOLUME_TYPES = frozenset(
+    {
+        "configMap",
+        "csi",
+        "downwardAPI",
+        "emptyDir",
+        "ephemeral",
+        "image",
+        "persistentVolumeClaim",
+        "projected",
+        "secret",
+    }
+)
+_SECCOMP_TYPES = frozenset({"RuntimeDefault", "Localhost"})
+_APPARMOR_TYPES = frozenset({"RuntimeDefault", "Localhost"})
+_SELINUX_TYPES = frozenset(
+    {"", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"}
+)
+_SAFE_SYSCTLS = frozenset(
+    {
+        "kernel.shm_rmid_forced",
+        "net.ipv4.ip_local_port_range",
+        "net.ipv4.ip_local_reserved_ports",
+        "net.ipv4.ip_unprivileged_port_start",
+        "net.ipv4.ping_group_range",
+        "net.ipv4.tcp_fin_timeout",
+        "net.ipv4.tcp_keepalive_intvl",
+        "net.ipv4.tcp_keepalive_probes",
+        "net.ipv4.tcp_keepalive_time",
+        "net.ipv4.tcp_rmem",
+        "net.ipv4.tcp_syncookies",
+        "net.ipv4.tcp_wmem",
+    }
+)
+
+Json = Mapping[str, Any]
+
+
+class _Scope(NamedTuple):
+    """The pod or one of its containers, as far as security contexts go."""
+
+    name: str
+    context: Json
+    pod_context: Json
+    is_pod: bool
+
+    def own(self, field: str) -> Any:
+        return self.context.get(field)
+
+    def effective(self, field: str) -> Any:
+        """A container's own value, else the pod's."""
+        value = self.own(field)
+        return self.pod_context.get(field) if value is None else value
+
+
+def restricted_violations(pod_spec: Json) -> list[str]:
+    """Say which rules of the restricted standard a pod breaks; empty when it is admitted.
+
+    Each sentence begins with the rule's name on the page, then says what has it wrong.
+    """
+    return [*_pod_violations(pod_spec), *_context_violations(pod_spec)]
+
+
+def _pod_violations(pod_spec: Json) -> Iterator[str]:
+    for field in ("hostNetwork", "hostPID", "hostIPC"):
+        if pod_spec.get(field):
+            yield f"Host Namespaces: {field} is set"
+    for volume in pod_spec.get("volumes", ()):
+        for kind in sorted(set(volume) - {"name"} - _VOLUME_TYPES):
+            rule = "HostPath Volumes" if kind == "hostPath" else "Volume Types"
+            yield f"{rule}: volume {volume.get('name')} is a {kind}"
+    for sysctl in _part(pod_spec, "securityContext").get("sysctls", ()):
+        if sysctl.get("name") not in _SAFE_SYSCTLS:
+            yield f"Sysctls: {sysctl.get('name')} is set"
+    for container in _containers(pod_spec):
+        yield from _host_violations(container)
+
+
+def _host_violations(container: Json) -> Iterator[str]:
+    name = container.get("name")
+    if any(port.get("hostPort") for port in container.get("ports", ())):
+        yield f"Host Ports: container {name} takes a port of the node"
+    handlers = [_part(container, f"{probe}Probe") for probe in ("liveness", "readiness", "startup")]
+    lifecycle = _part(container, "lifecycle")
+    handlers += [_part(lifecycle, hook) for hook in lifecycle]
+    for handler in handlers:
+        for action in ("httpGet", "tcpSocket"):
+            if _part(handler, action).get("host"):
+                yield f"Host Probes / Lifecycle Hooks: container {name} names a host"
+
+
+def _context_violations(pod_spec: Json) -> Iterator[str]:
+    pod_context = _part(pod_spec, "securityContext")
+    scopes = [_Scope("the pod", pod_context, pod_context, is_pod=True)]
+    for container in _containers(pod_spec):
+        context = _part(container, "securityContext")
+        name = f"container {container.get('name')}"
+        scopes.append(_Scope(name, context, pod_context, is_pod=False))
+    for scope in scopes:
+        for rule in _RULES:
+            if not scope.is_pod or rule.for_pod:
+                yield from (f"{rule.name}: {scope.name} {fault}" for fault in rule.faults(scope))
+
+
+def _containers(pod_spec: Json) -> Sequence[Json]:
+    fields = ("initContainers", "containers", "ephemeralContainers")
+    return [container for field in fields for container in pod_spec.get(field, ())]
+
+
+def _part(value: Json, field: str) -> Json:
+    """Return an object's own object, empty where there is none."""
+    return value.get(field) or {}
+
+
+def _privileged(scope: _Scope) -> Iterator[str]:
+    if scope.own("privileged"):
+        yield "is privileged"
+
+
+def _privilege_escalation(scope: _Scope) -> Iterator[str]:
+    if scope.own("allowPrivilegeEscalation") is not False:
+        yield "may escalate its privileges"
+
+
+def _capabilities(scope: _Scope) -> Iterator[str]:
+    capabilities = _part(scope.context, "capabilities")
+    if "ALL" not in capabilities.get("drop", ()):
+        yield "does not drop ALL"
+    if set(capabilities.get("add", ())) - {"NET_BIND_SERVICE"}:
+        yield "adds more than NET_BIND_SERVICE"
+
+
+def _non_root(scope: _Scope) -> Iterator[str]:
+    if not scope.is_pod and scope.effective("runAsNonRoot") is not True:
+        yield "may run as root"
+    if scope.is_pod and scope.own("runAsNonRoot") is False:
+        yield "lets its containers run as root"
+
+
+def _non_root_user(scope: _Scope) -> Iterator[str]:
+    if scope.own("runAsUser") == 0:
+        yield "runs as root"
+
+
+def _seccomp(scope: _Scope) -> Iterator[str]:
+    profile = _part(scope.context, "seccompProfile")
+    if profile and profile.get("type") not in _SECCOMP_TYPES:
+        yield "has no seccomp filter"
+    elif not scope.is_pod and not scope.effective("seccompProfile"):
+        yield "names no seccomp profile"
+
+
+def _proc_mount(scope: _Scope) -> Iterator[str]:
+    if scope.own("procMount") not in {None, "Default"}:
+        yield "sees an unmasked /proc"
+
+
+def _app_armor(scope: _Scope) -> Iterator[str]:
+    profile = _part(scope.context, "appArmorProfile")
+    if profile and profile.get("type") not in _APPARMOR_TYPES:
+        yield "has no AppArmor profile"
+
+
+def _selinux(scope: _Scope) -> Iterator[str]:
+    options = _part(scope.context, "seLinuxOptions")
+    if options.get("type", "") not in _SELINUX_TYPES:
+        yield "has an SELinux type of its own"
+    if options.get("user") or options.get("role"):
+        yield "has an SELinux user or role of its own"
+
+
+def _host_process(scope: _Scope) -> Iterator[str]:
+    if _part(scope.context, "windowsOptions").get("hostProcess"):
+        yield "is a process of the node"
+
+
+class _Rule(NamedTuple):
+    name: str
+    faults: Callable[[_Scope], Iterator[str]]
+    for_pod: bool
+
+
+_RULES = (
+    _Rule("HostProcess", _host_process, for_pod=True),
+    _Rule("Privileged Containers", _privileged, for_pod=False),
+    _Rule("Privilege Escalation", _privilege_escalation, for_pod=False),
+    _Rule("Capabilities", _capabilities, for_pod=False),
+    _Rule("Running as Non-root", _non_root, for_pod=True),
+    _Rule("Running as Non-root user", _non_root_user, for_pod=True),
+    _Rule("Seccomp", _seccomp, for_pod=True),
+    _Rule("/proc Mount Type", _proc_mount, for_pod=False),
+    _Rule("AppArmor", _app_armor, for_pod=True),
+    _Rule("SELinux", _selinux, for_pod=True),
+)

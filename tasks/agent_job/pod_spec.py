@@ -1,0 +1,176 @@
+"""The pod of an attempt, by the restricted Pod Security Standard."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tasks.agent_job.names import (
+    AGENT_CONTAINER,
+    INPUT_DIR,
+    INPUT_VOLUME,
+    WORK_DIR,
+    WORK_VOLUME,
+    AgentId,
+    label_value,
+)
+from tasks.agent_job.prepared_run import RUN_SCRIPT_FILE
+from tasks.agent_job.runtime_spec import Dns, ReadOnlyMount, Resources, RuntimeSpec, Toleration
+from tasks.claude_code.command_line import INPUT_REFERENCE
+
+HOME_VOLUME = "home"
+TMP_VOLUME = "tmp"
+
+# Read by the agent's group, which is the volume's, and by nobody else.
+_INPUT_MODE = 0o440
+
+
+def build_pod_spec(
+    runtime: RuntimeSpec,
+    *,
+    agent_id: AgentId,
+    secret_name: str,
+    arguments: Sequence[str],
+    working_directory: str,
+    environment: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Return the pod's spec; it holds references to Secrets, never their content.
+
+    Args:
+        runtime: Where and how it runs.
+        agent_id: Names the agent's own folder on the claim.
+        secret_name: The run's Secret; the pod waits for it.
+        arguments: The agent's command line, for the run script.
+        working_directory: Where the agent works.
+        environment: The container's `env`.
+    """
+    container: dict[str, Any] = {
+        "name": AGENT_CONTAINER,
+        "image": runtime.image,
+        "imagePullPolicy": runtime.image_pull_policy,
+        "command": ["/bin/sh", f"{INPUT_REFERENCE}/{RUN_SCRIPT_FILE}"],
+        "args": list(arguments),
+        "workingDir": working_directory,
+        "env": list(environment),
+        "resources": _resources(runtime.resources),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": runtime.read_only_root_filesystem,
+            "runAsNonRoot": True,
+        },
+        "volumeMounts": _volume_mounts(runtime, agent_id),
+    }
+    return {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": runtime.limits.termination_grace_seconds,
+        "automountServiceAccountToken": runtime.automount_service_account_token,
+        # Else the env would name every Service of the namespace.
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": runtime.run_as_user,
+            "runAsGroup": runtime.run_as_group,
+            "fsGroup": runtime.fs_group,
+            # Walking a home of many files would take longer than starting the agent.
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+        "volumes": _volumes(runtime, secret_name),
+        **_dns(runtime.dns),
+        **_placement(runtime),
+    }
+
+
+def _placement(runtime: RuntimeSpec) -> dict[str, Any]:
+    placement = {
+        "serviceAccountName": runtime.service_account,
+        "imagePullSecrets": [{"name": name} for name in runtime.image_pull_secrets],
+        "nodeSelector": dict(runtime.node_selector),
+        "tolerations": [_toleration(toleration) for toleration in runtime.tolerations],
+    }
+    return {field: value for field, value in placement.items() if value}
+
+
+def _toleration(toleration: Toleration) -> dict[str, Any]:
+    fields = {
+        "key": toleration.key,
+        "operator": toleration.operator,
+        "value": toleration.value,
+        "effect": toleration.effect,
+        "tolerationSeconds": toleration.toleration_seconds,
+    }
+    return {field: value for field, value in fields.items() if value is not None}
+
+
+def _dns(dns: Dns) -> dict[str, Any]:
+    config = {
+        "nameservers": list(dns.nameservers),
+        "searches": list(dns.searches),
+        "options": [option.model_dump(exclude_none=True) for option in dns.options],
+    }
+    given = {field: value for field, value in config.items() if value}
+    return {"dnsPolicy": dns.policy, **({"dnsConfig": given} if given else {})}
+
+
+def _resources(resources: Resources) -> dict[str, Any]:
+    limits = {
+        "cpu": resources.cpu_limit,
+        "memory": resources.memory_limit,
+        "ephemeral-storage": resources.ephemeral_storage_limit,
+    }
+    return {
+        "requests": {
+            "cpu": resources.cpu_request,
+            "memory": resources.memory_request,
+            "ephemeral-storage": resources.ephemeral_storage_request,
+        },
+        "limits": {name: limit for name, limit in limits.items() if limit is not None},
+    }
+
+
+def _volume_mounts(runtime: RuntimeSpec, agent_id: AgentId) -> list[dict[str, Any]]:
+    home: dict[str, Any] = {"name": HOME_VOLUME, "mountPath": runtime.home_path}
+    if runtime.home_claim is not None:
+        # The kubelet keeps an agent inside of its folder, so that it cannot read other homes.
+        home["subPath"] = f"{runtime.home_sub_path.strip('/')}/{label_value(agent_id)}"
+    mounts = [
+        {"name": INPUT_VOLUME, "mountPath": INPUT_DIR, "readOnly": True},
+        {"name": WORK_VOLUME, "mountPath": WORK_DIR},
+        home,
+    ]
+    if runtime.read_only_root_filesystem:
+        mounts.append({"name": TMP_VOLUME, "mountPath": "/tmp"})
+    for number, mount in enumerate(runtime.mounts, start=1):
+        name = f"mount-{number}"
+        mounts.append({"name": name, "mountPath": mount.path, "readOnly": True})
+    return mounts
+
+
+def _volumes(runtime: RuntimeSpec, secret_name: str) -> list[dict[str, Any]]:
+    resources = runtime.resources
+    local_home = {"emptyDir": {"sizeLimit": resources.ephemeral_storage_limit}}
+    claim = {"persistentVolumeClaim": {"claimName": runtime.home_claim}}
+    volumes: list[dict[str, Any]] = [
+        {
+            "name": INPUT_VOLUME,
+            "secret": {"secretName": secret_name, "defaultMode": _INPUT_MODE, "optional": False},
+        },
+        {
+            "name": WORK_VOLUME,
+            "emptyDir": {"sizeLimit": resources.transcript_storage_limit},
+        },
+        {"name": HOME_VOLUME, **(claim if runtime.home_claim is not None else local_home)},
+    ]
+    if runtime.read_only_root_filesystem:
+        volumes.append(
+            {"name": TMP_VOLUME, "emptyDir": {"sizeLimit": resources.ephemeral_storage_limit}}
+        )
+    for number, mount in enumerate(runtime.mounts, start=1):
+        volumes.append({"name": f"mount-{number}", **_mount_source(mount)})
+    return volumes
+
+
+def _mount_source(mount: ReadOnlyMount) -> dict[str, Any]:
+    if mount.kind == "secret":
+        return {"secret": {"secretName": mount.name}}
+    return {"configMap": {"name": mount.name}}

@@ -1,0 +1,263 @@
+"""From request, agent and runtime to everything that a run hands to its Job and Secret.
+
+All of it is decided before anything is created, so that bad input costs nothing.
+"""
+
+import gzip
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.agent_job.environment import (
+    WAKE_KEY,
+    WAKE_LIMIT_BYTES,
+    WAKE_REASON_KEY,
+    check_plain_env,
+)
+from tasks.agent_job.error_codes import ErrorCode
+from tasks.agent_job.errors import InputInvalid
+from tasks.agent_job.names import AgentId, FlowRunId, label_value, parse_agent_id
+from tasks.agent_job.run_request import AgentRunRequest
+from tasks.agent_job.run_result import SessionParameters
+from tasks.agent_job.runtime_spec import RuntimeSpec
+from tasks.claude_code.agent_spec import AgentSpec
+from tasks.claude_code.bundle import Bundle, build_bundle
+from tasks.claude_code.command_line import MCP_FILE, SETTINGS_FILE, build_command_line
+from tasks.claude_code.input_error import AgentInputError
+from tasks.claude_code.prompt import Comment, Prompt, PromptTask, compose_prompt
+from tasks.claude_code.settings import render_mcp_config, render_settings
+from tasks.claude_code.template import render_template
+from tasks.claude_code.tool_output_limit import TOOL_OUTPUT_LIMIT_FILE, TOOL_OUTPUT_LIMIT_SCRIPT
+
+RUN_SCRIPT_FILE = "run.sh"
+PROMPT_FILE = "prompt"
+PACKED_PROMPT_FILE = "prompt.gz"
+BUNDLE_FILE = "bundle.tar.gz"
+BUNDLE_HASH_FILE = "bundle.sha256"
+
+PACKED_PROMPT_ABOVE_BYTES = 512 * 1024
+# The API takes 1 MiB of data per Secret; names, the pod's UID and later fields need room.
+SECRET_LIMIT_BYTES = 900 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRun:
+    """A run that can be carried out, without what only the cluster decides.
+
+    Attributes:
+        resume_session: The session that is resumed; `None` for a fresh one.
+        session_note: Why a session that was asked for is not resumed, for people; else `None`.
+        arguments: `claude` and its arguments, for the container's `args`.
+        files: Data of the run's Secret by key, the pod's UID excepted.
+        timeout_seconds: How long the agent may run, from the start of its container.
+    """
+
+    request: AgentRunRequest
+    agent: AgentSpec
+    runtime: RuntimeSpec
+    agent_id: AgentId
+    flow_run_id: FlowRunId
+    resume_session: str | None
+    session_note: str | None
+    prompt: Prompt
+    bundle: Bundle | None
+    arguments: tuple[str, ...]
+    files: Mapping[str, bytes]
+    timeout_seconds: int
+
+    @property
+    def working_directory(self) -> str:
+        """Where the agent works in its pod."""
+        return (
+            self.request.workspace.cwd or self.runtime.working_directory or self.runtime.home_path
+        )
+
+    @property
+    def system_prompt_bytes(self) -> int | None:
+        """Size of the instructions that this run sends; `None` when none or a file of the pod."""
+        if self.bundle is None or not self.bundle.has_instructions or self.resume_session:
+            return None
+        return len((self.agent.instructions or "").encode())
+
+    @property
+    def session_parameters(self) -> SessionParameters:
+        """What a later run needs to resume the session in the same surroundings."""
+        workspace = self.request.workspace
+        return SessionParameters(
+            cwd=self.working_directory,
+            workspace_id=workspace.id,
+            repo_url=workspace.repo_url,
+            repo_ref=workspace.repo_ref,
+            bundle_sha256=self.bundle.sha256 if self.bundle else None,
+        )
+
+
+def prepare_run(
+    request: AgentRunRequest,
+    agent: AgentSpec,
+    runtime: RuntimeSpec,
+    *,
+    flow_run_id: FlowRunId,
+    run_script: str,
+    confidential_prompt: str | None = None,
+) -> PreparedRun:
+    """Return the run that a request, an agent and a runtime describe.
+
+    Args:
+        request: What is asked for.
+        agent: The block's or the request's own.
+        runtime: The block's.
+        flow_run_id: Stands in the prompt's templates and in the agent's env.
+        run_script: Text of the script that starts the agent in its pod.
+        confidential_prompt: The prompt that `prompt_secret` or `prompt_block` refers to.
+
+    Raises:
+        InputInvalid: The run cannot be carried out as described, with code `input_invalid`,
+            `prompt_too_large` or `k8s_agent_id_invalid`.
+    """
+    agent_id = parse_agent_id(agent.agent_id)
+    if request.task_id is not None:
+        label_value(request.task_id)
+    check_plain_env(request, agent, runtime)
+    timeout_seconds = _timeout_seconds(request, runtime)
+    resume_session, session_note = _choose_session(request, runtime)
+    try:
+        prompt = _compose(request, agent, flow_run_id, resume_session, confidential_prompt)
+        bundle = build_bundle(agent.instructions, agent.skills)
+    except AgentInputError as error:
+        raise InputInvalid(str(error)) from error
+    files = _secret_files(request, agent, prompt, bundle, run_script)
+    _refuse_oversize(files, prompt)
+    return PreparedRun(
+        request=request,
+        agent=agent,
+        runtime=runtime,
+        agent_id=agent_id,
+        flow_run_id=flow_run_id,
+        resume_session=resume_session,
+        session_note=session_note,
+        prompt=prompt,
+        bundle=bundle,
+        arguments=build_command_line(agent, resume_session=resume_session, bundle=bundle),
+        files=files,
+        timeout_seconds=timeout_seconds,
+    )
+
+
+def template_values(
+    request: AgentRunRequest, agent: AgentSpec, flow_run_id: str, resume_session: str | None
+) -> dict[str, Any]:
+    """Return what `{{ names }}` in an agent's templates stand for."""
+    return {
+        "agent": {"id": agent.agent_id, "name": agent.display_name},
+        "tenant": {"id": agent.tenant_id},
+        "run": {
+            "id": flow_run_id,
+            "session_id": resume_session,
+            "resumed": resume_session is not None,
+            "linked_ids": list(request.linked_ids),
+        },
+        "task": {"id": request.task_id},
+        "wake": request.wake.model_dump(mode="json"),
+        "workspace": request.workspace.model_dump(mode="json"),
+        "context": request.template_variables,
+    }
+
+
+def _timeout_seconds(request: AgentRunRequest, runtime: RuntimeSpec) -> int:
+    ceiling = runtime.limits.timeout_ceiling_seconds
+    if request.timeout_seconds is None:
+        return ceiling
+    if request.timeout_seconds > ceiling:
+        raise InputInvalid(
+            f"timeout_seconds is {request.timeout_seconds:,}, but the runtime allows {ceiling:,}; "
+            "ask for less or raise the runtime's limits.timeout_ceiling_seconds."
+        )
+    return request.timeout_seconds
+
+
+def _choose_session(
+    request: AgentRunRequest, runtime: RuntimeSpec
+) -> tuple[str | None, str | None]:
+    if request.session_id is None or runtime.home_claim is not None:
+        return request.session_id, None
+    return None, (
+        f"Session {request.session_id} is not resumed: the runtime has no home_claim, so sessions "
+        "end with their pod; a fresh one is started."
+    )
+
+
+def _compose(
+    request: AgentRunRequest,
+    agent: AgentSpec,
+    flow_run_id: str,
+    resume_session: str | None,
+    confidential_prompt: str | None,
+) -> Prompt:
+    values = template_values(request, agent, flow_run_id, resume_session)
+    # Rendered even where it will not be used: a wrong name is found at the first run, not later.
+    templated = render_template(agent.prompt_template, values)
+    own = request.prompt if request.prompt is not None else confidential_prompt
+    return compose_prompt(
+        resumed=resume_session is not None,
+        bootstrap=render_template(agent.bootstrap_template or "", values),
+        wake_reason=request.wake.reason,
+        wake_comments=[Comment(item.body, item.author) for item in request.wake.comments],
+        handoff_note=request.handoff_note,
+        task=PromptTask(templated if own is None else own, from_template=own is None),
+    )
+
+
+def _secret_files(
+    request: AgentRunRequest,
+    agent: AgentSpec,
+    prompt: Prompt,
+    bundle: Bundle | None,
+    run_script: str,
+) -> dict[str, bytes]:
+    files = {RUN_SCRIPT_FILE: run_script.encode(), **_prompt_file(prompt), **_wake_files(request)}
+    if bundle is not None:
+        files[BUNDLE_FILE] = bundle.archive
+        files[BUNDLE_HASH_FILE] = f"{bundle.sha256}\n".encode()
+    if agent.mcp_servers:
+        files[MCP_FILE] = render_mcp_config(agent.mcp_servers)
+    if agent.tool_output_limit_bytes is not None:
+        files[SETTINGS_FILE] = render_settings(agent.tool_output_limit_bytes)
+        files[TOOL_OUTPUT_LIMIT_FILE] = TOOL_OUTPUT_LIMIT_SCRIPT.encode()
+    return files
+
+
+def _prompt_file(prompt: Prompt) -> dict[str, bytes]:
+    text = prompt.text.encode()
+    if len(text) <= PACKED_PROMPT_ABOVE_BYTES:
+        return {PROMPT_FILE: text}
+    return {PACKED_PROMPT_FILE: gzip.compress(text, mtime=0)}
+
+
+def _wake_files(request: AgentRunRequest) -> dict[str, bytes]:
+    wake = request.wake
+    payload = json.dumps(wake.model_dump(mode="json", exclude_none=True), ensure_ascii=False)
+    reason = (wake.reason or "").strip()
+    texts = {
+        WAKE_REASON_KEY: reason,
+        WAKE_KEY: payload if reason or wake.comments else "",
+    }
+    # Left out above the limit, not cut: half a JSON text helps nobody, and the prompt has it all.
+    return {
+        key: text.encode()
+        for key, text in texts.items()
+        if text and "\x00" not in text and len(text.encode()) <= WAKE_LIMIT_BYTES
+    }
+
+
+def _refuse_oversize(files: Mapping[str, bytes], prompt: Prompt) -> None:
+    size = sum(map(len, files.values()))
+    if size > SECRET_LIMIT_BYTES:
+        prompt_bytes = len(files.get(PROMPT_FILE) or files.get(PACKED_PROMPT_FILE) or b"")
+        raise InputInvalid(
+            f"The prompt has {prompt.size_bytes:,} bytes, {prompt_bytes:,} as stored; with skills, "
+            f"MCP configuration and scripts the run's Secret would have {size:,} bytes of at most "
+            f"{SECRET_LIMIT_BYTES:,}. Shorten it, or put large material into the workspace.",
+            code=ErrorCode.PROMPT_TOO_LARGE,
+        )
