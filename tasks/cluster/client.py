@@ -1,31 +1,26 @@
 """One connection to the Kubernetes API: JSON calls, byte streams and websockets.
 
-The library gives configuration, TLS and the HTTP session; its generated calls and models are not
-used, since they return 4xx silently when not decoding and bound a stream's whole life.
+The library gives configuration, TLS and the HTTP session. Its calls are not used: they return 4xx
+silently when they do not decode, bound a stream's whole life, and rewrite what a PATCH is.
 """
 
 import asyncio
+import io
+import json
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
-from urllib.parse import quote, urlencode
 
 import aiohttp
-from yarl import URL
 
+from tasks.cluster.api_session import ApiSession, Query
 from tasks.cluster.api_status import error_from_answer, error_from_failure
 from tasks.cluster.byte_stream import TRANSPORT_FAILURES, ByteStream
-from tasks.cluster.connection import (
-    ClusterConnection,
-    NamespaceChoice,
-    choose_namespace,
-    read_pod_namespace,
-)
-from tasks.cluster.credentials import Credentials
+from tasks.cluster.connection import ClusterConnection, NamespaceChoice
 from tasks.cluster.errors import ClusterUnavailable, StreamSilent
 from tasks.cluster.resources import JsonObject, RequestTarget, describe_request
 from tasks.cluster.retry import RETRY_REFUSED, RETRY_SAFE, RetryPolicy, call_with_retries
@@ -33,14 +28,12 @@ from tasks.cluster.server_clock import ServerClock, parse_server_time
 
 JSON = "application/json"
 JSON_PATCH = "application/json-patch+json"
-Query = Mapping[str, str | Sequence[str]]
 
 _CONNECT_SECONDS = 5.0
 _CALL_SECONDS = 10.0
 # How long the other side may take to agree to a websocket's end, which nobody needs. The class is
 # built by attrs in a way that a type checker cannot follow.
 _WEBSOCKET_LIMITS = cast("Any", aiohttp.ClientWSTimeout)(ws_close=1.0)
-_USER_AGENT = "claude-jobs"
 
 
 @dataclass(frozen=True)
@@ -86,11 +79,8 @@ class ClusterClient:
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._connection = connection
-        self._credentials = Credentials(connection, monotonic=monotonic)
+        self._session = ApiSession(connection, monotonic=monotonic)
         self._sleep = sleep
-        self._resources = AsyncExitStack()
-        self._api: Any = None
         self.server_clock = ServerClock(monotonic)
         self.requests: Counter[str] = Counter()
 
@@ -100,21 +90,15 @@ class ClusterClient:
         Raises:
             KubeconfigInvalid: The configuration cannot be used.
         """
-        self._api = await self._resources.enter_async_context(
-            cast("Any", await self._credentials.open())
-        )
+        await self._session.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._resources.aclose()
+        await self._session.close()
 
     def resolve_namespace(self, given: str | None) -> NamespaceChoice:
         """Choose the namespace: the given one, the pod's own, the context's, `default`."""
-        return choose_namespace(
-            given,
-            pod_namespace=read_pod_namespace(self._connection.service_account_dir),
-            context_namespace=self._credentials.context_namespace,
-        )
+        return self._session.resolve_namespace(given)
 
     @property
     def request_count(self) -> int:
@@ -156,7 +140,7 @@ class ClusterClient:
         return await call_with_retries(
             lambda: self._request_once(call, timeout_seconds),
             policy,
-            renew_credentials=self._credentials.renew,
+            renew_credentials=self._session.renew_credentials,
             sleep=self._sleep,
         )
 
@@ -214,20 +198,21 @@ class ClusterClient:
     async def _open(
         self, call: _Call, limits: aiohttp.ClientTimeout
     ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
-        headers = await self._headers(call.accept)
+        headers = await self._session.headers(call.accept)
         headers["Content-Type"] = call.content_type
         self.requests[call.target.rule] += 1
         response: aiohttp.ClientResponse | None = None
         try:
             try:
-                answer = await self._api.rest_client.request(
+                response = await self._session.http.request(
                     call.method,
-                    self._url(call.path, call.query),
+                    self._session.url(call.path, call.query),
                     headers=headers,
-                    body=call.body,
-                    _request_timeout=limits,
+                    # A file, since a Secret's body may be larger than the session likes as bytes.
+                    data=None if call.body is None else io.BytesIO(json.dumps(call.body).encode()),
+                    timeout=limits,
+                    **self._session.routing(),
                 )
-                response = cast("aiohttp.ClientResponse", answer.response)
                 self.server_clock.observe(parse_server_time(response.headers.get("Date")))
                 failed_body = b"" if response.ok else await response.read()
             except TRANSPORT_FAILURES as failure:
@@ -261,14 +246,13 @@ class ClusterClient:
             try:
                 async with asyncio.timeout(_CALL_SECONDS):
                     socket = await stack.enter_async_context(
-                        self._session().ws_connect(
-                            self._url(path, query),
+                        self._session.http.ws_connect(
+                            self._session.url(path, query),
                             protocols=(protocol,),
-                            headers=await self._headers("*/*"),
-                            server_hostname=self._api.configuration.tls_server_name,
-                            proxy=self._api.configuration.proxy,
+                            headers=await self._session.headers("*/*"),
                             max_msg_size=0,
                             timeout=_WEBSOCKET_LIMITS,
+                            **self._session.routing(),
                         )
                     )
             except aiohttp.WSServerHandshakeError as refusal:
@@ -277,22 +261,3 @@ class ClusterClient:
             except TRANSPORT_FAILURES as failure:
                 raise error_from_failure(target, failure) from failure
             yield socket
-
-    def _session(self) -> aiohttp.ClientSession:
-        rest: Any = self._api.rest_client
-        if rest.pool_manager is None:
-            # The library makes it with the first request, and its websocket client just so.
-            rest.pool_manager = rest._create_pool_manager()
-        return rest.pool_manager
-
-    async def _headers(self, accept: str) -> dict[str, str]:
-        headers = {"Accept": accept, "User-Agent": _USER_AGENT}
-        authorization = await self._credentials.authorization()
-        if authorization is not None:
-            headers["Authorization"] = authorization
-        return headers
-
-    def _url(self, path: str, query: Query) -> URL:
-        host = str(self._api.configuration.host).rstrip("/")
-        parameters = urlencode(query, doseq=True, quote_via=quote)
-        return URL(f"{host}{path}{f'?{parameters}' if parameters else ''}", encoded=True)

@@ -151,14 +151,15 @@ async def replace_object(
     """Replace an object if it still has the manifest's resourceVersion; return it as stored.
 
     Raises:
-        ObjectConflict: Somebody changed it meanwhile. That may have been a try of our own whose
-            answer was lost (the HTTP library repeats a PUT by itself when an idle connection
-            turns out to be closed): read it again before giving up.
-        ObjectNotFound: It is gone.
+        ObjectConflict: Somebody changed it meanwhile, or deleted it. The change may have been a
+            try of our own whose answer was lost (the HTTP library repeats a PUT by itself when an
+            idle connection turns out to be closed): read it again before giving up.
+        ObjectNotFound: It was deleted; by kind and version either of the two is answered.
     """
     metadata: dict[str, Any] = manifest["metadata"]
-    if not metadata.get("resourceVersion"):
-        raise ValueError("a replacement must carry the resourceVersion that it replaces")
+    # A PUT of a Lease that is gone makes it anew, unless the UID forbids.
+    if not (metadata.get("resourceVersion") and metadata.get("uid")):
+        raise ValueError("a replacement must carry UID and resourceVersion of what it replaces")
     answer = await client.request(
         "PUT",
         resource.path(namespace, metadata["name"]),

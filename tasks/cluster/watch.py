@@ -113,8 +113,12 @@ async def watch_objects(
             )
             yield Listed(found.items, found.resource_version)
             async with aclosing(
-                _watch_once(
-                    client, selection, found.resource_version, silence_seconds, watch_seconds
+                watch_once(
+                    client,
+                    selection,
+                    resource_version=found.resource_version,
+                    silence_seconds=silence_seconds,
+                    watch_seconds=watch_seconds,
                 )
             ) as events:
                 async for event in events:
@@ -128,13 +132,22 @@ async def watch_objects(
         await sleep(random.uniform(ceiling / 2, ceiling))
 
 
-async def _watch_once(
+async def watch_once(
     client: ClusterClient,
     selection: Selection,
+    *,
     resource_version: str,
     silence_seconds: float,
     watch_seconds: int,
 ) -> AsyncGenerator[WatchEvent, None]:
+    """Yield what happens after `resource_version` until the server ends the watch.
+
+    Raises:
+        ResourceExpired: The version is too old, or the server has lost the thread.
+        StreamBroken: The connection was cut, or brought something else.
+        StreamSilent: Nothing came for `silence_seconds`.
+        ClusterError: The watch could not be opened.
+    """
     query = {
         "watch": "true",
         "resourceVersion": resource_version,

@@ -1,0 +1,56 @@
+"""A connection to whatever KUBECONFIG names, and a namespace per test module.
+
+The contract tests know nothing but the Kubernetes API, so that the same files judge every server.
+"""
+
+import os
+import time
+import uuid
+from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from kubernetes import client as official
+
+from tasks.cluster.client import ClusterClient
+from tasks.cluster.connection import ClusterConnection
+from tasks.cluster.server_version import ServerVersion, read_server_version
+
+
+@pytest.fixture(scope="session")
+def kubeconfig() -> str:
+    """The path that KUBECONFIG names; without one the tests marked `cluster` are skipped."""
+    path = os.environ.get("KUBECONFIG")
+    if not path:
+        pytest.skip("KUBECONFIG names no cluster")
+    if not Path(path).is_file():
+        pytest.skip(f"KUBECONFIG names {path}, which does not exist")
+    return path
+
+
+# One per test, since each test has an event loop of its own; opening it sends nothing.
+@pytest_asyncio.fixture
+async def cluster_client(kubeconfig: str) -> AsyncGenerator[ClusterClient, None]:
+    """The client under test, as the user of the kubeconfig."""
+    async with ClusterClient(ClusterConnection.from_kubeconfig_file(kubeconfig)) as client:
+        yield client
+
+
+@pytest_asyncio.fixture
+async def server_version(cluster_client: ClusterClient) -> ServerVersion:
+    return await read_server_version(cluster_client)
+
+
+@pytest.fixture(scope="module")
+def namespace(core_api: official.CoreV1Api) -> Generator[str, None, None]:
+    """A fresh namespace for the module, ready for pods, deleted at its end."""
+    name = f"contract-{uuid.uuid4().hex[:8]}"
+    body: Any = {"metadata": {"name": name}}
+    core_api.create_namespace(body)
+    # A pod is refused until its namespace has the default account.
+    while not core_api.list_namespaced_service_account(name).items:
+        time.sleep(0.1)
+    yield name
+    core_api.delete_namespace(name)

@@ -1,0 +1,144 @@
+"""What a watch brings, and how it ends."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TypeVar
+
+import pytest
+
+from tasks.cluster.client import ClusterClient
+from tasks.cluster.errors import ClusterError, ResourceExpired
+from tasks.cluster.leases import create_lease, delete_lease, replace_lease
+from tasks.cluster.resources import JOBS, LEASES
+from tasks.cluster.watch import (
+    Changed,
+    Deleted,
+    Listed,
+    Selection,
+    StillWatching,
+    WatchEvent,
+    WatchLost,
+    watch_objects,
+    watch_once,
+)
+from tests.cluster.contract_objects import lease, unique
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(60)]
+
+T = TypeVar("T", bound=WatchEvent)
+
+
+async def next_of(kind: type[T], events: AsyncGenerator[WatchEvent, None]) -> T:
+    """Return the next event; it must be of this kind, bookmarks aside."""
+    async with asyncio.timeout(20):
+        async for event in events:
+            if kind is StillWatching or not isinstance(event, StillWatching):
+                assert isinstance(event, kind)
+                return event
+    raise AssertionError("the watch ended")
+
+
+async def test_watch_brings_what_is_there_and_each_change_after_it(
+    cluster_client: ClusterClient, namespace: str
+) -> None:
+    name = unique("watched")
+    first = await create_lease(cluster_client, namespace, lease(name))
+    selection = Selection(LEASES, namespace, label_selector=f"test={name}")
+    async with aclosing(watch_objects(cluster_client, selection)) as events:
+        listed = await next_of(Listed, events)
+        assert [item["metadata"]["uid"] for item in listed.objects] == [first["metadata"]["uid"]]
+
+        await create_lease(cluster_client, namespace, lease(unique("unselected")))
+        first["spec"]["holderIdentity"] = "other"
+        written = await replace_lease(cluster_client, namespace, first)
+        assert (await next_of(Changed, events)).object["spec"]["holderIdentity"] == "other"
+
+        await delete_lease(
+            cluster_client,
+            namespace,
+            name,
+            uid=written["metadata"]["uid"],
+            resource_version=written["metadata"]["resourceVersion"],
+        )
+        last = (await next_of(Deleted, events)).object
+        assert last["spec"]["holderIdentity"] == "other"
+        assert int(last["metadata"]["resourceVersion"]) > int(
+            written["metadata"]["resourceVersion"]
+        )
+
+
+async def test_object_that_loses_its_label_is_deleted_from_a_labelled_watch(
+    cluster_client: ClusterClient, namespace: str
+) -> None:
+    name = unique("relabelled")
+    stored = await create_lease(cluster_client, namespace, lease(name))
+    selection = Selection(LEASES, namespace, label_selector=f"test={name}")
+    async with aclosing(watch_objects(cluster_client, selection)) as events:
+        await next_of(Listed, events)
+        stored["metadata"]["labels"] = {"test": "another"}
+        await replace_lease(cluster_client, namespace, stored)
+        gone = await next_of(Deleted, events)
+
+    assert gone.object["metadata"]["uid"] == stored["metadata"]["uid"]
+
+
+async def test_watch_of_one_name_brings_that_object_only(
+    cluster_client: ClusterClient, namespace: str
+) -> None:
+    name = unique("named")
+    selection = Selection(LEASES, namespace, field_selector=f"metadata.name={name}")
+    async with aclosing(watch_objects(cluster_client, selection)) as events:
+        assert (await next_of(Listed, events)).objects == ()
+        await create_lease(cluster_client, namespace, lease(unique("unnamed")))
+        await create_lease(cluster_client, namespace, lease(name))
+        assert (await next_of(Changed, events)).object["metadata"]["name"] == name
+
+
+async def test_watch_that_the_server_ends_is_listed_and_watched_again(
+    cluster_client: ClusterClient, namespace: str
+) -> None:
+    name = unique("ending")
+    selection = Selection(LEASES, namespace, label_selector=f"test={name}")
+    async with aclosing(watch_objects(cluster_client, selection, watch_seconds=1)) as events:
+        await next_of(Listed, events)
+        assert (await next_of(WatchLost, events)).error is None
+        await create_lease(cluster_client, namespace, lease(name))
+        assert len((await next_of(Listed, events)).objects) == 1
+
+
+async def test_watch_from_a_version_that_is_too_old_has_expired(
+    cluster_client: ClusterClient, namespace: str
+) -> None:
+    watch = watch_once(
+        cluster_client,
+        Selection(JOBS, namespace),
+        resource_version="1",
+        silence_seconds=10.0,
+        watch_seconds=5,
+    )
+    async with aclosing(watch) as events:
+        with pytest.raises(ResourceExpired) as caught:
+            await anext(events)
+
+    assert caught.value.status == 410
+
+
+async def test_watch_of_something_unknown_goes_on_trying(cluster_client: ClusterClient) -> None:
+    selection = Selection(JOBS, "a", field_selector="no.such.field=x")
+    async with aclosing(watch_objects(cluster_client, selection)) as events:
+        lost = await next_of(WatchLost, events)
+        assert isinstance(lost.error, ClusterError)
+        assert isinstance((await next_of(WatchLost, events)).error, ClusterError)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(200)
+async def test_idle_watch_gets_a_bookmark_before_it_counts_as_silent(
+    cluster_client: ClusterClient, namespace: str
+) -> None:
+    selection = Selection(JOBS, namespace, field_selector="metadata.name=none")
+    async with aclosing(watch_objects(cluster_client, selection)) as events:
+        assert isinstance(await anext(events), Listed)
+        async with asyncio.timeout(150):
+            assert isinstance(await anext(events), StillWatching)
