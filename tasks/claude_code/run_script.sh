@@ -33,23 +33,41 @@ unset CLAUDE_JOBS_LINE_TOKEN
 
 started=$(date +%s)
 run=$work/run
-child='' terminated='' kill_is_due='' timers=''
+terminated='' kill_timer=''
 lines=0 bytes=0 sha256=- code=0 timed_out=0 last_result=0 copied=0
 stderr_lines=0 stderr_skipped=0 refused=-
 
-# --- how processes are waited for and timed ------------------------------------------------------
+# --- signals and timers --------------------------------------------------------------------------
+#
+# Two processes share the work. This one only takes signals and hands them on; it sleeps in `read`,
+# since a shell that takes a signal in `wait` while a child ends may lose that child's status and
+# then wait for ever (seen with bash 5.2). The supervisor, a subshell, ignores signals, so that its
+# `wait` can be trusted; it starts the agent and its helpers, and waits for them.
 
-# Sets `status` to what process $1 ended with. A trapped signal makes `wait` return early, and a
-# second `wait` for a process already reported says 127: then the first answer was the real one.
-await() {
-    status=''
-    while :; do
-        signalled=''
-        wait "$1" 2>/dev/null
-        answer=$?
-        if [ "$answer" -ne 127 ] || [ -z "$status" ]; then status=$answer; fi
-        [ -n "$signalled" ] || return 0
-    done
+ignore_signals() {
+    trap '' TERM INT HUP QUIT
+}
+
+reset_signals() {
+    trap - TERM INT HUP QUIT
+}
+
+# SIGTERM for the agent, whichever signal came. The kubelet kills the whole container when the grace
+# is over, trailer and all; so an agent that ignores it is killed here, before that.
+# shellcheck disable=SC2317  # called by the trap
+on_signal() {
+    terminated=1
+    { true >"$run/terminated"; } 2>/dev/null
+    signal_agent TERM
+    [ -z "$kill_timer" ] || return 0
+    kill_agent_later &
+    kill_timer=$!
+}
+
+signal_agent() {
+    agent=''
+    { read -r agent <"$run/agent_pid"; } 2>/dev/null
+    [ -z "$agent" ] || kill "-$1" "$agent" 2>/dev/null
 }
 
 # Makes this subshell a timer: SIGTERM ends it together with the sleep it waits for. Shells lose a
@@ -58,6 +76,7 @@ become_timer() {
     exec </dev/null >/dev/null 2>&1
     nap='' stopped=''
     trap 'stopped=1; [ -z "$nap" ] || kill -KILL "$nap"' TERM
+    trap '' INT HUP QUIT
 }
 
 pause() {
@@ -71,42 +90,29 @@ pause() {
     fi
 }
 
-stop_timers() {
+# Not for a shell that takes signals.
+stop_timer() {
+    [ -n "$1" ] || return 0
     true >"$run/stop_timers"
-    for timer in $timers; do
-        kill "$timer" 2>/dev/null
-        await "$timer"
-    done
-    timers=''
+    kill "$1" 2>/dev/null
+    wait "$1" 2>/dev/null
     rm -f "$run/stop_timers"
 }
 
-end_child_at_timeout() {
+end_agent_at_timeout() {
     become_timer
     pause "$1"
     true >"$run/timed_out"
-    kill -TERM "$child"
+    signal_agent TERM
     pause "$kill_after"
-    kill -KILL "$child"
+    signal_agent KILL
 }
 
-kill_child_later() {
+# shellcheck disable=SC2317  # called by the trap
+kill_agent_later() {
     become_timer
     pause "$kill_after"
-    kill -KILL "$child"
-}
-
-# The kubelet kills the whole container when the grace is over, trailer and all; so an agent that
-# ignores SIGTERM is killed here, before that.
-on_term() {
-    signalled=1 terminated=1
-    [ -n "$child" ] || return 0
-    true >"$run/terminated"
-    kill -TERM "$child" 2>/dev/null
-    [ -z "$kill_is_due" ] || return 0
-    kill_is_due=1
-    kill_child_later 3<&- &
-    timers="$timers $!"
+    signal_agent KILL
 }
 
 # --- what is printed -----------------------------------------------------------------------------
@@ -244,34 +250,32 @@ open_prompt() {
 #                      +----> sha256sum, wc, and without awk the last byte
 #         --stderr--> keep_stderr
 
-# Helpers end by end-of-file alone, so that a signal to the whole group loses no line.
-ignore_signals() {
-    trap '' TERM INT HUP QUIT PIPE
-}
-
+# Helpers end by end-of-file alone: signals are ignored here, so a signal to the whole group loses no
+# line.
 start_helpers() {
     mkfifo "$run/stdout" "$run/stderr" "$run/numbering" "$run/counting" "$run/hashing" \
         "$run/last_byte_in" || return 1
-    (ignore_signals && exec wc -lc <"$run/counting" >"$run/counts") &
+    wc -lc <"$run/counting" >"$run/counts" &
     helpers=$!
     if [ "$hashed" = 1 ]; then
-        (ignore_signals && exec sha256sum <"$run/hashing" >"$run/sha256") &
+        sha256sum <"$run/hashing" >"$run/sha256" &
         helpers="$helpers $!"
     fi
     if [ "$numbered" = 1 ]; then
-        (ignore_signals && number_stdout <"$run/numbering") &
+        number_stdout <"$run/numbering" &
         helpers="$helpers $!"
-        (ignore_signals && keep_stderr <"$run/stderr" >"$run/stderr_lines") &
+        keep_stderr <"$run/stderr" >"$run/stderr_lines" &
     else
-        (ignore_signals && exec tail -c 1 <"$run/last_byte_in" >"$run/last_byte") &
+        tail -c 1 <"$run/last_byte_in" >"$run/last_byte" &
         helpers="$helpers $!"
-        (ignore_signals && exec cat <"$run/numbering") &
+        cat <"$run/numbering" &
         helpers="$helpers $!"
-        (ignore_signals && keep_stderr_without_awk <"$run/stderr" >"$run/stderr_lines") &
+        keep_stderr_without_awk <"$run/stderr" >"$run/stderr_lines" &
     fi
     stderr_reader=$!
     (
-        ignore_signals
+        # One reader that dies must not take the others' input with it.
+        trap '' PIPE
         set -- "$run/counting"
         [ "$hashed" = 0 ] || set -- "$@" "$run/hashing"
         [ "$numbered" = 1 ] || set -- "$@" "$run/last_byte_in"
@@ -312,40 +316,45 @@ guard_drain() {
 }
 
 start_agent() {
-    # Asked to stop before it began, the agent is not started at all.
     (
-        if [ -n "$terminated" ] || [ -e "$run/terminated" ]; then exit 143; fi
+        reset_signals
+        # Asked to stop before it began, the agent is not started at all.
+        [ ! -e "$run/terminated" ] || exit 143
         exec "$@"
-    ) <&3 3<&- >"$run/stdout" 2>"$run/stderr" &
-    child=$!
-    [ -z "$terminated" ] || on_term
-    if [ "$timeout" -gt 0 ]; then
-        left=$((started + timeout - $(date +%s)))
-        end_child_at_timeout "$((left > 0 ? left : 0))" 3<&- &
-        timers="$timers $!"
-    fi
+    ) <&3 3<&- 4<&- >"$run/stdout" 2>"$run/stderr" &
+    agent_pid=$!
+    exec 3<&-
+    printf '%s\n' "$agent_pid" >"$run/agent_pid"
+    [ ! -e "$run/terminated" ] || signal_agent TERM
 }
 
 await_agent() {
-    await "$child"
-    code=$status child=''
-    stop_timers
+    timeout_timer=''
+    if [ "$timeout" -gt 0 ]; then
+        left=$((started + timeout - $(date +%s)))
+        end_agent_at_timeout "$((left > 0 ? left : 0))" &
+        timeout_timer=$!
+    fi
+    wait "$agent_pid" 2>/dev/null
+    code=$?
+    rm -f "$run/agent_pid"
+    stop_timer "$timeout_timer"
     if [ -e "$run/timed_out" ]; then timed_out=1 code=124; fi
 }
 
 await_helpers() {
-    guard_drain 3<&- &
-    timers=$!
+    guard_drain &
+    guard=$!
     # An agent ended before it had its pipes open leaves their readers waiting for a first writer.
     true >"$run/stdout" &
     openers=$!
     true >"$run/stderr" &
     openers="$openers $!"
-    for helper in $stdout_reader $helpers $stderr_reader; do await "$helper"; done
-    stop_timers
+    for helper in $stdout_reader $helpers $stderr_reader; do wait "$helper"; done
+    stop_timer "$guard"
     for opener in $openers; do
         kill -KILL "$opener" 2>/dev/null
-        await "$opener"
+        wait "$opener" 2>/dev/null
     done
 }
 
@@ -371,7 +380,8 @@ collect_counts() {
 wait_for_acknowledgement() {
     [ "$((bytes + 64 * lines))" -gt "$ack_above" ] || return 0
     until_second=$(($(date +%s) + ack_wait))
-    while [ ! -e "$work/ack" ] && [ -z "$terminated" ] && [ "$(date +%s)" -lt "$until_second" ]; do
+    while [ ! -e "$work/ack" ] && [ ! -e "$run/terminated" ] &&
+        [ "$(date +%s)" -lt "$until_second" ]; do
         sleep 0.2 2>/dev/null || sleep 1
     done
 }
@@ -386,22 +396,38 @@ if awk 'BEGIN { exit 0 }' </dev/null >/dev/null 2>&1; then
 fi
 if sha256sum </dev/null >/dev/null 2>&1; then hashed=1; fi
 
+supervise() {
+    check_pod
+    unpack_bundle
+    open_prompt
+    start_helpers 3<&- || fail_to_start "run.sh: cannot make pipes below $work"
+    start_agent "$@"
+    await_agent
+    await_helpers
+    collect_counts
+    cat "$run/stderr_lines"
+    print_trailer
+    wait_for_acknowledgement
+    exit "$code"
+}
+
 printf '%s h 1 pod_uid=%s numbered=%s started=%s\n' "$token" "$pod_uid" "$numbered" "$started"
-trap on_term TERM INT HUP QUIT
-check_pod
-{ rm -rf "$run" && mkdir -p "$run" && true >"$work/transcript"; } 2>/dev/null ||
-    fail_to_start "run.sh: cannot write below $work"
+trap on_signal TERM INT HUP QUIT
+{ rm -rf "$run" && mkdir -p "$run" && true >"$work/transcript" && mkfifo "$run/ended"; } \
+    2>/dev/null || fail_to_start "run.sh: cannot write below $work"
 # What /proc names a pipe is its real path.
 run=$(cd "$run" && pwd -P)
-unpack_bundle
-open_prompt
-start_helpers 3<&- || fail_to_start "run.sh: cannot make pipes below $work"
-start_agent "$@"
-exec 3<&-
-await_agent
-await_helpers
-collect_counts
-cat "$run/stderr_lines"
-print_trailer
-wait_for_acknowledgement
-exit "$code"
+[ -z "$terminated" ] || true >"$run/terminated"
+exec 4<>"$run/ended"
+(
+    ignore_signals
+    (supervise "$@")
+    printf '%s\n' "$?" >&4
+) &
+supervisor=$!
+exit_code=''
+while [ -z "$exit_code" ]; do read -r exit_code <&4; done
+ignore_signals
+stop_timer "$kill_timer"
+wait "$supervisor"
+exit "$exit_code"
