@@ -1,7 +1,7 @@
 """Commands in a running container, over a websocket: bytes out, and the exit code.
 
-The websocket's handshake is a GET, which servers up to 1.34 at least authorise as `get` on
-`pods/exec`, later ones as `create`: a Role needs both.
+The websocket's handshake is a GET, which servers authorise as `get` on `pods/exec` (seen on 1.20),
+newer ones as `create` as well: a Role needs both.
 """
 
 import asyncio

@@ -2,16 +2,13 @@
 
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-import yaml
 
 from tasks.cluster.access_reviews import create_access_review
 from tasks.cluster.client import ClusterClient
-from tasks.cluster.connection import ClusterConnection
 from tasks.cluster.errors import (
     ClusterForbidden,
     ClusterUnauthorised,
@@ -38,17 +35,9 @@ from tasks.cluster.secrets import (
 from tasks.cluster.server_version import ServerVersion
 from tasks.cluster.volume_claims import read_volume_claim
 from tests.cluster.contract_objects import expected, job, lease, secret, unique
+from tests.cluster.service_accounts import client_allowed, connection_with_token, rule
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(60)]
-
-
-def connection_with_token(kubeconfig: str, token: str) -> ClusterConnection:
-    """Return a connection to the same cluster as somebody else."""
-    config: Any = yaml.safe_load(Path(kubeconfig).read_text())
-    context = next(c for c in config["contexts"] if c["name"] == config["current-context"])
-    return ClusterConnection.from_kubeconfig(
-        {**config, "users": [{"name": context["context"]["user"], "user": {"token": token}}]}
-    )
 
 
 @pytest_asyncio.fixture
@@ -56,37 +45,10 @@ async def limited_client(
     kubeconfig: str, cluster_client: ClusterClient, namespace: str
 ) -> AsyncGenerator[ClusterClient, None]:
     """A client as a ServiceAccount that may only get and list Leases."""
-    name = unique("limited")
-    metadata = {"name": name, "namespace": namespace}
-    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
-    accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
-    await cluster_client.request("POST", accounts, body={"metadata": metadata})
-    rules = [
-        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "list"]}
-    ]
-    await cluster_client.request(
-        "POST", f"{rbac}/roles", body={"metadata": metadata, "rules": rules}
-    )
-    await cluster_client.request(
-        "POST",
-        f"{rbac}/rolebindings",
-        body={
-            "metadata": metadata,
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-            "subjects": [{"kind": "ServiceAccount", **metadata}],
-        },
-    )
-    answer = await cluster_client.request(
-        "POST",
-        f"{accounts}/{name}/token",
-        body={
-            "apiVersion": "authentication.k8s.io/v1",
-            "kind": "TokenRequest",
-            "spec": {"expirationSeconds": 600},
-        },
-    )
-    connection = connection_with_token(kubeconfig, answer.json["status"]["token"])
-    async with ClusterClient(connection) as client:
+    rules = [rule("coordination.k8s.io", "leases", "get", "list")]
+    async with client_allowed(
+        rules, admin=cluster_client, kubeconfig=kubeconfig, namespace=namespace
+    ) as client:
         yield client
 
 
