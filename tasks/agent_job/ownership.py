@@ -137,7 +137,7 @@ class _Decision:
 
     def _is_inert(self, job: JobSnapshot) -> bool:
         secret = self._observed.secrets.get(job.uid)
-        if job.finished and secret is RunSecret.REVOKED:
+        if job.finished and job.harvested_at is None and secret is RunSecret.REVOKED:
             return True
         lease = self._observed.lease
         return not is_committed(
