@@ -7,37 +7,11 @@ called by its name when nothing says who sent it.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tasks.agent_job import pod_reasons
 from tasks.agent_job.error_codes import Cause
 from tasks.agent_job.run_facts import SIGKILL_NUMBER, SIGTERM_NUMBER, Ending, RunFacts
 from tasks.claude_code.line_grammar import Refusal
 
-# Reasons as Kubernetes spells them: of pods (`status.reason`), of the pod condition
-# DisruptionTarget (1.26 and later), and of container states.
-_PREEMPTED = frozenset({"Preempted", "Preempting"})
-_PREEMPTED_BY = frozenset({"PreemptionByKubeScheduler", "PreemptionByScheduler"})
-_NODE_LOST = frozenset({"NodeLost", "NodeShutdown", "Shutdown", "Terminated"})
-_NODE_LOST_BY = frozenset({"DeletionByPodGC"})
-_EVICTED = frozenset({"Evicted"})
-_EVICTED_BY = frozenset({"DeletionByTaintManager", "EvictionByEvictionAPI", "TerminationByKubelet"})
-_IMAGE_PULL = frozenset(
-    {
-        "ErrImageNeverPull",
-        "ErrImagePull",
-        "ImageInspectError",
-        "ImagePullBackOff",
-        "InvalidImageName",
-        "RegistryUnavailable",
-    }
-)
-_CONFIG_ERROR = frozenset(
-    {
-        "ContainerCannotRun",
-        "CreateContainerConfigError",
-        "CreateContainerError",
-        "RunContainerError",
-        "StartError",
-    }
-)
 Evidence = Callable[[RunFacts, Ending], str | None]
 
 _BAD_INPUT = frozenset({Refusal.BUNDLE_MISMATCH, Refusal.NO_PROMPT})
@@ -170,14 +144,14 @@ CAUSE_TABLE: tuple[tuple[Cause, Evidence], ...] = (
     (Cause.JOB_DELETED, _job_deleted),
     (Cause.DEADLINE_EXCEEDED, _deadline),
     (Cause.APP_EXIT, _own_exit),
-    (Cause.PREEMPTED, _disrupted(_PREEMPTED, _PREEMPTED_BY)),
-    (Cause.NODE_LOST, _disrupted(_NODE_LOST, _NODE_LOST_BY)),
+    (Cause.PREEMPTED, _disrupted(pod_reasons.PREEMPTED, pod_reasons.PREEMPTED_BY)),
+    (Cause.NODE_LOST, _disrupted(pod_reasons.NODE_LOST, pod_reasons.NODE_LOST_BY)),
     (Cause.NODE_LOST, _node_lost),
-    (Cause.EVICTED, _disrupted(_EVICTED, _EVICTED_BY)),
+    (Cause.EVICTED, _disrupted(pod_reasons.EVICTED, pod_reasons.EVICTED_BY)),
     (Cause.POD_REPLACED, _pod_replaced),
     (Cause.OOM_KILLED, _out_of_memory),
-    (Cause.IMAGE_PULL, _container_reason(_IMAGE_PULL)),
-    (Cause.CONFIG_ERROR, _container_reason(_CONFIG_ERROR)),
+    (Cause.IMAGE_PULL, _container_reason(pod_reasons.IMAGE_PULL)),
+    (Cause.CONFIG_ERROR, _container_reason(pod_reasons.CONFIG_ERROR)),
     (Cause.CONFIG_ERROR, _bad_input),
     (Cause.UNSCHEDULABLE, _unschedulable),
     (Cause.SIGKILL, _signal(SIGKILL_NUMBER)),

@@ -11,12 +11,11 @@ from tasks.agent_job.api_failures import api_fields, api_status, reset_epoch
 from tasks.agent_job.diagnosis_texts import BY_CAUSE, EXPLAINED_BY_CAUSE, WORDINGS
 from tasks.agent_job.error_codes import Cause
 from tasks.agent_job.precedence import Reason
-from tasks.agent_job.quoting import quote
+from tasks.agent_job.quoting import plain_words, quote
 from tasks.agent_job.run_facts import Ending, RunFacts
 from tasks.claude_code.event_types import ApiRetryEvent
 from tasks.claude_code.line_grammar import parse_trailer_text
 from tasks.claude_code.rendering import render_epoch
-from tasks.claude_code.safe_text import one_line
 
 _NAME_LIMIT_CHARACTERS = 200
 
@@ -205,4 +204,4 @@ def _after_colon(text: str | None) -> str:
 
 
 def _name(text: str) -> str:
-    return one_line(text, _NAME_LIMIT_CHARACTERS)
+    return plain_words(text, _NAME_LIMIT_CHARACTERS) or "(unreadable)"

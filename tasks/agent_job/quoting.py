@@ -18,16 +18,18 @@ def quote(text: str | None) -> str:
 
     JSON in it, as API errors often carry, is replaced by the message it holds.
     """
-    words = _words(text[:_SEARCH_LIMIT_CHARACTERS]) if text else ""
+    words = plain_words(text or "", QUOTE_LIMIT_CHARACTERS)
     return f"“{words}”" if words else ""
 
 
-def _words(text: str) -> str:
+def plain_words(text: str, limit_characters: int) -> str:
+    """Return what may be repeated of `text`: one safe line of bounded length, maybe empty."""
+    text = text[:_SEARCH_LIMIT_CHARACTERS]
     start = text.find("{")
     if start >= 0 and _STREAM_JSON.search(text):
         text = f"{text[:start]} {_message_in(text[start:])}"
     # What is left of a damaged event has no beginning to parse from.
-    return "" if _STREAM_JSON.search(text) else one_line(text, QUOTE_LIMIT_CHARACTERS)
+    return "" if _STREAM_JSON.search(text) else one_line(text, limit_characters)
 
 
 def _message_in(text: str) -> str:

@@ -177,7 +177,9 @@ def read_ending(facts: RunFacts) -> Ending:
     refused = _REFUSED_POD_EXIT_CODE if facts.refusal is Refusal.POD_REPLACED else None
     for source, exit_code in sources:
         if exit_code is not None and exit_code != refused:
-            return Ending(exit_code, source, facts.container_signal or _signal_of(exit_code))
+            # A process that exited with 0 was ended by no signal, whatever is said beside it.
+            signal = (facts.container_signal if exit_code else None) or _signal_of(exit_code)
+            return Ending(exit_code, source, signal)
     return Ending(signal=facts.container_signal or None)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import assert_never
 
 from tasks.claude_code.event_types import (
     ApiRetryEvent,
@@ -135,6 +136,8 @@ def _short(
         case EventParseError():
             text = f"unreadable {event.event_type} event: no usable {event.missing}"
             return RenderedLine(LineKind.UNKNOWN, text)
+        case _:
+            assert_never(event)
 
 
 def _block(block: ContentBlock, event: AssistantEvent | UserEvent) -> RenderedLine:
@@ -158,6 +161,8 @@ def _block(block: ContentBlock, event: AssistantEvent | UserEvent) -> RenderedLi
         case OtherBlock():
             text = f"{speaker}{_detail(block.block_type)} block, not shown"
             return RenderedLine(LineKind.UNKNOWN, text)
+        case _:
+            assert_never(block)
 
 
 def _said(block: TextBlock, event: AssistantEvent | UserEvent, speaker: str) -> RenderedLine:
@@ -170,6 +175,8 @@ def _said(block: TextBlock, event: AssistantEvent | UserEvent, speaker: str) -> 
             return _entry(LineKind.USER, f"{speaker}prompt by the CLI itself", block.text)
         case UserEvent():
             return _entry(LineKind.USER, f"{speaker}user", block.text)
+        case _:
+            assert_never(event)
 
 
 def _is_empty(block: ContentBlock) -> bool:

@@ -7,7 +7,9 @@ the last result.
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import assert_never
 
+from tasks.claude_code.event_names import event_name
 from tasks.claude_code.event_types import (
     ApiFailure,
     ApiRetryEvent,
@@ -34,7 +36,6 @@ from tasks.claude_code.session_totals import TEXT_LIMIT_CHARACTERS, LastTexts, R
 PLAIN_LINE_LIMIT_CHARACTERS = 2_000
 DENIALS_LIMIT = 100
 NAMES_LIMIT = 100
-NAME_LIMIT_CHARACTERS = 100
 OTHER_NAMES = "other"
 """Counts what comes once `NAMES_LIMIT` names are known."""
 
@@ -151,11 +152,8 @@ class SessionState:
                 self._init_model = event.model or self._init_model
             case AssistantEvent():
                 self._apply_assistant(event)
-            case UserEvent():
-                if any(isinstance(block, ToolResultBlock) for block in event.blocks):
-                    self._note_output()
-            case PartialMessageEvent():
-                self._note_output()
+            case UserEvent() | PartialMessageEvent():
+                self._note_output(event)
             case ResultEvent():
                 self._apply_result(event)
             case _:
@@ -209,13 +207,13 @@ class SessionState:
 
     def _apply_assistant(self, event: AssistantEvent) -> None:
         if event.parent_tool_use_id is not None:
-            self._note_output()
+            self._note_output(event)
             return
         self._session_id = event.session_id or self._session_id
         if event.is_synthetic:
             self._turn_failure = event.api_failure or self._turn_failure
             return
-        self._note_output()
+        self._note_output(event)
         # The model has answered after all.
         self._turn_failure = None
         self._answering_model = event.model or self._answering_model
@@ -254,9 +252,12 @@ class SessionState:
                 self._turn_refusal = event
             case SystemNoteEvent():
                 pass
+            case _:
+                assert_never(event)
 
-    def _note_output(self) -> None:
-        self._model_output_seen = self._output_after_result = True
+    def _note_output(self, event: AssistantEvent | UserEvent | PartialMessageEvent) -> None:
+        if _is_output(event):
+            self._model_output_seen = self._output_after_result = True
 
     def _note_denials(self, denials: Iterable[ToolDenial]) -> None:
         for denial in denials:
@@ -264,32 +265,19 @@ class SessionState:
                 self._denials[denial] = None
 
 
-def event_name(event: StreamEvent | EventParseError) -> str:
-    """Return how an event is counted: the wire's type, with the subtype where it matters."""
+def _is_output(event: AssistantEvent | UserEvent | PartialMessageEvent) -> bool:
     match event:
-        case EventParseError():
-            return event.event_type
-        case UnknownEvent():
-            name = f"{event.event_type}/{event.subtype}" if event.subtype else event.event_type
-            return name[:NAME_LIMIT_CHARACTERS]
-        case SystemNoteEvent():
-            return f"system/{event.subtype}"
+        case AssistantEvent():
+            return any(
+                not isinstance(block, TextBlock) or block.text.strip() for block in event.blocks
+            )
+        case UserEvent():
+            # Prompts, and notes such as that of an interruption, are no output.
+            return any(isinstance(block, ToolResultBlock) for block in event.blocks)
+        case PartialMessageEvent():
+            return True
         case _:
-            return _NAMES[type(event)]
-
-
-_NAMES: dict[type[StreamEvent], str] = {
-    ApiRetryEvent: "system/api_retry",
-    AssistantEvent: "assistant",
-    InitEvent: "system/init",
-    ModelRefusalEvent: "system/model_refusal_no_fallback",
-    PartialMessageEvent: "stream_event",
-    PermissionDeniedEvent: "system/permission_denied",
-    PlainLine: "plain line",
-    RateLimitEvent: "rate_limit_event",
-    ResultEvent: "result",
-    UserEvent: "user",
-}
+            assert_never(event)
 
 
 def _count(counter: Counter[str], name: str) -> None:
