@@ -45,8 +45,8 @@ class AgentRuntime(RuntimeFields, Block):
         """
         if self.credentials is None or self.credentials.cluster_config is None:
             return None
-        cluster = self.credentials.cluster_config
-        return cluster.config, cluster.context_name
+        cluster = self.credentials.cluster_config.model_dump()
+        return cluster["config"], cluster["context_name"]
 
     def spec(self) -> RuntimeSpec:
         """Return the block's values without the way to the cluster, checked and frozen."""

@@ -109,6 +109,8 @@ def home_claim(
         folder = tmp_path / name
         folder.mkdir()
         os.chown(folder, AGENT_UID, AGENT_UID)
+        # hostPath knows no fsGroup, and the kubelet makes sub-paths as root with the folder's mode.
+        folder.chmod(0o777)
         made.append((namespace, name))
         core_api.create_persistent_volume(_host_path_volume(name, folder, namespace))
         core_api.create_namespaced_persistent_volume_claim(namespace, _claim(name))

@@ -22,9 +22,6 @@ from tasks.agent_job.prepared_run import RUN_SCRIPT_FILE, PreparedRun
 POD_UID_KEY = "pod-uid"
 REVOKED_KEY = "revoked"
 
-# They change over the Job's life, and with every owner.
-_OWNER_ANNOTATIONS = frozenset({names.ANNOTATION_OWNER_FLOW_RUN_ID, names.ANNOTATION_OWNER_EPOCH})
-
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
@@ -73,45 +70,47 @@ def build_job_manifest(spec: JobSpec) -> dict[str, Any]:
     """Return the Job of an attempt.
 
     Always the same for the same attempt and configuration, but for who owns it; the annotation
-    `manifest-sha256` covers everything else.
+    `manifest-sha256` covers everything else, as it is sent (servers add defaults).
     """
     labels = {**spec.run.runtime.labels, **_labels(spec)}
     annotations = {**spec.run.runtime.annotations, **_annotations(spec)}
-    manifest: dict[str, Any] = {
+    pod_spec = build_pod_spec(
+        spec.run.runtime,
+        agent_id=spec.run.agent_id,
+        secret_name=spec.name,
+        arguments=spec.run.arguments,
+        working_directory=spec.run.working_directory,
+        environment=_environment(spec),
+    )
+    job_fields = {
+        # Paid work must not repeat by itself.
+        "backoffLimit": 0,
+        "activeDeadlineSeconds": spec.deadline_seconds,
+        "ttlSecondsAfterFinished": spec.run.runtime.retention.unharvested_seconds,
+    }
+    digest = _sha256_of([spec.name, spec.namespace, labels, annotations, job_fields, pod_spec])
+    annotations[names.ANNOTATION_MANIFEST_SHA256] = digest
+    owner = {
+        names.ANNOTATION_OWNER_FLOW_RUN_ID: spec.run.flow_run_id,
+        names.ANNOTATION_OWNER_EPOCH: str(spec.owner_epoch),
+    }
+    return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
             "name": spec.name,
             "namespace": spec.namespace,
             "labels": labels,
-            "annotations": annotations,
+            "annotations": {**annotations, **owner},
         },
         "spec": {
-            # Paid work must not repeat by itself.
-            "backoffLimit": 0,
-            "activeDeadlineSeconds": spec.deadline_seconds,
-            "ttlSecondsAfterFinished": spec.run.runtime.retention.unharvested_seconds,
+            **job_fields,
             "template": {
-                "metadata": {"labels": dict(labels), "annotations": dict(annotations)},
-                "spec": build_pod_spec(
-                    spec.run.runtime,
-                    agent_id=spec.run.agent_id,
-                    secret_name=spec.name,
-                    arguments=spec.run.arguments,
-                    working_directory=spec.run.working_directory,
-                    environment=_environment(spec),
-                ),
+                "metadata": {"labels": labels, "annotations": annotations},
+                "spec": pod_spec,
             },
         },
     }
-    digest = manifest_sha256(manifest)
-    annotations[names.ANNOTATION_MANIFEST_SHA256] = digest
-    manifest["spec"]["template"]["metadata"]["annotations"][names.ANNOTATION_MANIFEST_SHA256] = (
-        digest
-    )
-    annotations[names.ANNOTATION_OWNER_FLOW_RUN_ID] = spec.run.flow_run_id
-    annotations[names.ANNOTATION_OWNER_EPOCH] = str(spec.owner_epoch)
-    return manifest
 
 
 def build_secret_manifest(
@@ -142,24 +141,8 @@ def build_tombstone_manifest(
     return _immutable_secret(metadata, files, job_uid)
 
 
-def manifest_sha256(manifest: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a Job manifest, whoever owns it and with or without its own hash."""
-
-    def without_owner(metadata: Mapping[str, Any]) -> dict[str, Any]:
-        ignored = _OWNER_ANNOTATIONS | {names.ANNOTATION_MANIFEST_SHA256}
-        kept = {k: v for k, v in metadata["annotations"].items() if k not in ignored}
-        return {**metadata, "annotations": kept}
-
-    template = manifest["spec"]["template"]
-    compared = {
-        **manifest,
-        "metadata": without_owner(manifest["metadata"]),
-        "spec": {
-            **manifest["spec"],
-            "template": {**template, "metadata": without_owner(template["metadata"])},
-        },
-    }
-    text = json.dumps(compared, sort_keys=True, separators=(",", ":"))
+def _sha256_of(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return sha256(text.encode()).hexdigest()
 
 

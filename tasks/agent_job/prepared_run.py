@@ -6,7 +6,7 @@ All of it is decided before anything is created, so that bad input costs nothing
 import gzip
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.agent_job.environment import (
@@ -51,6 +51,7 @@ class PreparedRun:
         arguments: `claude` and its arguments, for the container's `args`.
         files: Data of the run's Secret by key, the pod's UID excepted.
         timeout_seconds: How long the agent may run, from the start of its container.
+        confidential_prompt: The prompt that the request only refers to.
     """
 
     request: AgentRunRequest
@@ -60,11 +61,12 @@ class PreparedRun:
     flow_run_id: FlowRunId
     resume_session: str | None
     session_note: str | None
-    prompt: Prompt
-    bundle: Bundle | None
+    prompt: Prompt = field(repr=False)
+    bundle: Bundle | None = field(repr=False)
     arguments: tuple[str, ...]
-    files: Mapping[str, bytes]
+    files: Mapping[str, bytes] = field(repr=False)
     timeout_seconds: int
+    confidential_prompt: str | None = field(default=None, repr=False)
 
     @property
     def working_directory(self) -> str:
@@ -142,6 +144,23 @@ def prepare_run(
         arguments=build_command_line(agent, resume_session=resume_session, bundle=bundle),
         files=files,
         timeout_seconds=timeout_seconds,
+        confidential_prompt=confidential_prompt,
+    )
+
+
+def prepare_again(run: PreparedRun, request: AgentRunRequest) -> PreparedRun:
+    """Return the same run for a request that has changed, such as to another session.
+
+    Raises:
+        InputInvalid: As in `prepare_run`.
+    """
+    return prepare_run(
+        request,
+        run.agent,
+        run.runtime,
+        flow_run_id=run.flow_run_id,
+        run_script=run.files[RUN_SCRIPT_FILE].decode(),
+        confidential_prompt=run.confidential_prompt,
     )
 
 

@@ -101,7 +101,9 @@ class AgentRunRequest(BaseModel):
     handoff_note: str | None = Field(
         default=None, description="What the previous session left for this one."
     )
-    workspace: Workspace = Field(default=Workspace(), description="What the agent works on.")
+    workspace: Workspace = Field(
+        default=Workspace(), description="Folder and repository of the work."
+    )
     linked_ids: tuple[Annotated[Identifier, StringConstraints(pattern=r"^[^,]+$")], ...] = Field(
         default=(), description="Ids of what else belongs to the task, for the agent's env."
     )

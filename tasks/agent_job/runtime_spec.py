@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
 from tasks.agent_job.error_codes import ErrorCode
+from tasks.agent_job.names import INPUT_DIR, WORK_DIR
 from tasks.claude_code.agent_spec import AbsolutePath, DataKey, EnvName, ObjectName, SpecModel
 
 Quantity = Annotated[
@@ -306,9 +307,7 @@ class RuntimeFields(BaseModel):
         description="Let the agent write to its HOME and /tmp only.",
     )
     limits: Limits = Field(default=Limits(), description="How long each stage may take.")
-    retention: Retention = Field(
-        default=Retention(), description="How long ended Jobs stay in the cluster."
-    )
+    retention: Retention = Field(default=Retention(), description="What becomes of ended Jobs.")
     retry: WholeRunRetry = Field(
         default=WholeRunRetry(), description="Which endings are answered by another attempt."
     )
@@ -329,17 +328,26 @@ class RuntimeFields(BaseModel):
             reserved = sorted(key for key in keys if _RESERVED_PREFIX.fullmatch(key))
             if reserved:
                 raise ValueError(f"{field}: {', '.join(reserved)} is reserved")
+        for path in (self.home_path, *(mount.path for mount in self.mounts)):
+            if _overlaps(path, INPUT_DIR) or _overlaps(path, WORK_DIR):
+                raise ValueError(f"{path} is needed by the run itself")
         if ".." in self.home_sub_path.split("/"):
             raise ValueError("home_sub_path leaves the volume")
         if self.dns.policy == "None" and not self.dns.nameservers:
             raise ValueError("dns: the policy None needs a name server")
         _refuse_doubles("env_from_keys", [item.env for item in self.env_from_keys])
-        _refuse_doubles("mounts", [mount.path for mount in self.mounts])
+        _refuse_doubles("mounts", [self.home_path, *(mount.path for mount in self.mounts)])
         return self
 
 
 class RuntimeSpec(RuntimeFields, SpecModel):
     """One runtime, fully described; does not change once built."""
+
+
+def _overlaps(path: str, folder: str) -> bool:
+    """Tell whether one of two folders lies in the other."""
+    one, other = f"{path.rstrip('/')}/", f"{folder}/"
+    return one.startswith(other) or other.startswith(one)
 
 
 def _refuse_doubles(field: str, names: list[str]) -> None:

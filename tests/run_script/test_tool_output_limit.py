@@ -17,12 +17,13 @@ Limit = Callable[[int, str], str]
 
 @pytest.fixture(params=["mawk", "gawk", "busybox"])
 def limit(request: pytest.FixtureRequest, tmp_path: Path) -> Limit:
-    awk = shutil.which(request.param)
+    name: str = request.param
+    awk = shutil.which(name)
     if awk is None:
-        pytest.skip(f"{request.param} is not installed")
+        pytest.skip(f"{name} is not installed")
     script = tmp_path / TOOL_OUTPUT_LIMIT_FILE
     script.write_text(TOOL_OUTPUT_LIMIT_SCRIPT)
-    applet = " awk" if request.param == "busybox" else ""
+    applet = " awk" if name == "busybox" else ""
     (tmp_path / "awk").write_text(f'#!/bin/sh\nexec {awk}{applet} "$@"\n')
     (tmp_path / "awk").chmod(0o755)
 
@@ -83,7 +84,7 @@ def _output_of(text: str) -> Any:
         ),
         pytest.param(
             3,
-            '{"a":{"tool_response":"12345"}, "tool_response" : ["1234",{"b":[5]},null], "z":"1234"}',
+            '{"a":{"tool_response":"12345"}, "tool_response" : ["1234",{"b":[5]},null],"z":"1234"}',
             ["123\n[1 more bytes left out]", {"b": [5]}, None],
             id="only_the_outer_one",
         ),

@@ -1,0 +1,565 @@
+from base64 import b64decode
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from tasks.agent_job.environment import quantity_bytes
+from tasks.agent_job.manifest import (
+    build_job_manifest,
+    build_secret_manifest,
+    build_tombstone_manifest,
+)
+from tasks.agent_job.names import JobUid, PodUid
+from tasks.agent_job.pod_security import restricted_violations
+from tests.unit.agent_job.run_inputs import FLOW_RUN_ID, RUN_SCRIPT, make_job_spec
+
+NAME = make_job_spec().name
+TOKEN = make_job_spec().line_token
+LABELS = {
+    "app.kubernetes.io/managed-by": "claude-jobs",
+    "claude-jobs.dev/version": "1",
+    "claude-jobs.dev/agent-id": "agent-abc",
+    "claude-jobs.dev/flow-run-id": FLOW_RUN_ID,
+    "claude-jobs.dev/attempt": "1",
+}
+ANNOTATIONS = {
+    "claude-jobs.dev/agent-id": "agent-abc",
+    "claude-jobs.dev/agent-name": "Ada",
+    "claude-jobs.dev/flow-run-id": FLOW_RUN_ID,
+    "claude-jobs.dev/attempt": "1",
+    "claude-jobs.dev/line-token": TOKEN,
+}
+ENV: dict[str, Any] = {
+    "DISABLE_AUTOUPDATER": "1",
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    "GIT_TERMINAL_PROMPT": "0",
+    "TERM": "dumb",
+    "LANG": "C.UTF-8",
+    "HOME": "/home/agent",
+    "CLAUDE_CONFIG_DIR": "/home/agent/.claude",
+    "CLAUDE_JOBS_INPUT_DIR": "/var/run/claude-jobs/input",
+    "CLAUDE_JOBS_WORK_DIR": "/var/run/claude-jobs/work",
+    "CLAUDE_JOBS_TIMEOUT_SECONDS": "86400",
+    "CLAUDE_JOBS_KILL_AFTER_SECONDS": "10",
+    "CLAUDE_JOBS_ACK_WAIT_SECONDS": "120",
+    "CLAUDE_JOBS_COPY_LIMIT_BYTES": "939524096",
+    "CLAUDE_JOBS_AGENT_ID": "agent-abc",
+    "CLAUDE_JOBS_AGENT_NAME": "Ada",
+    "CLAUDE_JOBS_FLOW_RUN_ID": FLOW_RUN_ID,
+    "CLAUDE_JOBS_ATTEMPT": "1",
+    "CLAUDE_JOBS_LINE_TOKEN": TOKEN,
+    "CLAUDE_JOBS_POD_UID": {"fieldRef": {"fieldPath": "metadata.uid"}},
+}
+BASE: dict[str, Any] = {
+    "apiVersion": "batch/v1",
+    "kind": "Job",
+    "metadata": {
+        "name": NAME,
+        "namespace": "agents",
+        "labels": LABELS,
+        "annotations": {
+            **ANNOTATIONS,
+            "claude-jobs.dev/owner-flow-run-id": FLOW_RUN_ID,
+            "claude-jobs.dev/owner-epoch": "7",
+        },
+    },
+    "spec": {
+        "backoffLimit": 0,
+        "activeDeadlineSeconds": 86_400 + 600 + 300 + 120 + 20 + 120 + 60,
+        "ttlSecondsAfterFinished": 86_400,
+        "template": {
+            "metadata": {"labels": LABELS, "annotations": ANNOTATIONS},
+            "spec": {
+                "restartPolicy": "Never",
+                "terminationGracePeriodSeconds": 20,
+                "automountServiceAccountToken": False,
+                "enableServiceLinks": False,
+                "dnsPolicy": "ClusterFirst",
+                "securityContext": {
+                    "runAsNonRoot": True,
+                    "runAsUser": 1000,
+                    "runAsGroup": 1000,
+                    "fsGroup": 1000,
+                    "fsGroupChangePolicy": "OnRootMismatch",
+                    "seccompProfile": {"type": "RuntimeDefault"},
+                },
+                "containers": [
+                    {
+                        "name": "agent",
+                        "image": "agent:1",
+                        "imagePullPolicy": "IfNotPresent",
+                        "command": ["/bin/sh", "$(CLAUDE_JOBS_INPUT_DIR)/run.sh"],
+                        "args": [
+                            *("claude", "-p", "--output-format", "stream-json", "--verbose"),
+                            *("--dangerously-skip-permissions", "--max-turns", "1000"),
+                        ],
+                        "workingDir": "/home/agent",
+                        "env": ENV,
+                        "resources": {
+                            "requests": {
+                                "cpu": "1",
+                                "memory": "2Gi",
+                                "ephemeral-storage": "1Gi",
+                            },
+                            "limits": {
+                                "cpu": "4",
+                                "memory": "8Gi",
+                                "ephemeral-storage": "10Gi",
+                            },
+                        },
+                        "securityContext": {
+                            "allowPrivilegeEscalation": False,
+                            "capabilities": {"drop": ["ALL"]},
+                            "readOnlyRootFilesystem": False,
+                            "runAsNonRoot": True,
+                        },
+                        "volumeMounts": [
+                            {
+                                "name": "input",
+                                "mountPath": "/var/run/claude-jobs/input",
+                                "readOnly": True,
+                            },
+                            {"name": "work", "mountPath": "/var/run/claude-jobs/work"},
+                            {"name": "home", "mountPath": "/home/agent"},
+                        ],
+                    }
+                ],
+                "volumes": [
+                    {
+                        "name": "input",
+                        "secret": {"secretName": NAME, "defaultMode": 0o440, "optional": False},
+                    },
+                    {"name": "work", "emptyDir": {"sizeLimit": "1Gi"}},
+                    {"name": "home", "emptyDir": {"sizeLimit": "10Gi"}},
+                ],
+            },
+        },
+    },
+}
+
+JOB = "metadata"
+JOB_SPEC = "spec"
+TEMPLATE = "spec.template.metadata"
+POD = "spec.template.spec"
+CONTAINER = "spec.template.spec.containers.0"
+
+
+def _at(value: Any, path: str) -> Any:
+    for part in path.split("."):
+        value = value[int(part)] if part.isdecimal() else value[part]
+    return value
+
+
+def _expected(changes: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the base with fields replaced; `env`, labels and annotations are merged."""
+    manifest = deepcopy(BASE)
+    for path, fields in changes.items():
+        target = _at(manifest, path)
+        for field, value in fields.items():
+            if field in {"env", "labels", "annotations"}:
+                target[field] = {**target[field], **value}
+            else:
+                target[field] = value
+    return manifest
+
+
+def _comparable(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Turn `env` into a mapping and check and take out the hash, which is not worth writing out."""
+    manifest = deepcopy(manifest)
+    container = _at(manifest, CONTAINER)
+    entries = container["env"]
+    container["env"] = {
+        entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in entries
+    }
+    assert len(container["env"]) == len(entries), "a name stands twice"
+    hashes = {
+        _at(manifest, path)["annotations"].pop("claude-jobs.dev/manifest-sha256")
+        for path in (JOB, TEMPLATE)
+    }
+    assert [len(digest) for digest in hashes] == [64]
+    return manifest
+
+
+def test_job_of_a_run_that_says_nothing() -> None:
+    assert _comparable(build_job_manifest(make_job_spec())) == BASE
+
+
+@pytest.mark.parametrize(
+    ("request_fields", "agent", "runtime", "changes"),
+    [
+        pytest.param(
+            {"timeout_seconds": 60},
+            {},
+            {"limits": {"acknowledgement_seconds": 0, "termination_grace_seconds": 1}},
+            {
+                JOB_SPEC: {"activeDeadlineSeconds": 60 + 600 + 300 + 120 + 1 + 0 + 60},
+                POD: {"terminationGracePeriodSeconds": 1},
+                CONTAINER: {
+                    "env": {
+                        "CLAUDE_JOBS_TIMEOUT_SECONDS": "60",
+                        "CLAUDE_JOBS_KILL_AFTER_SECONDS": "1",
+                        "CLAUDE_JOBS_ACK_WAIT_SECONDS": "0",
+                    }
+                },
+            },
+            id="limits",
+        ),
+        pytest.param(
+            {},
+            {},
+            {"retention": {"unharvested_seconds": 600}},
+            {JOB_SPEC: {"ttlSecondsAfterFinished": 600}},
+            id="time_to_live",
+        ),
+        pytest.param(
+            {},
+            {"tenant_id": "co1"},
+            {"labels": {"team": "x"}, "annotations": {"note": "a b"}},
+            {
+                JOB: {
+                    "labels": {"team": "x"},
+                    "annotations": {"note": "a b", "claude-jobs.dev/tenant-id": "co1"},
+                },
+                TEMPLATE: {
+                    "labels": {"team": "x"},
+                    "annotations": {"note": "a b", "claude-jobs.dev/tenant-id": "co1"},
+                },
+                CONTAINER: {"env": {"CLAUDE_JOBS_TENANT_ID": "co1"}},
+            },
+            id="labels_and_tenant",
+        ),
+        pytest.param(
+            {
+                "task_id": "T-1",
+                "session_id": "s-1",
+                "linked_ids": ["a", "b"],
+                "workspace": {
+                    "cwd": "/w",
+                    "id": "w1",
+                    "repo_url": "u",
+                    "repo_ref": "r",
+                    "branch": "b",
+                },
+            },
+            {},
+            {"home_claim": "homes"},
+            {
+                JOB: {
+                    "labels": {"claude-jobs.dev/task-id": "T-1"},
+                    "annotations": {
+                        "claude-jobs.dev/task-id": "T-1",
+                        "claude-jobs.dev/session-id": "s-1",
+                    },
+                },
+                TEMPLATE: {
+                    "labels": {"claude-jobs.dev/task-id": "T-1"},
+                    "annotations": {
+                        "claude-jobs.dev/task-id": "T-1",
+                        "claude-jobs.dev/session-id": "s-1",
+                    },
+                },
+                CONTAINER: {
+                    "workingDir": "/w",
+                    "args": [
+                        *("claude", "-p", "--output-format", "stream-json", "--verbose"),
+                        *("--resume", "s-1", "--dangerously-skip-permissions"),
+                        *("--max-turns", "1000"),
+                    ],
+                    "env": {
+                        "CLAUDE_JOBS_TASK_ID": "T-1",
+                        "CLAUDE_JOBS_SESSION_ID": "s-1",
+                        "CLAUDE_JOBS_LINKED_IDS": "a,b",
+                        "CLAUDE_JOBS_WORKSPACE_CWD": "/w",
+                        "CLAUDE_JOBS_WORKSPACE_ID": "w1",
+                        "CLAUDE_JOBS_WORKSPACE_REPO_URL": "u",
+                        "CLAUDE_JOBS_WORKSPACE_REPO_REF": "r",
+                        "CLAUDE_JOBS_WORKSPACE_BRANCH": "b",
+                    },
+                    "volumeMounts": [
+                        *BASE["spec"]["template"]["spec"]["containers"][0]["volumeMounts"][:2],
+                        {
+                            "name": "home",
+                            "mountPath": "/home/agent",
+                            "subPath": "agents/agent-abc",
+                        },
+                    ],
+                },
+                POD: {
+                    "volumes": [
+                        *BASE["spec"]["template"]["spec"]["volumes"][:2],
+                        {"name": "home", "persistentVolumeClaim": {"claimName": "homes"}},
+                    ]
+                },
+            },
+            id="context_session_and_claim",
+        ),
+        pytest.param(
+            {"wake": {"reason": "mention", "comments": [{"body": "confidential"}]}},
+            {},
+            {},
+            {
+                CONTAINER: {
+                    "env": {
+                        "CLAUDE_JOBS_WAKE_REASON": {
+                            "secretKeyRef": {"name": NAME, "key": "wake-reason", "optional": True}
+                        },
+                        "CLAUDE_JOBS_WAKE_PAYLOAD_JSON": {
+                            "secretKeyRef": {"name": NAME, "key": "wake.json", "optional": True}
+                        },
+                    }
+                }
+            },
+            id="wake_content_by_reference",
+        ),
+        pytest.param(
+            {"env": {"A": "$(run) $$", "TERM": "xterm"}},
+            {
+                "provider": "bedrock",
+                "env": {"A": "agent", "B": "agent"},
+                "credentials": [{"env": "AWS_SECRET_ACCESS_KEY", "secret": "aws", "key": "k"}],
+                "callback": {"api_url": "http://h/$(x)", "secret": "cb", "key": "token"},
+            },
+            {
+                "env": {"B": "runtime", "C": "runtime"},
+                "env_from_keys": [
+                    {"env": "C", "kind": "secret", "name": "s", "key": "k"},
+                    {"env": "D", "kind": "secret", "name": "s", "key": "k", "optional": True},
+                    {"env": "E", "kind": "config_map", "name": "m", "key": "k"},
+                ],
+            },
+            {
+                CONTAINER: {
+                    "env": {
+                        "A": "$$(run) $$$$",
+                        "B": "agent",
+                        "C": "runtime",
+                        "D": {"secretKeyRef": {"name": "s", "key": "k", "optional": True}},
+                        "E": {"configMapKeyRef": {"name": "m", "key": "k"}},
+                        "TERM": "xterm",
+                        "AWS_SECRET_ACCESS_KEY": {"secretKeyRef": {"name": "aws", "key": "k"}},
+                        "CLAUDE_CODE_USE_BEDROCK": "1",
+                        "CLAUDE_JOBS_API_URL": "http://h/$$(x)",
+                        "CLAUDE_JOBS_API_TOKEN": {"secretKeyRef": {"name": "cb", "key": "token"}},
+                    }
+                }
+            },
+            id="env_and_who_wins",
+        ),
+        pytest.param(
+            {},
+            {},
+            {
+                "image": "registry/agent@sha256:0",
+                "image_pull_policy": "Always",
+                "image_pull_secrets": ["regcred"],
+                "service_account": "agent",
+                "automount_service_account_token": True,
+                "node_selector": {"disk": "ssd"},
+                "tolerations": [
+                    {"key": "spot", "value": "yes", "effect": "NoSchedule"},
+                    {"operator": "Exists", "effect": "NoExecute", "toleration_seconds": 0},
+                ],
+                "dns": {
+                    "policy": "None",
+                    "nameservers": ["10.0.0.1"],
+                    "searches": ["svc"],
+                    "options": [{"name": "ndots", "value": "2"}, {"name": "edns0"}],
+                },
+                "run_as_user": 5,
+                "run_as_group": 6,
+                "fs_group": 7,
+                "resources": {"cpu_limit": None},
+            },
+            {
+                POD: {
+                    "imagePullSecrets": [{"name": "regcred"}],
+                    "serviceAccountName": "agent",
+                    "automountServiceAccountToken": True,
+                    "nodeSelector": {"disk": "ssd"},
+                    "tolerations": [
+                        {
+                            "key": "spot",
+                            "operator": "Equal",
+                            "value": "yes",
+                            "effect": "NoSchedule",
+                        },
+                        {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 0},
+                    ],
+                    "dnsPolicy": "None",
+                    "dnsConfig": {
+                        "nameservers": ["10.0.0.1"],
+                        "searches": ["svc"],
+                        "options": [{"name": "ndots", "value": "2"}, {"name": "edns0"}],
+                    },
+                    "securityContext": {
+                        **BASE["spec"]["template"]["spec"]["securityContext"],
+                        "runAsUser": 5,
+                        "runAsGroup": 6,
+                        "fsGroup": 7,
+                    },
+                },
+                CONTAINER: {
+                    "image": "registry/agent@sha256:0",
+                    "imagePullPolicy": "Always",
+                    "resources": {
+                        "requests": {"cpu": "1", "memory": "2Gi", "ephemeral-storage": "1Gi"},
+                        "limits": {"memory": "8Gi", "ephemeral-storage": "10Gi"},
+                    },
+                },
+            },
+            id="placement",
+        ),
+        pytest.param(
+            {},
+            {},
+            {
+                "read_only_root_filesystem": True,
+                "mounts": [
+                    {"kind": "secret", "name": "gcp", "path": "/etc/gcp"},
+                    {"kind": "config_map", "name": "conf", "path": "/etc/conf"},
+                ],
+            },
+            {
+                CONTAINER: {
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "capabilities": {"drop": ["ALL"]},
+                        "readOnlyRootFilesystem": True,
+                        "runAsNonRoot": True,
+                    },
+                    "volumeMounts": [
+                        *BASE["spec"]["template"]["spec"]["containers"][0]["volumeMounts"],
+                        {"name": "tmp", "mountPath": "/tmp"},
+                        {"name": "mount-1", "mountPath": "/etc/gcp", "readOnly": True},
+                        {"name": "mount-2", "mountPath": "/etc/conf", "readOnly": True},
+                    ],
+                },
+                POD: {
+                    "volumes": [
+                        *BASE["spec"]["template"]["spec"]["volumes"],
+                        {"name": "tmp", "emptyDir": {"sizeLimit": "10Gi"}},
+                        {"name": "mount-1", "secret": {"secretName": "gcp"}},
+                        {"name": "mount-2", "configMap": {"name": "conf"}},
+                    ]
+                },
+            },
+            id="mounts_and_read_only_root",
+        ),
+    ],
+)
+def test_job_differs_from_the_base_as_asked(
+    request_fields: dict[str, Any],
+    agent: dict[str, Any],
+    runtime: dict[str, Any],
+    changes: dict[str, dict[str, Any]],
+) -> None:
+    manifest = build_job_manifest(make_job_spec(request_fields, agent, runtime))
+
+    assert _comparable(manifest) == _expected(changes)
+    assert restricted_violations(manifest["spec"]["template"]["spec"]) == []
+
+
+def test_pod_does_not_wait_for_a_reader_that_may_not_exec() -> None:
+    manifest = _comparable(build_job_manifest(make_job_spec(exec_permitted=False)))
+
+    assert manifest == _expected({CONTAINER: {"env": {"CLAUDE_JOBS_ACK_WAIT_SECONDS": "0"}}})
+
+
+def test_job_holds_nothing_of_the_prompt() -> None:
+    confidential = {
+        "prompt": "confidential",
+        "handoff_note": "confidential",
+        "wake": {"reason": "confidential", "comments": [{"body": "confidential"}]},
+    }
+    agent = {"instructions": "confidential", "bootstrap_template": "confidential"}
+
+    assert "confidential" not in repr(build_job_manifest(make_job_spec(confidential, agent)))
+
+
+def test_job_hash_is_the_same_for_every_owner_and_differs_for_everything_else() -> None:
+    def digest(**fields: Any) -> str:
+        manifest = build_job_manifest(make_job_spec(**fields))
+        return manifest["metadata"]["annotations"]["claude-jobs.dev/manifest-sha256"]
+
+    assert digest() == digest(owner_epoch=8)
+    others = [
+        digest(),
+        digest(attempt=2),
+        digest(exec_permitted=False),
+        digest(request={"env": {"A": "1"}}),
+        digest(runtime={"labels": {"a": "1"}}),
+        digest(runtime={"retention": {"unharvested_seconds": 600}}),
+    ]
+    assert len(set(others)) == len(others)
+
+
+def test_attempts_have_jobs_of_their_own() -> None:
+    first, second = make_job_spec(attempt=1), make_job_spec(attempt=2)
+
+    assert first.name != second.name
+    assert first.line_token != second.line_token
+
+
+OWNER = {
+    "apiVersion": "batch/v1",
+    "kind": "Job",
+    "name": NAME,
+    "uid": "job-uid",
+    "controller": False,
+    "blockOwnerDeletion": False,
+}
+
+
+def test_secret_belongs_to_its_job_and_to_one_pod() -> None:
+    spec = make_job_spec({"prompt": "Do it."})
+
+    manifest = build_secret_manifest(spec, job_uid=JobUid("job-uid"), pod_uid=PodUid("pod-uid"))
+
+    data = {key: b64decode(value).decode() for key, value in manifest.pop("data").items()}
+    assert data == {"run.sh": RUN_SCRIPT, "prompt": "Do it.", "pod-uid": "pod-uid\n"}
+    assert manifest == {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": NAME,
+            "namespace": "agents",
+            "labels": LABELS,
+            "annotations": ANNOTATIONS,
+            "ownerReferences": [OWNER],
+        },
+        "type": "Opaque",
+        "immutable": True,
+    }
+
+
+def test_tombstone_takes_the_secrets_place_without_a_prompt() -> None:
+    manifest = build_tombstone_manifest(
+        namespace="agents", job_name=NAME, job_uid=JobUid("job-uid"), run_script=RUN_SCRIPT
+    )
+
+    data = {key: b64decode(value).decode() for key, value in manifest.pop("data").items()}
+    assert data == {"run.sh": RUN_SCRIPT, "revoked": "1\n"}
+    assert manifest == {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": NAME,
+            "namespace": "agents",
+            "labels": {
+                "app.kubernetes.io/managed-by": "claude-jobs",
+                "claude-jobs.dev/version": "1",
+            },
+            "ownerReferences": [OWNER],
+        },
+        "type": "Opaque",
+        "immutable": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("quantity", "expected"),
+    [("1Gi", 1 << 30), ("1.5Mi", 1_572_864), ("10G", 10**10), ("5k", 5000), ("7", 7), ("1500m", 1)],
+)
+def test_quantities_in_bytes(quantity: str, expected: int) -> None:
+    assert quantity_bytes(quantity) == expected

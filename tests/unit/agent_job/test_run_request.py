@@ -1,0 +1,86 @@
+from typing import Any
+
+import pytest
+
+from tasks.agent_job.error_codes import ErrorCode
+from tasks.agent_job.errors import InputInvalid
+from tasks.agent_job.run_request import AgentRunRequest, parse_request
+from tasks.claude_code.agent_spec import AgentSpec
+
+LEAST: dict[str, Any] = {"agent": "ada", "runtime": "kit"}
+
+
+def test_request_needs_an_agent_and_a_runtime_alone() -> None:
+    request = parse_request(LEAST)
+
+    assert (request.agent, request.runtime, request.timeout_seconds) == ("ada", "kit", None)
+
+
+def test_request_takes_an_agent_described_in_it() -> None:
+    request = parse_request({**LEAST, "agent": {"agent_id": "a-1", "max_turns": 5}})
+
+    assert request.agent == AgentSpec(agent_id="a-1", max_turns=5)
+
+
+def test_request_survives_the_way_through_the_api() -> None:
+    request = parse_request({**LEAST, "wake": {"comments": [{"body": "x"}]}, "env": {"A": "1"}})
+
+    assert AgentRunRequest.model_validate_json(request.model_dump_json()) == request
+
+
+def test_request_schema_describes_every_field() -> None:
+    """The form of the UI is drawn from it."""
+    schema = AgentRunRequest.model_json_schema()
+
+    undescribed = [
+        f"{name}.{field}"
+        for name, model in {"AgentRunRequest": schema, **schema["$defs"]}.items()
+        for field, detail in model.get("properties", {}).items()
+        if not detail.get("description")
+    ]
+    assert undescribed == []
+
+
+def test_request_schema_has_no_field_for_a_secret() -> None:
+    """A secret in a parameter is lost on its way to another process, or readable by everybody."""
+    assert "password" not in AgentRunRequest.model_json_schema().__repr__()
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        pytest.param(
+            {"timeout_seconds": 0}, "timeout_seconds: Input should be greater than", id="bound"
+        ),
+        pytest.param({"tell": "tell-nobody"}, "tell: Extra inputs are not permitted", id="unknown"),
+        pytest.param(
+            {"agent": "Tell Nobody!"}, "agent: String should match pattern", id="block_name"
+        ),
+        pytest.param({"agent": 5}, "agent: Input should be a valid string; agent: ", id="neither"),
+        pytest.param(
+            {"agent": {"agent_id": "a", "extra_args": ["--print"]}},
+            "agent: extra_args: --print is refused",
+            id="inside_of_the_agent",
+        ),
+        pytest.param({"session_id": "--print"}, "session_id: String should match", id="option"),
+        pytest.param({"linked_ids": ["a,b"]}, "linked_ids.0: String should match", id="comma"),
+        pytest.param({"workspace": {"cwd": "tell-nobody"}}, "workspace.cwd: String", id="nested"),
+        pytest.param({"env": {"A-B": "tell-nobody"}}, "env.", id="env_name"),
+        pytest.param(
+            {"prompt": "tell-nobody", "prompt_block": "p"},
+            "run request: prompt, prompt_secret and prompt_block exclude each other",
+            id="two_prompts",
+        ),
+    ],
+)
+def test_request_that_is_wrong_is_refused_in_one_sentence_without_its_values(
+    fields: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(InputInvalid) as refusal:
+        parse_request({**LEAST, **fields})
+
+    assert refusal.value.code is ErrorCode.INPUT_INVALID
+    assert refusal.value.message.startswith("The run request is not valid: ")
+    assert expected.removeprefix("env.") in refusal.value.message
+    assert "ell-nobody" not in refusal.value.message
+    assert "\n" not in refusal.value.message
