@@ -137,10 +137,9 @@ async def open_result_storage(reference: str | None) -> ResultStorage:
         InputInvalid: No such block, or it cannot be written to.
     """
     if reference is None:
-        local = get_current_settings().results.local_storage_path
-        return FolderStorage(Path(local).expanduser() / "claude-jobs")
+        return FolderStorage(_default_folder())
     if reference.startswith(("/", "~")):
-        return FolderStorage(Path(reference).expanduser())
+        return FolderStorage(_expanded(reference))
     try:
         block = await Block.aload(reference)
     except ValueError as error:
@@ -151,6 +150,14 @@ async def open_result_storage(reference: str | None) -> ResultStorage:
     if not isinstance(block, WritableFileSystem):
         raise InputInvalid(f"The block {reference!r} cannot be written to: it is no file system.")
     return BlockStorage(reference, block)
+
+
+def _default_folder() -> Path:
+    return _expanded(str(get_current_settings().results.local_storage_path)) / "claude-jobs"
+
+
+def _expanded(path: str) -> Path:
+    return Path(path).expanduser()
 
 
 def compress_file(source: Path, target: Path) -> None:

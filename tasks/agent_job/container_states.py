@@ -98,6 +98,13 @@ class ContainerSnapshot:
             return self.terminated.ran
         return self.running is not None
 
+    @property
+    def started_at(self) -> datetime | None:
+        """When its process was started, by the node's clock; `None` where that was not seen."""
+        if self.terminated is not None:
+            return self.terminated.started_at
+        return self.running.started_at if self.running is not None else None
+
     @classmethod
     def from_api(cls, raw: RawObject) -> Self:
         """Read one item of `status.containerStatuses` or `status.initContainerStatuses`."""

@@ -1,0 +1,167 @@
+"""`claude-jobs`: runs from the command line."""
+
+import asyncio
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, cast
+
+import typer
+from rich.console import Console
+
+from flows.live_output import LiveOutput
+from tasks.agent_job.error_codes import ErrorCode
+from tasks.agent_job.errors import InputInvalid
+from tasks.agent_job.run_request import AgentRunRequest, parse_request
+from tasks.agent_job.run_result import AgentRunResult
+from tasks.run_controls import RunControls, RunCrashed
+
+EXIT_RUN_FAILED = 1
+EXIT_INPUT_INVALID = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+
+app = typer.Typer(
+    name="claude-jobs",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+@app.callback()
+def main() -> None:
+    """Run Claude Code agents as Kubernetes Jobs under Prefect."""
+
+
+@app.command()
+def run(
+    parameters: Annotated[
+        Path, typer.Argument(help="JSON file with the run's request; `-` reads standard input.")
+    ],
+    kubeconfig: Annotated[
+        Path | None,
+        typer.Option(help="Kubeconfig to use instead of the runtime's cluster credentials."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as JSON on the last line.")
+    ] = False,
+) -> None:
+    """Run one agent in this process and show what it prints as it comes.
+
+    The flow run appears in the Prefect API in use, or in a temporary one. Exit code 0 means that
+    the run succeeded. Ctrl-C once ends the agent with grace; twice leaves its Job running.
+    """
+    output = LiveOutput(Console(highlight=False, soft_wrap=True))
+    try:
+        request = _read_request(parameters)
+        _check_kubeconfig(kubeconfig)
+    except InputInvalid as error:
+        _refuse(error, output, as_json=as_json)
+    try:
+        result = asyncio.run(_run_here(request, kubeconfig, output))
+    except RunCrashed as error:
+        output.show_refusal("crashed", str(error))
+        raise typer.Exit(EXIT_RUN_FAILED) from None
+    if result is None:
+        raise typer.Exit(EXIT_INTERRUPTED)
+    output.show_result(result)
+    if as_json:
+        # Not through the console, which would wrap or colour it.
+        typer.echo(result.model_dump_json())
+    raise typer.Exit(_exit_code(result))
+
+
+def _refuse(error: InputInvalid, output: LiveOutput, *, as_json: bool) -> NoReturn:
+    output.show_refusal(error.code, error.message)
+    if as_json:
+        typer.echo(json.dumps({"error_code": error.code, "message": error.message}))
+    raise typer.Exit(EXIT_INPUT_INVALID)
+
+
+def _read_request(parameters: Path) -> AgentRunRequest:
+    try:
+        if str(parameters) == "-":
+            text = typer.get_text_stream("stdin").read()
+        else:
+            text = parameters.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputInvalid(f"The request {parameters} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise InputInvalid(f"The request {parameters} is not UTF-8 text.") from error
+    try:
+        raw: Any = json.loads(text)
+    except ValueError as error:
+        raise InputInvalid(f"The request {parameters} is not JSON: {error}.") from error
+    if not isinstance(raw, dict):
+        raise InputInvalid(f"The request {parameters} is not a JSON object.")
+    return parse_request(cast("dict[str, Any]", raw))
+
+
+def _check_kubeconfig(kubeconfig: Path | None) -> None:
+    if kubeconfig is not None and not kubeconfig.is_file():
+        raise InputInvalid(f"The kubeconfig {kubeconfig} does not exist.")
+
+
+def _exit_code(result: AgentRunResult) -> int:
+    match result.error_code:
+        case None:
+            return 0
+        case ErrorCode.INPUT_INVALID | ErrorCode.PROMPT_TOO_LARGE | ErrorCode.AGENT_ID_INVALID:
+            return EXIT_INPUT_INVALID
+        case ErrorCode.CANCELLED:
+            return EXIT_INTERRUPTED
+        case _:
+            return EXIT_RUN_FAILED
+
+
+async def _run_here(
+    request: AgentRunRequest, kubeconfig: Path | None, output: LiveOutput
+) -> AgentRunResult | None:
+    """Run the flow in this process; `None` when the Job was left to itself."""
+    # What Prefect's console handler would print is shown by `output`; the API still gets it all.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    # Prefect takes two seconds to import, which a wrong request need not wait for.
+    from flows.run_agent import run_in_this_process
+
+    controls = RunControls(kubeconfig=kubeconfig, on_lines=output.show_lines)
+    running = asyncio.ensure_future(run_in_this_process(request, controls))
+
+    def interrupt() -> None:
+        if controls.cancel_requested.is_set():
+            running.cancel()
+            return
+        controls.cancel_requested.set()
+        output.show_note(
+            "Ending the agent with grace; press Ctrl-C again to leave its Job running."
+        )
+
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, interrupt)
+    try:
+        return await running
+    except asyncio.CancelledError:
+        output.show_note(_describe_left_job(controls, request))
+        return None
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+
+
+def _describe_left_job(controls: RunControls, request: AgentRunRequest) -> str:
+    if controls.job_reference is None:
+        return "Stopped before a Job was created; nothing is left behind."
+    if controls.job_deleted:
+        return (
+            f"Job {controls.job_reference} is being deleted and ends within its grace; what it "
+            "still prints is not collected."
+        )
+    if request.task_id is None:
+        return (
+            f"Job {controls.job_reference} keeps running. The request names no task_id, so no "
+            "later run can take it over: follow it with kubectl, or delete it."
+        )
+    return (
+        f"Job {controls.job_reference} keeps running. Run the same request again (task "
+        f"{request.task_id!r}) to take it over: the next run waits until this one's Lease has run "
+        "out and reads the transcript from its beginning."
+    )

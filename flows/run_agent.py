@@ -1,0 +1,249 @@
+"""`run_agent`: one wake-up of one agent as one flow run that owns one Kubernetes Job."""
+
+import asyncio
+import tempfile
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+import anyio
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+
+from flows.agent_attempt import harvest, start_attempt, take_over
+from flows.flow_run_state import is_cancelled, to_state, wait_until_cancelled
+from flows.load_inputs import RuntimeInputs, load_agent, load_prompt, load_runtime, read_run_script
+from tasks.agent_job.error_codes import ErrorCode
+from tasks.agent_job.errors import AgentRunError
+from tasks.agent_job.guard_verdicts import Harvest, Reattach, ReturnStored, StartNew
+from tasks.agent_job.names import FlowRunId
+from tasks.agent_job.prepared_run import PreparedRun, prepare_run
+from tasks.agent_job.redaction import Redactor
+from tasks.agent_job.result_building import build_refusal
+from tasks.agent_job.run_request import AgentRunRequest
+from tasks.agent_job.run_result import AgentRunResult
+from tasks.agent_job.runtime_spec import RuntimeSpec
+from tasks.claude_code.agent_spec import AgentSpec
+from tasks.cleanup import clean_up
+from tasks.cluster.client import ClusterClient
+from tasks.cluster.errors import KubeconfigInvalid
+from tasks.guard import FinalVerdict, guard_agent
+from tasks.lease_keeper import LeaseLost
+from tasks.report import publish_report
+from tasks.result import conclude_run
+from tasks.result_storage import open_result_storage
+from tasks.run_context import RunContext
+from tasks.run_controls import CONTROLS, RunControls, RunCrashed, current_controls
+
+# Prefect kills the process 30 s after it asked the run to stop.
+_CANCEL_SECONDS = 27.0
+
+
+@flow(
+    name="run-agent",
+    description="Run one Claude Code agent as one Kubernetes Job.",
+    persist_result=True,
+    result_serializer="json",
+    validate_parameters=True,
+)
+async def run_agent(request: AgentRunRequest) -> State[dict[str, object]]:
+    """Run one agent as one Kubernetes Job and return its result.
+
+    Args:
+        request: Who runs, where, and what the agent is told.
+
+    Returns:
+        Completed, or a Failed or Cancelled state named after the ending; its data is the
+        `AgentRunResult` as JSON.
+    """
+    controls = current_controls()
+    work = asyncio.create_task(_carry_out(request, controls))
+    try:
+        result = await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await _stop(work, controls)
+        raise
+    return to_state(result)
+
+
+async def run_in_this_process(request: AgentRunRequest, controls: RunControls) -> AgentRunResult:
+    """Run the flow here, surrounded by `controls`; for the command line.
+
+    Raises:
+        RunCrashed: The run ended without a verdict.
+        asyncio.CancelledError: The run was left; its Job goes on.
+    """
+    CONTROLS.set(controls)
+    state = cast("State[Any]", await cast("Any", run_agent)(request, return_state=True))
+    if controls.result is None:
+        raise RunCrashed(
+            f"The run broke off without a verdict ({state.name}: {state.message}); its log in "
+            "Prefect has the details, and a Job that was created is left for the next run."
+        )
+    return controls.result
+
+
+async def _stop(work: "asyncio.Task[AgentRunResult]", controls: RunControls) -> None:
+    """End the agent if Prefect says that the run is being cancelled, else let go of it.
+
+    Exceptions do not tell a cancellation from a crash, a redeployment or an eviction; only the
+    state in the API does.
+    """
+    with anyio.CancelScope(shield=True):
+        if await is_cancelled(_flow_run_uuid()):
+            controls.cancel_requested.set()
+            await asyncio.wait({work}, timeout=_CANCEL_SECONDS)
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+
+
+async def _carry_out(request: AgentRunRequest, controls: RunControls) -> AgentRunResult:
+    started_at = datetime.now(UTC)
+    try:
+        runtime = await load_runtime(request, controls.kubeconfig)
+        prepared = await _prepare(request, runtime)
+        storage = await open_result_storage(prepared.runtime.result_storage)
+        with tempfile.TemporaryDirectory(prefix="claude-jobs-") as folder:
+            async with ClusterClient(runtime.connection) as client:
+                namespace = client.resolve_namespace(prepared.runtime.namespace)
+                context = RunContext(
+                    prepared=prepared,
+                    client=client,
+                    namespace=namespace.name,
+                    storage=storage,
+                    controls=controls,
+                    logger=get_run_logger(),
+                    secrets=runtime.secrets,
+                    folder_path=Path(folder),
+                )
+                context.say(f"Namespace {namespace.name} ({namespace.source}).")
+                result = await _own_and_run(context)
+    except KubeconfigInvalid as error:
+        result = _refuse(request, AgentRunError(ErrorCode.INPUT_INVALID, error.message), started_at)
+    except AgentRunError as error:
+        result = _refuse(request, error, started_at)
+    controls.result = result
+    return result
+
+
+async def _prepare(request: AgentRunRequest, runtime: RuntimeInputs) -> PreparedRun:
+    return prepare_run(
+        request,
+        await load_agent(request),
+        runtime.spec,
+        flow_run_id=_flow_run_id(),
+        run_script=read_run_script(),
+        confidential_prompt=await load_prompt(request, runtime),
+    )
+
+
+async def _own_and_run(context: RunContext) -> AgentRunResult:
+    """Hold the agent's Lease while the stages run; let it go however they end."""
+    asking = asyncio.create_task(_cancel_when_asked(context.controls))
+    try:
+        return await _run_stages(context)
+    finally:
+        asking.cancel()
+        with anyio.CancelScope(shield=True):
+            await context.lease.release()
+
+
+async def _run_stages(context: RunContext) -> AgentRunResult:
+    try:
+        verdict = await guard_agent(context)
+        if isinstance(verdict, ReturnStored):
+            return context.stored_results[verdict.job_uid]
+        await _while_owner(context, _run_attempt(context, verdict))
+    except AgentRunError as error:
+        context.failure = error
+        context.lease_lost = isinstance(error, LeaseLost)
+    result = await conclude_run(context)
+    await publish_report(context, result)
+    await clean_up(context, result)
+    return result
+
+
+async def _run_attempt(context: RunContext, verdict: FinalVerdict) -> None:
+    while isinstance(verdict, Harvest) and verdict.then_start:
+        await _harvest_for_other(context, verdict)
+        verdict = await guard_agent(context)
+    match verdict:
+        case StartNew():
+            await start_attempt(context, verdict.attempt)
+        case Reattach():
+            await take_over(context, verdict)
+        case Harvest():
+            await harvest(context, verdict)
+        case ReturnStored():
+            raise AgentRunError(
+                ErrorCode.JOB_STATE_MISMATCH,
+                "The result of this flow run was stored while it was looking at another's; run it "
+                "again to read it.",
+            )
+
+
+async def _harvest_for_other(context: RunContext, verdict: Harvest) -> None:
+    """Keep the result of another run whose process is gone, under that run, and go on from it."""
+    job = verdict.job
+    theirs = context.for_flow_run(job.owner_flow_run_id or job.flow_run_id)
+    await harvest(theirs, verdict)
+    result = await conclude_run(theirs)
+    await clean_up(theirs, result)
+    context.say(
+        f"Kept the result of flow run {result.flow_run_id}, whose process was gone "
+        f"({result.error_code or 'success'}: {result.message})"
+    )
+    if verdict.resume_session and result.session_id and not result.clear_session:
+        context.resume(result.session_id)
+
+
+async def _while_owner(context: RunContext, body: Coroutine[Any, Any, None]) -> None:
+    """Run `body` while the Lease is renewed; stop it when somebody else has taken the agent."""
+    keeping = asyncio.create_task(context.lease.keep())
+    working = asyncio.create_task(body)
+    try:
+        await asyncio.wait({keeping, working}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+            await keeping
+        await working
+    finally:
+        for task in (keeping, working):
+            task.cancel()
+        await asyncio.gather(keeping, working, return_exceptions=True)
+
+
+async def _cancel_when_asked(controls: RunControls) -> None:
+    """Have the agent ended once Prefect says that the run is being cancelled.
+
+    Where a runner watches the process it is told sooner; where none does, this is the only way.
+    """
+    await wait_until_cancelled(_flow_run_uuid())
+    controls.cancel_requested.set()
+
+
+def _flow_run_uuid() -> UUID:
+    return UUID(flow_run.id)
+
+
+def _flow_run_id() -> FlowRunId:
+    return FlowRunId(str(flow_run.id))
+
+
+def _refuse(request: AgentRunRequest, error: AgentRunError, started_at: datetime) -> AgentRunResult:
+    agent = request.agent
+    runtime = request.runtime
+    return build_refusal(
+        error,
+        agent_id=agent.agent_id if isinstance(agent, AgentSpec) else agent,
+        flow_run_id=_flow_run_id(),
+        task_id=request.task_id,
+        namespace=runtime.namespace if isinstance(runtime, RuntimeSpec) else None,
+        started_at=started_at,
+        ended_at=datetime.now(UTC),
+        redactor=Redactor(),
+    )

@@ -1,0 +1,83 @@
+"""Watching for the end of the agent; whether it has come is judged in the pure `completion`."""
+
+import asyncio
+import time
+
+from tasks.agent_job.completion import (
+    ApiLost,
+    CompletionHistory,
+    CompletionObservation,
+    Ended,
+    Gone,
+    StillRunning,
+    judge_completion,
+)
+from tasks.cleanup import stop_agent
+from tasks.cluster.log_follower import FollowedLog
+from tasks.pod import wait_for_news
+from tasks.run_context import RunContext
+from tasks.stage import stage
+
+# Time alone can change the verdict (graces, limits), so it is asked for at least this often.
+_LOOK_AGAIN_SECONDS = 1.0
+
+
+@stage("Await completion")
+async def await_completion(
+    context: RunContext, stream: asyncio.Task[FollowedLog]
+) -> Ended | Gone | ApiLost:
+    """Return once the agent's Job has ended, has gone, or cannot be known any more.
+
+    Ends the agent itself where it may: cancelled, stalled by the runtime's rule, or out of time.
+    """
+    attempt = context.attempt_at_work
+    history, seen = CompletionHistory(), -1
+    while True:
+        observation = attempt.observer.observation
+        if observation.version != seen and attempt.follower is not None:
+            attempt.follower.poke()
+        seen = observation.version
+        verdict = judge_completion(
+            CompletionObservation(
+                job=attempt.job,
+                job_gone=observation.job_is_gone,
+                pods=attempt.pods,
+                gone_uids=attempt.gone_pods,
+                bound_uid=attempt.pod_uid,
+                drained=stream.done(),
+                seconds_since_good_read=attempt.observer.seconds_since_good_read,
+                now=time.monotonic(),
+            ),
+            history,
+            context.prepared.runtime.limits,
+        )
+        if not isinstance(verdict, StillRunning):
+            return verdict
+        history = verdict.history
+        await _end_where_due(context)
+        await wait_for_news(context, seen, _LOOK_AGAIN_SECONDS)
+
+
+async def _end_where_due(context: RunContext) -> None:
+    """Ask for the Job's deletion, once, where the agent must not go on."""
+    if context.deleted_by_us:
+        return
+    if context.controls.cancel_requested.is_set():
+        context.cancelled = True
+        await stop_agent(context, "The run is being cancelled")
+    elif time.monotonic() >= context.deadline_at:
+        context.deadline_reached = True
+        await stop_agent(context, "The run's time is up")
+    elif (silent := _stalled_seconds(context)) is not None:
+        context.stalled_seconds = silent
+        await stop_agent(context, f"The agent has been silent for {silent:.0f} s")
+
+
+def _stalled_seconds(context: RunContext) -> float | None:
+    """Return how long the agent has been silent, if that is longer than the runtime allows."""
+    limit = context.prepared.runtime.limits.stall_seconds
+    follower = context.attempt_at_work.follower
+    if limit is None or follower is None or follower.last_output_at is None:
+        return None
+    silent = time.monotonic() - follower.last_output_at
+    return silent if silent >= limit else None

@@ -1,0 +1,200 @@
+"""The guard: one owner per agent. What it finds is judged in `tasks.agent_job.ownership`."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+
+from tasks.agent_job.commitment import RunSecret
+from tasks.agent_job.error_codes import ErrorCode
+from tasks.agent_job.errors import AgentRunError
+from tasks.agent_job.guard_verdicts import (
+    Blocked,
+    DeleteUncommitted,
+    GuardVerdict,
+    Harvest,
+    Reattach,
+    ReturnStored,
+    StartNew,
+    Supersede,
+)
+from tasks.agent_job.lease import LeaseState, LeaseVerdict
+from tasks.agent_job.names import JobUid, SessionId, TaskId, agent_selector
+from tasks.agent_job.ownership import GuardObservation, RunIdentity, decide_ownership
+from tasks.agent_job.snapshots import JobSnapshot, jobs_from_api, pods_from_api
+from tasks.cluster.errors import (
+    ClusterError,
+    ClusterForbidden,
+    ClusterUnauthorised,
+    NamespaceNotFound,
+    ObjectConflict,
+    ObjectNotFound,
+)
+from tasks.cluster.jobs import delete_job, list_jobs
+from tasks.cluster.objects import Propagation
+from tasks.cluster.pods import list_pods
+from tasks.run_context import RunContext
+from tasks.secret import create_tombstone, find_run_secret
+from tasks.stage import stage
+from tasks.stored_results import read_stored_result
+
+FinalVerdict = StartNew | Reattach | Harvest | ReturnStored
+_LOOK_AGAIN_SECONDS = 2.0
+# Each step removes what it is about; more than this is a cluster that does not do as it says.
+_STEPS_LIMIT = 60
+
+
+@stage("Guard")
+async def guard_agent(context: RunContext) -> FinalVerdict:
+    """Become the agent's only owner and tell what to do with what is there.
+
+    The Lease is ours when this returns, and when it raises after having taken it; releasing it is
+    the flow's business.
+
+    Raises:
+        AgentRunError: The agent is busy, or the cluster could not be asked; nothing was created.
+    """
+    try:
+        return await _guard(context)
+    except ClusterError as error:
+        raise _unreachable(context, error) from error
+
+
+async def _guard(context: RunContext) -> FinalVerdict:
+    stop = context.controls.cancel_requested
+    first_look_at = context.server_now()
+    for _ in range(_STEPS_LIMIT):
+        verdict = await _hold_lease(context)
+        if stop.is_set():
+            raise AgentRunError(
+                ErrorCode.CANCELLED, "The run was cancelled before an agent was started."
+            )
+        observed = await _observe(context, verdict, first_look_at)
+        decided = decide_ownership(
+            observed, _identity(context), reattach_enabled=context.prepared.runtime.reattach
+        )
+        if isinstance(decided, Blocked):
+            raise AgentRunError(decided.code, f"{decided.reason} {decided.advice}")
+        context.say(f"Guard: {decided.reason}")
+        if isinstance(decided, StartNew | Reattach | Harvest | ReturnStored):
+            return decided
+        await _take_step(context, decided)
+    raise AgentRunError(
+        ErrorCode.JOB_STATE_MISMATCH,
+        "The agent's Jobs keep changing while the guard looks at them; look at them and run again.",
+    )
+
+
+async def _hold_lease(context: RunContext) -> LeaseVerdict:
+    if not context.lease.held:
+        verdict = await context.lease.take(context.controls.cancel_requested)
+        if not context.lease.held:
+            return verdict
+    return LeaseVerdict(LeaseState.MINE)
+
+
+def _identity(context: RunContext) -> RunIdentity:
+    request = context.prepared.request
+    return RunIdentity(
+        agent_id=context.prepared.agent_id,
+        flow_run_id=context.prepared.flow_run_id,
+        task_id=TaskId(request.task_id) if request.task_id else None,
+        session_id=SessionId(request.session_id) if request.session_id else None,
+    )
+
+
+async def _observe(
+    context: RunContext, verdict: LeaseVerdict, first_look_at: datetime
+) -> GuardObservation:
+    now = context.server_now()
+    if verdict.state is not LeaseState.MINE:
+        return GuardObservation(verdict, first_look_at, now)
+    selector = agent_selector(context.prepared.agent_id)
+    # Together: two lists in one round trip.
+    job_list, pod_list = await asyncio.gather(
+        list_jobs(context.client, context.namespace, label_selector=selector),
+        list_pods(context.client, context.namespace, label_selector=selector),
+    )
+    jobs = jobs_from_api(job_list.items)
+    return GuardObservation(
+        verdict,
+        first_look_at,
+        context.server_now(),
+        lease=context.lease.lease,
+        jobs=jobs,
+        pods=pods_from_api(pod_list.items),
+        secrets=await _find_secrets(context, jobs),
+        stored=await _find_stored(context, jobs),
+    )
+
+
+async def _find_secrets(
+    context: RunContext, jobs: Sequence[JobSnapshot]
+) -> dict[JobUid, RunSecret]:
+    """Look for the Secrets of Jobs that may be live; finished ones do not need theirs."""
+    wanted = [job for job in jobs if job.agent_id == context.prepared.agent_id and not job.finished]
+    found = await asyncio.gather(*(find_run_secret(context, job) for job in wanted))
+    return {job.uid: secret for job, secret in zip(wanted, found, strict=True)}
+
+
+async def _find_stored(context: RunContext, jobs: Sequence[JobSnapshot]) -> dict[JobUid, bool]:
+    """Tell for each Job of this flow run whether its stored result answers this run."""
+    prepared = context.prepared
+    me = prepared.flow_run_id
+    attempts = {
+        job.uid: job.attempt or 1 for job in jobs if me in {job.flow_run_id, job.owner_flow_run_id}
+    }
+    lease = context.lease.lease
+    if lease.attempt_flow_run_id == me and lease.committed_job_uid:
+        attempts[lease.committed_job_uid] = lease.attempt or 1
+    answers: dict[JobUid, bool] = {}
+    for uid, attempt in attempts.items():
+        stored = await read_stored_result(context.storage, prepared.agent_id, me, attempt)
+        if stored is not None:
+            context.stored_results[uid] = stored
+            answers[uid] = stored.succeeded and stored.reattached_from is None
+    return answers
+
+
+async def _take_step(context: RunContext, verdict: GuardVerdict) -> None:
+    match verdict:
+        case DeleteUncommitted():
+            for job in verdict.jobs:
+                await _delete(context, job)
+        case Supersede():
+            await create_tombstone(context, verdict.job)
+            await _delete(context, verdict.job)
+        case _:
+            # Pods that are still ending, or a Lease that was lost on the way to it.
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+
+async def _delete(context: RunContext, job: JobSnapshot) -> None:
+    context.lease.check_may_write()
+    try:
+        await delete_job(
+            context.client,
+            context.namespace,
+            job.name,
+            uid=job.uid,
+            propagation=Propagation.FOREGROUND,
+        )
+    except (ObjectNotFound, ObjectConflict):
+        # Gone, or another Job has the name by now: either way this one is no more.
+        return
+
+
+def _unreachable(context: RunContext, error: ClusterError) -> AgentRunError:
+    match error:
+        case NamespaceNotFound():
+            reason = f"the namespace {context.namespace} does not exist; create it"
+        case ClusterUnauthorised():
+            reason = "the credentials were refused (401); renew them in the runtime block"
+        case ClusterForbidden():
+            reason = f"a permission is missing: {error.target}; add it to the Role"
+        case _:
+            reason = f"the cluster did not answer: {error.message}"
+    return AgentRunError(
+        ErrorCode.CONCURRENCY_GUARD_UNREACHABLE,
+        f"Whether agent {context.prepared.agent_id} is already at work could not be found out, so "
+        f"nothing was created: {reason}.",
+    )

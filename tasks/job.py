@@ -1,0 +1,155 @@
+"""Creating an attempt's Job, inert, and committing it."""
+
+from tasks.agent_job.error_codes import ErrorCode
+from tasks.agent_job.errors import AgentRunError
+from tasks.agent_job.manifest import JobSpec, build_job_manifest
+from tasks.agent_job.names import (
+    ANNOTATION_MANIFEST_SHA256,
+    ANNOTATION_OWNER_EPOCH,
+    ANNOTATION_OWNER_FLOW_RUN_ID,
+)
+from tasks.agent_job.snapshots import JobSnapshot
+from tasks.cluster.errors import (
+    ClusterError,
+    ClusterForbidden,
+    ObjectAlreadyExists,
+    ObjectConflict,
+    ObjectNotFound,
+    PatchRefused,
+)
+from tasks.cluster.jobs import create_job, delete_job, patch_job, read_job
+from tasks.cluster.json_patch import annotation_path, expect, put
+from tasks.cluster.objects import Propagation
+from tasks.cluster.resources import JsonObject
+from tasks.cluster.retry import RETRY_SAFE
+from tasks.lease_keeper import LeaseLost
+from tasks.run_context import RunContext
+from tasks.stage import stage
+
+
+@stage("Create Job")
+async def create_agent_job(context: RunContext, spec: JobSpec) -> JobSnapshot:
+    """Create the attempt's Job; nothing starts, since its pod waits for a Secret.
+
+    Raises:
+        AgentRunError: It could not be created.
+    """
+    context.lease.check_may_write()
+    manifest = build_job_manifest(spec)
+    try:
+        # A second try is safe: our own Job behind the conflict is recognised below.
+        created = await create_job(context.client, context.namespace, manifest, retry=RETRY_SAFE)
+    except ObjectAlreadyExists as error:
+        return await _accept_existing(context, spec, manifest, error)
+    except ClusterError as error:
+        raise AgentRunError(
+            ErrorCode.JOB_CREATE_FAILED,
+            f"The agent's Job could not be created: {error.message}{_hint(error)}",
+        ) from error
+    return JobSnapshot.from_api(created)
+
+
+async def _accept_existing(
+    context: RunContext, spec: JobSpec, manifest: JsonObject, conflict: ObjectAlreadyExists
+) -> JobSnapshot:
+    """Return the Job of our own lost first try; anything else under its name is an error."""
+    found = JobSnapshot.from_api(await read_job(context.client, context.namespace, spec.name))
+    ours = (
+        found.flow_run_id == spec.run.flow_run_id
+        and found.attempt == spec.attempt
+        and found.manifest_sha256 == manifest["metadata"]["annotations"][ANNOTATION_MANIFEST_SHA256]
+    )
+    if ours and not found.finished and not found.deleting:
+        return found
+    raise AgentRunError(
+        ErrorCode.JOB_CREATE_FAILED,
+        f"A Job named {spec.name} exists already and is not this attempt's; look at it, delete it "
+        "if nobody needs it, and run again.",
+    ) from conflict
+
+
+@stage("Commit Job")
+async def commit_agent_job(context: RunContext, job: JobSnapshot, attempt: int) -> None:
+    """Make the Job the agent's live one, or delete it unstarted where another run was faster.
+
+    Raises:
+        LeaseLost: Another run owns the agent; the Job was deleted.
+        AgentRunError: The cluster did not answer.
+    """
+    try:
+        await context.lease.commit(job.name, job.uid, attempt)
+    except LeaseLost:
+        await delete_inert_job(context, job)
+        raise
+    except ClusterError as error:
+        raise AgentRunError(
+            ErrorCode.JOB_CREATE_FAILED,
+            f"The Job {job.name} could not be committed on the agent's Lease, so its agent was not "
+            f"started: {error.message} The next run of this agent clears the Job away.",
+        ) from error
+
+
+async def delete_inert_job(context: RunContext, job: JobSnapshot) -> None:
+    """Delete a Job whose agent cannot have started; by UID, so never another one's.
+
+    Raises:
+        ClusterError: It could not be deleted; the next guard of this agent does it.
+    """
+    try:
+        await delete_job(
+            context.client,
+            context.namespace,
+            job.name,
+            uid=job.uid,
+            propagation=Propagation.BACKGROUND,
+        )
+    except (ObjectNotFound, ObjectConflict):
+        return
+
+
+@stage("Take over Job")
+async def adopt_agent_job(context: RunContext, job: JobSnapshot) -> JobSnapshot:
+    """Note on a Job that it is ours now, if nobody has changed its owner since we looked.
+
+    Raises:
+        AgentRunError: Another run was faster, or the Job has gone; it is left as it is.
+    """
+    context.lease.check_may_write()
+    me, epoch = context.prepared.flow_run_id, context.lease.lease.epoch
+    owner, owner_epoch = (
+        annotation_path(ANNOTATION_OWNER_FLOW_RUN_ID),
+        annotation_path(ANNOTATION_OWNER_EPOCH),
+    )
+    patch = [
+        expect("/metadata/uid", job.uid),
+        expect(owner, job.owner_flow_run_id),
+        expect(owner_epoch, str(job.owner_epoch)),
+        put(owner, me),
+        put(owner_epoch, str(epoch)),
+    ]
+    try:
+        return JobSnapshot.from_api(
+            await patch_job(context.client, context.namespace, job.name, patch, retry=RETRY_SAFE)
+        )
+    except PatchRefused as error:
+        # Perhaps a try of our own whose answer was lost.
+        found = JobSnapshot.from_api(await read_job(context.client, context.namespace, job.name))
+        if (found.uid, found.owner_flow_run_id, found.owner_epoch) == (job.uid, me, epoch):
+            return found
+        raise _not_taken_over(job, "another run has taken it over meanwhile.") from error
+    except ClusterError as error:
+        raise _not_taken_over(job, error.message) from error
+
+
+def _not_taken_over(job: JobSnapshot, why: str) -> AgentRunError:
+    return AgentRunError(
+        ErrorCode.POD_REATTACH_FAILED,
+        f"The Job {job.name} could not be taken over and was left as it is: {why} "
+        "Run again to look at it afresh.",
+    )
+
+
+def _hint(error: ClusterError) -> str:
+    if isinstance(error, ClusterForbidden):
+        return " Check the Role, the namespace's quota and its Pod Security level."
+    return ""

@@ -1,0 +1,146 @@
+"""Waiting for the agent's pod; what heals and what never will is judged in the pure `pod_wait`."""
+
+import asyncio
+from collections.abc import Callable
+
+from tasks.agent_job.error_codes import ErrorCode
+from tasks.agent_job.errors import AgentRunError
+from tasks.agent_job.pod_wait import (
+    Failed,
+    PodWaitHistory,
+    PodWaitObservation,
+    Ready,
+    Waiting,
+    judge_pod_wait,
+)
+from tasks.agent_job.snapshots import KubernetesEventSnapshot, PodSnapshot
+from tasks.cluster.errors import ClusterError
+from tasks.cluster.kubernetes_events import list_kubernetes_events
+from tasks.run_context import AttemptInProgress, RunContext
+from tasks.stage import stage
+
+# Kubernetes Events are asked for, not watched; they only matter while nothing seems to happen.
+_LOOK_AGAIN_SECONDS = 5.0
+
+
+@stage("Wait for pod")
+async def wait_for_pod(context: RunContext, *, reattaching: bool) -> PodSnapshot:
+    """Return the pod once the agent's container has started, whatever became of it since.
+
+    Phase changes and Kubernetes Events go to the run's log.
+
+    Raises:
+        AgentRunError: The container will not start; says why and what to do.
+    """
+    waiter = _PodWait(context, reattaching=reattaching)
+    pod = await waiter.until(lambda pod: pod.agent is not None and pod.agent.has_run is not False)
+    context.attempt_at_work.bind(pod)
+    return pod
+
+
+async def wait_for_pod_object(context: RunContext) -> PodSnapshot:
+    """Return the Job's pod as soon as it exists; it cannot start before its Secret does.
+
+    Raises:
+        AgentRunError: The cluster refuses to make one, or does not in time.
+    """
+    return await _PodWait(context, reattaching=False).until(lambda pod: not pod.deleting)
+
+
+class _PodWait:
+    """One wait; looks at every change, and every few seconds where nothing changes."""
+
+    def __init__(self, context: RunContext, *, reattaching: bool) -> None:
+        self._context = context
+        self._attempt: AttemptInProgress = context.attempt_at_work
+        self._reattaching = reattaching
+        self._history = PodWaitHistory(context.server_now())
+        self._progress = ""
+
+    async def until(self, good: Callable[[PodSnapshot], bool]) -> PodSnapshot:
+        while True:
+            self._refuse_when_cancelled()
+            seen = self._attempt.observer.observation.version
+            pod = await self._look(good)
+            if pod is not None:
+                return pod
+            await wait_for_news(self._context, seen, _LOOK_AGAIN_SECONDS)
+
+    async def _look(self, good: Callable[[PodSnapshot], bool]) -> PodSnapshot | None:
+        attempt = self._attempt
+        observation = attempt.observer.observation
+        if observation.job is None or observation.failed_reads:
+            # An API that is away says nothing about the pod.
+            self._refuse_when_api_is_lost()
+            return None
+        pods = attempt.pods
+        early = next((pod for pod in pods if good(pod)), None)
+        if early is not None and attempt.pod_uid is None:
+            return early
+        verdict = judge_pod_wait(
+            PodWaitObservation(
+                job=None if observation.job_is_gone else attempt.job,
+                pods=pods,
+                now=self._context.server_now(),
+                kubernetes_events=await self._events(pods),
+                bound_uid=attempt.pod_uid,
+            ),
+            self._history,
+            self._context.prepared.runtime.limits,
+            reattaching=self._reattaching,
+        )
+        match verdict:
+            case Ready(pod):
+                return pod
+            case Waiting():
+                self._history = verdict.history
+                self._tell(verdict.progress)
+                return None
+            case Failed():
+                raise AgentRunError(
+                    verdict.code, f"{verdict.message} {verdict.advice}", cause=verdict.cause
+                )
+
+    def _tell(self, progress: str) -> None:
+        if progress != self._progress:
+            self._progress = progress
+            self._context.say(progress)
+
+    async def _events(self, pods: tuple[PodSnapshot, ...]) -> list[KubernetesEventSnapshot]:
+        uid = pods[0].uid if pods else self._attempt.job_uid
+        try:
+            found = await list_kubernetes_events(
+                self._context.client, self._context.namespace, involved_uid=uid
+            )
+        except ClusterError:
+            # They explain; the verdict stands on the pod's own state.
+            return []
+        return [KubernetesEventSnapshot.from_api(item) for item in found]
+
+    def _refuse_when_cancelled(self) -> None:
+        if self._context.controls.cancel_requested.is_set():
+            raise AgentRunError(
+                ErrorCode.CANCELLED, "The run was cancelled before its agent started."
+            )
+
+    def _refuse_when_api_is_lost(self) -> None:
+        lost = self._attempt.observer.seconds_since_good_read
+        limit = self._context.prepared.runtime.limits.api_loss_seconds
+        if lost >= limit:
+            raise AgentRunError(
+                ErrorCode.JOB_STATE_MISMATCH,
+                f"The Kubernetes API has not answered for {lost:.0f} s; Job "
+                f"{self._attempt.job_name} was left as it is. Run again when it answers.",
+            )
+
+
+async def wait_for_news(context: RunContext, seen_version: int, seconds: float) -> None:
+    """Wait until the Job or its pods have changed, the run is cancelled, or time is up."""
+    observer = context.attempt_at_work.observer
+    news = asyncio.ensure_future(observer.changed(seen_version))
+    cancel = asyncio.ensure_future(context.controls.cancel_requested.wait())
+    try:
+        await asyncio.wait({news, cancel}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        news.cancel()
+        cancel.cancel()

@@ -1,0 +1,161 @@
+"""The verdict of a run, and its files in the result storage."""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from tasks.agent_job.completion import find_replacement
+from tasks.agent_job.outcome import judge_run
+from tasks.agent_job.result_building import AttemptRecord, agent_timed_out, build_result
+from tasks.agent_job.run_facts import JobGone, PodReplacement, RunFacts, StageFailure
+from tasks.agent_job.run_result import AgentRunResult, TranscriptProof
+from tasks.agent_job.storage_keys import transcript_key
+from tasks.claude_code.line_grammar import parse_trailer_text
+from tasks.result_storage import compress_file
+from tasks.run_context import AttemptInProgress, RunContext
+from tasks.stage import stage
+from tasks.stored_results import write_result
+
+
+@stage("Result")
+async def conclude_run(context: RunContext) -> AgentRunResult:
+    """Judge the run by all that was seen, and keep result and transcript where the runtime says.
+
+    A storage that cannot be written does not change the verdict; the Job is then not marked as
+    read, so that the next run can read it again.
+    """
+    attempt = context.attempt
+    stored_key = await _store_transcript(context, attempt) if attempt is not None else None
+    facts = collect_facts(context)
+    result = build_result(
+        context.prepared,
+        judge_run(facts),
+        _record(attempt, stored_key) if attempt is not None else None,
+        namespace=context.namespace,
+        started_at=context.started_at,
+        ended_at=datetime.now(UTC),
+        timed_out=agent_timed_out(facts),
+        redactor=context.redactor,
+    )
+    if attempt is not None:
+        await _store_result(context, result, attempt)
+    return result
+
+
+def collect_facts(context: RunContext) -> RunFacts:
+    """Return everything that is known about the run, nothing concluded yet."""
+    prepared, failure = context.prepared, context.failure
+    common = RunFacts(
+        stage_failure=StageFailure(failure.code, failure.message, failure.cause)
+        if failure is not None
+        else None,
+        resume_requested=prepared.resume_session is not None,
+        namespace=context.namespace,
+        cancelled=context.cancelled,
+        timeout_seconds=float(prepared.timeout_seconds),
+        flow_deadline_reached=context.deadline_reached,
+        stalled_seconds=context.stalled_seconds,
+        api_lost_seconds=context.api_lost_seconds,
+        model=prepared.agent.model,
+        image=prepared.runtime.image,
+    )
+    if context.attempt is None:
+        return common
+    return _with_attempt(common, context.attempt, deleted_by_us=context.deleted_by_us)
+
+
+def _with_attempt(common: RunFacts, attempt: AttemptInProgress, *, deleted_by_us: bool) -> RunFacts:
+    pod, job = attempt.pod, attempt.job
+    agent = pod.agent if pod else None
+    ended = agent.terminated if agent else None
+    observation = attempt.observer.observation
+    followed = attempt.followed
+    return replace(
+        common,
+        session=attempt.session.summary(),
+        transcript=_proof(attempt, None),
+        resume_requested=attempt.resumed,
+        first_stderr_line=attempt.first_stderr_line,
+        trailer=followed.trailer if followed else None,
+        termination_trailer=parse_trailer_text(ended.message or "") if ended else None,
+        container_started=agent.has_run if agent else None,
+        container_exit_code=ended.exit_code if ended else None,
+        container_signal=ended.signal if ended else None,
+        container_reason=ended.reason if ended else None,
+        container_message=ended.message if ended else None,
+        container_finished_at=ended.finished_at if ended else None,
+        pod_name=pod.name if pod else None,
+        pod_phase=pod.phase if pod else None,
+        pod_reason=pod.reason if pod else None,
+        pod_message=pod.message if pod else None,
+        pod_gone=attempt.pod_is_gone if pod else None,
+        pod_conditions=pod.conditions if pod else (),
+        pod_replaced=_replacement(attempt),
+        job_name=attempt.job_name,
+        job_conditions=job.conditions if job else (),
+        job_gone=_job_gone(attempt) if observation.job_is_gone and not deleted_by_us else None,
+        job_deletion_seen=bool(job and job.deleting) and not deleted_by_us,
+        node_name=pod.node_name if pod else None,
+    )
+
+
+def _replacement(attempt: AttemptInProgress) -> PodReplacement | None:
+    first = attempt.pod
+    later = find_replacement(attempt.pods, first)
+    return PodReplacement(first.name, later.name) if first and later else None
+
+
+def _job_gone(attempt: AttemptInProgress) -> JobGone:
+    agent = attempt.pod.agent if attempt.pod else None
+    started_at = agent.started_at if agent else None
+    return JobGone(
+        detected_by="two reads of the Job by name",
+        seconds_since_pod_ran=(datetime.now(UTC) - started_at).total_seconds()
+        if started_at
+        else None,
+        observations=attempt.observer.observation.version,
+    )
+
+
+def _proof(attempt: AttemptInProgress, storage_key: str | None) -> TranscriptProof:
+    proof = attempt.followed.proof if attempt.followed else TranscriptProof()
+    return proof.model_copy(update={"storage_key": storage_key})
+
+
+def _record(attempt: AttemptInProgress, stored_key: str | None) -> AttemptRecord:
+    return AttemptRecord(
+        number=attempt.number,
+        job_name=attempt.job_name,
+        job_uid=attempt.job_uid,
+        flow_run_id=attempt.flow_run_id,
+        resumed=attempt.resumed,
+        created_at=attempt.created_at,
+        pod=attempt.pod,
+        session=attempt.session.summary(),
+        transcript=_proof(attempt, stored_key),
+    )
+
+
+async def _store_transcript(context: RunContext, attempt: AttemptInProgress) -> str | None:
+    if not attempt.spool.exists():
+        return None
+    key = transcript_key(context.prepared.agent_id, attempt.flow_run_id, attempt.number)
+    packed = attempt.spool.with_suffix(".gz")
+    try:
+        await asyncio.to_thread(compress_file, attempt.spool, packed)
+        await context.storage.write_file(key, packed)
+    except Exception as error:
+        # The verdict is worth more than its archive; the Job stays to be read again.
+        context.say(f"The transcript could not be stored ({error}); the Job is kept to its TTL.")
+        return None
+    return key
+
+
+async def _store_result(
+    context: RunContext, result: AgentRunResult, attempt: AttemptInProgress
+) -> None:
+    try:
+        await write_result(context.storage, result, attempt.number)
+        context.result_stored = True
+    except Exception as error:
+        context.say(f"The result could not be stored ({error}); the Job is kept to its TTL.")

@@ -1,0 +1,197 @@
+"""What the stages of one run share while its process lives."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from logging import Logger, LoggerAdapter
+from pathlib import Path
+from typing import Any
+
+from tasks.agent_job.completion import find_agent_pod
+from tasks.agent_job.errors import AgentRunError
+from tasks.agent_job.names import FlowRunId, JobName, JobUid, PodUid, line_token
+from tasks.agent_job.prepared_run import PreparedRun, prepare_again
+from tasks.agent_job.redaction import Redactor
+from tasks.agent_job.run_result import AgentRunResult
+from tasks.agent_job.snapshots import JobSnapshot, PodSnapshot, pods_from_api
+from tasks.claude_code.rendering import LineKind, RenderedLine
+from tasks.claude_code.session_summary import SessionState
+from tasks.cluster.client import ClusterClient
+from tasks.cluster.job_observer import JobObserver
+from tasks.cluster.job_records import ObservedPod
+from tasks.cluster.log_follower import FollowedLog, LogFollower
+from tasks.cluster.resources import JsonObject
+from tasks.lease_keeper import LeaseKeeper
+from tasks.result_storage import ResultStorage
+from tasks.run_controls import RunControls
+
+RunLogger = Logger | LoggerAdapter[Any]
+
+
+@dataclass(kw_only=True)
+class AttemptInProgress:
+    """One Job at work and what is known of it so far.
+
+    Attributes:
+        flow_run_id: The flow run that created the Job; another than ours after a takeover.
+        resumed: Its session was resumed.
+        pod_uid: The one pod that may use the run's Secret; null until it is known.
+        spool: File with the agent's stdout lines as they were delivered.
+    """
+
+    job_name: JobName
+    job_uid: JobUid
+    flow_run_id: FlowRunId
+    number: int
+    observer: JobObserver
+    spool: Path
+    resumed: bool
+    created_at: datetime | None = None
+    pod_name: str | None = None
+    pod_uid: PodUid | None = None
+    session: SessionState = field(default_factory=SessionState)
+    follower: LogFollower | None = None
+    followed: FollowedLog | None = None
+    first_stderr_line: str | None = None
+
+    @property
+    def line_token(self) -> str:
+        """What every line of its run script begins with."""
+        return line_token(self.job_name)
+
+    @property
+    def job(self) -> JobSnapshot | None:
+        """The Job as last seen."""
+        raw = self.observer.observation.job
+        return None if raw is None else JobSnapshot.from_api(raw)
+
+    @property
+    def pods(self) -> tuple[PodSnapshot, ...]:
+        """All pods ever seen, newest first; ended ones as they had ended, whatever came later."""
+        return pods_from_api(_telling_state(pod) for pod in self.observer.observation.pods)
+
+    @property
+    def pod(self) -> PodSnapshot | None:
+        """The pod that may use the run's Secret; the first one where that is not known."""
+        return find_agent_pod(self.pods, self.pod_uid)
+
+    @property
+    def gone_pods(self) -> frozenset[PodUid]:
+        """The pods that were deleted."""
+        observed = self.observer.observation.pods
+        return frozenset(PodUid(pod.latest["metadata"]["uid"]) for pod in observed if pod.is_gone)
+
+    @property
+    def pod_is_gone(self) -> bool:
+        """Whether the pod that may use the run's Secret was deleted."""
+        pod = self.pod
+        return pod is not None and pod.uid in self.gone_pods
+
+    def bind(self, pod: PodSnapshot) -> None:
+        """Note the one pod that may use the run's Secret."""
+        self.pod_uid, self.pod_name = pod.uid, pod.name
+
+
+def _telling_state(pod: ObservedPod) -> JsonObject:
+    if pod.terminated is None:
+        return pod.latest
+    agent = PodSnapshot.from_api(pod.latest).agent
+    return pod.latest if agent is not None and agent.terminated is not None else pod.terminated
+
+
+class RunContext:
+    """What the stages of one run share.
+
+    A plain object, not a dataclass: Prefect walks through dataclasses that are given to tasks.
+
+    Attributes:
+        attempt: The Job at work, once there is one.
+        failure: The stage that ended the run, if one did.
+        cancelled: The run is being cancelled, and its agent ended for that.
+        deleted_by_us: We asked for the Job's deletion.
+        deadline_reached: The run's own bound around all others was reached.
+        stalled_seconds: Silence for which the agent was ended.
+        api_lost_seconds: How long the Kubernetes API had been away when the run gave up.
+        result_stored: The result can be read back, so the Job is no longer needed for it.
+        stored_results: Results of this flow run that were read back, by Job.
+        lease_lost: Another process owns the agent, so nothing is written any more.
+        deadline_at: The run's own bound around all others, on the monotonic clock, in seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        prepared: PreparedRun,
+        client: ClusterClient,
+        namespace: str,
+        storage: ResultStorage,
+        controls: RunControls,
+        logger: RunLogger,
+        secrets: Iterable[str],
+        folder_path: Path,
+    ) -> None:
+        self.prepared = prepared
+        self._secrets = tuple(secrets)
+        self.client = client
+        self.namespace = namespace
+        self.storage = storage
+        self.controls = controls
+        self.logger = logger
+        self.redactor = Redactor(self._secrets)
+        self.started_at = datetime.now(UTC)
+        self.attempt: AttemptInProgress | None = None
+        self.lease = LeaseKeeper(client, namespace, prepared.agent_id, prepared.flow_run_id)
+        self.failure: AgentRunError | None = None
+        self.cancelled = False
+        self.deleted_by_us = False
+        self.deadline_reached = False
+        self.stalled_seconds: float | None = None
+        self.api_lost_seconds: float | None = None
+        self.result_stored = False
+        self.stored_results: dict[JobUid, AgentRunResult] = {}
+        self.lease_lost = False
+        self.deadline_at = math.inf
+        self.folder_path = folder_path
+
+    @property
+    def attempt_at_work(self) -> AttemptInProgress:
+        """The Job at work; stages that need one run only while there is one."""
+        if self.attempt is None:
+            raise RuntimeError("no Job is at work")
+        return self.attempt
+
+    def server_now(self) -> datetime:
+        """Return the API server's time; our own clock's before its first answer."""
+        return self.client.server_clock.now() or datetime.now(UTC)
+
+    def for_flow_run(self, flow_run_id: FlowRunId | None) -> "RunContext":
+        """Return a context for concluding another flow run of the same agent, under our Lease."""
+        other = RunContext(
+            prepared=replace(self.prepared, flow_run_id=flow_run_id or self.prepared.flow_run_id),
+            client=self.client,
+            namespace=self.namespace,
+            storage=self.storage,
+            controls=self.controls,
+            logger=self.logger,
+            secrets=self._secrets,
+            folder_path=self.folder_path,
+        )
+        other.lease = self.lease
+        return other
+
+    def resume(self, session_id: str) -> None:
+        """Start this run's agent in a session that was not known when the run was asked for."""
+        request = self.prepared.request.model_copy(update={"session_id": session_id})
+        self.prepared = prepare_again(self.prepared, request)
+
+    def say(self, text: str) -> None:
+        """Tell people about the run itself, in the flow run's log and to who reads along."""
+        safe = self.redactor.text(text)
+        self.logger.info(safe)
+        self.show([RenderedLine(LineKind.NOTE, safe)])
+
+    def show(self, lines: Sequence[RenderedLine]) -> None:
+        """Show lines to who reads along in this process."""
+        if self.controls.on_lines is not None:
+            self.controls.on_lines(lines)

@@ -1,0 +1,260 @@
+"""A Prefect server, a namespace, and `claude-jobs run` as people run it."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes import client
+
+COMMAND = Path(sys.executable).with_name("claude-jobs")
+SMALL = {
+    "cpu_request": "100m",
+    "memory_request": "64Mi",
+    "memory_limit": "1Gi",
+    "ephemeral_storage_request": "16Mi",
+    "ephemeral_storage_limit": "1Gi",
+    "transcript_storage_limit": "256Mi",
+}
+
+
+@dataclass(frozen=True)
+class PrefectServer:
+    """A real server with a database of its own."""
+
+    api_url: str
+    home: Path
+
+    def post(self, path: str, body: Any) -> Any:
+        request = urllib.request.Request(
+            f"{self.api_url}{path}",
+            data=json.dumps(body).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.load(answer)
+
+    def logs(self, flow_run_id: str) -> str:
+        """All log records of a flow run and its tasks, as one text."""
+        found: list[str] = []
+        while True:
+            rows = self.post(
+                "/logs/filter",
+                {
+                    "logs": {"flow_run_id": {"any_": [flow_run_id]}},
+                    "sort": "TIMESTAMP_ASC",
+                    "offset": len(found),
+                },
+            )
+            if not rows:
+                return "\n".join(found)
+            found += [row["message"] for row in rows]
+
+    def artifacts(self, flow_run_id: str) -> list[Any]:
+        return self.post(
+            "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [flow_run_id]}}}
+        )
+
+    def flow_run(self, flow_run_id: str) -> Any:
+        return self.post("/flow_runs/filter", {"flow_runs": {"id": {"any_": [flow_run_id]}}})[0]
+
+    def task_runs(self, flow_run_id: str) -> list[Any]:
+        return self.post(
+            "/task_runs/filter", {"flow_runs": {"id": {"any_": [flow_run_id]}}, "limit": 200}
+        )
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    home = tmp_path_factory.mktemp("prefect")
+    port = _free_port()
+    environment = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "0"}
+    prefect = Path(sys.executable).with_name("prefect")
+    log = (home / "server.log").open("wb")
+    process = subprocess.Popen(
+        [prefect, "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"],
+        env=environment,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    server = PrefectServer(f"http://127.0.0.1:{port}/api", home)
+    try:
+        _wait_until_healthy(server, process)
+        yield server
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=20)
+        log.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _wait_until_healthy(server: PrefectServer, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, (server.home / "server.log").read_text()
+        try:
+            with urllib.request.urlopen(f"{server.api_url}/health", timeout=2):
+                return
+        except OSError:
+            time.sleep(0.25)
+    raise AssertionError("the Prefect server did not start")
+
+
+@dataclass(frozen=True)
+class CliRun:
+    """One `claude-jobs run` that has ended."""
+
+    exit_code: int
+    output: str
+
+    @property
+    def result(self) -> dict[str, Any]:
+        return json.loads(self.output.rstrip("\n").rpartition("\n")[2])
+
+
+@pytest.fixture(scope="module")
+def agents_namespace(core_api: client.CoreV1Api) -> Iterator[str]:
+    name = f"main-job-{uuid.uuid4().hex[:8]}"
+    body: Any = {"metadata": {"name": name}}
+    core_api.create_namespace(body)
+    while not core_api.list_namespaced_service_account(name).items:
+        time.sleep(0.1)
+    yield name
+    core_api.delete_namespace(name)
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What a run has left in the cluster, as the API's own JSON."""
+
+    core: Any
+    batch: Any
+    coordination: Any
+
+    def jobs(self, namespace: str) -> list[Any]:
+        return self._items(self.batch.list_namespaced_job(namespace))
+
+    def job(self, namespace: str, name: str) -> Any:
+        return next((job for job in self.jobs(namespace) if job["metadata"]["name"] == name), None)
+
+    def pods(self, namespace: str) -> list[Any]:
+        return self._items(self.core.list_namespaced_pod(namespace))
+
+    def secrets(self, namespace: str) -> list[Any]:
+        found = self._items(self.core.list_namespaced_secret(namespace))
+        return [secret for secret in found if secret["type"] == "Opaque"]
+
+    def leases(self, namespace: str) -> list[Any]:
+        return self._items(self.coordination.list_namespaced_lease(namespace))
+
+    def kubernetes_events(self, namespace: str) -> list[Any]:
+        return self._items(self.core.list_namespaced_event(namespace))
+
+    def _items(self, found: Any) -> list[Any]:
+        return self.core.api_client.sanitize_for_serialization(found)["items"]
+
+
+@pytest.fixture
+def traces(core_api: client.CoreV1Api) -> Traces:
+    library: Any = client
+    api: Any = core_api
+    return Traces(
+        core_api, library.BatchV1Api(api.api_client), library.CoordinationV1Api(api.api_client)
+    )
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Path:
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def build_request(agents_namespace: str, storage: Path) -> Callable[..., dict[str, Any]]:
+    """A request for a new agent; keyword arguments replace its fields, `runtime` is merged."""
+
+    def build(image: str, **fields: Any) -> dict[str, Any]:
+        agent = {"agent_id": f"agent-{uuid.uuid4().hex[:8]}", **fields.pop("agent", {})}
+        runtime = {
+            "image": image,
+            "namespace": agents_namespace,
+            "working_directory": "/work",
+            "resources": SMALL,
+            "result_storage": str(storage),
+            **fields.pop("runtime", {}),
+        }
+        return {"agent": agent, "runtime": runtime, "prompt": "Say hello.", **fields}
+
+    return build
+
+
+@pytest.fixture
+def start_cli(
+    prefect_server: PrefectServer, tmp_path: Path
+) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    started: list[subprocess.Popen[str]] = []
+
+    def start(request: dict[str, Any], *options: str, **environment: str) -> subprocess.Popen[str]:
+        parameters = tmp_path / f"request-{uuid.uuid4().hex[:8]}.json"
+        parameters.write_text(json.dumps(request))
+        process = subprocess.Popen(
+            [COMMAND, "run", parameters, "--json", *options],
+            env={
+                **os.environ,
+                "PREFECT_API_URL": prefect_server.api_url,
+                "PREFECT_HOME": str(prefect_server.home),
+                **environment,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def run_cli(
+    start_cli: Callable[..., "subprocess.Popen[str]"],
+) -> Callable[..., CliRun]:
+    def run(request: dict[str, Any], *options: str, **environment: str) -> CliRun:
+        process = start_cli(request, *options, **environment)
+        output, _ = process.communicate(timeout=80)
+        return CliRun(process.returncode, output)
+
+    return run
+
+
+def plain(text: str) -> str:
+    """Text without terminal codes."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Ask again until it holds; fails when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.1)
