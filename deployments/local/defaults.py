@@ -1,0 +1,203 @@
+"""What the server fills in at a create, kind by kind. Objects given here are changed in place."""
+
+import base64
+
+from deployments.local.objects import format_time, listed, mapped, now
+from deployments.local.resources import (
+    JOBS,
+    NAMESPACES,
+    PODS,
+    ROLE_BINDINGS,
+    SECRETS,
+    VOLUME_CLAIMS,
+    VOLUMES,
+    JsonObject,
+    Resource,
+)
+
+_RBAC = "rbac.authorization.k8s.io"
+_FILE_MODE = 0o644
+_LIFECYCLE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+
+
+def apply_defaults(resource: Resource, obj: JsonObject) -> None:
+    """Fill in what the kind's version defaults; needs `metadata.uid` for new Jobs."""
+    fill = {
+        SECRETS: _default_secret,
+        NAMESPACES: _default_namespace,
+        PODS: _default_pod,
+        JOBS: _default_job,
+        VOLUME_CLAIMS: _default_claim,
+        VOLUMES: _default_volume,
+        ROLE_BINDINGS: _default_binding,
+    }.get(resource)
+    if resource.kind == "ClusterRoleBinding":
+        fill = _default_binding
+    if fill:
+        fill(obj)
+
+
+def _default_secret(secret: JsonObject) -> None:
+    plain = mapped(secret, "stringData")
+    secret.pop("stringData", None)
+    if plain:
+        data = secret.setdefault("data", {})
+        for key, value in plain.items():
+            data[key] = base64.b64encode(value.encode()).decode()
+    secret.setdefault("type", "Opaque")
+
+
+def _default_namespace(namespace: JsonObject) -> None:
+    namespace.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
+    namespace.setdefault("status", {}).setdefault("phase", "Active")
+
+
+def _default_claim(claim: JsonObject) -> None:
+    claim.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
+    claim.setdefault("status", {}).setdefault("phase", "Pending")
+
+
+def _default_volume(volume: JsonObject) -> None:
+    spec = volume.setdefault("spec", {})
+    spec.setdefault("persistentVolumeReclaimPolicy", "Retain")
+    spec.setdefault("volumeMode", "Filesystem")
+    volume.setdefault("status", {}).setdefault("phase", "Pending")
+
+
+def _default_binding(binding: JsonObject) -> None:
+    mapped(binding, "roleRef").setdefault("apiGroup", _RBAC)
+    for subject in listed(binding, "subjects"):
+        if subject.get("kind") != "ServiceAccount":
+            subject.setdefault("apiGroup", _RBAC)
+
+
+def _default_job(job: JsonObject) -> None:
+    spec = job.setdefault("spec", {})
+    if "completions" not in spec and "parallelism" not in spec:
+        spec["completions"] = 1
+    spec.setdefault("parallelism", 1)
+    spec.setdefault("backoffLimit", 6)
+    template = spec.setdefault("template", {})
+    metadata = template.setdefault("metadata", {})
+    metadata["creationTimestamp"] = None
+    _default_pod_spec(template.setdefault("spec", {}))
+    if not spec.get("manualSelector") and "uid" in job["metadata"]:
+        own = {"controller-uid": job["metadata"]["uid"], "job-name": job["metadata"]["name"]}
+        metadata["labels"] = {**mapped(metadata, "labels"), **own}
+        spec["selector"] = {"matchLabels": {"controller-uid": job["metadata"]["uid"]}}
+    if not job["metadata"].get("labels") and metadata.get("labels"):
+        job["metadata"]["labels"] = dict(metadata["labels"])
+    job.setdefault("status", {})
+
+
+def _default_pod(pod: JsonObject) -> None:
+    spec = pod.setdefault("spec", {})
+    spec.setdefault("restartPolicy", "Always")
+    _default_pod_spec(spec)
+    spec.setdefault("enableServiceLinks", True)
+    spec.setdefault("serviceAccountName", spec.get("serviceAccount", "default"))
+    spec.setdefault("serviceAccount", spec["serviceAccountName"])
+    spec.setdefault("priority", 0)
+    spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
+    tolerations = spec.setdefault("tolerations", [])
+    for taint in _LIFECYCLE_TAINTS:
+        if not any(t.get("key") == taint for t in tolerations):
+            tolerations.append(
+                {
+                    "key": taint,
+                    "operator": "Exists",
+                    "effect": "NoExecute",
+                    "tolerationSeconds": 300,
+                }
+            )
+    status = pod.setdefault("status", {})
+    status.setdefault("phase", "Pending")
+    status["qosClass"] = _quality_of_service(spec)
+
+
+def _default_pod_spec(spec: JsonObject) -> None:
+    spec.setdefault("terminationGracePeriodSeconds", 30)
+    spec.setdefault("dnsPolicy", "ClusterFirst")
+    spec.setdefault("securityContext", {})
+    spec.setdefault("schedulerName", "default-scheduler")
+    for container in (*listed(spec, "initContainers"), *listed(spec, "containers")):
+        _default_container(container)
+    for volume in listed(spec, "volumes"):
+        _default_mount_source(volume)
+
+
+def _default_container(container: JsonObject) -> None:
+    container.setdefault("resources", {})
+    container.setdefault("terminationMessagePath", "/dev/termination-log")
+    container.setdefault("terminationMessagePolicy", "File")
+    container.setdefault("imagePullPolicy", _pull_policy(container.get("image", "")))
+    for resources in (container["resources"],):
+        # A limit without a request is the request.
+        for name, quantity in mapped(resources, "limits").items():
+            resources.setdefault("requests", {}).setdefault(name, quantity)
+    for variable in listed(container, "env"):
+        reference = mapped(variable, "valueFrom").get("fieldRef")
+        if reference:
+            reference.setdefault("apiVersion", "v1")
+    for port in listed(container, "ports"):
+        port.setdefault("protocol", "TCP")
+
+
+def _pull_policy(image: str) -> str:
+    tag = image.rpartition("/")[2].partition(":")[2]
+    return "Always" if tag in ("", "latest") and "@" not in image else "IfNotPresent"
+
+
+def _default_mount_source(volume: JsonObject) -> None:
+    for source in ("secret", "configMap", "downwardAPI", "projected"):
+        if source in volume:
+            volume[source].setdefault("defaultMode", _FILE_MODE)
+    for item in listed(mapped(volume, "downwardAPI"), "items"):
+        if "fieldRef" in item:
+            item["fieldRef"].setdefault("apiVersion", "v1")
+    for part in listed(mapped(volume, "projected"), "sources"):
+        if "serviceAccountToken" in part:
+            part["serviceAccountToken"].setdefault("expirationSeconds", 3600)
+    if "hostPath" in volume:
+        volume["hostPath"].setdefault("type", "")
+    if len(volume) == 1:
+        volume["emptyDir"] = {}
+
+
+def _quality_of_service(spec: JsonObject) -> str:
+    containers = [*listed(spec, "initContainers"), *listed(spec, "containers")]
+    resources = [mapped(container, "resources") for container in containers]
+    if not any(mapped(r, "limits") or mapped(r, "requests") for r in resources):
+        return "BestEffort"
+    for entry in resources:
+        limits, requests = mapped(entry, "limits"), mapped(entry, "requests")
+        if {"cpu", "memory"} - set(limits) or requests != limits:
+            return "Burstable"
+    return "Guaranteed"
+
+
+def mount_account_token(pod: JsonObject, secret_name: str) -> None:
+    """Mount the ServiceAccount's token as admission does, unless the pod declines it."""
+    spec = pod["spec"]
+    path = "/var/run/secrets/kubernetes.io/serviceaccount"
+    volume = {
+        "name": secret_name,
+        "secret": {"secretName": secret_name, "defaultMode": _FILE_MODE},
+    }
+    spec["volumes"] = [*listed(spec, "volumes"), volume]
+    mount = {"name": secret_name, "readOnly": True, "mountPath": path}
+    for container in (*listed(spec, "initContainers"), *listed(spec, "containers")):
+        mounts = listed(container, "volumeMounts")
+        if not any(entry["mountPath"] == path for entry in mounts):
+            container["volumeMounts"] = [*mounts, dict(mount)]
+
+
+def stamp(obj: JsonObject, namespace: str, uid: str) -> None:
+    """Set what the server alone decides about a new object's metadata."""
+    metadata = obj["metadata"]
+    if namespace:
+        metadata["namespace"] = namespace
+    metadata["uid"] = uid
+    metadata["creationTimestamp"] = format_time(now())
+    for field in ("deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion"):
+        metadata.pop(field, None)
