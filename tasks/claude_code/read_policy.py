@@ -1,0 +1,425 @@
+"""Which read of a pod's log comes next, until everything that can be had was had.
+
+The log is followed. When it skips lines they are looked for further back, then from the log's
+start, then in the pod's own copy, and given up only when none of these has them. A read's end
+proves nothing: only the trailer does, or the container's end and a whole read after it.
+"""
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tasks.claude_code.line_grammar import ACKNOWLEDGED_BYTES_PER_LINE, awaits_acknowledgement
+from tasks.claude_code.transcript import Transcript
+
+SILENCE_SECONDS = 120.0  # a dead connection is found in this time; a silent agent is normal
+READ_SILENCE_SECONDS = 30.0  # what is there already comes at once
+OVERLAP_SECONDS = 30.0  # lines are numbered, so overlap costs nothing but bytes
+WIDE_OVERLAP_SECONDS = 300.0
+UNREADABLE_SECONDS = 600.0  # the longest outage that a log survives once the container has ended
+REFUSED_SECONDS = 30.0  # an answer is no outage; only a kubelet that lags behind changes its mind
+
+_FIRST_DELAY_SECONDS = 0.2
+_LONGEST_DELAY_SECONDS = 10.0
+_LONGEST_ASKED_SECONDS = 60.0  # what a Retry-After may ask for
+_UNSTARTED_PAUSE_SECONDS = 1.0
+_TRIES_OF_GONE_POD = 3
+_TRIES_OF_COPY = 6
+_EMPTY_READS_OF_COPY = 2  # a line may reach the log a moment before the copy
+_TRIES_TO_ACKNOWLEDGE = 6
+_BARREN_READS_BEFORE_COPY = 3
+# The script waits 120 s for the acknowledgement; its trailer may have been rotated away.
+_FIRST_QUIET_SECONDS = 10.0
+_LONGEST_QUIET_SECONDS = 40.0
+
+
+@dataclass(frozen=True)
+class PodView:
+    """How the agent's pod is seen right now.
+
+    Attributes:
+        container_started: The agent's container runs or has run.
+        container_ended: It has ended.
+        pod_gone: Deleted, or unknown to the API; an API that cannot be reached is neither.
+        termination_message: The container's, once it has ended.
+    """
+
+    container_started: bool
+    container_ended: bool
+    pod_gone: bool
+    termination_message: str | None = None
+
+
+@dataclass(frozen=True)
+class FollowLog:
+    """Read the log and go on as it grows.
+
+    Attributes:
+        since_seconds: How far back to begin; None for the start of what the node has.
+        silence_seconds: When to take the silence for a dead connection.
+    """
+
+    since_seconds: int | None
+    silence_seconds: float
+
+
+@dataclass(frozen=True)
+class ReadLog:
+    """Read the log as it is now.
+
+    Attributes:
+        since_seconds: As in `FollowLog`.
+        silence_seconds: As in `FollowLog`.
+        skips_gaps: Lines that are missing here are nowhere: give them up and read on.
+    """
+
+    since_seconds: int | None
+    silence_seconds: float = READ_SILENCE_SECONDS
+    skips_gaps: bool = False
+
+
+@dataclass(frozen=True)
+class ReadCopy:
+    """Read the pod's own copy from this line on, and the trailer if it is written."""
+
+    first_line: int
+
+
+@dataclass(frozen=True)
+class SkipLack:
+    """Give up what is known to be missing next."""
+
+
+@dataclass(frozen=True)
+class Acknowledge:
+    """Tell the script that nothing in the pod is needed any more."""
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Look again after this time, or when the pod's state has changed."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Nothing more can be had.
+
+    Attributes:
+        gave_up: Why not all of it was had; None when the end was reached.
+    """
+
+    gave_up: str | None = None
+
+
+LogRead = FollowLog | ReadLog
+Attempt = LogRead | ReadCopy | Acknowledge
+ReadStep = Attempt | SkipLack | Pause | Stop
+
+
+class ReadEnd(StrEnum):
+    """How a read, or the acknowledgement, ended."""
+
+    END_OF_FILE = "end_of_file"
+    TRAILER = "trailer"
+    GAP = "gap"
+    SILENT = "silent"
+    REPLACED = "replaced"
+    NOT_FOUND = "not_found"
+    FORBIDDEN = "forbidden"
+    REFUSED = "refused"
+    UNAVAILABLE = "unavailable"
+
+
+_FAILURES = {ReadEnd.NOT_FOUND, ReadEnd.FORBIDDEN, ReadEnd.REFUSED, ReadEnd.UNAVAILABLE}
+
+
+@dataclass(frozen=True)
+class ReadOutcome:
+    """What an attempt brought.
+
+    Attributes:
+        end: How it ended.
+        had_bytes: Whether anything came at all.
+        progressed: Whether something new came.
+        detail: What the server said to a failure, a sentence.
+        retry_after_seconds: What the server asked for.
+    """
+
+    end: ReadEnd
+    had_bytes: bool = False
+    progressed: bool = False
+    detail: str = ""
+    retry_after_seconds: float | None = None
+
+
+class ReadPolicy:
+    """Chooses steps; tell it how each `Attempt` ended. Times are monotonic seconds."""
+
+    def __init__(
+        self,
+        transcript: Transcript,
+        *,
+        exec_allowed: bool,
+        acknowledge_above_bytes: int,
+        silence_seconds: float = SILENCE_SECONDS,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """Begin with nothing read.
+
+        Args:
+            transcript: What was put together so far; read, never changed.
+            exec_allowed: Whether the copy may be read and the acknowledgement be given.
+            acknowledge_above_bytes: The script's own limit.
+            silence_seconds: When a follow counts as dead.
+            jitter: Numbers from 0 to 1.
+        """
+        self._transcript = transcript
+        self._acknowledge_above_bytes = acknowledge_above_bytes
+        self._jitter = jitter
+        self._longest_silence_seconds = silence_seconds
+        self._exec_works = exec_allowed
+        self._copy_works = exec_allowed
+        self._last_output_at: float | None = None
+        self._over_since: float | None = None
+        self._unreadable_since: float | None = None
+        self._not_before = 0.0
+        self._failures = 0
+        self._refusals_of_gone_pod = 0
+        self._barren_reads = 0
+        self._last_failure = ReadOutcome(ReadEnd.END_OF_FILE)
+        # How far back the gap that begins with this line was looked for: 0, 1 wide, 2 everything.
+        self._gap_first = 0
+        self._searched = 0
+        self._skip_read_at = 0
+        self._copy_failures = 0
+        self._copy_is_suspect = False
+        self._empty_copy_reads = 0
+        self._copy_is_wanted = False
+        self._quiet_seconds = _FIRST_QUIET_SECONDS
+        self._copy_read_at = 0.0
+        self._whole_read_was_barren = False
+        self._has_seen_end = False
+        self._is_acknowledged = False
+        self._acknowledge_failures = 0
+
+    # --- what comes next -------------------------------------------------------------------------
+
+    def next_step(self, now: float, view: PodView) -> ReadStep:
+        """Choose what to do now that the pod is seen like this."""
+        is_over = view.container_ended or view.pod_gone
+        if is_over and self._over_since is None:
+            self._over_since, self._not_before = now, now
+        if not (view.container_started or is_over):
+            return Pause(_UNSTARTED_PAUSE_SECONDS)
+        if self._has_everything:
+            return self._step_at_end(now, is_over)
+        gave_up = self._reason_to_give_up(now, view)
+        if gave_up is not None:
+            return Stop(gave_up)
+        if now < self._not_before:
+            return Pause(self._not_before - now)
+        if self._transcript.lack is not None:
+            return self._step_at_gap(now, is_over)
+        if is_over or self._transcript.is_at_end:
+            return Stop() if self._whole_read_was_barren else self._whole_read(now)
+        if self._copy_is_due(now):
+            return ReadCopy(self._transcript.next_number)
+        return FollowLog(self._window(now, OVERLAP_SECONDS), self._silence_seconds)
+
+    @property
+    def _has_everything(self) -> bool:
+        return self._transcript.is_at_end and self._has_seen_end
+
+    def _whole_read(self, now: float) -> ReadLog:
+        # Unnumbered lines are told apart by what was delivered last: never from further back.
+        is_plain = not self._transcript.numbered
+        return self._read_log(self._window(now, WIDE_OVERLAP_SECONDS) if is_plain else None)
+
+    def _read_log(self, since_seconds: int | None, *, skips_gaps: bool = False) -> ReadLog:
+        silence_seconds = min(READ_SILENCE_SECONDS, self._longest_silence_seconds)
+        return ReadLog(since_seconds, silence_seconds, skips_gaps)
+
+    def _step_at_end(self, now: float, is_over: bool) -> ReadStep:
+        trailer = self._transcript.trailer
+        is_waiting = trailer is not None and awaits_acknowledgement(
+            trailer, self._acknowledge_above_bytes
+        )
+        if is_over or not is_waiting or self._is_acknowledged or not self._exec_works:
+            return Stop()
+        if self._acknowledge_failures >= _TRIES_TO_ACKNOWLEDGE:
+            return Stop()
+        return Pause(self._not_before - now) if now < self._not_before else Acknowledge()
+
+    def _reason_to_give_up(self, now: float, view: PodView) -> str | None:
+        if self._over_since is None or self._unreadable_since is None:
+            return None
+        failure = self._last_failure
+        if view.pod_gone and self._refusals_of_gone_pod >= _TRIES_OF_GONE_POD:
+            return "The pod is gone, and its log with it."
+        lasted = now - max(self._over_since, self._unreadable_since)
+        is_answer = failure.end is not ReadEnd.UNAVAILABLE
+        if lasted < (REFUSED_SECONDS if is_answer else UNREADABLE_SECONDS):
+            return None
+        return (
+            f"The log could not be read for {lasted:.0f} s after the agent's end: {failure.detail}"
+        )
+
+    def _step_at_gap(self, now: float, is_over: bool) -> ReadStep:
+        first = self._transcript.next_number
+        if first != self._gap_first:
+            self._gap_first, self._searched = first, 0
+        if not is_over:
+            wide = self._window(now, WIDE_OVERLAP_SECONDS)
+            if self._searched < 1 and wide is not None:
+                return self._read_log(wide)
+            if self._searched < 2:
+                return self._read_log(None)
+            if self._copy_is_there:
+                return ReadCopy(first)
+        if self._skip_read_at != first:
+            return self._read_log(None, skips_gaps=True)
+        return SkipLack()
+
+    def _copy_is_due(self, now: float) -> bool:
+        if not self._copy_is_there:
+            return False
+        return self._copy_is_wanted or (
+            self._exceeds_a_log_file and now >= self._quiet_since + self._quiet_seconds
+        )
+
+    @property
+    def _exceeds_a_log_file(self) -> bool:
+        had = self._transcript.proof()
+        weight = had.stdout_bytes + ACKNOWLEDGED_BYTES_PER_LINE * had.lines
+        return weight > self._acknowledge_above_bytes
+
+    @property
+    def _quiet_since(self) -> float:
+        return max(self._last_output_at or 0.0, self._copy_read_at)
+
+    @property
+    def _silence_seconds(self) -> float:
+        is_watchful = self._copy_is_there and self._exceeds_a_log_file
+        return min(self._quiet_seconds if is_watchful else math.inf, self._longest_silence_seconds)
+
+    @property
+    def _copy_is_there(self) -> bool:
+        return self._copy_works and self._transcript.numbered
+
+    def _window(self, now: float, overlap_seconds: float) -> int | None:
+        """Return how far back to read; None for the log's start, as nothing has come yet.
+
+        Where reads are cut before they get past what is known, the window shrinks.
+        """
+        if self._last_output_at is None:
+            return None
+        overlap = overlap_seconds / 2 ** min(self._barren_reads, 5)
+        return math.ceil(now - self._last_output_at + overlap)
+
+    # --- what came of it -------------------------------------------------------------------------
+
+    def note(self, attempt: Attempt, outcome: ReadOutcome, now: float) -> None:
+        """Take into account how the attempt ended."""
+        if outcome.progressed:
+            self._note_progress()
+        if outcome.end in _FAILURES:
+            self._last_failure = outcome
+        match attempt:
+            case FollowLog() | ReadLog():
+                self._note_log_read(attempt, outcome, now)
+            case ReadCopy():
+                self._note_copy_read(outcome, now)
+            case Acknowledge():
+                self._is_acknowledged = outcome.end is ReadEnd.END_OF_FILE
+                self._acknowledge_failures += not self._is_acknowledged
+        if outcome.end is ReadEnd.FORBIDDEN and isinstance(attempt, ReadCopy | Acknowledge):
+            self._exec_works = self._copy_works = False
+        self._not_before = now + self._delay_seconds(attempt, outcome)
+
+    def note_output(self, now: float) -> None:
+        """New stdout lines have come."""
+        self._last_output_at = now
+
+    def _note_progress(self) -> None:
+        self._failures = 0
+        self._barren_reads = 0
+        self._copy_failures = 0
+        self._empty_copy_reads = 0
+        self._quiet_seconds = _FIRST_QUIET_SECONDS
+        self._whole_read_was_barren = False
+
+    def _delay_seconds(self, attempt: Attempt, outcome: ReadOutcome) -> float:
+        is_early = outcome.end is ReadEnd.END_OF_FILE and (
+            isinstance(attempt, FollowLog)
+            or (isinstance(attempt, ReadCopy) and self._transcript.lack is not None)
+        )
+        if outcome.end not in _FAILURES and not is_early:
+            return 0.0
+        delay = min(_FIRST_DELAY_SECONDS * 2 ** min(self._failures, 10), _LONGEST_DELAY_SECONDS)
+        self._failures += 1
+        asked = min(outcome.retry_after_seconds or 0.0, _LONGEST_ASKED_SECONDS)
+        return asked + delay * (0.5 + 0.5 * self._jitter())
+
+    def _note_log_read(self, read: LogRead, outcome: ReadOutcome, now: float) -> None:
+        if outcome.end in _FAILURES:
+            self._note_failed_log_read(outcome, now)
+            return
+        self._unreadable_since = None
+        self._refusals_of_gone_pod = 0
+        if self._copy_is_suspect:
+            # The log can be read and the copy could not: that is no outage.
+            self._copy_is_suspect = False
+            self._copy_failures += 1
+            self._copy_works = self._copy_works and self._copy_failures < _TRIES_OF_COPY
+        is_at_end = outcome.end in {ReadEnd.END_OF_FILE, ReadEnd.TRAILER}
+        if isinstance(read, FollowLog):
+            self._copy_is_wanted = (
+                outcome.end is ReadEnd.END_OF_FILE and self._last_output_at is not None
+            )
+            self._has_seen_end = self._has_seen_end or outcome.end is ReadEnd.TRAILER
+            if outcome.end is not ReadEnd.GAP:
+                return
+        elif is_at_end:
+            self._note_whole_read(read, outcome)
+        self._note_search(read, outcome)
+
+    def _note_failed_log_read(self, outcome: ReadOutcome, now: float) -> None:
+        if self._unreadable_since is None or outcome.progressed:
+            self._unreadable_since = now
+        self._refusals_of_gone_pod += outcome.end is ReadEnd.NOT_FOUND
+        self._barren_reads += outcome.had_bytes and not outcome.progressed
+        self._copy_is_wanted = self._barren_reads >= _BARREN_READS_BEFORE_COPY
+
+    def _note_whole_read(self, read: ReadLog, outcome: ReadOutcome) -> None:
+        self._has_seen_end = self._has_seen_end or self._transcript.trailer is not None
+        if self._over_since is not None and (
+            read.since_seconds is None or not self._transcript.numbered
+        ):
+            self._whole_read_was_barren = not outcome.progressed
+        if read.skips_gaps and not outcome.progressed:
+            self._skip_read_at = self._transcript.next_number
+
+    def _note_search(self, read: LogRead, outcome: ReadOutcome) -> None:
+        """Remember how far back the first missing line was looked for, and not found."""
+        first = self._transcript.next_number
+        if first != self._gap_first:
+            self._gap_first, self._searched = first, 0
+        if isinstance(read, ReadLog) or not outcome.progressed:
+            depth = 2 if read.since_seconds is None else int(isinstance(read, ReadLog))
+            self._searched = max(self._searched, depth)
+
+    def _note_copy_read(self, outcome: ReadOutcome, now: float) -> None:
+        self._copy_is_wanted = False
+        self._copy_read_at = now
+        if not outcome.progressed:
+            self._quiet_seconds = min(2 * self._quiet_seconds, _LONGEST_QUIET_SECONDS)
+        if outcome.end in _FAILURES:
+            self._copy_is_suspect = True
+            self._searched = 0
+        elif not outcome.progressed and self._transcript.lack is not None:
+            self._empty_copy_reads += 1
+            self._copy_works = self._empty_copy_reads < _EMPTY_READS_OF_COPY

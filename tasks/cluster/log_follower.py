@@ -1,0 +1,317 @@
+"""The agent's output, live, in order and exactly once, out of streams that promise none of it.
+
+What is read when is decided in `tasks.claude_code.read_policy`; here it is read.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.agent_job.run_result import LineRange, TranscriptProof
+from tasks.claude_code.line_grammar import (
+    StdoutLine,
+    Trailer,
+    parse_line,
+    parse_trailer_text,
+)
+from tasks.claude_code.read_policy import (
+    SILENCE_SECONDS,
+    Acknowledge,
+    Attempt,
+    FollowLog,
+    Pause,
+    PodView,
+    ReadCopy,
+    ReadEnd,
+    ReadLog,
+    ReadOutcome,
+    ReadPolicy,
+    SkipLack,
+    Stop,
+)
+from tasks.claude_code.transcript import LineSplitter, Transcript
+from tasks.cluster.client import ClusterClient
+from tasks.cluster.errors import ClusterError
+from tasks.cluster.log_reads import (
+    LogTarget,
+    acknowledge,
+    asked_delay_seconds,
+    classify_failure,
+    open_log_read,
+)
+from tasks.transcript_spool import TranscriptSpool
+
+__all__ = ["FollowedLog", "LogFollower", "LogTarget", "PodView"]
+
+_DRAIN_SECONDS = 3.0  # what a follow may take to end by itself once the container has
+
+OnLines = Callable[[Sequence[StdoutLine]], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class FollowedLog:
+    """What was had in the end.
+
+    Attributes:
+        proof: How much of stdout was delivered, and whether that is proven.
+        trailer: The script's account, if it could be read.
+        stderr_lines: The kept lines of the agent's stderr.
+        numbered: Whether lines bore numbers; None when nothing was read that tells.
+        gave_up: Why reading ended before the end was reached, a sentence; None when it was.
+    """
+
+    proof: TranscriptProof
+    trailer: Trailer | None
+    stderr_lines: tuple[bytes, ...]
+    numbered: bool | None
+    gave_up: str | None
+
+
+class LogFollower:
+    """Follows one agent's output to its end; `follow` may be cancelled and called again."""
+
+    def __init__(
+        self,
+        client: ClusterClient,
+        target: LogTarget,
+        *,
+        spool: Path,
+        observe: Callable[[], PodView],
+        on_lines: OnLines,
+        silence_seconds: float = SILENCE_SECONDS,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """Read nothing yet.
+
+        Args:
+            client: The connection.
+            target: Whose output.
+            spool: File for the agent's stdout; begun anew with the first line.
+            observe: Returns how the pod is seen now; asked before every step.
+            on_lines: Takes the next lines, after they were spooled; nothing is read meanwhile. It
+                is never cancelled: a cancelled `follow` leaves it running, the next awaits it.
+            silence_seconds: When a follow counts as dead; proxies may cut idle ones earlier.
+            sleep: Waits, in seconds.
+            monotonic: Seconds of a clock that never jumps.
+            jitter: Numbers from 0 to 1.
+        """
+        self._client = client
+        self._target = target
+        self._spool_path = spool
+        self._spool: TranscriptSpool | None = None
+        self._observe = observe
+        self._on_lines = on_lines
+        self._sleep = sleep
+        self._monotonic = monotonic
+        self._transcript = Transcript(target.token)
+        self._policy = ReadPolicy(
+            self._transcript,
+            exec_allowed=target.exec_allowed,
+            acknowledge_above_bytes=target.acknowledge_above_bytes,
+            silence_seconds=silence_seconds,
+            jitter=jitter,
+        )
+        self._trailer_prefix = target.token.encode() + b" t "
+        self._view = observe()
+        self._has_news = asyncio.Event()
+        self._bound: asyncio.Timeout | None = None  # of the follow going on
+        self._had_bytes = False
+        self._delivery: asyncio.Task[None] | None = None
+        self._last_output_at: float | None = None
+
+    @property
+    def last_output_at(self) -> float | None:
+        """When the last new line came, by the monotonic clock; None before the first."""
+        return self._last_output_at
+
+    @property
+    def delivered_lines(self) -> int:
+        """How many stdout lines were delivered."""
+        return self._transcript.proof().lines
+
+    def poke(self) -> None:
+        """Look at the pod again now; call it when its state has changed."""
+        seen = self._observe()
+        if seen == self._view:
+            return
+        self._has_news.set()
+        if self._bound is not None and (seen.container_ended or seen.pod_gone):
+            self._bound.reschedule(asyncio.get_running_loop().time() + _DRAIN_SECONDS)
+            self._bound = None
+
+    async def follow(self) -> FollowedLog:
+        """Deliver lines until nothing more can be had.
+
+        Raises:
+            OSError: The spool cannot be written.
+            Exception: Whatever `on_lines` raised.
+        """
+        await self._finish_delivery()
+        while True:
+            self._has_news.clear()
+            self._view = self._observe()
+            self._take_termination_message()
+            step = self._policy.next_step(self._monotonic(), self._view)
+            match step:
+                case Stop():
+                    return self._conclude(step)
+                case Pause():
+                    await self._pause(step.seconds)
+                case SkipLack():
+                    self._transcript.skip_lack()
+                case _:
+                    outcome = await self._attempt(step)
+                    self._policy.note(step, outcome, self._monotonic())
+
+    def _take_termination_message(self) -> None:
+        if self._view.termination_message is not None and self._transcript.trailer is None:
+            trailer = parse_trailer_text(self._view.termination_message)
+            if trailer is not None:
+                self._transcript.learn_trailer(trailer)
+
+    def _conclude(self, stop: Stop) -> FollowedLog:
+        transcript = self._transcript
+        if transcript.is_at_end and transcript.lacks_final_newline:
+            self._open_spool().drop_last_newline()
+        had = transcript.proof()
+        return FollowedLog(
+            proof=TranscriptProof(
+                complete=had.complete,
+                lines=had.lines,
+                stdout_bytes=had.stdout_bytes,
+                sha256=had.sha256,
+                missing=tuple(LineRange(first=gap.first, last=gap.last) for gap in had.missing),
+            ),
+            trailer=transcript.trailer,
+            stderr_lines=transcript.stderr_lines,
+            numbered=transcript.numbered if transcript.header or had.lines else None,
+            gave_up=stop.gave_up,
+        )
+
+    async def _pause(self, seconds: float) -> None:
+        sleeping = asyncio.ensure_future(self._sleep(seconds))
+        waking = asyncio.ensure_future(self._has_news.wait())
+        try:
+            await asyncio.wait({sleeping, waking}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            waking.cancel()
+
+    # --- one read --------------------------------------------------------------------------------
+
+    async def _attempt(self, attempt: Attempt) -> ReadOutcome:
+        """Make the attempt; no failure of the cluster leaves it."""
+        before = self._had
+        self._had_bytes = False
+        failure: ClusterError | None = None
+        try:
+            end = await self._perform(attempt)
+        except ClusterError as error:
+            end, failure = classify_failure(error, attempt), error
+        return ReadOutcome(
+            end=end,
+            had_bytes=self._had_bytes,
+            progressed=self._had != before,
+            detail=failure.message if failure is not None else "",
+            retry_after_seconds=asked_delay_seconds(failure) if failure is not None else None,
+        )
+
+    @property
+    def _had(self) -> tuple[int, int, bool]:
+        transcript = self._transcript
+        return transcript.next_number, len(transcript.stderr_lines), transcript.trailer is not None
+
+    async def _perform(self, attempt: Attempt) -> ReadEnd:
+        if isinstance(attempt, Acknowledge):
+            await acknowledge(self._client, self._target)
+            return ReadEnd.END_OF_FILE
+        if not isinstance(attempt, FollowLog):
+            return await self._read(attempt)
+        try:
+            async with asyncio.timeout(None) as self._bound:
+                return await self._read(attempt)
+        except TimeoutError:
+            return ReadEnd.REPLACED
+        finally:
+            self._bound = None
+
+    async def _read(self, read: FollowLog | ReadLog | ReadCopy) -> ReadEnd:
+        if not isinstance(read, ReadCopy):
+            self._transcript.begin_stream()
+        splitter = LineSplitter()
+        async with (
+            open_log_read(self._client, self._target, read) as chunks,
+            aclosing(chunks),
+        ):
+            async for chunk in chunks:
+                self._had_bytes = True
+                end = await self._take(splitter.feed(chunk), read)
+                if end is not None:
+                    return end
+        await self._deliver(self._transcript.end_stream(splitter.flush()))
+        return ReadEnd.END_OF_FILE
+
+    async def _take(
+        self, lines: Sequence[bytes], read: FollowLog | ReadLog | ReadCopy
+    ) -> ReadEnd | None:
+        """Deliver what is new; return how the read ends, if it does here."""
+        skips_gaps = isinstance(read, ReadLog) and read.skips_gaps
+        new: list[StdoutLine] = []
+        end = None
+        for line in lines:
+            if isinstance(read, ReadCopy):
+                line = self._as_in_the_log(line)
+            new += self._transcript.accept(line)
+            is_trailer = line.startswith(self._trailer_prefix)
+            while skips_gaps and self._is_beyond_lack(line, is_trailer):
+                self._transcript.skip_lack()
+                new += self._transcript.accept(line)
+            if self._is_beyond_lack(line, is_trailer):
+                end = ReadEnd.GAP
+            elif is_trailer and self._transcript.trailer is not None:
+                end = ReadEnd.TRAILER
+            if end is not None:
+                break
+        await self._deliver(new)
+        return end
+
+    def _is_beyond_lack(self, line: bytes, is_trailer: bool) -> bool:
+        """Tell whether this line comes after lines that are missing."""
+        transcript = self._transcript
+        if transcript.lack is None:
+            return False
+        parsed = parse_line(line, self._target.token)
+        return is_trailer or (
+            isinstance(parsed, StdoutLine) and parsed.number > transcript.next_number
+        )
+
+    def _as_in_the_log(self, line: bytes) -> bytes:
+        """Return a line of the copy; the termination message behind it becomes the trailer."""
+        return self._target.token.encode() + b" " + line if line.startswith(b"t ") else line
+
+    async def _deliver(self, lines: Sequence[StdoutLine]) -> None:
+        if not lines:
+            return
+        await self._finish_delivery()
+        self._open_spool().append(lines)
+        self._last_output_at = self._monotonic()
+        self._policy.note_output(self._last_output_at)
+        self._delivery = asyncio.ensure_future(self._on_lines(lines))
+        await self._finish_delivery()
+
+    async def _finish_delivery(self) -> None:
+        """Wait for the lines handed over last; cancelling the wait does not cancel them."""
+        if self._delivery is not None:
+            await asyncio.shield(self._delivery)
+            self._delivery = None
+
+    def _open_spool(self) -> TranscriptSpool:
+        if self._spool is None:
+            self._spool = TranscriptSpool(self._spool_path)
+        return self._spool
