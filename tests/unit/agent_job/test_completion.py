@@ -224,8 +224,8 @@ def test_deleted_job_is_followed_while_its_pod_terminates() -> None:
     going = replace(RUNNING, deletion_at=NOON)
     fields = {"job_gone": True}
 
-    assert isinstance(watch((0, fields), (49.9, fields), pods=(going,)), StillRunning)
-    assert watch((0, fields), (50, fields), pods=(going,)) == Gone(going)
+    assert isinstance(watch((100, fields), (149.9, fields), pods=(going,)), StillRunning)
+    assert watch((100, fields), (150, fields), pods=(going,)) == Gone(going)
 
 
 def test_pod_that_outlives_its_deleted_job_is_followed_to_its_end() -> None:
