@@ -62,6 +62,13 @@ class Workspace(SpecModel):
     )
     branch: Identifier | None = Field(default=None, description="Branch that work goes to.")
 
+    @model_validator(mode="after")
+    def _check_address(self) -> Self:
+        # The user of an ssh address is no secret, that of a web address often is one.
+        if re.match(r"https?://[^/]*@|[a-z+]+://[^/@]*:[^/@]*@", self.repo_url or ""):
+            raise ValueError("repo_url holds credentials; the agent's credentials are for these")
+        return self
+
 
 class AgentRunRequest(BaseModel):
     """One wake-up of one agent."""

@@ -22,6 +22,13 @@ def test_request_takes_an_agent_described_in_it() -> None:
     assert request.agent == AgentSpec(agent_id="a-1", max_turns=5)
 
 
+@pytest.mark.parametrize("url", ["https://host/a@b.git", "ssh://git@host/x", "git@host:x.git"])
+def test_request_takes_addresses_without_credentials(url: str) -> None:
+    request = parse_request({**LEAST, "workspace": {"repo_url": url}})
+
+    assert request.workspace.repo_url == url
+
+
 def test_request_survives_the_way_through_the_api() -> None:
     request = parse_request({**LEAST, "wake": {"comments": [{"body": "x"}]}, "env": {"A": "1"}})
 
@@ -66,6 +73,16 @@ def test_request_schema_has_no_field_for_a_secret() -> None:
         pytest.param({"linked_ids": ["a,b"]}, "linked_ids.0: String should match", id="comma"),
         pytest.param({"workspace": {"cwd": "tell-nobody"}}, "workspace.cwd: String", id="nested"),
         pytest.param({"env": {"A-B": "tell-nobody"}}, "env.", id="env_name"),
+        pytest.param(
+            {"workspace": {"repo_url": "https://tell-nobody@host/x.git"}},
+            "workspace: repo_url holds credentials",
+            id="token_in_address",
+        ),
+        pytest.param(
+            {"workspace": {"repo_url": "ssh://me:tell-nobody@host/x.git"}},
+            "workspace: repo_url holds credentials",
+            id="password_in_address",
+        ),
         pytest.param(
             {"prompt": "tell-nobody", "prompt_block": "p"},
             "run request: prompt, prompt_secret and prompt_block exclude each other",
