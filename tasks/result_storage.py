@@ -7,6 +7,7 @@ both, so a hook, a later run or a reader finds a run's files from its ids alone.
 import asyncio
 import gzip
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +19,7 @@ from prefect.settings import get_current_settings
 from tasks.agent_job.errors import InputInvalid
 
 _COPY_BYTES = 1 << 20
+_BLOCK_REFERENCE = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")
 
 
 class StoredObjectMissing(Exception):
@@ -140,16 +142,22 @@ async def open_result_storage(reference: str | None) -> ResultStorage:
         return FolderStorage(_default_folder())
     if reference.startswith(("/", "~")):
         return FolderStorage(_expanded(reference))
+    if not _BLOCK_REFERENCE.fullmatch(reference):
+        raise _no_storage(reference)
     try:
         block = await Block.aload(reference)
     except ValueError as error:
-        raise InputInvalid(
-            f"The result storage {reference!r} is neither an absolute path nor a saved block; "
-            "give a path that outlives the pod, or `block-type/block-name`."
-        ) from error
+        raise _no_storage(reference) from error
     if not isinstance(block, WritableFileSystem):
         raise InputInvalid(f"The block {reference!r} cannot be written to: it is no file system.")
     return BlockStorage(reference, block)
+
+
+def _no_storage(reference: str) -> InputInvalid:
+    return InputInvalid(
+        f"The result storage {reference!r} is neither an absolute path nor a saved block; give a "
+        "path that outlives the pod, or `block-type/block-name`."
+    )
 
 
 def _default_folder() -> Path:
