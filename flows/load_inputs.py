@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from prefect.blocks.system import Secret
+from pydantic import ValidationError
 
 from tasks.agent_job.api_fields import object_at, objects_at
 from tasks.agent_job.errors import InputInvalid
-from tasks.agent_job.run_request import AgentRunRequest
+from tasks.agent_job.run_request import AgentRunRequest, describe_validation_error
 from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.claude_code.agent_spec import AgentSpec, SecretKey
 from tasks.cluster.client import ClusterClient
@@ -54,6 +55,8 @@ async def load_agent(request: AgentRunRequest) -> AgentSpec:
 
     try:
         block = await ClaudeAgent.aload(request.agent)
+    except ValidationError as error:
+        raise _invalid_block("Claude Agent", request.agent, error) from None
     except ValueError as error:
         raise _no_block("Claude Agent", request.agent) from error
     return block.spec()
@@ -78,6 +81,8 @@ async def _load_runtime_block(name: str, kubeconfig: Path | None) -> RuntimeInpu
 
     try:
         block = await AgentRuntime.aload(name)
+    except ValidationError as error:
+        raise _invalid_block("Agent Runtime", name, error) from None
     except ValueError as error:
         raise _no_block("Agent Runtime", name) from error
     config = block.cluster_config()
@@ -132,6 +137,10 @@ async def _read_prompt_secret(reference: SecretKey, runtime: RuntimeInputs) -> s
         raise InputInvalid(
             f"The prompt in key {reference.key} of Secret {reference.secret} cannot be read: {why}."
         ) from error
+
+
+def _invalid_block(kind: str, name: str, error: ValidationError) -> InputInvalid:
+    return InputInvalid(describe_validation_error(f"{kind} block {name!r}", error))
 
 
 def _no_block(kind: str, name: str) -> InputInvalid:

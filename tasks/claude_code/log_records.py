@@ -27,7 +27,7 @@ class RecordBuffer:
         """Take one line; return the records that are full because of it."""
         records: list[str] = []
         for piece in _pieces(line):
-            size = len(piece.encode()) + 1
+            size = _size_bytes(piece) + 1
             if self._bytes and self._bytes + size > RECORD_BYTES_MAX:
                 records += self.flush()
             if self._oldest_at is None:
@@ -51,9 +51,14 @@ class RecordBuffer:
         return [record]
 
 
+def _size_bytes(text: str) -> int:
+    # JSON may escape half of a surrogate pair, which has no UTF-8 of its own.
+    return len(text.encode("utf-8", errors="replace"))
+
+
 def _pieces(line: str) -> list[str]:
     """Cut a line that no record could hold; four bytes are the most that a character takes."""
-    if len(line.encode()) < RECORD_BYTES_MAX:
+    if _size_bytes(line) < RECORD_BYTES_MAX:
         return [line]
     limit = RECORD_BYTES_MAX // 4
     return [line[start : start + limit] for start in range(0, len(line), limit)]

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from tasks.agent_job.error_codes import Cause, ErrorCode
@@ -23,3 +25,9 @@ def test_state_is_named_after_cause_only_where_that_says_more(
     code: ErrorCode, cause: Cause | None, expected: str
 ) -> None:
     assert state_name(code, cause) == expected
+
+
+def test_every_code_stands_in_the_readme() -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+
+    assert [code for code in ErrorCode if f"`{code}`" not in readme] == []
