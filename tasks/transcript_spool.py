@@ -1,7 +1,9 @@
 """The agent's stdout on the local disk, byte by byte as it was printed."""
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from tasks.claude_code.line_grammar import StdoutLine
 
@@ -10,16 +12,30 @@ class TranscriptSpool:
     """A file that grows with the transcript, so that memory need not."""
 
     def __init__(self, path: Path) -> None:
-        """Begin anew; what the file held before is gone.
+        """Write nothing yet."""
+        self._path = path
+        self._is_begun = False
+
+    @contextmanager
+    def writing(self) -> Generator["SpoolWriter", None, None]:
+        """Open the file: anew the first time, then behind what was written.
 
         Raises:
             OSError: The file cannot be written.
         """
-        self._file = path.open("wb")
-        self._is_ended = False
+        with self._path.open("ab" if self._is_begun else "wb") as file:
+            self._is_begun = True
+            yield SpoolWriter(file)
+
+
+class SpoolWriter:
+    """The open file; readers see what was written at once."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
 
     def append(self, lines: Iterable[StdoutLine]) -> None:
-        """Write lines, each with LF; readers of the file see them at once.
+        """Write lines, each with LF.
 
         Raises:
             OSError: They could not be written, as on a full disk.
@@ -27,12 +43,6 @@ class TranscriptSpool:
         self._file.writelines(part for line in lines for part in (line.payload, b"\n"))
         self._file.flush()
 
-    def drop_last_newline(self) -> None:
-        """Take back the LF of the last line, which the agent did not print; nothing may follow."""
-        if not self._is_ended:
-            self._is_ended = True
-            self._file.truncate(self._file.tell() - 1)
-
-    def close(self) -> None:
-        """Write no more."""
-        self._file.close()
+    def cut_to(self, size: int) -> None:
+        """Take back what was written beyond, such as an LF that the agent did not print."""
+        self._file.truncate(size)

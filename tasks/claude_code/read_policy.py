@@ -186,6 +186,7 @@ class ReadPolicy:
         self._last_output_at: float | None = None
         self._over_since: float | None = None
         self._unreadable_since: float | None = None
+        self._refused_since: float | None = None
         self._not_before = 0.0
         self._failures = 0
         self._refusals_of_gone_pod = 0
@@ -257,15 +258,15 @@ class ReadPolicy:
     def _reason_to_give_up(self, now: float, view: PodView) -> str | None:
         if self._over_since is None or self._unreadable_since is None:
             return None
-        failure = self._last_failure
         if view.pod_gone and self._refusals_of_gone_pod >= _TRIES_OF_GONE_POD:
             return "The pod is gone, and its log with it."
         lasted = now - max(self._over_since, self._unreadable_since)
-        is_answer = failure.end is not ReadEnd.UNAVAILABLE
-        if lasted < (REFUSED_SECONDS if is_answer else UNREADABLE_SECONDS):
+        refused = now - max(self._over_since, self._refused_since or now)
+        if lasted < UNREADABLE_SECONDS and refused < REFUSED_SECONDS:
             return None
         return (
-            f"The log could not be read for {lasted:.0f} s after the agent's end: {failure.detail}"
+            f"The log could not be read for {lasted:.0f} s after the agent's end: "
+            f"{self._last_failure.detail}"
         )
 
     def _step_at_gap(self, now: float, is_over: bool) -> ReadStep:
@@ -368,7 +369,7 @@ class ReadPolicy:
         if outcome.end in _FAILURES:
             self._note_failed_log_read(outcome, now)
             return
-        self._unreadable_since = None
+        self._unreadable_since = self._refused_since = None
         self._refusals_of_gone_pod = 0
         if self._copy_is_suspect:
             # The log can be read and the copy could not: that is no outage.
@@ -390,6 +391,10 @@ class ReadPolicy:
     def _note_failed_log_read(self, outcome: ReadOutcome, now: float) -> None:
         if self._unreadable_since is None or outcome.progressed:
             self._unreadable_since = now
+        if outcome.end is ReadEnd.UNAVAILABLE:
+            self._refused_since = None
+        elif self._refused_since is None:
+            self._refused_since = now
         self._refusals_of_gone_pod += outcome.end is ReadEnd.NOT_FOUND
         self._barren_reads += outcome.had_bytes and not outcome.progressed
         self._copy_is_wanted = self._barren_reads >= _BARREN_READS_BEFORE_COPY

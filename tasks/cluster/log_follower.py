@@ -92,7 +92,7 @@ class LogFollower:
         Args:
             client: The connection.
             target: Whose output.
-            spool: File for the agent's stdout; begun anew with the first line.
+            spool: File for the agent's stdout; begun anew by the first `follow`.
             observe: Returns how the pod is seen now; asked before every step.
             on_lines: Takes the next lines, after they were spooled; nothing is read meanwhile. It
                 is never cancelled: a cancelled `follow` leaves it running, the next awaits it.
@@ -103,8 +103,7 @@ class LogFollower:
         """
         self._client = client
         self._target = target
-        self._spool_path = spool
-        self._spool: TranscriptSpool | None = None
+        self._spool = TranscriptSpool(spool)
         self._observe = observe
         self._on_lines = on_lines
         self._sleep = sleep
@@ -153,21 +152,22 @@ class LogFollower:
             Exception: Whatever `on_lines` raised.
         """
         await self._finish_delivery()
-        while True:
-            self._has_news.clear()
-            self._view = self._observe()
-            self._take_termination_message()
-            step = self._policy.next_step(self._monotonic(), self._view)
-            match step:
-                case Stop():
-                    return self._conclude(step)
-                case Pause():
-                    await self._pause(step.seconds)
-                case SkipLack():
-                    self._transcript.skip_lack()
-                case _:
-                    outcome = await self._attempt(step)
-                    self._policy.note(step, outcome, self._monotonic())
+        with self._spool.writing() as self._writer:
+            while True:
+                self._has_news.clear()
+                self._view = self._observe()
+                self._take_termination_message()
+                step = self._policy.next_step(self._monotonic(), self._view)
+                match step:
+                    case Stop():
+                        return self._conclude(step)
+                    case Pause():
+                        await self._pause(step.seconds)
+                    case SkipLack():
+                        self._transcript.skip_lack()
+                    case _:
+                        outcome = await self._attempt(step)
+                        self._policy.note(step, outcome, self._monotonic())
 
     def _take_termination_message(self) -> None:
         if self._view.termination_message is not None and self._transcript.trailer is None:
@@ -177,9 +177,9 @@ class LogFollower:
 
     def _conclude(self, stop: Stop) -> FollowedLog:
         transcript = self._transcript
-        if transcript.is_at_end and transcript.lacks_final_newline:
-            self._open_spool().drop_last_newline()
         had = transcript.proof()
+        if transcript.is_at_end and transcript.lacks_final_newline:
+            self._writer.cut_to(had.stdout_bytes)
         return FollowedLog(
             proof=TranscriptProof(
                 complete=had.complete,
@@ -299,7 +299,7 @@ class LogFollower:
         if not lines:
             return
         await self._finish_delivery()
-        self._open_spool().append(lines)
+        self._writer.append(lines)
         self._last_output_at = self._monotonic()
         self._policy.note_output(self._last_output_at)
         self._delivery = asyncio.ensure_future(self._on_lines(lines))
@@ -310,8 +310,3 @@ class LogFollower:
         if self._delivery is not None:
             await asyncio.shield(self._delivery)
             self._delivery = None
-
-    def _open_spool(self) -> TranscriptSpool:
-        if self._spool is None:
-            self._spool = TranscriptSpool(self._spool_path)
-        return self._spool
