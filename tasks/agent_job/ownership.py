@@ -189,7 +189,7 @@ class _Decision:
     def _is_revoked(self, job: JobSnapshot) -> bool:
         return self._observed.secrets.get(job.uid) is RunSecret.REVOKED
 
-    def _decide_over(self) -> GuardVerdict:
+    def _decide_over(self) -> StartNew | Harvest | ReturnStored:
         own = self._decide_own()
         if own is not None:
             return own
@@ -209,7 +209,7 @@ class _Decision:
             return False
         return job.task_id is not None and job.task_id == self._me.known_task
 
-    def _decide_own(self) -> GuardVerdict | None:
+    def _decide_own(self) -> Harvest | ReturnStored | None:
         """Decide on this flow run's newest ended Job; `None` to go on to a new attempt."""
         stored = self._observed.stored
         own = [job for job in self._over if self._is_ours(job)]
@@ -247,7 +247,7 @@ class _Decision:
             used.append(lease.attempt or 0)
         return max(used, default=0) + 1
 
-    def _after_termination(self, decided: GuardVerdict) -> GuardVerdict:
+    def _after_termination(self, decided: StartNew | Harvest | ReturnStored) -> GuardVerdict:
         """Put a decision off while pods of Jobs that are over or gone may still work."""
         if isinstance(decided, ReturnStored):
             return decided
@@ -263,13 +263,9 @@ class _Decision:
                 found.until,
                 f"{_named('Pod', found.waiting)} of an earlier Job has not ended yet.",
             )
-        if found.stuck and (isinstance(decided, StartNew) or _starts_later(decided)):
+        if found.stuck and (isinstance(decided, StartNew) or decided.then_start):
             return _blocked_by_pod(found.stuck[0])
         return decided
-
-
-def _starts_later(decided: GuardVerdict) -> bool:
-    return isinstance(decided, Harvest) and decided.then_start
 
 
 def _named(kind: str, found: Sequence[JobSnapshot] | Sequence[PodSnapshot]) -> str:
