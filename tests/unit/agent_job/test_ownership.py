@@ -471,6 +471,12 @@ def test_own_unharvested_job_comes_before_another_runs() -> None:
     )
 
 
+def test_two_unknown_tasks_are_not_the_same_task() -> None:
+    over = job(conditions=COMPLETE, task_id=None)
+
+    assert isinstance(decide(over, me=replace(ME, task_id=None)), StartNew)
+
+
 def test_own_failure_and_another_runs_unharvested_job_is_harvested_before_the_new_attempt() -> None:
     own = job(1, flow_run_id=MY_RUN, conditions=FAILED, harvested_at=NOON)
 
