@@ -62,9 +62,9 @@ class PrefectServer:
             found += [row["message"] for row in rows]
 
     def artifacts(self, flow_run_id: str) -> list[Any]:
-        return self.post(
-            "/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [flow_run_id]}}}
-        )
+        """The published ones; Prefect keeps results of states as artifacts without a key."""
+        wanted = {"flow_run_id": {"any_": [flow_run_id]}, "key": {"exists_": True}}
+        return self.post("/artifacts/filter", {"artifacts": wanted})
 
     def flow_run(self, flow_run_id: str) -> Any:
         return self.post("/flow_runs/filter", {"flow_runs": {"id": {"any_": [flow_run_id]}}})[0]
