@@ -233,6 +233,14 @@ def test_pod_that_replaces_an_ended_one_is_waited_for_where_none_is_bound() -> N
     assert verdict.pod == newer
 
 
+def test_pod_that_may_yet_start_is_taken_before_one_that_ended() -> None:
+    evicted, pending = pod(number=2, phase="Failed", reason="Evicted"), pod(node_name=None)
+
+    verdict = look(evicted, pending)
+    assert isinstance(verdict, Waiting)
+    assert verdict.pod == pending
+
+
 def test_pod_being_deleted_is_waited_out_where_none_is_bound() -> None:
     verdict = look(pod(deletion_at=NOON))
 
