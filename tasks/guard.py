@@ -73,7 +73,7 @@ async def _guard(context: RunContext) -> FinalVerdict:
             observed, _identity(context), reattach_enabled=context.prepared.runtime.reattach
         )
         if isinstance(decided, Blocked):
-            raise AgentRunError(decided.code, f"{decided.reason} {decided.advice}")
+            raise AgentRunError(decided.code, decided.reason, advice=decided.advice)
         context.say(f"Guard: {decided.reason}")
         if isinstance(decided, StartNew | Reattach | Harvest | ReturnStored):
             return decided

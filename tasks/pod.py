@@ -98,7 +98,7 @@ class _PodWait:
                 return None
             case Failed():
                 raise AgentRunError(
-                    verdict.code, f"{verdict.message} {verdict.advice}", cause=verdict.cause
+                    verdict.code, verdict.message, cause=verdict.cause, advice=verdict.advice
                 )
 
     def _tell(self, progress: str) -> None:

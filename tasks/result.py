@@ -46,7 +46,7 @@ def collect_facts(context: RunContext) -> RunFacts:
     """Return everything that is known about the run, nothing concluded yet."""
     prepared, failure = context.prepared, context.failure
     common = RunFacts(
-        stage_failure=StageFailure(failure.code, failure.message, failure.cause)
+        stage_failure=StageFailure(failure.code, failure.message, failure.cause, failure.advice)
         if failure is not None
         else None,
         resume_requested=prepared.resume_session is not None,

@@ -8,13 +8,25 @@ from tasks.agent_job.error_codes import Cause, ErrorCode
 
 
 class AgentRunError(Exception):
-    """A stage ended the run; `str()` is the sentence people read."""
+    """A stage ended the run; `str()` is the sentence people read.
 
-    def __init__(self, code: ErrorCode, message: str, *, cause: Cause | None = None) -> None:
+    Attributes:
+        advice: What to do, where the sentence does not say it.
+    """
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        message: str,
+        *,
+        cause: Cause | None = None,
+        advice: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
         self.cause = cause
+        self.advice = advice
 
 
 class InputInvalid(AgentRunError):

@@ -123,6 +123,7 @@ def build_refusal(
         error_code=error.code,
         cause=error.cause,
         message=redactor.text(error.message),
+        advice=redactor.text(error.advice) if error.advice else None,
         timings=Timings(started_at=started_at, ended_at=ended_at),
         kubernetes=KubernetesNames(namespace=namespace or ""),
     )

@@ -56,6 +56,5 @@ _NAMED_BY_CAUSE = frozenset(
 
 def state_name(code: ErrorCode, cause: Cause | None) -> str:
     """Return the name of the Prefect state for an ending; never empty."""
-    if code in _NAMED_BY_CAUSE and cause in _CAUSE_NAMES:
-        return _CAUSE_NAMES[cause]
-    return STATE_NAMES[code]
+    named = _CAUSE_NAMES.get(cause) if cause is not None else None
+    return named if named is not None and code in _NAMED_BY_CAUSE else STATE_NAMES[code]
