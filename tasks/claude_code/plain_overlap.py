@@ -79,10 +79,8 @@ def _uuid_of(line: bytes) -> str | None:
     if not line.lstrip().startswith(b"{"):
         return None
     try:
-        event: object = json.loads(line)
+        event = cast("dict[str, object]", json.loads(line))
     except (ValueError, RecursionError):
         return None
-    if not isinstance(event, dict):
-        return None
-    uuid = cast("dict[str, object]", event).get("uuid")
+    uuid = event.get("uuid")
     return uuid if isinstance(uuid, str) and uuid else None

@@ -8,6 +8,7 @@ line, the stderr that was kept (64 KiB) and, for unnumbered output, digests of t
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import assert_never
 
 from tasks.claude_code.line_grammar import (
     ForeignLine,
@@ -146,7 +147,8 @@ class Transcript:
 
     def accept(self, line: bytes) -> Sequence[StdoutLine]:
         """Take one line and return what can be delivered now, usually this one or nothing."""
-        match parse_line(line, self._token):
+        parsed = parse_line(line, self._token)
+        match parsed:
             case StdoutLine() as stdout:
                 return self._accept_numbered(stdout)
             case StderrLine(number, payload):
@@ -157,6 +159,8 @@ class Transcript:
                 self.trailer = trailer
             case ForeignLine(payload, damaged):
                 return self._accept_foreign(payload, damaged)
+            case _:
+                assert_never(parsed)
         return ()
 
     def end_stream(self, rest: bytes) -> Sequence[StdoutLine]:

@@ -1,0 +1,40 @@
+"""What the run script prints for a given stdout, as its written grammar says."""
+
+import hashlib
+from collections.abc import Sequence
+
+TOKEN = "0123abcd"
+
+
+def print_stdout(payloads: Sequence[bytes], final_newline: bool = True) -> bytes:
+    """Return the agent's raw stdout."""
+    raw = b"".join(payload + b"\n" for payload in payloads)
+    return raw if final_newline else raw[:-1]
+
+
+def print_lines(
+    payloads: Sequence[bytes],
+    *,
+    final_newline: bool = True,
+    stderr: Sequence[bytes] = (),
+    numbered: bool = True,
+    sha256: str | None = None,
+) -> list[bytes]:
+    """Return the script's whole log as lines without LF: header, stdout, stderr, trailer."""
+    raw = print_stdout(payloads, final_newline)
+    header = f"{TOKEN} h 1 pod_uid=u numbered={int(numbered)} started=1700000000".encode()
+    stdout = [
+        number_line(number, payload) if numbered else payload
+        for number, payload in enumerate(payloads, start=1)
+    ]
+    kept = [number_line(n, line, kind="e") for n, line in enumerate(stderr, start=1)]
+    trailer = (
+        f"{TOKEN} t 1 lines={len(payloads)} bytes={len(raw)} "
+        f"sha256={sha256 or hashlib.sha256(raw).hexdigest()} exit=0 timed_out=0 last_result=0 "
+        f"copied={len(payloads) * numbered} stderr_lines={len(kept)} stderr_skipped=0 refused=-"
+    )
+    return [header, *stdout, *kept, trailer.encode()]
+
+
+def number_line(number: int, payload: bytes, kind: str = "o") -> bytes:
+    return f"{TOKEN} {kind} {number} {len(payload)} ".encode() + payload
