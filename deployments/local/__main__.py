@@ -54,7 +54,7 @@ async def run(options: ClusterOptions, kubeconfig: Path) -> int:
     """Run a cluster until a signal comes; returns the exit code."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     cluster = LocalCluster(options)
     try:

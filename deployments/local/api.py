@@ -11,6 +11,7 @@ from aiohttp import web
 
 from deployments.local import api_errors, discovery, protobuf
 from deployments.local.access import Access
+from deployments.local.answer_forms import AnswerForm, parse_form
 from deployments.local.api_errors import ApiError
 from deployments.local.deletion import parse_delete_options
 from deployments.local.exec_api import serve_exec
@@ -18,7 +19,6 @@ from deployments.local.faults import CallFaults, ConnectionDrop, FaultEngine
 from deployments.local.listing import (
     list_objects,
     plan_watch,
-    table_form,
     watch_events,
 )
 from deployments.local.logs_api import open_log
@@ -30,7 +30,6 @@ from deployments.local.reviews import answer_review, answer_token_request
 from deployments.local.routing import Request, parse_request
 from deployments.local.schema import read_recorded
 from deployments.local.streams import send_stream
-from deployments.local.tables import build_table
 from deployments.local.tokens import Tokens, User
 
 BODY_LIMIT_BYTES = 3 * 1024 * 1024
@@ -64,9 +63,7 @@ class Api:
         except ConnectionDrop:
             if http.transport is not None:
                 http.transport.abort()
-            raise
-        except (ConnectionError, json.JSONDecodeError):
-            raise
+            return web.Response()  # nobody hears it
         except Exception:
             _log.exception("%s %s failed", http.method, http.path)
             raise
@@ -169,7 +166,7 @@ class Api:
                     raise api_errors.expired(
                         "The resourceVersion for the provided list is too old."
                     )
-                form = table_form(http.headers.get("Accept", ""), request)
+                form = _form(http, request)
                 found = await list_objects(self._store, request, form, behind=faults.stale_by)
                 return self.json(found)
             case "watch":
@@ -198,12 +195,7 @@ class Api:
     def _object(
         self, http: web.Request, request: Request, obj: JsonObject, code: int = 200
     ) -> web.Response:
-        form = table_form(http.headers.get("Accept", ""), request)
-        if form is None:
-            return self.json(obj, code)
-        metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
-        table = build_table(request.resource, [obj], metadata, include=form.include)
-        return self.json(table, code)
+        return self.json(_form(http, request).one(request.resource, obj), code)
 
     async def _delete(self, http: web.Request, request: Request) -> web.Response:
         target = request.target
@@ -230,7 +222,7 @@ class Api:
     async def _delete_all(self, http: web.Request, request: Request) -> web.Response:
         body = await _read_body(http, optional=True)
         options = parse_delete_options(body, dict(request.query), dry_run=request.is_dry_run)
-        found = await list_objects(self._store, request, None)
+        found = await list_objects(self._store, request, AnswerForm())
         for item in found["items"]:
             namespace = item["metadata"].get("namespace", "")
             target = replace(request.target, namespace=namespace, name=name_of(item))
@@ -243,7 +235,7 @@ class Api:
         plan = plan_watch(self._store, request)
         if faults.expires:
             plan = replace(plan, initial=[], version=0)
-        form = table_form(http.headers.get("Accept", ""), request)
+        form = _form(http, request)
         events = watch_events(self._store, request, plan, form)
         response = web.StreamResponse(headers=self._headers())
         response.content_type = "application/json"
@@ -262,6 +254,10 @@ class Api:
         response.enable_chunked_encoding()
         await send_stream(http, response, reader.blocks(), faults.stream_limit)
         return response
+
+
+def _form(http: web.Request, request: Request) -> AnswerForm:
+    return parse_form(http.headers.get("Accept", ""), request.query.get("includeObject", ""))
 
 
 def _discover(parts: list[str], host: str) -> JsonObject | None:

@@ -76,11 +76,11 @@ class JobsController:
         has_new_failure = failed > status.get("failed", 0)
         reason = self._failure(job, status, len(active), has_new_failure=has_new_failure)
         if reason:
+            self._conclude(job, status, "Failed", *reason)
             for pod in active:
                 self._delete_pod(job, pod)
             failed += len(active)
             count, complete = 0, False
-            self._conclude(job, status, "Failed", *reason)
         else:
             count = len(active)
             if not is_deleting(job):

@@ -6,15 +6,14 @@ import json
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
 
+from deployments.local.answer_forms import AnswerForm
 from deployments.local.api_errors import ApiError, bad_request, expired
-from deployments.local.objects import mapped, name_of, namespace_of
+from deployments.local.objects import name_of, namespace_of
 from deployments.local.resources import JsonObject
 from deployments.local.routing import Request
 from deployments.local.selectors import Predicate, build_predicate
 from deployments.local.store import Change, Store
-from deployments.local.tables import build_table
 
 _BOOKMARK_SECONDS = 60
 _SHORTEST_WATCH_SECONDS = 1800
@@ -26,21 +25,6 @@ _STALE_TOKEN = (
     "inconsistent list - objects that were created, modified, or deleted between the time the "
     "first chunk was returned and now may show up in the list."
 )
-
-
-@dataclass(frozen=True)
-class TableForm:
-    """How a client wants tables; see `tables.build_table`."""
-
-    include: str = "Metadata"
-
-
-def table_form(accept: str, request: Request) -> TableForm | None:
-    """Return the table form if the `Accept` header prefers one."""
-    first = accept.split(",")[0]
-    if "as=Table" not in first.replace(" ", ""):
-        return None
-    return TableForm(request.query.get("includeObject") or "Metadata")
 
 
 def request_predicate(request: Request) -> Predicate:
@@ -72,14 +56,14 @@ def _parse_version(text: str) -> int:
 
 
 async def list_objects(
-    store: Store, request: Request, table: TableForm | None, *, behind: int = 0
+    store: Store, request: Request, form: AnswerForm, *, behind: int = 0
 ) -> JsonObject:
     """Answer a list.
 
     Args:
         store: The objects.
         request: Verb list.
-        table: None for a plain list.
+        form: How the client wants it.
         behind: How many writes old the answer is, as from a stale cache; history must cover it.
 
     Raises:
@@ -108,16 +92,7 @@ async def list_objects(
         if not (query.get("labelSelector") or query.get("fieldSelector")):
             metadata["remainingItemCount"] = len(found) - limit
         found = found[:limit]
-    resource = request.resource
-    if table:
-        return build_table(resource, found, metadata, include=table.include)
-    items = [{k: v for k, v in o.items() if k not in ("kind", "apiVersion")} for o in found]
-    return {
-        "kind": f"{resource.kind}List",
-        "apiVersion": resource.api_version,
-        "metadata": metadata,
-        "items": items,
-    }
+    return form.many(request.resource, found, metadata)
 
 
 async def _check_future(store: Store, version: int) -> None:
@@ -194,16 +169,16 @@ def watch_seconds(request: Request) -> float:
 
 
 async def watch_events(
-    store: Store, request: Request, plan: WatchPlan, table: TableForm | None
+    store: Store, request: Request, plan: WatchPlan, form: AnswerForm
 ) -> AsyncIterator[JsonObject]:
     """Yield the events of a watch, until its time is over or history has been lost.
 
     An expired resourceVersion is an ERROR event on a stream that began with 200.
     """
     predicate = request_predicate(request)
-    form = _EventForm(request, table)
+    shape = _EventShape(request, form)
     for obj in plan.initial:
-        yield form.event("ADDED", obj)
+        yield shape.event("ADDED", obj)
     loop = asyncio.get_running_loop()
     ends_at = loop.time() + watch_seconds(request)
     bookmark_at = loop.time() + _BOOKMARK_SECONDS
@@ -219,11 +194,11 @@ async def watch_events(
         for change in changes:
             kind = _seen_as(change, request.target.namespace, predicate)
             if kind:
-                yield form.event(kind, change.obj)
+                yield shape.event(kind, change.obj)
         if loop.time() >= bookmark_at:
             bookmark_at += _BOOKMARK_SECONDS
             if request.flag("allowWatchBookmarks"):
-                yield form.bookmark(version)
+                yield shape.bookmark(version)
         if loop.time() >= ends_at:
             return
         if version >= store.version:
@@ -250,23 +225,15 @@ def _seen_as(change: Change, namespace: str, predicate: Predicate) -> str:
     return "DELETED" if before else ""
 
 
-class _EventForm:
-    def __init__(self, request: Request, table: TableForm | None) -> None:
+class _EventShape:
+    def __init__(self, request: Request, form: AnswerForm) -> None:
         self._request = request
-        self._table = table
+        self._form = form
         self._is_first = True
 
     def event(self, kind: str, obj: JsonObject) -> JsonObject:
-        shown: Any = obj
-        if self._table:
-            shown = build_table(
-                self._request.resource,
-                [obj],
-                {"resourceVersion": mapped(obj, "metadata")["resourceVersion"]},
-                include=self._table.include,
-                with_columns=self._is_first,
-            )
-            self._is_first = False
+        shown = self._form.watched(self._request.resource, obj, is_first=self._is_first)
+        self._is_first = False
         return {"type": kind, "object": shown}
 
     def bookmark(self, version: int) -> JsonObject:

@@ -45,6 +45,7 @@ class LogFile:
         self.path = path
         self.is_closed = False
         self.is_removed = False
+        self.is_doomed = False
         self.generation = 0
         self._settings = settings
         self._file = path.open("ab", buffering=0)
@@ -77,6 +78,10 @@ class LogFile:
         if rest:
             # The runtime marks an unterminated end as a piece, so that readers add no newline.
             self._file.write(_piece(stream, b"P", rest, nanoseconds))
+
+    def doom(self) -> None:
+        """Say that the container will be removed soon; followers wait for that."""
+        self.is_doomed = True
 
     def close(self) -> None:
         """Say that the container has ended."""
@@ -165,7 +170,7 @@ class LogReader:
                     if block:
                         yield block
                     await asyncio.sleep(0)
-                elif not self.request.follow or was_closed:
+                elif not self.request.follow or (was_closed and not self._awaits_removal):
                     break
                 else:
                     await asyncio.sleep(FOLLOW_LOOK_SECONDS)
@@ -174,6 +179,11 @@ class LogReader:
                 "rpc error: code = NotFound desc = an error occurred when try to find container "
                 f'"{self.container_id}": not found'
             ).encode()
+
+    @property
+    def _awaits_removal(self) -> bool:
+        # The kubelet asks the runtime about the container once more, and by then it has gone.
+        return self.log.is_doomed and not self.log.is_removed
 
     @property
     def _is_full(self) -> bool:

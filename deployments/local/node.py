@@ -191,7 +191,9 @@ class Node:
         ]
         obstacle = self._binder.obstacle(pod) or find_obstacle(pod, node, holders)
         if obstacle:
-            self._event(pod, "Warning", "FailedScheduling", obstacle)
+            known = [c.get("message") for c in listed(mapped(pod, "status"), "conditions")]
+            if obstacle not in known:
+                self._event(pod, "Warning", "FailedScheduling", obstacle)
             self._queue.add_after(uid_of(pod), _RESCHEDULE_SECONDS)
         else:
             where = f"{namespace_of(pod)}/{name_of(pod)}"

@@ -37,6 +37,7 @@ _CONFIG_RETRY_SECONDS = 12.0
 _PULL_BACKOFF_SECONDS = (10.0, 300.0)
 _PULL_SECONDS = 0.3
 _CRASH_BACKOFF_SECONDS = (10.0, 300.0)
+_RUNNING_LOOK_SECONDS = 0.2
 _REMOVAL_DELAY_SECONDS = 0.3
 _KILL_WAIT_SECONDS = 5.0
 _MESSAGE_LIMIT_BYTES = 4096
@@ -280,9 +281,12 @@ class PodWorker:
             running.terminate()
         record.started_at = now()
         self._event("Normal", "Started", f"Started container {record.name}", path)
-        self._publish()
+        # The kubelet looks at its containers once a second: short ones are never seen running, and
+        # whoever sees one running may count on its first lines having been carried out.
+        look = asyncio.get_running_loop().call_later(_RUNNING_LOOK_SECONDS, self._publish)
         await copy_output(running, log)
         outcome = await running.ended
+        look.cancel()
         del self.processes[record.name]
         log.close()
         if self._services.late_status_seconds:
@@ -307,6 +311,8 @@ class PodWorker:
 
     async def _delete(self, grace_seconds: int) -> None:
         self._stopping.set()
+        for log in self.logs.values():
+            log.doom()
         for name, process in self.processes.items():
             path = f"spec.containers{{{name}}}"
             self._event("Normal", "Killing", f"Stopping container {name}", path)

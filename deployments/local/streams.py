@@ -1,6 +1,7 @@
 """Answers that go on: watches and logs, and how faults break them."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 from aiohttp import web
@@ -14,7 +15,17 @@ async def send_stream(
     blocks: AsyncIterator[bytes],
     limit: StreamLimit | None,
 ) -> None:
-    """Send an answer piece by piece, until its source ends or a fault breaks it."""
+    """Send an answer piece by piece, until source or client or a fault ends it."""
+    with contextlib.suppress(ConnectionError):
+        await _send(request, response, blocks, limit)
+
+
+async def _send(
+    request: web.Request,
+    response: web.StreamResponse,
+    blocks: AsyncIterator[bytes],
+    limit: StreamLimit | None,
+) -> None:
     await response.prepare(request)
     if limit is None:
         async for block in blocks:

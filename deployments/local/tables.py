@@ -77,7 +77,9 @@ def build_table(
         include: What each row carries: `None`, `Metadata` or `Object`.
         with_columns: False in all events of a watch but the first.
     """
-    columns = [("Name", "string", 0), *_COLUMNS.get(resource.kind, _OTHER_COLUMNS)]
+    own = _COLUMNS.get(resource.kind, _OTHER_COLUMNS)
+    name_column = ("Name", "string", 1 if resource.kind == "Event" else 0)
+    columns = [*own, name_column] if resource.kind == "Event" else [name_column, *own]
     definitions = [
         {
             "name": name,
@@ -99,8 +101,9 @@ def build_table(
 
 def _row(resource: Resource, obj: JsonObject, include: str) -> JsonObject:
     cells = _CELLS.get(resource.kind, _other_cells)(obj)
-    # Events are named by nonces, but their name column is there all the same.
-    row: JsonObject = {"cells": [name_of(obj), *cells]}
+    # Events are named by nonces, which nobody wants to read first.
+    is_event = resource.kind == "Event"
+    row: JsonObject = {"cells": [*cells, name_of(obj)] if is_event else [name_of(obj), *cells]}
     phase = mapped(obj, "status").get("phase")
     if resource.kind == "Pod" and phase in ("Succeeded", "Failed"):
         said = {
