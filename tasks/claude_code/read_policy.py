@@ -226,7 +226,7 @@ class ReadPolicy:
         if self._transcript.lack is not None:
             return self._step_at_gap(now, is_over)
         if is_over or self._transcript.is_at_end:
-            return Stop() if self._whole_read_was_barren else self._whole_read(now)
+            return Stop() if self._whole_read_was_barren else self._read_log(None)
         if self._copy_is_due(now):
             return ReadCopy(self._transcript.next_number)
         return FollowLog(self._window(now, OVERLAP_SECONDS), self._silence_seconds)
@@ -234,11 +234,6 @@ class ReadPolicy:
     @property
     def _has_everything(self) -> bool:
         return self._transcript.is_at_end and self._has_seen_end
-
-    def _whole_read(self, now: float) -> ReadLog:
-        # Unnumbered lines are told apart by what was delivered last: never from further back.
-        is_plain = not self._transcript.numbered
-        return self._read_log(self._window(now, WIDE_OVERLAP_SECONDS) if is_plain else None)
 
     def _read_log(self, since_seconds: int | None, *, skips_gaps: bool = False) -> ReadLog:
         silence_seconds = min(READ_SILENCE_SECONDS, self._longest_silence_seconds)
@@ -312,11 +307,13 @@ class ReadPolicy:
         return self._copy_works and self._transcript.numbered
 
     def _window(self, now: float, overlap_seconds: float) -> int | None:
-        """Return how far back to read; None for the log's start, as nothing has come yet.
+        """Return how far back to read; None for the log's start.
 
-        Where reads are cut before they get past what is known, the window shrinks.
+        That is where to begin while nothing has come yet, and always where lines bear no numbers:
+        from the header on they can be counted. Where reads are cut before they get past what is
+        known, the window shrinks.
         """
-        if self._last_output_at is None:
+        if self._last_output_at is None or not self._transcript.numbered:
             return None
         overlap = overlap_seconds / 2 ** min(self._barren_reads, 5)
         return math.ceil(now - self._last_output_at + overlap)
@@ -401,9 +398,7 @@ class ReadPolicy:
 
     def _note_whole_read(self, read: ReadLog, outcome: ReadOutcome) -> None:
         self._has_seen_end = self._has_seen_end or self._transcript.trailer is not None
-        if self._over_since is not None and (
-            read.since_seconds is None or not self._transcript.numbered
-        ):
+        if self._over_since is not None and read.since_seconds is None:
             self._whole_read_was_barren = not outcome.progressed
         if read.skips_gaps and not outcome.progressed:
             self._skip_read_at = self._transcript.next_number
