@@ -1,5 +1,6 @@
 """Creating an attempt's Job, inert, and committing it."""
 
+from tasks.agent_job.commitment import is_own_create
 from tasks.agent_job.error_codes import ErrorCode
 from tasks.agent_job.errors import AgentRunError
 from tasks.agent_job.manifest import JobSpec, build_job_manifest
@@ -54,12 +55,13 @@ async def _accept_existing(
 ) -> JobSnapshot:
     """Return the Job of our own lost first try; anything else under its name is an error."""
     found = JobSnapshot.from_api(await read_job(context.client, context.namespace, spec.name))
-    ours = (
-        found.flow_run_id == spec.run.flow_run_id
-        and found.attempt == spec.attempt
-        and found.manifest_sha256 == manifest["metadata"]["annotations"][ANNOTATION_MANIFEST_SHA256]
-    )
-    if ours and not found.finished and not found.deleting:
+    if is_own_create(
+        found,
+        flow_run_id=spec.run.flow_run_id,
+        attempt=spec.attempt,
+        owner_epoch=spec.owner_epoch,
+        manifest_sha256=manifest["metadata"]["annotations"][ANNOTATION_MANIFEST_SHA256],
+    ):
         return found
     raise AgentRunError(
         ErrorCode.JOB_CREATE_FAILED,
