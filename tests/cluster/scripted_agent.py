@@ -1,0 +1,211 @@
+"""A Job that runs the real run script around a command, and a follower of its pod."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tasks.claude_code.line_grammar import StdoutLine
+from tasks.cluster.client import ClusterClient
+from tasks.cluster.errors import ClusterError, ObjectNotFound
+from tasks.cluster.jobs import create_job
+from tasks.cluster.log_follower import FollowedLog, LogFollower, LogTarget, PodView
+from tasks.cluster.pods import job_pod_selector, list_pods, read_pod
+from tasks.cluster.secrets import create_secret
+from tests.cluster.contract_objects import IMAGE, unique
+
+RUN_SCRIPT = Path(__file__).parents[2] / "tasks" / "claude_code" / "run_script.sh"
+INPUT_DIR = "/var/run/claude-jobs/input"
+WORK_DIR = "/var/run/claude-jobs/work"
+TOKEN = "5eed0123"
+_UNSEEN = PodView(container_started=False, container_ended=False, pod_gone=False)
+
+
+def agent_job(name: str, command: str, settings: Mapping[str, str]) -> dict[str, Any]:
+    environment = {
+        "CLAUDE_JOBS_INPUT_DIR": INPUT_DIR,
+        "CLAUDE_JOBS_WORK_DIR": WORK_DIR,
+        "CLAUDE_JOBS_LINE_TOKEN": TOKEN,
+        **settings,
+    }
+    uid: dict[str, Any] = {
+        "name": "CLAUDE_JOBS_POD_UID",
+        "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}},
+    }
+    container = {
+        "name": "agent",
+        "image": IMAGE,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["/bin/sh", f"{INPUT_DIR}/run.sh"],
+        "args": ["/bin/sh", "-c", command],
+        "env": [{"name": key, "value": value} for key, value in environment.items()] + [uid],
+        "volumeMounts": [
+            {"name": "input", "mountPath": INPUT_DIR, "readOnly": True},
+            {"name": "work", "mountPath": WORK_DIR},
+        ],
+    }
+    pod_spec: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": 10,
+        "automountServiceAccountToken": False,
+        "containers": [container],
+        "volumes": [
+            {"name": "input", "secret": {"secretName": name}},
+            {"name": "work", "emptyDir": {}},
+        ],
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": name},
+        "spec": {"backoffLimit": 0, "template": {"spec": pod_spec}},
+    }
+
+
+async def start_agent(
+    client: ClusterClient, namespace: str, command: str, settings: Mapping[str, str]
+) -> str:
+    """Create Job and Secret; return the pod's name, which then starts."""
+    name = unique("agent")
+    await create_job(client, namespace, agent_job(name, command, settings))
+    while True:
+        pods = await list_pods(client, namespace, label_selector=job_pod_selector(name))
+        if pods.items:
+            break
+        await asyncio.sleep(0.05)
+    metadata = pods.items[0]["metadata"]
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name},
+        "stringData": {
+            "run.sh": RUN_SCRIPT.read_text(),
+            "prompt": "Go on.",
+            "pod-uid": metadata["uid"],
+        },
+    }
+    await create_secret(client, namespace, secret)
+    return str(metadata["name"])
+
+
+@dataclass
+class AgentFollow:
+    """A follower of one pod, whose state is read every 0.2 s, and what came of it.
+
+    Attributes:
+        keeps_lines: Whether delivered payloads are kept.
+    """
+
+    client: ClusterClient
+    namespace: str
+    pod_name: str
+    spool: Path
+    exec_allowed: bool = True
+    keeps_lines: bool = True
+    sleep_factor: float = 1.0
+    view: PodView = _UNSEEN
+    payloads: list[bytes] = field(default_factory=list[bytes])
+    numbers_in_order: bool = True
+    last_number: int = 0
+    follower: LogFollower = field(init=False)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        target = LogTarget(
+            self.namespace, self.pod_name, "agent", TOKEN, WORK_DIR, self.exec_allowed
+        )
+        self.follower = LogFollower(
+            self.client,
+            target,
+            spool=self.spool,
+            observe=lambda: self.view,
+            on_lines=self._take,
+            sleep=lambda seconds: asyncio.sleep(seconds * self.sleep_factor),
+        )
+
+    async def follow(self) -> FollowedLog:
+        watching = asyncio.create_task(self._watch())
+        try:
+            return await self.follower.follow()
+        finally:
+            watching.cancel()
+
+    async def delivered(self, lines: int) -> None:
+        """Wait until so many lines were delivered."""
+        while self.last_number < lines:
+            await self.arrived.wait()
+            self.arrived.clear()
+
+    async def _take(self, lines: Sequence[StdoutLine]) -> None:
+        for line in lines:
+            self.numbers_in_order &= line.number > self.last_number
+            self.last_number = line.number
+            if self.keeps_lines:
+                self.payloads.append(line.payload)
+        self.arrived.set()
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                pod = await read_pod(self.client, self.namespace, self.pod_name)
+                self.view = _view_of(pod)
+            except ObjectNotFound:
+                self.view = PodView(self.view.container_started, True, True)
+            except ClusterError:
+                pass
+            self.follower.poke()
+            await asyncio.sleep(0.2)
+
+
+def _view_of(pod: Mapping[str, Any]) -> PodView:
+    statuses: list[dict[str, Any]] = pod["status"].get("containerStatuses") or []
+    state: dict[str, Any] = statuses[0]["state"] if statuses else {}
+    ended = state.get("terminated")
+    return PodView(
+        container_started="running" in state or ended is not None,
+        container_ended=ended is not None,
+        pod_gone=False,
+        termination_message=ended.get("message") if ended else None,
+    )
+
+
+@asynccontextmanager
+async def choppy_tunnel(port: int, cuts: Sequence[int]) -> AsyncGenerator[int, None]:
+    """Pass TCP on to a local port; the n-th connection is cut after `cuts[n]` bytes come back.
+
+    Yields:
+        The port to connect to. Connections beyond `cuts` are left alone.
+    """
+    limits = iter(cuts)
+
+    async def pump(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: int | None
+    ) -> None:
+        passed = 0
+        while data := await reader.read(65_536):
+            passed += len(data)
+            if limit is not None and passed >= limit:
+                return
+            writer.write(data)
+            await writer.drain()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", port)
+        pumps = [
+            asyncio.ensure_future(pump(reader, up_writer, None)),
+            asyncio.ensure_future(pump(up_reader, writer, next(limits, None))),
+        ]
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pumping in pumps:
+                pumping.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            writer.transport.abort()
+            up_writer.transport.abort()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
