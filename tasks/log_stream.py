@@ -10,6 +10,7 @@ from tasks.claude_code.line_grammar import StdoutLine
 from tasks.claude_code.log_records import RecordBuffer
 from tasks.claude_code.rendering import LineKind, RenderedLine, render_event, render_stderr
 from tasks.cluster.log_follower import FollowedLog, LogFollower, LogTarget, PodView
+from tasks.credentials import learn_credentials
 from tasks.run_context import AttemptInProgress, RunContext
 from tasks.stage import stage
 
@@ -23,6 +24,8 @@ async def stream_logs(context: RunContext) -> FollowedLog:
     attempt = context.attempt_at_work
     show = OutputStream(context)
     if attempt.follower is None:
+        # By now the agent has its credentials, and nothing that it says has been shown yet.
+        await learn_credentials(context)
         attempt.follower = build_follower(context, show)
     ticking = asyncio.create_task(show.keep_flushing())
     try:

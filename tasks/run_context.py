@@ -180,6 +180,11 @@ class RunContext:
         other.lease = self.lease
         return other
 
+    def keep_secret(self, values: Iterable[str]) -> None:
+        """Mask these values too from now on, in logs, artifacts, messages and results."""
+        self._secrets = (*self._secrets, *values)
+        self.redactor = Redactor(self._secrets)
+
     def resume(self, session_id: str) -> None:
         """Start this run's agent in a session that was not known when the run was asked for."""
         request = self.prepared.request.model_copy(update={"session_id": session_id})

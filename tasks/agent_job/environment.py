@@ -198,6 +198,19 @@ def build_environment(
     return list(entries.values())
 
 
+def secret_references(agent: AgentSpec, runtime: RuntimeSpec) -> dict[str, frozenset[str]]:
+    """Return which keys of which Secrets the agent finds in its env, by the Secret's name."""
+    references = [
+        *((credential.secret, credential.key) for credential in agent.credentials),
+        *((item.name, item.key) for item in runtime.env_from_keys if item.kind == "secret"),
+    ]
+    if agent.callback:
+        references.append((agent.callback.secret, agent.callback.key))
+    return {
+        name: frozenset(key for other, key in references if other == name) for name, _ in references
+    }
+
+
 def quantity_bytes(quantity: str) -> int:
     """Return a Kubernetes quantity of storage in bytes, rounded down."""
     digits = quantity.rstrip("mkKMGTPEi")

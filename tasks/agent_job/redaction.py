@@ -3,13 +3,18 @@
 import json
 import re
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 MASK = "[redacted]"
 
 # Shorter values are words; masking them would make logs unreadable and hide nothing.
 _SHORTEST_SECRET = 8
+# Lines of a key file are longer; shorter ones are brackets and common words.
+_SHORTEST_LINE = 16
+
+# What stands where text was cut off (`tasks.claude_code.safe_text`).
+_CUT = "…"
 
 # Anthropic's own key shapes, for keys that the flow never learns because only the pod has them.
 _KEY_SHAPES = r"sk-ant-[A-Za-z0-9_-]{16,}"
@@ -18,26 +23,32 @@ _KEY_SHAPES = r"sk-ant-[A-Za-z0-9_-]{16,}"
 class Redactor:
     """Masks secret values in text and JSON, in the forms in which they are usually printed.
 
-    A value is found as it is, JSON-escaped and base64-encoded. Values shorter than 8 characters are
-    left alone.
+    A value is found as it is, JSON-escaped and base64-encoded, line by line where it has several
+    (people see text indented), and by its beginning where text was cut off in the middle of it.
+    Values shorter than 8 characters are left alone.
     """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        forms: set[str] = set()
-        for secret in secrets:
-            stripped = secret.strip()
-            if len(stripped) >= _SHORTEST_SECRET:
-                forms.add(stripped)
-                forms.add(json.dumps(stripped)[1:-1])
-                forms.add(json.dumps(stripped, ensure_ascii=False)[1:-1])
-                forms.add(b64encode(stripped.encode()).decode())
+        forms = {form for secret in secrets for form in _forms(secret.strip())}
         # Longest first: a secret may be part of another one.
-        ordered = sorted(forms, key=len, reverse=True)
-        self._pattern = re.compile("|".join([*map(re.escape, ordered), _KEY_SHAPES]))
+        self._forms = sorted(forms, key=len, reverse=True)
+        self._pattern = re.compile("|".join([*map(re.escape, self._forms), _KEY_SHAPES]))
 
     def text(self, text: str) -> str:
         """Return `text` with every known secret masked."""
-        return self._pattern.sub(MASK, text)
+        masked = self._pattern.sub(MASK, text)
+        if not self._forms or _CUT not in masked:
+            return masked
+        *before_cuts, rest = masked.split(_CUT)
+        return _CUT.join([*map(self._mask_cut_off, before_cuts), rest])
+
+    def _mask_cut_off(self, text: str) -> str:
+        """Mask the beginning of a secret at the very end of `text`."""
+        for form in self._forms:
+            for length in range(min(len(form), len(text)), _SHORTEST_SECRET - 1, -1):
+                if text.endswith(form[:length]):
+                    return text[:-length] + MASK
+        return text
 
     def json(self, value: Any) -> Any:
         """Return a JSON value with every known secret masked, in keys too."""
@@ -53,3 +64,14 @@ class Redactor:
                 }
             case _:
                 return value
+
+
+def _forms(secret: str) -> Iterator[str]:
+    if len(secret) < _SHORTEST_SECRET:
+        return
+    yield b64encode(secret.encode()).decode()
+    for part in (secret, *map(str.strip, secret.splitlines())):
+        if part == secret or len(part) >= _SHORTEST_LINE:
+            yield part
+            yield json.dumps(part)[1:-1]
+            yield json.dumps(part, ensure_ascii=False)[1:-1]

@@ -5,6 +5,8 @@ Only the standard library, and one file: it is copied into the test image as `cl
 
     REPLAY_TRANSCRIPT          name of the recording (`ok`)
     REPLAY_LINE_DELAY_SECONDS  pause before each line (0)
+    REPLAY_FROM_ENV            names, comma-separated: ${NAME} in the recording is replaced by the
+                               variable's value, as if the agent had printed its environment
     REPLAY_DIR                 folder of the recordings (/usr/share/replay): NAME.jsonl or
                                NAME.jsonl.gz is printed, NAME.stderr too if there is one, and
                                NAME.meta.json has the exit code
@@ -53,6 +55,13 @@ def recorded_session_id(lines: list[bytes]) -> str | None:
     return None
 
 
+def fill_in(text: bytes) -> bytes:
+    """Replace ${NAME} by the environment's value, for the names that are to be shown."""
+    for name in filter(None, os.environ.get("REPLAY_FROM_ENV", "").split(",")):
+        text = text.replace(f"${{{name}}}".encode(), os.environb[name.encode()])
+    return text
+
+
 def replay(folder: Path, name: str, delay_seconds: float, session_id: str | None) -> int:
     """Print the recording `name` and return the exit code it had."""
     lines = read_lines(folder, name)
@@ -61,11 +70,11 @@ def replay(folder: Path, name: str, delay_seconds: float, session_id: str | None
         time.sleep(delay_seconds)
         if session_id and recorded:
             line = line.replace(recorded.encode(), session_id.encode())
-        sys.stdout.buffer.write(line)
+        sys.stdout.buffer.write(fill_in(line))
         sys.stdout.buffer.flush()
     errors = folder / f"{name}.stderr"
     if errors.exists():
-        sys.stderr.buffer.write(errors.read_bytes())
+        sys.stderr.buffer.write(fill_in(errors.read_bytes()))
         sys.stderr.buffer.flush()
     meta = json.loads((folder / f"{name}.meta.json").read_bytes())
     if meta.get("signal") == "SIGKILL":

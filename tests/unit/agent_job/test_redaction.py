@@ -41,3 +41,25 @@ def test_json_value_is_masked_at_every_depth_and_other_values_stay() -> None:
         "a": [MASK, 1, None, True],
         MASK: {"b": 0.5},
     }
+
+
+def test_lines_of_a_key_file_are_masked_when_indented() -> None:
+    redactor = Redactor(["-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG\nend\n"])
+
+    assert redactor.text("-----BEGIN KEY-----\n    MIIEvQIBADANBgkqhkiG\n    end") == (
+        f"{MASK}\n    {MASK}\n    end"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("key is secret-va… [4 more characters cut]", f"key is {MASK}… [4 more characters cut]"),
+        ("key is secret-… [6 more characters cut]", "key is secret-… [6 more characters cut]"),
+        ("a… b secret-valu… secret-value", f"a… b {MASK}… {MASK}"),
+        ("secret-valu", "secret-valu"),
+    ],
+    ids=["cut-off", "shorter-than-a-secret", "second-cut", "not-cut"],
+)
+def test_beginning_of_a_secret_is_masked_where_text_was_cut(text: str, expected: str) -> None:
+    assert Redactor(["secret-value"]).text(text) == expected

@@ -73,6 +73,14 @@ def test_replay_takes_the_session_id_that_is_asked_for(tmp_path: Path, option: s
     assert replayed.stdout == LINES.replace(b"recorded-id", b"asked-id")
 
 
+def test_replay_fills_in_only_the_variables_that_are_named(tmp_path: Path) -> None:
+    _record(tmp_path, "ok", stderr=b"${API_KEY} ${HOME}\n")
+
+    replayed = _replay(tmp_path, REPLAY_FROM_ENV="API_KEY", API_KEY="k3y")
+
+    assert replayed.stderr == b"k3y ${HOME}\n"
+
+
 def test_replay_of_a_killed_session_is_killed(tmp_path: Path) -> None:
     _record(tmp_path, "killed", exit_code=137, signal="SIGKILL")
 
