@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn, cast
 import typer
 from rich.console import Console
 
+from flows.check_request import check_request
 from flows.live_output import LiveOutput
 from tasks.agent_job.error_codes import ErrorCode
 from tasks.agent_job.errors import InputInvalid
@@ -55,7 +56,7 @@ def run(
     output = LiveOutput(Console(highlight=False, soft_wrap=True))
     try:
         request = _read_request(parameters)
-        _check_kubeconfig(kubeconfig)
+        check_request(request, kubeconfig)
     except InputInvalid as error:
         _refuse(error, output, as_json=as_json)
     try:
@@ -96,11 +97,6 @@ def _read_request(parameters: Path) -> AgentRunRequest:
     if not isinstance(raw, dict):
         raise InputInvalid(f"The request {parameters} is not a JSON object.")
     return parse_request(cast("dict[str, Any]", raw))
-
-
-def _check_kubeconfig(kubeconfig: Path | None) -> None:
-    if kubeconfig is not None and not kubeconfig.is_file():
-        raise InputInvalid(f"The kubeconfig {kubeconfig} does not exist.")
 
 
 def _exit_code(result: AgentRunResult) -> int:

@@ -6,21 +6,21 @@ Blocks are read here and nowhere else; what they hold is handed on as plain valu
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from prefect.blocks.system import Secret
 from pydantic import ValidationError
 
+from flows.check_request import find_cluster
 from tasks.agent_job.api_fields import object_at, objects_at
 from tasks.agent_job.errors import InputInvalid
 from tasks.agent_job.run_request import AgentRunRequest, describe_validation_error
 from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.claude_code.agent_spec import AgentSpec, SecretKey
 from tasks.cluster.client import ClusterClient
-from tasks.cluster.connection import ClusterConnection, discover_connection
-from tasks.cluster.errors import ClusterError, KubeconfigInvalid
+from tasks.cluster.connection import ClusterConnection
+from tasks.cluster.errors import ClusterError
 from tasks.cluster.secrets import read_secret
 
 
@@ -35,11 +35,6 @@ class RuntimeInputs:
     spec: RuntimeSpec
     connection: ClusterConnection
     secrets: tuple[str, ...] = field(default=(), repr=False)
-
-
-def read_run_script() -> str:
-    """Return the text of the script that starts the agent in its pod."""
-    return files("tasks.claude_code").joinpath("run_script.sh").read_text(encoding="utf-8")
 
 
 async def load_agent(request: AgentRunRequest) -> AgentSpec:
@@ -68,12 +63,9 @@ async def load_runtime(request: AgentRunRequest, kubeconfig: Path | None) -> Run
     Raises:
         InputInvalid: There is no such block, or no cluster.
     """
-    try:
-        if isinstance(request.runtime, RuntimeSpec):
-            return RuntimeInputs(request.runtime, _given_or_found(kubeconfig))
-        return await _load_runtime_block(request.runtime, kubeconfig)
-    except KubeconfigInvalid as error:
-        raise InputInvalid(error.message) from error
+    if isinstance(request.runtime, RuntimeSpec):
+        return RuntimeInputs(request.runtime, find_cluster(kubeconfig))
+    return await _load_runtime_block(request.runtime, kubeconfig)
 
 
 async def _load_runtime_block(name: str, kubeconfig: Path | None) -> RuntimeInputs:
@@ -87,19 +79,13 @@ async def _load_runtime_block(name: str, kubeconfig: Path | None) -> RuntimeInpu
         raise _no_block("Agent Runtime", name) from error
     config = block.cluster_config()
     if kubeconfig is not None or config is None:
-        return RuntimeInputs(block.spec(), _given_or_found(kubeconfig))
+        return RuntimeInputs(block.spec(), find_cluster(kubeconfig))
     content, context = config
     return RuntimeInputs(
         block.spec(),
         ClusterConnection.from_kubeconfig(content, context),
         secrets=tuple(_kubeconfig_secrets(content)),
     )
-
-
-def _given_or_found(kubeconfig: Path | None) -> ClusterConnection:
-    if kubeconfig is not None:
-        return ClusterConnection.from_kubeconfig_file(str(kubeconfig))
-    return discover_connection()
 
 
 async def load_prompt(request: AgentRunRequest, runtime: RuntimeInputs) -> str | None:

@@ -14,8 +14,9 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 
 from flows.agent_attempt import harvest, start_attempt, take_over
+from flows.check_request import read_run_script
 from flows.flow_run_state import is_cancelled, to_state, wait_until_cancelled
-from flows.load_inputs import RuntimeInputs, load_agent, load_prompt, load_runtime, read_run_script
+from flows.load_inputs import RuntimeInputs, load_agent, load_prompt, load_runtime
 from tasks.agent_job.error_codes import ErrorCode
 from tasks.agent_job.errors import AgentRunError
 from tasks.agent_job.guard_verdicts import Harvest, Reattach, ReturnStored, StartNew
