@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from tasks.agent_job.completion import ApiLost
+from tasks.agent_job.error_codes import ErrorCode
 from tasks.agent_job.errors import AgentRunError
 from tasks.agent_job.guard_verdicts import Harvest, Reattach
 from tasks.agent_job.manifest import JobSpec
@@ -35,7 +36,7 @@ async def start_attempt(context: RunContext, number: int) -> None:
     async with _at_work(context, job, resumed=context.prepared.resume_session is not None):
         try:
             await create_run_secret(context, spec)
-            await wait_for_pod(context, reattaching=False)
+            await _wait_unless_cancelled(context, reattaching=False)
         except LeaseLost:
             raise
         except AgentRunError:
@@ -57,7 +58,7 @@ async def take_over(context: RunContext, verdict: Reattach) -> None:
             await create_run_secret(context, _spec(context, job.attempt or 1))
         else:
             context.attempt_at_work.pod_uid = await read_bound_pod(context, job)
-        await wait_for_pod(context, reattaching=True)
+        await _wait_unless_cancelled(context, reattaching=True)
         await _follow(context)
 
 
@@ -67,6 +68,36 @@ async def harvest(context: RunContext, verdict: Harvest) -> None:
     async with _at_work(context, job, resumed=job.session_id is not None):
         context.attempt_at_work.pod_uid = await read_bound_pod(context, job)
         await _follow(context)
+
+
+async def end_attempt(context: RunContext) -> None:
+    """Delete the Job at work and follow it to its end, after its stages were broken off.
+
+    Raises:
+        AgentRunError: There is no Job, or it is no longer ours.
+    """
+    if context.attempt is None:
+        raise AgentRunError(
+            ErrorCode.CANCELLED, "The run was cancelled before an agent was started."
+        )
+    observing = asyncio.create_task(context.attempt.observer.run())
+    try:
+        await _follow(context)
+    finally:
+        observing.cancel()
+
+
+async def _wait_unless_cancelled(context: RunContext, *, reattaching: bool) -> None:
+    """Wait for the pod; a cancelled run goes on at once to what ends its agent."""
+    try:
+        await wait_for_pod(context, reattaching=reattaching)
+    except AgentRunError as error:
+        if error.code is not ErrorCode.CANCELLED:
+            raise
+        # The prompt is out, so the agent may start any moment: it is ended as one that runs.
+        pod = context.attempt_at_work.pod
+        if pod is not None:
+            context.attempt_at_work.bind(pod)
 
 
 def _spec(context: RunContext, number: int) -> JobSpec:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, cast
 
@@ -21,6 +22,9 @@ from tasks.run_controls import RunControls, RunCrashed
 EXIT_RUN_FAILED = 1
 EXIT_INPUT_INVALID = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+EXIT_TERMINATED = 143  # 128 + SIGTERM
+
+_NOTHING_LEFT = "Stopped before a Job was created; nothing is left behind."
 
 app = typer.Typer(
     name="claude-jobs",
@@ -60,7 +64,7 @@ def run(
     except InputInvalid as error:
         _refuse(error, output, as_json=as_json)
     try:
-        result = asyncio.run(_run_here(request, kubeconfig, output))
+        result = _run_to_its_end(request, kubeconfig, output)
     except RunCrashed as error:
         output.show_refusal("crashed", str(error))
         raise typer.Exit(EXIT_RUN_FAILED) from None
@@ -111,15 +115,36 @@ def _exit_code(result: AgentRunResult) -> int:
             return EXIT_RUN_FAILED
 
 
-async def _run_here(
+def _run_to_its_end(
     request: AgentRunRequest, kubeconfig: Path | None, output: LiveOutput
 ) -> AgentRunResult | None:
-    """Run the flow in this process; `None` when the Job was left to itself."""
+    """Run the flow in this process; `None` when the Job was left to itself.
+
+    Raises:
+        typer.Exit: The process was told to stop.
+    """
     # What Prefect's console handler would print is shown by `output`; the API still gets it all.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    # Prefect takes two seconds to import, which a wrong request need not wait for.
-    from flows.run_agent import run_in_this_process
+    try:
+        # Prefect takes two seconds to import, which a wrong request need not wait for.
+        from prefect.exceptions import TerminationSignal
 
+        from flows.run_agent import run_in_this_process
+    except KeyboardInterrupt:
+        output.show_note(_NOTHING_LEFT)
+        return None
+    try:
+        return asyncio.run(_run_here(run_in_this_process, request, kubeconfig, output))
+    except TerminationSignal:
+        raise typer.Exit(EXIT_TERMINATED) from None
+
+
+async def _run_here(
+    run_in_this_process: Callable[[AgentRunRequest, RunControls], Awaitable[AgentRunResult]],
+    request: AgentRunRequest,
+    kubeconfig: Path | None,
+    output: LiveOutput,
+) -> AgentRunResult | None:
     controls = RunControls(kubeconfig=kubeconfig, on_lines=output.show_lines)
     running = asyncio.ensure_future(run_in_this_process(request, controls))
 
@@ -145,7 +170,7 @@ async def _run_here(
 
 def _describe_left_job(controls: RunControls, request: AgentRunRequest) -> str:
     if controls.job_reference is None:
-        return "Stopped before a Job was created; nothing is left behind."
+        return _NOTHING_LEFT
     if controls.job_deleted:
         return (
             f"Job {controls.job_reference} is being deleted and ends within its grace; what it "

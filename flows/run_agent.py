@@ -11,9 +11,10 @@ from uuid import UUID
 import anyio
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
+from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 
-from flows.agent_attempt import harvest, start_attempt, take_over
+from flows.agent_attempt import end_attempt, harvest, start_attempt, take_over
 from flows.check_request import read_run_script
 from flows.flow_run_state import is_cancelled, to_state, wait_until_cancelled
 from flows.load_inputs import RuntimeInputs, load_agent, load_prompt, load_runtime
@@ -39,8 +40,8 @@ from tasks.result_storage import open_result_storage
 from tasks.run_context import RunContext
 from tasks.run_controls import CONTROLS, RunControls, RunCrashed, current_controls
 
-# Prefect kills the process 30 s after it asked the run to stop.
-_CANCEL_SECONDS = 27.0
+# Prefect kills the process 30 s after it asked the run to stop; the report needs some of them.
+_CANCEL_SECONDS = 23.0
 
 
 @flow(
@@ -60,14 +61,7 @@ async def run_agent(request: AgentRunRequest) -> State[dict[str, object]]:
         Completed, or a Failed or Cancelled state named after the ending; its data is the
         `AgentRunResult` as JSON.
     """
-    controls = current_controls()
-    work = asyncio.create_task(_carry_out(request, controls))
-    try:
-        result = await asyncio.shield(work)
-    except asyncio.CancelledError:
-        await _stop(work, controls)
-        raise
-    return to_state(result)
+    return to_state(await _carry_out(request, current_controls()))
 
 
 async def run_in_this_process(request: AgentRunRequest, controls: RunControls) -> AgentRunResult:
@@ -85,20 +79,6 @@ async def run_in_this_process(request: AgentRunRequest, controls: RunControls) -
             "Prefect has the details, and a Job that was created is left for the next run."
         )
     return controls.result
-
-
-async def _stop(work: "asyncio.Task[AgentRunResult]", controls: RunControls) -> None:
-    """End the agent if Prefect says that the run is being cancelled, else let go of it.
-
-    Exceptions do not tell a cancellation from a crash, a redeployment or an eviction; only the
-    state in the API does.
-    """
-    with anyio.CancelScope(shield=True):
-        if await is_cancelled(_flow_run_uuid()):
-            controls.cancel_requested.set()
-            await asyncio.wait({work}, timeout=_CANCEL_SECONDS)
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
 
 
 async def _carry_out(request: AgentRunRequest, controls: RunControls) -> AgentRunResult:
@@ -142,10 +122,20 @@ async def _prepare(request: AgentRunRequest, runtime: RuntimeInputs) -> Prepared
 
 
 async def _own_and_run(context: RunContext) -> AgentRunResult:
-    """Hold the agent's Lease while the stages run; let it go however they end."""
+    """Hold the agent's Lease while the stages run; let it go however they end.
+
+    Exceptions do not tell a cancellation from a crash, a redeployment or an eviction; only the
+    state in the API does. Where it says nothing of a cancellation, the Job is left alone.
+    """
     asking = asyncio.create_task(_cancel_when_asked(context.controls))
     try:
         return await _run_stages(context)
+    except (asyncio.CancelledError, TerminationSignal):
+        with anyio.CancelScope(shield=True):
+            if not await is_cancelled(_flow_run_uuid()):
+                _say_what_is_left(context)
+                raise
+            return await _end_cancelled(context)
     finally:
         asking.cancel()
         with anyio.CancelScope(shield=True):
@@ -161,10 +151,41 @@ async def _run_stages(context: RunContext) -> AgentRunResult:
     except AgentRunError as error:
         context.failure = error
         context.lease_lost = isinstance(error, LeaseLost)
+    return await _conclude(context)
+
+
+async def _conclude(context: RunContext) -> AgentRunResult:
     result = await conclude_run(context)
     await publish_report(context, result)
     await clean_up(context, result)
     return result
+
+
+async def _end_cancelled(context: RunContext) -> AgentRunResult:
+    """End the agent and conclude, after everything at work was stopped at once.
+
+    Prefect's SIGTERM cancels all tasks of the event loop, wherever they are, so nothing of what
+    followed the Job is left.
+    """
+    context.controls.cancel_requested.set()
+    keeping = asyncio.create_task(context.lease.keep())
+    try:
+        async with asyncio.timeout(_CANCEL_SECONDS):
+            await end_attempt(context)
+    except AgentRunError as error:
+        context.failure = error
+        context.lease_lost = isinstance(error, LeaseLost)
+    except TimeoutError:
+        context.say("The agent has not ended yet; what it still prints is not collected.")
+    finally:
+        keeping.cancel()
+    return await _conclude(context)
+
+
+def _say_what_is_left(context: RunContext) -> None:
+    job = context.controls.job_reference
+    left = f"Job {job} is left to the next run" if job else "no Job was created"
+    context.say(f"This process was told to stop, and the run was not cancelled: {left}.")
 
 
 async def _run_attempt(context: RunContext, verdict: FinalVerdict) -> None:

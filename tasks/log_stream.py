@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from tasks.agent_job.names import AGENT_CONTAINER, WORK_DIR
 from tasks.claude_code.events import parse_event_leniently
 from tasks.claude_code.line_grammar import StdoutLine
-from tasks.claude_code.log_records import RecordBuffer
 from tasks.claude_code.rendering import LineKind, RenderedLine, render_event, render_stderr
 from tasks.cluster.log_follower import FollowedLog, LogFollower, LogTarget, PodView
 from tasks.credentials import learn_credentials
@@ -64,7 +63,8 @@ def view_pod(attempt: AttemptInProgress) -> PodView:
     """Return what the follower needs to know of the attempt's pod."""
     pod = attempt.pod
     if pod is None:
-        return PodView(container_started=False, container_ended=False, pod_gone=False)
+        is_gone = attempt.observer.observation.job_is_gone
+        return PodView(container_started=False, container_ended=False, pod_gone=is_gone)
     agent = pod.agent
     return PodView(
         container_started=agent is not None and agent.has_run is not False,
@@ -79,7 +79,7 @@ class OutputStream:
     def __init__(self, context: RunContext) -> None:
         self._context = context
         self._session = context.attempt_at_work.session
-        self._records = RecordBuffer()
+        self._records = context.attempt_at_work.records
         self._last_output_at = time.monotonic()
 
     async def take(self, lines: Sequence[StdoutLine]) -> None:

@@ -15,6 +15,7 @@ from tasks.agent_job.prepared_run import PreparedRun, prepare_again
 from tasks.agent_job.redaction import Redactor
 from tasks.agent_job.run_result import AgentRunResult
 from tasks.agent_job.snapshots import JobSnapshot, PodSnapshot, pods_from_api
+from tasks.claude_code.log_records import RecordBuffer
 from tasks.claude_code.rendering import LineKind, RenderedLine
 from tasks.claude_code.session_summary import SessionState
 from tasks.cluster.client import ClusterClient
@@ -38,6 +39,7 @@ class AttemptInProgress:
         resumed: Its session was resumed.
         pod_uid: The one pod that may use the run's Secret; null until it is known.
         spool: File with the agent's stdout lines as they were delivered.
+        records: Rendered lines that wait to be logged.
     """
 
     job_name: JobName
@@ -51,6 +53,7 @@ class AttemptInProgress:
     pod_name: str | None = None
     pod_uid: PodUid | None = None
     session: SessionState = field(default_factory=SessionState)
+    records: RecordBuffer = field(default_factory=RecordBuffer)
     follower: LogFollower | None = None
     followed: FollowedLog | None = None
     first_stderr_line: str | None = None

@@ -149,7 +149,7 @@ async def abandon_unstarted(context: RunContext, job: JobSnapshot) -> None:
             uid=job.uid,
             propagation=Propagation.FOREGROUND,
         )
-        context.deleted_by_us = True
+        context.deleted_by_us = context.controls.job_deleted = True
     except (ObjectNotFound, ObjectConflict):
         return
     except ClusterError as error:

@@ -1,12 +1,145 @@
-"""A real Prefect server for the tests of this folder; it takes about 12 s to start."""
+"""Prefect servers, and runs that are interrupted from outside."""
 
-from collections.abc import Iterator
+import os
+import signal
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from kubernetes import client
 from prefect.testing.utilities import prefect_test_harness
+
+from tests.main_job.conftest import (
+    PrefectServer,
+    Traces,
+    build_request,
+    plain,
+    prefect_server,
+    start_cli,
+    storage,
+    traces,
+)
+
+__all__ = ["build_request", "prefect_server", "start_cli", "storage", "traces"]
+
+ANNOTATION = "claude-jobs.dev/"
+OWNER = f"{ANNOTATION}owner-flow-run-id"
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
+def block_server() -> Iterator[None]:
+    """A server of this very process, for blocks; it takes about 12 s to start."""
     with prefect_test_harness(server_startup_timeout=120):
         yield
+
+
+@pytest.fixture(scope="session")
+def agents_namespace(core_api: client.CoreV1Api) -> Iterator[str]:
+    name = f"engine-{uuid.uuid4().hex[:8]}"
+    body: Any = {"metadata": {"name": name}}
+    core_api.create_namespace(body)
+    while not core_api.list_namespaced_service_account(name).items:
+        time.sleep(0.1)
+    yield name
+    core_api.delete_namespace(name)
+
+
+class LiveProcess:
+    """A process of ours that works while a test looks on."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+        self._text = ""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._text += line
+
+    @property
+    def output(self) -> str:
+        return plain(self._text)
+
+    def wait_for(self, text: str, seconds: float = 60) -> None:
+        deadline = time.monotonic() + seconds
+        while text not in self.output:
+            ended = self.process.poll()
+            assert ended is None or text in self.output, f"ended with {ended}: {self.output}"
+            assert time.monotonic() < deadline, f"no {text!r} in: {self.output}"
+            time.sleep(0.05)
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, seconds: float = 60) -> int:
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it goes on: {self.output}") from None
+        self._reader.join(5)
+        return code
+
+    @property
+    def last_line(self) -> str:
+        return self._text.rstrip("\n").rpartition("\n")[2]
+
+
+@pytest.fixture
+def live_cli(
+    start_cli: Callable[..., "subprocess.Popen[str]"],
+) -> Iterator[Callable[..., LiveProcess]]:
+    """Starts `claude-jobs run` and returns at once."""
+    started: list[LiveProcess] = []
+
+    def start(request: dict[str, Any], *options: str, **environment: str) -> LiveProcess:
+        started.append(LiveProcess(start_cli(request, *options, **environment)))
+        return started[-1]
+
+    yield start
+    for live in started:
+        if live.process.poll() is None:
+            live.process.kill()
+        live.wait()
+
+
+def lease_of(traces: Traces, namespace: str, agent_id: str) -> Any:
+    """The Lease of an agent; None when there is none."""
+    for lease in traces.leases(namespace):
+        if lease["metadata"]["annotations"].get(f"{ANNOTATION}agent-id") == agent_id:
+            return lease
+    return None
+
+
+def holder_of(traces: Traces, namespace: str, agent_id: str) -> str:
+    """Who holds the Lease of an agent; empty when nobody does."""
+    lease = lease_of(traces, namespace, agent_id)
+    return (lease["spec"].get("holderIdentity") or "") if lease else ""
+
+
+def expire_lease(traces: Traces, namespace: str, agent_id: str) -> None:
+    """Make the Lease of a killed run as old as if its duration had passed."""
+    name = lease_of(traces, namespace, agent_id)["metadata"]["name"]
+    traces.coordination.patch_namespaced_lease(
+        name, namespace, {"spec": {"renewTime": "2020-01-01T00:00:00.000000Z"}}
+    )
+
+
+def jobs_of(traces: Traces, namespace: str, agent_id: str) -> list[Any]:
+    """The Jobs of an agent."""
+    return [
+        job
+        for job in traces.jobs(namespace)
+        if job["metadata"]["annotations"].get(f"{ANNOTATION}agent-id") == agent_id
+    ]
+
+
+def flow_run_of(traces: Traces, namespace: str, agent_id: str) -> str:
+    """The flow run that holds the Lease of an agent."""
+    return holder_of(traces, namespace, agent_id).partition("/")[0]

@@ -12,7 +12,7 @@ from tasks.agent_job.runtime_spec import EnvFromKey, Limits, Toleration, WholeRu
 from tasks.claude_code.agent_spec import Callback, Credential, Skill
 
 # The first test waits for the server.
-pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("prefect_server")]
+pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("block_server")]
 
 AGENT = ClaudeAgent(
     agent_id="a-1",
