@@ -69,7 +69,7 @@ def _is_of_this_machine(address: str) -> bool:
 
 @pytest.fixture(scope="session")
 def replay_image() -> str:
-    """The image whose `claude` prints a recorded session again (tests/images/replay_claude.py)."""
+    """The image whose `claude` prints a recorded session again (the demo's replay_claude.py)."""
     return _image_named_by("REPLAY_IMAGE")
 
 

@@ -3,7 +3,7 @@
     python -m tests.images.build replay --base BASE.tar --out replay.tar
     python -m tests.images.build real --base BASE.tar --out real.tar
 
-`replay` prints recorded sessions (`replay_claude.py`); `real` has the real Claude Code CLI, which
+`replay` prints recorded sessions (the demo's `replay_claude.py`); `real` has the real Claude Code CLI, which
 npm fetches into the folder of `--out`. The base is any archive of one image with a POSIX shell, awk
 and Python 3.11 or newer. An archive that is there, made from the same inputs, is left alone.
 """
@@ -24,6 +24,7 @@ CLAUDE_CODE_PACKAGE = f"@anthropic-ai/claude-code-linux-x64@{CLAUDE_CODE_VERSION
 REFERENCES = {"replay": "docker.io/library/agent:replay", "real": "docker.io/library/agent:real"}
 
 _TRANSCRIPTS = Path(__file__).parents[1] / "data" / "transcripts"
+_REPLAY_CLAUDE = Path(__file__).parents[2] / "deployments" / "local" / "demo" / "replay_claude.py"
 _CLAUDE = PurePosixPath("/usr/local/bin/claude")
 _REPLAY_FOLDER = PurePosixPath("/usr/share/replay")
 
@@ -38,7 +39,7 @@ def replay_files(transcripts: Path) -> list[LayerFile]:
     if not recordings:
         raise FileNotFoundError(transcripts)
     return [
-        LayerFile(_CLAUDE, Path(__file__).with_name("replay_claude.py"), 0o755),
+        LayerFile(_CLAUDE, _REPLAY_CLAUDE, 0o755),
         *(LayerFile(_REPLAY_FOLDER / path.name, path) for path in recordings),
     ]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-REPLAY = Path(__file__).parents[2] / "images" / "replay_claude.py"
+REPLAY = Path(__file__).parents[3] / "deployments" / "local" / "demo" / "replay_claude.py"
 LINES = (
     b'{"type":"system","subtype":"init","session_id":"recorded-id"}\n'
     b'{"type":"assistant","text":"caf\xc3\xa9 \xe2\x80\xa8 \x85","session_id":"recorded-id"}\n'

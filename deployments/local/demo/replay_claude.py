@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Stands in for the `claude` command: prints a recorded session again, and ends as it ended.
 
-Only the standard library, and one file: it is copied into the test image as `claude`.
+Only the standard library, and one file: the demo and the test images have a copy as `claude`.
 
     REPLAY_TRANSCRIPT          name of the recording (`ok`)
     REPLAY_LINE_DELAY_SECONDS  pause before each line (0)
