@@ -318,6 +318,15 @@ class ReadPolicy:
         overlap = overlap_seconds / 2 ** min(self._barren_reads, 5)
         return math.ceil(now - self._last_output_at + overlap)
 
+    def is_too_patient(self, read: FollowLog) -> bool:
+        """Tell whether a follow that still goes on would notice its death too late.
+
+        At a rotation a follow may hang without a word (seen on 1.20), and the script does not wait
+        long for the acknowledgement. So once more was printed than a log file holds, silence must
+        be noticed sooner than when the follow was opened.
+        """
+        return read.silence_seconds > self._silence_seconds
+
     # --- what came of it -------------------------------------------------------------------------
 
     def note(self, attempt: Attempt, outcome: ReadOutcome, now: float) -> None:
@@ -413,7 +422,8 @@ class ReadPolicy:
             self._searched = max(self._searched, depth)
 
     def _note_copy_read(self, outcome: ReadOutcome, now: float) -> None:
-        self._copy_is_wanted = False
+        # Cut on its way, it still is the quickest way there.
+        self._copy_is_wanted = outcome.end in _FAILURES and outcome.progressed
         self._copy_read_at = now
         if not outcome.progressed:
             self._quiet_seconds = min(2 * self._quiet_seconds, _LONGEST_QUIET_SECONDS)

@@ -254,6 +254,8 @@ class LogFollower:
                 end = await self._take(splitter.feed(chunk), read)
                 if end is not None:
                     return end
+                if isinstance(read, FollowLog) and self._policy.is_too_patient(read):
+                    return ReadEnd.REPLACED
         await self._deliver(self._transcript.end_stream(splitter.flush()))
         return ReadEnd.END_OF_FILE
 

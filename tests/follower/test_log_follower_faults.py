@@ -35,6 +35,7 @@ class Run:
         exec_allowed: bool = True,
         acknowledge_above_bytes: int = 8_388_608,
         numbered: bool = True,
+        silence_seconds: float = 0.5,
     ) -> None:
         self.pod = Pod(clock=fast_clock, numbered=numbered)
         self.spool = spool
@@ -44,6 +45,7 @@ class Run:
         self._faults = faults
         self._exec_allowed = exec_allowed
         self._above = acknowledge_above_bytes
+        self._silence_seconds = silence_seconds
         self.follower: LogFollower
 
     async def open(self) -> "Run":
@@ -56,7 +58,7 @@ class Run:
             spool=self.spool,
             observe=lambda: self.pod.view,
             on_lines=self.take,
-            silence_seconds=0.5,
+            silence_seconds=self._silence_seconds,
             sleep=fast_sleep,
             monotonic=fast_clock,
             jitter=lambda: 1.0,
