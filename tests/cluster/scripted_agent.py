@@ -1,6 +1,7 @@
 """A Job that runs the real run script around a command, and a follower of its pod."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -96,6 +97,7 @@ class AgentFollow:
 
     Attributes:
         keeps_lines: Whether delivered payloads are kept.
+        speed: How much faster than time the follower's clock runs.
     """
 
     client: ClusterClient
@@ -104,7 +106,7 @@ class AgentFollow:
     spool: Path
     exec_allowed: bool = True
     keeps_lines: bool = True
-    sleep_factor: float = 1.0
+    speed: float = 1.0
     view: PodView = _UNSEEN
     payloads: list[bytes] = field(default_factory=list[bytes])
     numbers_in_order: bool = True
@@ -122,7 +124,8 @@ class AgentFollow:
             spool=self.spool,
             observe=lambda: self.view,
             on_lines=self._take,
-            sleep=lambda seconds: asyncio.sleep(seconds * self.sleep_factor),
+            sleep=lambda seconds: asyncio.sleep(seconds / self.speed),
+            monotonic=lambda: time.monotonic() * self.speed,
         )
 
     async def follow(self) -> FollowedLog:

@@ -85,7 +85,7 @@ async def test_cut_connections_lose_and_double_nothing(
         server["server"] = f"{address}:{tunnel}"
         connection = ClusterConnection.from_kubeconfig(config)
         async with ClusterClient(connection) as client:
-            follow = AgentFollow(client, namespace, pod, tmp_path / "spool", sleep_factor=0.1)
+            follow = AgentFollow(client, namespace, pod, tmp_path / "spool", speed=10.0)
             followed = await follow.follow()
 
     assert followed.proof.complete is True
