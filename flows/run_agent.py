@@ -18,6 +18,7 @@ from flows.agent_attempt import end_attempt, harvest, start_attempt, take_over
 from flows.check_request import read_run_script
 from flows.flow_run_state import is_cancelled, to_state, wait_until_cancelled
 from flows.load_inputs import RuntimeInputs, load_agent, load_prompt, load_runtime
+from flows.state_hooks import delete_jobs_of_cancelled_run
 from tasks.agent_job.error_codes import ErrorCode
 from tasks.agent_job.errors import AgentRunError
 from tasks.agent_job.guard_verdicts import Harvest, Reattach, ReturnStored, StartNew
@@ -50,6 +51,7 @@ _CANCEL_SECONDS = 23.0
     persist_result=True,
     result_serializer="json",
     validate_parameters=True,
+    on_cancellation=[delete_jobs_of_cancelled_run],
 )
 async def run_agent(request: AgentRunRequest) -> State[dict[str, object]]:
     """Run one agent as one Kubernetes Job and return its result.
@@ -131,11 +133,10 @@ async def _own_and_run(context: RunContext) -> AgentRunResult:
     try:
         return await _run_stages(context)
     except (asyncio.CancelledError, TerminationSignal):
-        with anyio.CancelScope(shield=True):
-            if not await is_cancelled(_flow_run_uuid()):
-                _say_what_is_left(context)
-                raise
-            return await _end_cancelled(context)
+        result = await _end_if_cancelled(context)
+        if result is None:
+            raise
+        return result
     finally:
         asking.cancel()
         with anyio.CancelScope(shield=True):
@@ -161,6 +162,16 @@ async def _conclude(context: RunContext) -> AgentRunResult:
     return result
 
 
+async def _end_if_cancelled(context: RunContext) -> AgentRunResult | None:
+    with anyio.CancelScope(shield=True):
+        if await is_cancelled(_flow_run_uuid()):
+            return await _end_cancelled(context)
+        job = context.controls.job_reference
+        left = f"Job {job} is left to the next run" if job else "no Job was created"
+        context.say(f"This process was told to stop, and the run was not cancelled: {left}.")
+    return None
+
+
 async def _end_cancelled(context: RunContext) -> AgentRunResult:
     """End the agent and conclude, after everything at work was stopped at once.
 
@@ -180,12 +191,6 @@ async def _end_cancelled(context: RunContext) -> AgentRunResult:
     finally:
         keeping.cancel()
     return await _conclude(context)
-
-
-def _say_what_is_left(context: RunContext) -> None:
-    job = context.controls.job_reference
-    left = f"Job {job} is left to the next run" if job else "no Job was created"
-    context.say(f"This process was told to stop, and the run was not cancelled: {left}.")
 
 
 async def _run_attempt(context: RunContext, verdict: FinalVerdict) -> None:

@@ -21,6 +21,7 @@ from tasks.agent_job.lease import LeaseState, LeaseVerdict
 from tasks.agent_job.names import JobUid, SessionId, TaskId, agent_selector
 from tasks.agent_job.ownership import GuardObservation, RunIdentity, decide_ownership
 from tasks.agent_job.snapshots import JobSnapshot, jobs_from_api, pods_from_api
+from tasks.agent_job.storage_keys import attempt_folder, own_attempt_folder
 from tasks.cluster.errors import (
     ClusterError,
     ClusterForbidden,
@@ -61,20 +62,22 @@ async def guard_agent(context: RunContext) -> FinalVerdict:
 
 async def _guard(context: RunContext) -> FinalVerdict:
     stop = context.controls.cancel_requested
-    first_look_at = context.server_now()
+    first_look_at, said = context.server_now(), ""
     for _ in range(_STEPS_LIMIT):
         verdict = await _hold_lease(context)
-        if stop.is_set():
-            raise AgentRunError(
-                ErrorCode.CANCELLED, "The run was cancelled before an agent was started."
-            )
         observed = await _observe(context, verdict, first_look_at)
         decided = decide_ownership(
             observed, _identity(context), reattach_enabled=context.prepared.runtime.reattach
         )
         if isinstance(decided, Blocked):
             raise AgentRunError(decided.code, decided.reason, advice=decided.advice)
-        context.say(f"Guard: {decided.reason}")
+        if stop.is_set() and not isinstance(decided, Reattach | ReturnStored):
+            raise AgentRunError(
+                ErrorCode.CANCELLED, "The run was cancelled before an agent was started."
+            )
+        if decided.reason != said:
+            said = decided.reason
+            context.say(f"Guard: {said}")
         if isinstance(decided, StartNew | Reattach | Harvest | ReturnStored):
             return decided
         await _take_step(context, decided)
@@ -86,10 +89,19 @@ async def _guard(context: RunContext) -> FinalVerdict:
 
 async def _hold_lease(context: RunContext) -> LeaseVerdict:
     if not context.lease.held:
-        verdict = await context.lease.take(context.controls.cancel_requested)
+        verdict = await context.lease.take(
+            context.controls.cancel_requested, lambda seen: _say_who_is_awaited(context, seen)
+        )
         if not context.lease.held:
             return verdict
     return LeaseVerdict(LeaseState.MINE)
+
+
+def _say_who_is_awaited(context: RunContext, verdict: LeaseVerdict) -> None:
+    context.say(
+        f"Flow run {verdict.holder_flow_run_id} holds this agent's Lease; waiting for at most "
+        f"{verdict.expires_in_seconds:.0f} s to see whether it is alive."
+    )
 
 
 def _identity(context: RunContext) -> RunIdentity:
@@ -130,8 +142,9 @@ async def _observe(
 async def _find_secrets(
     context: RunContext, jobs: Sequence[JobSnapshot]
 ) -> dict[JobUid, RunSecret]:
-    """Look for the Secrets of Jobs that may be live; finished ones do not need theirs."""
-    wanted = [job for job in jobs if job.agent_id == context.prepared.agent_id and not job.finished]
+    """Look for the Secrets of all Jobs but those whose result is kept."""
+    agent_id = context.prepared.agent_id
+    wanted = [job for job in jobs if job.agent_id == agent_id and job.harvested_at is None]
     found = await asyncio.gather(*(find_run_secret(context, job) for job in wanted))
     return {job.uid: secret for job, secret in zip(wanted, found, strict=True)}
 
@@ -139,16 +152,18 @@ async def _find_secrets(
 async def _find_stored(context: RunContext, jobs: Sequence[JobSnapshot]) -> dict[JobUid, bool]:
     """Tell for each Job of this flow run whether its stored result answers this run."""
     prepared = context.prepared
-    me = prepared.flow_run_id
-    attempts = {
-        job.uid: job.attempt or 1 for job in jobs if me in {job.flow_run_id, job.owner_flow_run_id}
+    agent_id, me = prepared.agent_id, prepared.flow_run_id
+    folders = {
+        job.uid: attempt_folder(agent_id, me, job)
+        for job in jobs
+        if me in {job.flow_run_id, job.owner_flow_run_id}
     }
     lease = context.lease.lease
     if lease.attempt_flow_run_id == me and lease.committed_job_uid:
-        attempts[lease.committed_job_uid] = lease.attempt or 1
+        folders[lease.committed_job_uid] = own_attempt_folder(agent_id, me, lease.attempt or 1)
     answers: dict[JobUid, bool] = {}
-    for uid, attempt in attempts.items():
-        stored = await read_stored_result(context.storage, prepared.agent_id, me, attempt)
+    for uid, folder in folders.items():
+        stored = await read_stored_result(context.storage, folder)
         if stored is not None:
             context.stored_results[uid] = stored
             answers[uid] = stored.succeeded and stored.reattached_from is None
@@ -161,8 +176,10 @@ async def _take_step(context: RunContext, verdict: GuardVerdict) -> None:
             for job in verdict.jobs:
                 await _delete(context, job)
         case Supersede():
-            await create_tombstone(context, verdict.job)
-            await _delete(context, verdict.job)
+            if await create_tombstone(context, verdict.job):
+                await _delete(context, verdict.job)
+            else:
+                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
         case _:
             # Pods that are still ending, or a Lease that was lost on the way to it.
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)

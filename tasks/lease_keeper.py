@@ -29,12 +29,20 @@ from tasks.agent_job.lease import (
 from tasks.agent_job.names import AgentId, FlowRunId, JobName, JobUid, lease_name
 from tasks.agent_job.snapshots import LeaseSnapshot
 from tasks.cluster.client import ClusterClient
-from tasks.cluster.errors import ClusterError, NamespaceNotFound, ObjectConflict, ObjectNotFound
+from tasks.cluster.errors import (
+    ClusterError,
+    ClusterUnavailable,
+    ClusterUnreachable,
+    NamespaceNotFound,
+    ObjectConflict,
+    ObjectNotFound,
+)
 from tasks.cluster.leases import create_lease, read_lease, replace_lease
 
 _LOOK_AGAIN_SECONDS = 3.0
 _RETRY_RENEWAL_SECONDS = 5.0
 _RELEASE_SECONDS = 5.0
+_UNANSWERED_LIMIT = 5
 # Our own renewals move the resourceVersion too; more conflicts than this are somebody else's.
 _UPDATE_TRIES = 4
 
@@ -50,6 +58,17 @@ class LeaseLost(AgentRunError):
             ErrorCode.CONCURRENT_RUN_BLOCKED,
             f"Another process has taken over this agent{taken}; this run stepped back and left the "
             "agent's Job to it.",
+        )
+
+
+class WritesPaused(AgentRunError):
+    """The Lease could not be renewed for too long; it may still be ours."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            ErrorCode.JOB_STATE_MISMATCH,
+            "The agent's Lease could not be renewed in time, so this run writes nothing until it "
+            "can; its Job was left as it is. Run again when the Kubernetes API answers.",
         )
 
 
@@ -75,8 +94,10 @@ class LeaseKeeper:
         self._me = lease_holder(flow_run_id, uuid.uuid4().hex[:8])
         self._monotonic = monotonic
         self._lock = asyncio.Lock()
+        self._taken = asyncio.Event()
         self._lease: LeaseSnapshot | None = None
         self._last_success_at = 0.0
+        self._unanswered = 0
         self.flow_run_id = flow_run_id
 
     @property
@@ -99,16 +120,22 @@ class LeaseKeeper:
         """Refuse to go on when a successor may already be at work.
 
         Raises:
-            LeaseLost: The Lease is not ours, or was not renewed for two thirds of its duration.
+            LeaseLost: The Lease is not ours.
+            WritesPaused: It was not renewed for two thirds of its duration.
         """
-        if self._lease is None or not may_write(self._last_success_at, self._monotonic()):
+        if self._lease is None:
             raise LeaseLost("")
+        if not may_write(self._last_success_at, self._monotonic()):
+            raise WritesPaused
 
-    async def take(self, stop: asyncio.Event) -> LeaseVerdict:
+    async def take(
+        self, stop: asyncio.Event, on_wait: Callable[[LeaseVerdict], None] | None = None
+    ) -> LeaseVerdict:
         """Take the Lease, waiting for a former owner to be shown alive or gone.
 
         Args:
             stop: Ends the wait early.
+            on_wait: Told once what is waited for.
 
         Returns:
             The verdict on what was there; the Lease is ours if and only if `held` is true then.
@@ -127,15 +154,18 @@ class LeaseKeeper:
                 continue
             if verdict.state is LeaseState.RENEWED or lease is None or stop.is_set():
                 return verdict
+            if first is None and on_wait is not None:
+                on_wait(verdict)
             first = first or LeaseSighting(lease, now)
             await _wait_for(stop, min(_LOOK_AGAIN_SECONDS, verdict.expires_in_seconds + 0.1))
 
     async def keep(self) -> None:
-        """Renew the Lease until cancelled.
+        """Renew the Lease, from when it is taken until cancelled.
 
         Raises:
             LeaseLost: Somebody else has taken it.
         """
+        await self._taken.wait()
         pause = float(RENEW_INTERVAL_SECONDS)
         while True:
             await asyncio.sleep(pause)
@@ -201,9 +231,16 @@ class LeaseKeeper:
                 raw = await create_lease(self._client, self._namespace, body)
             else:
                 raw = await replace_lease(self._client, self._namespace, body)
-        except (ObjectConflict, ObjectNotFound) as error:
-            if isinstance(error, NamespaceNotFound):
+        except NamespaceNotFound:
+            raise
+        except (ObjectConflict, ObjectNotFound):
+            return False
+        except (ClusterUnavailable, ClusterUnreachable):
+            if self._unanswered >= _UNANSWERED_LIMIT:
                 raise
+            # It may have been done: reading the Lease again tells.
+            self._unanswered += 1
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
             return False
         self._accept(LeaseSnapshot.from_api(raw), sent_at)
         return True
@@ -236,6 +273,7 @@ class LeaseKeeper:
     def _accept(self, lease: LeaseSnapshot, sent_at: float) -> None:
         self._lease = lease
         self._last_success_at = sent_at
+        self._taken.set()
 
 
 async def _wait_for(stop: asyncio.Event, seconds: float) -> None:

@@ -1,13 +1,11 @@
 """Prefect servers, and runs that are interrupted from outside."""
 
-import os
 import signal
 import subprocess
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,17 +13,17 @@ from kubernetes import client
 from prefect.testing.utilities import prefect_test_harness
 
 from tests.main_job.conftest import (
-    PrefectServer,
     Traces,
     build_request,
     plain,
     prefect_server,
+    run_cli,
     start_cli,
     storage,
     traces,
 )
 
-__all__ = ["build_request", "prefect_server", "start_cli", "storage", "traces"]
+__all__ = ["build_request", "prefect_server", "run_cli", "start_cli", "storage", "traces"]
 
 ANNOTATION = "claude-jobs.dev/"
 OWNER = f"{ANNOTATION}owner-flow-run-id"

@@ -1,0 +1,84 @@
+"""What a cancelled run's own process may have had no time for."""
+
+import asyncio
+from typing import Any
+
+from prefect import Flow
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.logging.loggers import flow_run_logger
+
+from flows.flow_run_state import is_cancelled
+from flows.load_inputs import load_agent, load_runtime
+from tasks.agent_job.names import AgentId, FlowRunId, agent_selector
+from tasks.agent_job.orphans import owner_of
+from tasks.agent_job.run_request import AgentRunRequest, parse_request
+from tasks.agent_job.snapshots import JobSnapshot, jobs_from_api
+from tasks.cluster.client import ClusterClient
+from tasks.cluster.errors import ObjectConflict, ObjectNotFound
+from tasks.cluster.jobs import delete_job, list_jobs
+from tasks.cluster.objects import Propagation
+
+# The runner sets the state only after its hooks.
+_HOOK_SECONDS = 20.0
+# Any change of a Job between look and deletion refuses the latter.
+_LOOKS = 3
+
+
+async def delete_jobs_of_cancelled_run(
+    flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]
+) -> None:
+    """Delete the Jobs that a cancelled run has left alive; the second line after the run itself.
+
+    Prefect calls this for what is no cancellation too, such as the shutdown of the process that
+    serves the flow: only the state in the API counts, not the one that is handed in.
+
+    Raises:
+        Exception: The cluster could not be asked; Prefect logs it on the run.
+    """
+    del state
+    if not await is_cancelled(flow_run.id):
+        return
+    request = parse_request((flow_run.parameters or {})["request"])
+    async with asyncio.timeout(_HOOK_SECONDS):
+        deleted = await _delete_jobs(request, FlowRunId(str(flow_run.id)))
+    if deleted:
+        flow_run_logger(flow_run, flow).warning(
+            f"The cancelled run left {', '.join(deleted)} alive; now being deleted."
+        )
+
+
+async def _delete_jobs(request: AgentRunRequest, flow_run_id: FlowRunId) -> list[str]:
+    runtime = await load_runtime(request, None)
+    agent = await load_agent(request)
+    selector = agent_selector(AgentId(agent.agent_id))
+    deleted: list[str] = []
+    async with ClusterClient(runtime.connection) as client:
+        namespace = client.resolve_namespace(runtime.spec.namespace).name
+        for _ in range(_LOOKS):
+            found = await list_jobs(client, namespace, label_selector=selector)
+            own = [job for job in jobs_from_api(found.items) if _is_left(job, flow_run_id)]
+            deleted += [job.name for job in own if await _delete(client, namespace, job)]
+            if not own:
+                break
+    return [f"Job {namespace}/{name}" for name in dict.fromkeys(deleted)]
+
+
+def _is_left(job: JobSnapshot, flow_run_id: FlowRunId) -> bool:
+    """Tell whether a Job is this run's own; one that another run has taken over is that run's."""
+    return owner_of(job) == flow_run_id and not job.finished and not job.deleting
+
+
+async def _delete(client: ClusterClient, namespace: str, job: JobSnapshot) -> bool:
+    try:
+        # With the resourceVersion: a run that takes it over meanwhile keeps it.
+        await delete_job(
+            client,
+            namespace,
+            job.name,
+            uid=job.uid,
+            resource_version=job.resource_version,
+            propagation=Propagation.FOREGROUND,
+        )
+    except (ObjectNotFound, ObjectConflict):
+        return False
+    return True

@@ -1,0 +1,147 @@
+"""A run whose process was killed, and the runs that find its agent."""
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.conftest import LiveProcess, expire_lease, flow_run_of, holder_of, jobs_of
+from tests.main_job.conftest import CliRun, PrefectServer, Traces, wait_until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+READY = "Claude Code ready"
+BuildRequest = Callable[..., dict[str, Any]]
+StartCli = Callable[..., LiveProcess]
+RunCli = Callable[..., CliRun]
+
+
+def slow(seconds_a_line: float) -> dict[str, str]:
+    """17 lines, one every so many seconds."""
+    return {"REPLAY_TRANSCRIPT": "tools", "REPLAY_LINE_DELAY_SECONDS": str(seconds_a_line)}
+
+
+def ended(live: LiveProcess, seconds: float) -> tuple[int, dict[str, Any]]:
+    code = live.wait(seconds)
+    return code, json.loads(live.last_line)
+
+
+def test_same_request_takes_over_the_agent_of_a_killed_run(
+    live_cli: StartCli,
+    build_request: BuildRequest,
+    prefect_server: PrefectServer,
+    replay_image: str,
+    agents_namespace: str,
+    traces: Traces,
+) -> None:
+    request = build_request(replay_image, env=slow(5.5), task_id="T-1")
+    agent_id = request["agent"]["agent_id"]
+    first = live_cli(request)
+    first.wait_for(READY)
+    first_id = flow_run_of(traces, agents_namespace, agent_id)
+    first.signal(signal.SIGKILL)
+    first.wait()
+    killed_at = time.monotonic()
+    second = live_cli({**request, "prompt": "Another prompt."})
+    second.wait_for(READY, 80)
+    assert time.monotonic() - killed_at < 75
+    code, result = ended(second, 60)
+
+    assert (code, result["error_code"]) == (0, None), second.output
+    assert result["reattached_from"] == first_id
+    assert result["transcript"]["complete"] is True
+    assert result["transcript"]["lines"] == 17
+    assert result["summary"] == "Second part of the answer: DONE."
+    logs = prefect_server.logs(result["flow_run_id"])
+    assert f"of flow run {first_id}: the agent works on that run's prompt" in logs
+    assert len(jobs_of(traces, agents_namespace, agent_id)) == 1
+    assert not holder_of(traces, agents_namespace, agent_id)
+
+
+def test_runs_that_may_not_take_over_leave_a_live_agent_alone(
+    live_cli: StartCli,
+    run_cli: RunCli,
+    build_request: BuildRequest,
+    prefect_server: PrefectServer,
+    replay_image: str,
+    agents_namespace: str,
+    traces: Traces,
+) -> None:
+    request = build_request(replay_image, env=slow(10), task_id="T-1")
+    agent_id = request["agent"]["agent_id"]
+    first = live_cli(request)
+    first.wait_for(READY)
+    first_id = flow_run_of(traces, agents_namespace, agent_id)
+    beside = live_cli(request)
+    began_at = time.monotonic()
+
+    code, blocked = ended(beside, 45)
+
+    assert (code, blocked["error_code"]) == (1, "k8s_concurrent_run_blocked")
+    # The owner renews every 15 s; the rest is the start of a process.
+    assert time.monotonic() - began_at < 30
+    assert first_id in blocked["message"]
+    assert len(jobs_of(traces, agents_namespace, agent_id)) == 1
+    assert prefect_server.flow_run(blocked["flow_run_id"])["state"]["name"] == "Blocked"
+
+    first.signal(signal.SIGKILL)
+    first.wait()
+    expire_lease(traces, agents_namespace, agent_id)
+
+    other = run_cli({**request, "task_id": "T-2"}).result
+    unknown = run_cli({**request, "task_id": None}).result
+
+    assert other["error_code"] == "k8s_concurrent_run_blocked"
+    assert "T-1" in other["message"]
+    assert unknown["error_code"] == "k8s_orphan_task_unknown"
+    [job] = jobs_of(traces, agents_namespace, agent_id)
+    assert job["status"].get("active") == 1
+    assert "deletionTimestamp" not in job["metadata"]
+    assert not holder_of(traces, agents_namespace, agent_id)
+
+
+def test_result_of_a_killed_run_is_kept_before_the_next_one_starts(
+    live_cli: StartCli,
+    run_cli: RunCli,
+    build_request: BuildRequest,
+    prefect_server: PrefectServer,
+    replay_image: str,
+    agents_namespace: str,
+    traces: Traces,
+    storage: Path,
+) -> None:
+    request = build_request(replay_image, env=slow(0.4), task_id="T-1")
+    agent_id = request["agent"]["agent_id"]
+    first = live_cli(request)
+    first.wait_for(READY)
+    first_id = flow_run_of(traces, agents_namespace, agent_id)
+    first.signal(signal.SIGKILL)
+    first.wait()
+    expire_lease(traces, agents_namespace, agent_id)
+    wait_until(lambda: bool(_job(traces, agents_namespace, agent_id)["status"].get("succeeded")))
+
+    second = run_cli({**request, "env": {"REPLAY_TRANSCRIPT": "ok"}})
+
+    assert second.exit_code == 0, second.output
+    assert second.result["reattached_from"] is None
+    folder = storage / agent_id
+    theirs = json.loads((folder / first_id / "1" / "result.json").read_bytes())
+    assert (theirs["flow_run_id"], theirs["error_code"]) == (first_id, None)
+    assert theirs["transcript"]["complete"] is True
+    assert theirs["summary"] == "Second part of the answer: DONE."
+    assert (folder / first_id / "1" / "transcript.jsonl.gz").exists()
+    second_id = second.result["flow_run_id"]
+    ours = json.loads((folder / second_id / "1" / "result.json").read_bytes())
+    assert ours["summary"] == second.result["summary"] != theirs["summary"]
+    assert f"Kept the result of flow run {first_id}" in prefect_server.logs(second_id)
+    assert len(jobs_of(traces, agents_namespace, agent_id)) == 2
+    assert not holder_of(traces, agents_namespace, agent_id)
+
+
+def _job(traces: Traces, namespace: str, agent_id: str) -> Any:
+    [job] = jobs_of(traces, namespace, agent_id)
+    return job

@@ -1,0 +1,198 @@
+"""The flow under a runner: deployed with `serve()`, started and stopped through Prefect's API."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.conftest import LiveProcess, holder_of, jobs_of
+from tests.main_job.conftest import PrefectServer, Traces, wait_until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(150)]
+
+ROOT = Path(__file__).parents[2]
+SERVE = """
+from prefect.types.entrypoint import EntrypointType
+from flows.run_agent import run_agent
+run_agent.serve("engine", pause_on_shutdown=False, entrypoint_type=EntrypointType.MODULE_PATH)
+"""
+SLOW = {"REPLAY_TRANSCRIPT": "tools", "REPLAY_LINE_DELAY_SECONDS": "1.5"}
+READY = "Claude Code ready"
+BuildRequest = Callable[..., dict[str, Any]]
+
+
+class Deployment:
+    """The deployed flow."""
+
+    def __init__(self, server: PrefectServer, process: LiveProcess) -> None:
+        self._server = server
+        self._process = process
+        [found] = server.post(
+            "/deployments/filter", {"deployments": {"name": {"any_": ["engine"]}}}
+        )
+        self._id = found["id"]
+
+    def run(self, request: dict[str, Any]) -> str:
+        """Start a run as the UI does; returns its id when the agent talks."""
+        body = {"parameters": {"request": request}, "state": {"type": "SCHEDULED"}}
+        flow_run_id = self._server.post(f"/deployments/{self._id}/create_flow_run", body)["id"]
+        self.wait_for_log(flow_run_id, READY)
+        return flow_run_id
+
+    def set_state(self, flow_run_id: str, kind: str, name: str, *, force: bool = False) -> None:
+        body = {"state": {"type": kind, "name": name}, "force": force}
+        self._server.post(f"/flow_runs/{flow_run_id}/set_state", body)
+
+    def state(self, flow_run_id: str) -> dict[str, Any]:
+        return self._server.flow_run(flow_run_id)["state"]
+
+    def wait_for_log(self, flow_run_id: str, text: str) -> None:
+        try:
+            wait_until(lambda: text in self._server.logs(flow_run_id), 60)
+        except AssertionError:
+            raise AssertionError(
+                f"{self._server.logs(flow_run_id)}\n{self._process.output}"
+            ) from None
+
+    def wait_for_state(self, flow_run_id: str, kind: str, seconds: float = 45) -> None:
+        try:
+            wait_until(lambda: self.state(flow_run_id)["type"] == kind, seconds)
+        except AssertionError:
+            raise AssertionError(
+                f"{self.state(flow_run_id)}\n{self._server.logs(flow_run_id)}\n"
+                f"{self._process.output}"
+            ) from None
+
+    def engine_of(self, flow_run_id: str) -> int:
+        """The process in which a run works."""
+        wanted = f"PREFECT__FLOW_RUN_ID={flow_run_id}".encode()
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if wanted in (process / "environ").read_bytes():
+                    return int(process.name)
+            except OSError:
+                continue
+        raise AssertionError("no process works on it")
+
+
+@pytest.fixture(scope="module")
+def deployment(prefect_server: PrefectServer) -> Iterator[Deployment]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVE],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "PREFECT_API_URL": prefect_server.api_url,
+            "PREFECT_HOME": str(prefect_server.home),
+            "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+            "PYTHONUNBUFFERED": "1",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    live = LiveProcess(process)
+    try:
+        live.wait_for("polling for scheduled runs", 90)
+        yield Deployment(prefect_server, live)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        live.wait()
+
+
+def stored_result(storage: Path, agent_id: str, flow_run_id: str) -> dict[str, Any]:
+    return json.loads((storage / agent_id / flow_run_id / "1" / "result.json").read_bytes())
+
+
+def test_cancelled_run_ends_its_agent_with_grace(
+    deployment: Deployment,
+    prefect_server: PrefectServer,
+    build_request: BuildRequest,
+    replay_image: str,
+    agents_namespace: str,
+    traces: Traces,
+    storage: Path,
+) -> None:
+    request = build_request(replay_image, env=SLOW, task_id="T-1")
+    agent_id = request["agent"]["agent_id"]
+    flow_run_id = deployment.run(request)
+
+    deployment.set_state(flow_run_id, "CANCELLING", "Cancelling")
+
+    deployment.wait_for_state(flow_run_id, "CANCELLED")
+    result = stored_result(storage, agent_id, flow_run_id)
+    assert (result["error_code"], result["exit_code"]) == ("cancelled", 143)
+    # The run script's trap ran: only it prints the trailer with count and hash.
+    assert result["transcript"]["complete"] is True
+    assert result["transcript"]["lines"] >= 1
+    wait_until(lambda: not jobs_of(traces, agents_namespace, agent_id))
+    assert not holder_of(traces, agents_namespace, agent_id)
+    logs = prefect_server.logs(flow_run_id)
+    assert "The run is being cancelled: deleting Job" in logs
+    assert "The cancelled run left" not in logs
+    stages = {run["name"].rpartition("-")[0] for run in prefect_server.task_runs(flow_run_id)}
+    assert stages >= {"Guard", "Create Job", "Wait for pod", "Stop agent", "Result", "Report"}
+
+
+def test_terminated_run_leaves_its_agent_and_takes_it_up_when_rescheduled(
+    deployment: Deployment,
+    prefect_server: PrefectServer,
+    build_request: BuildRequest,
+    replay_image: str,
+    agents_namespace: str,
+    traces: Traces,
+    storage: Path,
+) -> None:
+    request = build_request(replay_image, env=SLOW)
+    agent_id = request["agent"]["agent_id"]
+    flow_run_id = deployment.run(request)
+
+    os.kill(deployment.engine_of(flow_run_id), signal.SIGTERM)
+
+    deployment.wait_for_state(flow_run_id, "CRASHED")
+    [job] = jobs_of(traces, agents_namespace, agent_id)
+    assert "deletionTimestamp" not in job["metadata"]
+    assert job["status"].get("active") == 1
+    assert not holder_of(traces, agents_namespace, agent_id)
+
+    deployment.set_state(flow_run_id, "SCHEDULED", "AwaitingRetry", force=True)
+
+    deployment.wait_for_state(flow_run_id, "COMPLETED", 60)
+    result = stored_result(storage, agent_id, flow_run_id)
+    assert (result["attempt"], result["reattached_from"]) == (1, None)
+    assert result["transcript"]["complete"] is True
+    assert result["transcript"]["lines"] == 17
+    assert len(jobs_of(traces, agents_namespace, agent_id)) == 1
+    assert "is this flow run's own" in prefect_server.logs(flow_run_id)
+
+
+def test_hook_deletes_the_job_of_a_cancelled_run_whose_process_was_killed(
+    deployment: Deployment,
+    prefect_server: PrefectServer,
+    build_request: BuildRequest,
+    replay_image: str,
+    agents_namespace: str,
+    traces: Traces,
+) -> None:
+    request = build_request(replay_image, env={**SLOW, "REPLAY_LINE_DELAY_SECONDS": "5"})
+    agent_id = request["agent"]["agent_id"]
+    flow_run_id = deployment.run(request)
+    engine = deployment.engine_of(flow_run_id)
+    # Stopped first, so that it cannot act on the cancellation before it is killed.
+    os.kill(engine, signal.SIGSTOP)
+
+    deployment.set_state(flow_run_id, "CANCELLING", "Cancelling")
+    time.sleep(3)
+    os.kill(engine, signal.SIGKILL)
+
+    deployment.wait_for_state(flow_run_id, "CANCELLED", 60)
+    wait_until(lambda: not jobs_of(traces, agents_namespace, agent_id))
+    assert f"The cancelled run left Job {agents_namespace}/" in prefect_server.logs(flow_run_id)
