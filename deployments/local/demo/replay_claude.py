@@ -88,6 +88,7 @@ def _terminate(_number: int, _frame: object) -> NoReturn:
 
 
 def main() -> int:
+    """Replay what the environment names; returns the exit code."""
     signal.signal(signal.SIGTERM, _terminate)
     folder = Path(os.environ.get("REPLAY_DIR", "/usr/share/replay"))
     name = os.environ.get("REPLAY_TRANSCRIPT", "ok")

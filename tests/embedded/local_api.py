@@ -1,0 +1,139 @@
+"""The embedded cluster as a process, and a small HTTP client for it that hides nothing."""
+
+import json
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import time
+import uuid
+from base64 import b64decode
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+ROOT = Path(__file__).parents[2]
+START_SECONDS = 20.0  # generous: the machine may be busy with other tests
+
+
+class ClusterProcess:
+    """A cluster that has written its kubeconfig."""
+
+    def __init__(self, folder: Path, options: Sequence[str] = ()) -> None:
+        self.kubeconfig = folder / f"{uuid.uuid4().hex[:8]}.kubeconfig"
+        command = [sys.executable, "-m", "deployments.local", "--kubeconfig", str(self.kubeconfig)]
+        with (folder / "cluster.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, *options], cwd=ROOT, stdout=log, stderr=log, env=dict(os.environ)
+            )
+        self._apis: list[Api] = []
+        deadline = time.monotonic() + START_SECONDS
+        while not self.kubeconfig.exists():
+            assert self.process.poll() is None, (folder / "cluster.log").read_text()
+            assert time.monotonic() < deadline, "the cluster did not start"
+            time.sleep(0.02)
+
+    def api(self, token: str | None = None) -> "Api":
+        self._apis.append(Api(json.loads(self.kubeconfig.read_text()), token))
+        return self._apis[-1]
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """End the process if it still runs, and every connection to it."""
+        for api in self._apis:
+            api.http.close()
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+            self.process.wait(10)
+
+
+class Api:
+    """Calls of the Kubernetes API as JSON."""
+
+    def __init__(self, config: dict[str, Any], token: str | None = None) -> None:
+        cluster = config["clusters"][0]["cluster"]
+        authority = b64decode(cluster["certificate-authority-data"]).decode()
+        token = token or config["users"][0]["user"]["token"]
+        self.http = httpx.Client(
+            base_url=cluster["server"],
+            headers={"Authorization": f"Bearer {token}"},
+            verify=ssl.create_default_context(cadata=authority),
+            timeout=20,
+        )
+
+    def call(self, method: str, path: str, body: Any = None, **headers: str) -> httpx.Response:
+        kind = headers.pop("content_type", "application/json")
+        content = None if body is None else json.dumps(body).encode()
+        return self.http.request(
+            method, path, content=content, headers={"Content-Type": kind, **headers}
+        )
+
+    def ok(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        answer = self.call(method, path, body, **headers)
+        assert answer.status_code < 300, answer.text
+        return answer.json()
+
+    def faults(self, *rules: dict[str, Any], seed: int = 0) -> list[str]:
+        return self.ok("POST", "/_faults", {"seed": seed, "rules": list(rules)})["ids"]
+
+
+class Space:
+    """One namespace."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+        self.name = f"t-{uuid.uuid4().hex[:8]}"
+        api.ok("POST", "/api/v1/namespaces", {"metadata": {"name": self.name}})
+        self.core = f"/api/v1/namespaces/{self.name}"
+        self.jobs = f"/apis/batch/v1/namespaces/{self.name}/jobs"
+        self.leases = f"/apis/coordination.k8s.io/v1/namespaces/{self.name}/leases"
+
+    def create_job(self, name: str, script: str, **pod_spec: Any) -> Any:
+        return self.api.ok("POST", self.jobs, job(name, script, **pod_spec))
+
+    def pods(self, job_name: str) -> list[Any]:
+        return self.api.ok("GET", f"{self.core}/pods?labelSelector=job-name={job_name}")["items"]
+
+    def until(self, check: Callable[[], Any], seconds: float = 15.0) -> Any:
+        deadline = time.monotonic() + seconds
+        while not (found := check()):
+            assert time.monotonic() < deadline, "it did not happen in time"
+            time.sleep(0.05)
+        return found
+
+    def ended_pod(self, job_name: str) -> Any:
+        def find() -> Any:
+            found = self.pods(job_name)
+            return found[0] if found and found[0]["status"]["phase"] in ENDED else None
+
+        return self.until(find)
+
+    def running_pod(self, job_name: str) -> str:
+        def find() -> Any:
+            found = self.pods(job_name)
+            return found and found[0]["status"]["phase"] == "Running" and found[0]
+
+        return self.until(find)["metadata"]["name"]
+
+
+ENDED = ("Succeeded", "Failed")
+
+
+def terminated(pod: Any) -> Any:
+    return pod["status"]["containerStatuses"][0]["state"]["terminated"]
+
+
+def job(name: str, script: str, container: dict[str, Any] | None = None, **pod_spec: Any) -> Any:
+    agent = {
+        "name": "agent",
+        "image": "busybox:1.36",
+        "command": ["/bin/sh", "-c", script],
+        **(container or {}),
+    }
+    spec = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 3, "containers": [agent]}
+    return {
+        "metadata": {"name": name},
+        "spec": {"backoffLimit": 0, "template": {"spec": {**spec, **pod_spec}}},
+    }
