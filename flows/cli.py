@@ -12,7 +12,9 @@ import typer
 from rich.console import Console
 
 from flows.check_request import check_request
+from flows.demo import demo
 from flows.live_output import LiveOutput
+from flows.local_cluster import local_cluster
 from tasks.agent_job.error_codes import ErrorCode
 from tasks.agent_job.errors import InputInvalid
 from tasks.agent_job.run_request import AgentRunRequest, parse_request
@@ -37,6 +39,12 @@ app = typer.Typer(
 @app.callback()
 def main() -> None:
     """Run Claude Code agents as Kubernetes Jobs under Prefect."""
+
+
+app.command()(demo)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
+    local_cluster
+)
 
 
 @app.command()

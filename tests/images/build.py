@@ -3,8 +3,8 @@
     python -m tests.images.build replay --base BASE.tar --out replay.tar
     python -m tests.images.build real --base BASE.tar --out real.tar
 
-`replay` prints recorded sessions (the demo's `replay_claude.py`); `real` has the real Claude Code CLI, which
-npm fetches into the folder of `--out`. The base is any archive of one image with a POSIX shell, awk
+`replay` prints recorded sessions (the demo's `replay_claude.py`); `real` has the real Claude Code
+CLI, which npm fetches into the folder of `--out`. The base is any archive of one image with a POSIX shell, awk
 and Python 3.11 or newer. An archive that is there, made from the same inputs, is left alone.
 """
 
