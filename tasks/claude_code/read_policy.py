@@ -30,9 +30,11 @@ _TRIES_OF_COPY = 6
 _EMPTY_READS_OF_COPY = 2  # a line may reach the log a moment before the copy
 _TRIES_TO_ACKNOWLEDGE = 6
 _BARREN_READS_BEFORE_COPY = 3
-# The script waits 120 s for the acknowledgement; its trailer may have been rotated away.
-_FIRST_QUIET_SECONDS = 10.0
-_LONGEST_QUIET_SECONDS = 40.0
+# Once more was printed than a log file holds, it may be rotated at any time. Seen on a kubelet of
+# 1.20: the follow then ends, or says nothing for 17 s and more; what it misses is in the copy.
+_FIRST_QUIET_SECONDS = 5.0
+_SUSPICIOUS_SHARE = 0.125
+_LONGEST_QUIET_SECONDS = 40.0  # the script waits 120 s for the acknowledgement
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,7 @@ class ReadPolicy:
         self._transcript = transcript
         self._acknowledge_above_bytes = acknowledge_above_bytes
         self._jitter = jitter
-        self._longest_silence_seconds = silence_seconds
+        self._silence_seconds = silence_seconds
         self._exec_works = exec_allowed
         self._copy_works = exec_allowed
         self._last_output_at: float | None = None
@@ -201,7 +203,7 @@ class ReadPolicy:
         self._empty_copy_reads = 0
         self._copy_is_wanted = False
         self._quiet_seconds = _FIRST_QUIET_SECONDS
-        self._copy_read_at = 0.0
+        self._weight_at_rotation = 0
         self._whole_read_was_barren = False
         self._has_seen_end = False
         self._is_acknowledged = False
@@ -227,7 +229,7 @@ class ReadPolicy:
             return self._step_at_gap(now, is_over)
         if is_over or self._transcript.is_at_end:
             return Stop() if self._whole_read_was_barren else self._read_log(None)
-        if self._copy_is_due(now):
+        if self._copy_is_wanted and self._copy_is_there:
             return ReadCopy(self._transcript.next_number)
         return FollowLog(self._window(now, OVERLAP_SECONDS), self._silence_seconds)
 
@@ -236,7 +238,7 @@ class ReadPolicy:
         return self._transcript.is_at_end and self._has_seen_end
 
     def _read_log(self, since_seconds: int | None, *, skips_gaps: bool = False) -> ReadLog:
-        silence_seconds = min(READ_SILENCE_SECONDS, self._longest_silence_seconds)
+        silence_seconds = min(READ_SILENCE_SECONDS, self._silence_seconds)
         return ReadLog(since_seconds, silence_seconds, skips_gaps)
 
     def _step_at_end(self, now: float, is_over: bool) -> ReadStep:
@@ -280,27 +282,25 @@ class ReadPolicy:
             return self._read_log(None, skips_gaps=True)
         return SkipLack()
 
-    def _copy_is_due(self, now: float) -> bool:
-        if not self._copy_is_there:
-            return False
-        return self._copy_is_wanted or (
-            self._exceeds_a_log_file and now >= self._quiet_since + self._quiet_seconds
-        )
+    @property
+    def quiet_seconds(self) -> float:
+        """How long the follow that is open may say nothing, as of now."""
+        if not self._may_be_rotated:
+            return self._silence_seconds
+        # A second rotation is as far away as the first one was.
+        is_due = self._weight - self._weight_at_rotation > self._acknowledge_above_bytes
+        quiet = self._quiet_seconds if is_due else _LONGEST_QUIET_SECONDS
+        return min(quiet, self._silence_seconds)
 
     @property
-    def _exceeds_a_log_file(self) -> bool:
+    def _may_be_rotated(self) -> bool:
+        # Much more may have been printed than has come through.
+        return self._weight > self._acknowledge_above_bytes * _SUSPICIOUS_SHARE
+
+    @property
+    def _weight(self) -> int:
         had = self._transcript.proof()
-        weight = had.stdout_bytes + ACKNOWLEDGED_BYTES_PER_LINE * had.lines
-        return weight > self._acknowledge_above_bytes
-
-    @property
-    def _quiet_since(self) -> float:
-        return max(self._last_output_at or 0.0, self._copy_read_at)
-
-    @property
-    def _silence_seconds(self) -> float:
-        is_watchful = self._copy_is_there and self._exceeds_a_log_file
-        return min(self._quiet_seconds if is_watchful else math.inf, self._longest_silence_seconds)
+        return had.stdout_bytes + ACKNOWLEDGED_BYTES_PER_LINE * had.lines
 
     @property
     def _copy_is_there(self) -> bool:
@@ -318,15 +318,6 @@ class ReadPolicy:
         overlap = overlap_seconds / 2 ** min(self._barren_reads, 5)
         return math.ceil(now - self._last_output_at + overlap)
 
-    def is_too_patient(self, read: FollowLog) -> bool:
-        """Tell whether a follow that still goes on would notice its death too late.
-
-        At a rotation a follow may hang without a word (seen on 1.20), and the script does not wait
-        long for the acknowledgement. So once more was printed than a log file holds, silence must
-        be noticed sooner than when the follow was opened.
-        """
-        return read.silence_seconds > self._silence_seconds
-
     # --- what came of it -------------------------------------------------------------------------
 
     def note(self, attempt: Attempt, outcome: ReadOutcome, now: float) -> None:
@@ -339,7 +330,7 @@ class ReadPolicy:
             case FollowLog() | ReadLog():
                 self._note_log_read(attempt, outcome, now)
             case ReadCopy():
-                self._note_copy_read(outcome, now)
+                self._note_copy_read(outcome)
             case Acknowledge():
                 self._is_acknowledged = outcome.end is ReadEnd.END_OF_FILE
                 self._acknowledge_failures += not self._is_acknowledged
@@ -384,15 +375,22 @@ class ReadPolicy:
             self._copy_works = self._copy_works and self._copy_failures < _TRIES_OF_COPY
         is_at_end = outcome.end in {ReadEnd.END_OF_FILE, ReadEnd.TRAILER}
         if isinstance(read, FollowLog):
-            self._copy_is_wanted = (
-                outcome.end is ReadEnd.END_OF_FILE and self._last_output_at is not None
-            )
-            self._has_seen_end = self._has_seen_end or outcome.end is ReadEnd.TRAILER
+            self._note_follow(outcome)
             if outcome.end is not ReadEnd.GAP:
                 return
         elif is_at_end:
             self._note_whole_read(read, outcome)
         self._note_search(read, outcome)
+
+    def _note_follow(self, outcome: ReadOutcome) -> None:
+        self._has_seen_end = self._has_seen_end or outcome.end is ReadEnd.TRAILER
+        is_quiet = outcome.end is ReadEnd.SILENT and self._may_be_rotated
+        is_early = outcome.end is ReadEnd.END_OF_FILE and self._last_output_at is not None
+        self._copy_is_wanted = is_quiet or is_early
+        if is_quiet and not outcome.progressed:
+            self._quiet_seconds = min(2 * self._quiet_seconds, _LONGEST_QUIET_SECONDS)
+        if outcome.end is ReadEnd.GAP:
+            self._weight_at_rotation = self._weight
 
     def _note_failed_log_read(self, outcome: ReadOutcome, now: float) -> None:
         if self._unreadable_since is None or outcome.progressed:
@@ -421,12 +419,11 @@ class ReadPolicy:
             depth = 2 if read.since_seconds is None else int(isinstance(read, ReadLog))
             self._searched = max(self._searched, depth)
 
-    def _note_copy_read(self, outcome: ReadOutcome, now: float) -> None:
+    def _note_copy_read(self, outcome: ReadOutcome) -> None:
         # Cut on its way, it still is the quickest way there.
         self._copy_is_wanted = outcome.end in _FAILURES and outcome.progressed
-        self._copy_read_at = now
-        if not outcome.progressed:
-            self._quiet_seconds = min(2 * self._quiet_seconds, _LONGEST_QUIET_SECONDS)
+        if outcome.progressed:
+            self._weight_at_rotation = self._weight
         if outcome.end in _FAILURES:
             self._copy_is_suspect = True
             self._searched = 0

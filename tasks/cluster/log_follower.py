@@ -119,7 +119,7 @@ class LogFollower:
         self._trailer_prefix = target.token.encode() + b" t "
         self._view = observe()
         self._has_news = asyncio.Event()
-        self._bound: asyncio.Timeout | None = None  # of the follow going on
+        self._bound: asyncio.Timeout | None = None  # of a follow, until it is to be replaced
         self._had_bytes = False
         self._delivery: asyncio.Task[None] | None = None
         self._last_output_at: float | None = None
@@ -177,9 +177,14 @@ class LogFollower:
 
     def _conclude(self, stop: Stop) -> FollowedLog:
         transcript = self._transcript
-        had = transcript.proof()
         if transcript.is_at_end and transcript.lacks_final_newline:
-            self._writer.cut_to(had.stdout_bytes)
+            self._writer.cut_to(transcript.proof().stdout_bytes)
+        return self.so_far(stop.gave_up)
+
+    def so_far(self, gave_up: str | None = None) -> FollowedLog:
+        """Return what was had until now, to be used where `follow` was broken off."""
+        transcript = self._transcript
+        had = transcript.proof()
         return FollowedLog(
             proof=TranscriptProof(
                 complete=had.complete,
@@ -191,7 +196,7 @@ class LogFollower:
             trailer=transcript.trailer,
             stderr_lines=transcript.stderr_lines,
             numbered=transcript.numbered if transcript.header or had.lines else None,
-            gave_up=stop.gave_up,
+            gave_up=gave_up,
         )
 
     async def _pause(self, seconds: float) -> None:
@@ -234,12 +239,20 @@ class LogFollower:
         if not isinstance(attempt, FollowLog):
             return await self._read(attempt)
         try:
-            async with asyncio.timeout(None) as self._bound:
+            async with asyncio.timeout(None) as bound:
+                self._bound = bound
+                self._expect_bytes(is_reading=True)
                 return await self._read(attempt)
         except TimeoutError:
-            return ReadEnd.REPLACED
+            return ReadEnd.REPLACED if self._bound is None else ReadEnd.SILENT
         finally:
             self._bound = None
+
+    def _expect_bytes(self, *, is_reading: bool) -> None:
+        """Bound the silence of a follow while it is read, unless it is to be replaced anyway."""
+        if self._bound is not None:
+            now = asyncio.get_running_loop().time()
+            self._bound.reschedule(now + self._policy.quiet_seconds if is_reading else None)
 
     async def _read(self, read: FollowLog | ReadLog | ReadCopy) -> ReadEnd:
         if not isinstance(read, ReadCopy):
@@ -251,11 +264,11 @@ class LogFollower:
         ):
             async for chunk in chunks:
                 self._had_bytes = True
+                self._expect_bytes(is_reading=False)
                 end = await self._take(splitter.feed(chunk), read)
                 if end is not None:
                     return end
-                if isinstance(read, FollowLog) and self._policy.is_too_patient(read):
-                    return ReadEnd.REPLACED
+                self._expect_bytes(is_reading=True)
         await self._deliver(self._transcript.end_stream(splitter.flush()))
         return ReadEnd.END_OF_FILE
 

@@ -89,6 +89,9 @@ class Pod:
         self.tells_termination = False
         self.acknowledged = asyncio.Event()
         self.exec_status: int | None = None
+        self.hangs_at_rotation = False
+        self.hangs_at_end = False
+        self.sent_bytes = 0
         self.requests: list[str] = []
         self._news = asyncio.Event()
 
@@ -179,7 +182,10 @@ async def serve_pod(pod: Pod, faults: Faults | None = None) -> AsyncGenerator[Sc
             return status(404, "NotFound", details={"kind": "pods", "name": "p"})
         if not pod.started:
             return status(400, "BadRequest", message="ContainerCreating")
-        return await _stream_log(pod, troubles, request, follow, float(since) if since else None)
+        try:
+            return await _stream_log(pod, troubles, request, follow, float(since or 0) or None)
+        except ConnectionResetError:  # the follower has left
+            return web.Response()
 
     async with serve(answer) as api:
         yield api
@@ -191,10 +197,9 @@ async def _stream_log(
     response = web.StreamResponse()
     left = faults.cut_after()
     rotations = pod.rotations
-    lines = pod.lines_since(since)
-    sent = len(pod.log) - len(lines)
+    sent = len(pod.log) - len(pod.lines_since(since))
     await response.prepare(request)
-    while True:
+    while pod.rotations == rotations:
         data = b"".join(line + b"\n" for line in pod.log[sent:])
         sent = len(pod.log)
         if left is not None and len(data) >= left:
@@ -206,14 +211,18 @@ async def _stream_log(
             reset(request)
             return response
         left = None if left is None else left - len(data)
-        if data:
-            await response.write(data)
-        if not follow or pod.rotations != rotations or (pod.ended and sent == len(pod.log)):
+        for start in range(0, len(data), 65_536):
+            await response.write(data[start : start + 65_536])
+            pod.sent_bytes += len(data[start : start + 65_536])
+        if not follow:
             return response
-        if sent == len(pod.log):
+        if sent == len(pod.log) and pod.rotations == rotations:
+            if pod.ended:
+                break
             await pod.changed()
-        if pod.rotations != rotations:
-            return response
+    if follow and (pod.hangs_at_end if pod.rotations == rotations else pod.hangs_at_rotation):
+        await asyncio.Event().wait()
+    return response
 
 
 async def _exec(pod: Pod, request: web.Request) -> web.StreamResponse:

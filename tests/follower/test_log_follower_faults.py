@@ -1,82 +1,15 @@
 import asyncio
 import random
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
-from tasks.claude_code.line_grammar import StdoutLine
-from tasks.cluster.client import ClusterClient
-from tasks.cluster.log_follower import FollowedLog, LogFollower, LogTarget
-from tests.follower.log_api import TOKEN, WORK_DIR, Faults, Pod, serve_pod
-
-_SPEED = 50.0  # a second of the test is so many of the follower's clock
-
-
-def fast_clock() -> float:
-    return asyncio.get_running_loop().time() * _SPEED
-
-
-async def fast_sleep(seconds: float) -> None:
-    await asyncio.sleep(seconds / _SPEED)
-
-
-class Run:
-    """One follower of one pod, and what it delivered."""
-
-    def __init__(
-        self,
-        stack: AsyncExitStack,
-        spool: Path,
-        *,
-        faults: Faults | None = None,
-        exec_allowed: bool = True,
-        acknowledge_above_bytes: int = 8_388_608,
-        numbered: bool = True,
-        silence_seconds: float = 0.5,
-    ) -> None:
-        self.pod = Pod(clock=fast_clock, numbered=numbered)
-        self.spool = spool
-        self.delivered: list[StdoutLine] = []
-        self.pause: Callable[[], Awaitable[None]] | None = None
-        self._stack = stack
-        self._faults = faults
-        self._exec_allowed = exec_allowed
-        self._above = acknowledge_above_bytes
-        self._silence_seconds = silence_seconds
-        self.follower: LogFollower
-
-    async def open(self) -> "Run":
-        api = await self._stack.enter_async_context(serve_pod(self.pod, self._faults))
-        client = await self._stack.enter_async_context(ClusterClient(api.connection))
-        target = LogTarget("a", "p", "agent", TOKEN, WORK_DIR, self._exec_allowed, self._above)
-        self.follower = LogFollower(
-            client,
-            target,
-            spool=self.spool,
-            observe=lambda: self.pod.view,
-            on_lines=self.take,
-            silence_seconds=self._silence_seconds,
-            sleep=fast_sleep,
-            monotonic=fast_clock,
-            jitter=lambda: 1.0,
-        )
-        return self
-
-    async def take(self, lines: Sequence[StdoutLine]) -> None:
-        if self.pause is not None:
-            await self.pause()
-        self.delivered += lines
-
-    def end(self) -> None:
-        self.pod.end()
-        self.follower.poke()
-
-    @property
-    def payloads(self) -> list[bytes]:
-        return [line.payload for line in self.delivered]
+from tasks.cluster.log_follower import FollowedLog
+from tests.follower.following import Run
+from tests.follower.log_api import TOKEN, Faults
 
 
 def printed_lines(rng: random.Random, count: int) -> list[bytes]:
@@ -99,6 +32,9 @@ def seed(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
 
+_STDERR = (b"warning", b"")
+
+
 def assert_whole(run: Run, followed: FollowedLog) -> None:
     assert [line.number for line in run.delivered] == list(range(1, len(run.delivered) + 1))
     assert run.payloads == [line.split(b" ", 4)[4] for line in run.pod.copy]
@@ -108,7 +44,6 @@ def assert_whole(run: Run, followed: FollowedLog) -> None:
     assert followed.proof.stdout_bytes == len(run.pod.stdout)
     assert run.spool.read_bytes() == run.pod.stdout
     assert followed.gave_up is None
-    assert followed.stderr_lines == (b"warning", b"")
 
 
 async def print_all(run: Run, rng: random.Random, lines: list[bytes], rotates: bool) -> None:
@@ -121,7 +56,7 @@ async def print_all(run: Run, rng: random.Random, lines: list[bytes], rotates: b
             await asyncio.sleep(rng.random() * 0.01)
         if rotates and rng.random() < 0.02:
             run.pod.rotate()
-    run.pod.print_end((b"warning", b""))
+    run.pod.print_end(_STDERR)
 
 
 @pytest.mark.parametrize("seed", range(12), indirect=True)
@@ -140,6 +75,7 @@ async def test_output_arrives_whole_whatever_the_streams_do(seed: int, tmp_path:
     assert_whole(run, followed)
     assert followed.trailer is not None
     assert followed.numbered is True
+    assert followed.stderr_lines == _STDERR
 
 
 @pytest.mark.parametrize("seed", range(12), indirect=True)
@@ -148,8 +84,9 @@ async def test_rotated_lines_are_had_from_the_copy(seed: int, tmp_path: Path) ->
     faults = Faults(rng, left=15)
     async with AsyncExitStack() as stack:
         run = await Run(
-            stack, tmp_path / "spool", faults=faults, acknowledge_above_bytes=100_000
+            stack, tmp_path / "spool", faults=faults, acknowledge_above_bytes=1_000
         ).open()
+        run.pod.hangs_at_rotation = seed % 4 >= 2
         following = asyncio.create_task(run.follower.follow())
         await print_all(run, rng, printed_lines(rng, 600), rotates=True)
         if seed % 2:
@@ -158,8 +95,53 @@ async def test_rotated_lines_are_had_from_the_copy(seed: int, tmp_path: Path) ->
         run.end()
         followed = await following
 
-    if followed.stderr_lines == ():
-        followed = FollowedLog(
-            followed.proof, followed.trailer, (b"warning", b""), True, followed.gave_up
-        )
+    assert_whole(run, followed)
+    assert followed.stderr_lines in {_STDERR, ()} if seed % 2 else followed.stderr_lines == _STDERR
+
+
+@pytest.mark.parametrize("seed", range(8), indirect=True)
+async def test_without_exec_every_line_is_delivered_or_named(seed: int, tmp_path: Path) -> None:
+    rng = random.Random(2000 + seed)
+    faults = Faults(rng, left=15)
+    async with AsyncExitStack() as stack:
+        run = await Run(stack, tmp_path / "spool", faults=faults, exec_allowed=seed % 2 == 0).open()
+        run.pod.exec_status = 403
+        run.pod.tells_termination = True
+        following = asyncio.create_task(run.follower.follow())
+        await print_all(run, rng, printed_lines(rng, 600), rotates=True)
+        run.end()
+        followed = await following
+
+    had = {line.number for line in run.delivered}
+    named = {n for gap in followed.proof.missing for n in range(gap.first, gap.last + 1)}
+    assert [line.number for line in run.delivered] == sorted(had)
+    assert had.isdisjoint(named)
+    assert had | named == set(range(1, len(run.pod.copy) + 1))
+    assert all(run.payload_of(line.number) == line.payload for line in run.delivered)
+    assert followed.proof.complete is (not named)
+    assert followed.gave_up is None
+
+
+@pytest.mark.parametrize("seed", range(6), indirect=True)
+async def test_cancelled_again_and_again_it_delivers_each_line_once(
+    seed: int, tmp_path: Path
+) -> None:
+    rng = random.Random(3000 + seed)
+    async with AsyncExitStack() as stack:
+        run = await Run(stack, tmp_path / "spool", faults=Faults(rng, left=5)).open()
+        run.pause = lambda: asyncio.sleep(rng.random() * 0.02)
+        printing = asyncio.create_task(print_all(run, rng, printed_lines(rng, 300), rotates=False))
+        followed = None
+        for attempt in range(1000):
+            following = asyncio.create_task(run.follower.follow())
+            if printing.done() and attempt > 20:
+                run.end()
+                followed = await following
+                break
+            await asyncio.sleep(rng.random() * 0.03)
+            following.cancel()
+            await asyncio.wait({following})
+        await printing
+
+    assert followed is not None
     assert_whole(run, followed)

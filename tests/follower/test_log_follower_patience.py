@@ -1,57 +1,70 @@
 import asyncio
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
-from tasks.claude_code.read_policy import FollowLog, PodView, ReadPolicy
-from tasks.claude_code.transcript import Transcript
-from tests.follower.log_api import TOKEN
-from tests.follower.test_log_follower_faults import Run
-
-RUNNING = PodView(container_started=True, container_ended=False, pod_gone=False)
+from tasks.cluster.log_follower import FollowedLog
+from tests.follower.following import Run
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    while True:
-        if condition():
-            return
-        await asyncio.sleep(0.01)
+async def followed_through_rotation(run: Run, *, rotates_trailer: bool = False) -> FollowedLog:
+    """Print more than a log file holds, let the follow hang at a rotation, end."""
+    run.pod.hangs_at_rotation = True
+    run.pod.start()
+    following = asyncio.create_task(run.follower.follow())
+    run.pod.print(b"x" * 2000)
+    await run.delivered_until(1)
+    run.pod.print(b"y" * 2000)
+    run.pod.rotate()
+    run.pod.print(b"z")
+    run.pod.print_end()
+    if rotates_trailer:
+        run.pod.rotate()
+    await asyncio.wait_for(run.pod.acknowledged.wait(), 10)
+    run.end()
+    return await following
 
 
-@pytest.mark.parametrize("exec_allowed", [True, False])
-def test_follow_opened_before_much_was_printed_becomes_too_patient(exec_allowed: bool) -> None:
-    transcript = Transcript(TOKEN)
-    policy = ReadPolicy(transcript, exec_allowed=exec_allowed, acknowledge_above_bytes=1000)
-    follow = policy.next_step(0.0, RUNNING)
-    assert isinstance(follow, FollowLog)
-    transcript.accept(b"%s o 1 3 abc" % TOKEN.encode())
-    assert not policy.is_too_patient(follow)
-    transcript.accept(b"%s o 2 1000 %s" % (TOKEN.encode(), b"x" * 1000))
-
-    # Without exec nothing would be done about it.
-    assert policy.is_too_patient(follow) is exec_allowed
-
-
-async def test_follow_is_opened_anew_once_more_was_printed_than_a_log_file_holds(
-    tmp_path: Path,
+@pytest.mark.parametrize("rotates_trailer", [False, True])
+async def test_follow_that_hangs_at_a_rotation_costs_no_line_and_not_the_acknowledgement(
+    tmp_path: Path, rotates_trailer: bool
 ) -> None:
     async with AsyncExitStack() as stack:
-        run = await Run(
-            stack, tmp_path / "spool", acknowledge_above_bytes=1000, silence_seconds=120.0
-        ).open()
+        run = await Run(stack, tmp_path / "spool", acknowledge_above_bytes=1000).open()
+        followed = await followed_through_rotation(run, rotates_trailer=rotates_trailer)
+
+    assert run.payloads == [b"x" * 2000, b"y" * 2000, b"z"]
+    assert followed.proof.complete is True
+
+
+async def test_agent_that_printed_little_is_not_asked_why_it_is_silent(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        run = await Run(stack, tmp_path / "spool", silence_seconds=0.1).open()
         run.pod.start()
         run.pod.print(b"{}")
         following = asyncio.create_task(run.follower.follow())
-        await until(lambda: bool(run.delivered))
-        assert run.pod.requests == ["follow all"]
-        run.pod.print(b"x" * 2000)
-        await until(lambda: len(run.pod.requests) > 1)
+        await asyncio.sleep(0.5)
         run.pod.print_end()
-        await asyncio.wait_for(run.pod.acknowledged.wait(), 10)
+        await following
+
+    assert "exec" not in run.pod.requests
+    assert 3 <= len(run.pod.requests) <= 6
+    assert run.payloads == [b"{}"]
+
+
+async def test_ended_container_is_not_waited_for_behind_a_hanging_follow(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        run = await Run(stack, tmp_path / "spool", silence_seconds=120.0).open()
+        run.pod.hangs_at_end = True
+        run.pod.start()
+        run.pod.print(b"{}")
+        following = asyncio.create_task(run.follower.follow())
+        await run.delivered_until(1)
         run.end()
+        started_at = asyncio.get_running_loop().time()
         followed = await following
 
-    assert run.pod.requests[1].startswith("follow ")
-    assert followed.proof.complete is True
+    assert asyncio.get_running_loop().time() - started_at < 6
+    assert followed.proof.complete is None
+    assert followed.gave_up is None
