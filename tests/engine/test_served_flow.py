@@ -54,32 +54,32 @@ class Deployment:
         return self._server.flow_run(flow_run_id)["state"]
 
     def wait_for_log(self, flow_run_id: str, text: str) -> None:
-        try:
-            wait_until(lambda: text in self._server.logs(flow_run_id), 60)
-        except AssertionError:
-            raise AssertionError(
-                f"{self._server.logs(flow_run_id)}\n{self._process.output}"
-            ) from None
+        self._wait_until(flow_run_id, lambda: text in self._server.logs(flow_run_id), 60)
 
     def wait_for_state(self, flow_run_id: str, kind: str, seconds: float = 45) -> None:
-        try:
-            wait_until(lambda: self.state(flow_run_id)["type"] == kind, seconds)
-        except AssertionError:
-            raise AssertionError(
-                f"{self.state(flow_run_id)}\n{self._server.logs(flow_run_id)}\n"
-                f"{self._process.output}"
-            ) from None
+        self._wait_until(flow_run_id, lambda: self.state(flow_run_id)["type"] == kind, seconds)
 
-    def engine_of(self, flow_run_id: str) -> int:
-        """The process in which a run works."""
-        wanted = f"PREFECT__FLOW_RUN_ID={flow_run_id}".encode()
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                if wanted in (process / "environ").read_bytes():
-                    return int(process.name)
-            except OSError:
-                continue
-        raise AssertionError("no process works on it")
+    def _wait_until(self, flow_run_id: str, condition: Callable[[], bool], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise AssertionError(
+                    f"{self.state(flow_run_id)}\n{self._server.logs(flow_run_id)}\n"
+                    f"{self._process.output}"
+                )
+            # Each look costs the server's database something.
+            time.sleep(0.5)
+
+    def engine(self) -> int:
+        """The process of the newest run; the runner spawns one for each."""
+        served = self._process.process.pid
+        children = Path(f"/proc/{served}/task/{served}/children").read_text().split()
+        engines = [
+            int(child)
+            for child in children
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+        ]
+        return engines[-1]
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +155,7 @@ def test_terminated_run_leaves_its_agent_and_takes_it_up_when_rescheduled(
     agent_id = request["agent"]["agent_id"]
     flow_run_id = deployment.run(request)
 
-    os.kill(deployment.engine_of(flow_run_id), signal.SIGTERM)
+    os.kill(deployment.engine(), signal.SIGTERM)
 
     deployment.wait_for_state(flow_run_id, "CRASHED")
     [job] = jobs_of(traces, agents_namespace, agent_id)
@@ -185,7 +185,7 @@ def test_hook_deletes_the_job_of_a_cancelled_run_whose_process_was_killed(
     request = build_request(replay_image, env={**SLOW, "REPLAY_LINE_DELAY_SECONDS": "5"})
     agent_id = request["agent"]["agent_id"]
     flow_run_id = deployment.run(request)
-    engine = deployment.engine_of(flow_run_id)
+    engine = deployment.engine()
     # Stopped first, so that it cannot act on the cancellation before it is killed.
     os.kill(engine, signal.SIGSTOP)
 

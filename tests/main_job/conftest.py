@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
@@ -42,8 +43,16 @@ class PrefectServer:
             data=json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return json.load(answer)
+        for pause in (0.5, 1.0, 2.0, 4.0):
+            try:
+                with urllib.request.urlopen(request, timeout=20) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                # SQLite was locked for too long on a busy machine; nothing was written.
+                if error.code != 503:
+                    raise
+            time.sleep(pause)
+        raise AssertionError(f"the Prefect server is too busy for {path}")
 
     def logs(self, flow_run_id: str) -> str:
         """All log records of a flow run and its tasks, as one text."""
