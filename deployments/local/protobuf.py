@@ -62,6 +62,21 @@ _MESSAGES = {
     "RulesSpec": _fields("1:namespace:string"),
     "TokenRequest": _fields("1:metadata:Meta 2:spec:TokenSpec"),
     "TokenSpec": _fields("1:audiences:*string 4:expirationSeconds:int"),
+    "Job": _fields("1:metadata:Meta 2:spec:JobSpec"),
+    # As much of pods as `kubectl create job` writes.
+    "JobSpec": _fields(
+        "1:parallelism:int 2:completions:int 3:activeDeadlineSeconds:int 6:template:Template "
+        "7:backoffLimit:int 8:ttlSecondsAfterFinished:int"
+    ),
+    "Template": _fields("1:metadata:Meta 2:spec:PodSpec"),
+    "PodSpec": _fields(
+        "2:containers:*Container 3:restartPolicy:string 4:terminationGracePeriodSeconds:int"
+    ),
+    "Container": _fields(
+        "1:name:string 2:image:string 3:command:*string 4:args:*string 5:workingDir:string "
+        "7:env:*Variable"
+    ),
+    "Variable": _fields("1:name:string 2:value:string"),
     "DeleteOptions": _fields(
         "1:gracePeriodSeconds:int 2:preconditions:Preconditions 3:orphanDependents:bool "
         "4:propagationPolicy:string 5:dryRun:*string"
@@ -138,6 +153,8 @@ def _entries(data: bytes) -> Iterator[tuple[int, Any]]:
             yield number, value
         elif wire == _LENGTH:
             length, position = _varint(data, position)
+            if position + length > len(data):
+                raise IndexError
             yield number, data[position : position + length]
             position += length
         elif wire in (_FIXED64, _FIXED32):
