@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from tasks.agent_job.completion import ApiLost
 from tasks.agent_job.error_codes import ErrorCode
@@ -12,19 +12,21 @@ from tasks.agent_job.errors import AgentRunError
 from tasks.agent_job.guard_verdicts import Harvest, Reattach
 from tasks.agent_job.manifest import JobSpec
 from tasks.agent_job.snapshots import JobSnapshot
+from tasks.agent_job.storage_keys import attempt_folder
 from tasks.cluster.job_observer import JobObserver
+from tasks.cluster.log_follower import FollowedLog
 from tasks.completion import await_completion
 from tasks.job import adopt_agent_job, commit_agent_job, create_agent_job
 from tasks.lease_keeper import LeaseLost
 from tasks.log_stream import stream_logs
 from tasks.pod import wait_for_pod
 from tasks.run_context import AttemptInProgress, RunContext
-from tasks.secret import abandon_unstarted, create_run_secret, read_bound_pod
+from tasks.secret import abandon_unstarted, create_run_secret, find_bound_pod
 
 # Around the Job's own deadline, which is around the agent's.
 _FLOW_MARGIN_SECONDS = 60.0
-# After the agent's end the last lines are read in seconds, unless the API is away.
-_DRAIN_SECONDS = 120.0
+# After the agent's end the last lines come in seconds; the API may be away for a while.
+_DRAIN_SECONDS = 300.0
 
 
 async def start_attempt(context: RunContext, number: int) -> None:
@@ -55,9 +57,15 @@ async def take_over(context: RunContext, verdict: Reattach) -> None:
         )
     async with _at_work(context, job, resumed=job.session_id is not None):
         if verdict.secret_missing:
-            await create_run_secret(context, _spec(context, job.attempt or 1))
+            try:
+                await create_run_secret(context, _spec(context, job.attempt or 1))
+            except LeaseLost:
+                raise
+            except AgentRunError:
+                await abandon_unstarted(context, job)
+                raise
         else:
-            context.attempt_at_work.pod_uid = await read_bound_pod(context, job)
+            await find_bound_pod(context, job)
         await _wait_unless_cancelled(context, reattaching=True)
         await _follow(context)
 
@@ -66,8 +74,8 @@ async def harvest(context: RunContext, verdict: Harvest) -> None:
     """Read what an ended Job has printed, as if it had been followed."""
     job = await adopt_agent_job(context, verdict.job)
     async with _at_work(context, job, resumed=job.session_id is not None):
-        context.attempt_at_work.pod_uid = await read_bound_pod(context, job)
-        await _follow(context)
+        if await find_bound_pod(context, job) is not None:
+            await _follow(context)
 
 
 async def end_attempt(context: RunContext) -> None:
@@ -132,24 +140,34 @@ async def _at_work(
     observer = JobObserver(
         context.client, namespace=context.namespace, job_name=job.name, job_uid=job.uid
     )
-    spec = _spec(context, job.attempt or 1)
-    context.deadline_at = time.monotonic() + spec.deadline_seconds + _FLOW_MARGIN_SECONDS
+    context.deadline_at = _deadline_at(context, job)
     context.controls.job_reference = f"{context.namespace}/{job.name}"
-    context.attempt = AttemptInProgress(
+    attempt = AttemptInProgress(
         job_name=job.name,
         job_uid=job.uid,
         flow_run_id=job.flow_run_id or context.prepared.flow_run_id,
         number=job.attempt or 1,
         observer=observer,
         spool=context.folder_path / f"{job.uid}.jsonl",
+        storage_folder=attempt_folder(context.prepared.agent_id, context.prepared.flow_run_id, job),
         resumed=resumed,
         created_at=job.created_at or datetime.now(UTC),
     )
+    context.put_to_work(attempt)
     observing = asyncio.create_task(observer.run())
     try:
         yield
     finally:
         observing.cancel()
+        await asyncio.gather(observing, return_exceptions=True)
+
+
+def _deadline_at(context: RunContext, job: JobSnapshot) -> float:
+    """Return the run's own bound around the Job's deadline, on the monotonic clock."""
+    deadline_seconds = job.deadline_seconds or _spec(context, job.attempt or 1).deadline_seconds
+    age = context.server_now() - job.created_at if job.created_at else timedelta()
+    left = max(0.0, deadline_seconds - age.total_seconds())
+    return time.monotonic() + left + _FLOW_MARGIN_SECONDS
 
 
 async def _follow(context: RunContext) -> None:
@@ -160,9 +178,24 @@ async def _follow(context: RunContext) -> None:
         if isinstance(verdict, ApiLost):
             context.api_lost_seconds = verdict.seconds
             return
-        done, _ = await asyncio.wait({stream}, timeout=_DRAIN_SECONDS)
-        for finished in done:
-            finished.result()
+        await _drain(context, stream)
     finally:
         stream.cancel()
         await asyncio.gather(stream, return_exceptions=True)
+
+
+async def _drain(context: RunContext, stream: asyncio.Task[FollowedLog]) -> None:
+    """Wait for the last lines, as long as there are any; the verdict does not wait for ever."""
+    attempt = context.attempt_at_work
+    delivered = -1
+    while not stream.done() and attempt.delivered_lines > delivered:
+        delivered = attempt.delivered_lines
+        await asyncio.wait({stream}, timeout=_DRAIN_SECONDS)
+    if not stream.done():
+        context.say(f"No more output came for {_DRAIN_SECONDS:.0f} s; what is missing is named.")
+        return
+    try:
+        stream.result()
+    except Exception as error:
+        # Such as a full disk: what is known otherwise is judged all the same.
+        context.say(f"Reading the output broke off: {error!r}")

@@ -2,10 +2,11 @@
 
 import asyncio
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 import anyio
@@ -22,24 +23,28 @@ from flows.state_hooks import delete_jobs_of_cancelled_run
 from tasks.agent_job.error_codes import ErrorCode
 from tasks.agent_job.errors import AgentRunError
 from tasks.agent_job.guard_verdicts import Harvest, Reattach, ReturnStored, StartNew
-from tasks.agent_job.names import FlowRunId
+from tasks.agent_job.names import FlowRunId, JobUid
 from tasks.agent_job.prepared_run import PreparedRun, prepare_run
 from tasks.agent_job.redaction import Redactor
 from tasks.agent_job.result_building import build_refusal
 from tasks.agent_job.run_request import AgentRunRequest
 from tasks.agent_job.run_result import AgentRunResult
 from tasks.agent_job.runtime_spec import RuntimeSpec
+from tasks.agent_job.whole_run_retry import NoMoreAttempts, plan_next_attempt
 from tasks.claude_code.agent_spec import AgentSpec
 from tasks.cleanup import clean_up
 from tasks.cluster.client import ClusterClient
 from tasks.cluster.errors import KubeconfigInvalid
-from tasks.guard import FinalVerdict, guard_agent
+from tasks.guard import guard_agent
 from tasks.lease_keeper import LeaseLost
 from tasks.report import publish_report
 from tasks.result import conclude_run
 from tasks.result_storage import open_result_storage
 from tasks.run_context import RunContext
 from tasks.run_controls import CONTROLS, RunControls, RunCrashed, current_controls
+from tasks.secret import has_same_prompt
+
+T = TypeVar("T")
 
 # Prefect kills the process 30 s after it asked the run to stop; the report needs some of them.
 _CANCEL_SECONDS = 23.0
@@ -131,7 +136,12 @@ async def _own_and_run(context: RunContext) -> AgentRunResult:
     """
     asking = asyncio.create_task(_cancel_when_asked(context.controls))
     try:
-        return await _run_stages(context)
+        results = [await _run_stages(context)]
+        while (following := _next_attempt(context, results)) is not None:
+            delay_seconds, context = following
+            await _while_owner(context, _pause(context, delay_seconds))
+            results.append(await _run_stages(context))
+        return results[-1]
     except (asyncio.CancelledError, TerminationSignal):
         result = await _end_if_cancelled(context)
         if result is None:
@@ -143,12 +153,32 @@ async def _own_and_run(context: RunContext) -> AgentRunResult:
             await context.lease.release()
 
 
+def _next_attempt(
+    context: RunContext, results: list[AgentRunResult]
+) -> tuple[int, RunContext] | None:
+    """Return how long to wait and what to work with, where the runtime wants another attempt."""
+    if not context.lease.held or context.controls.cancel_requested.is_set():
+        return None
+    planned = plan_next_attempt(context.prepared.runtime.retry, results, context.asked_budget_usd)
+    if planned.reason is not None:
+        context.say(planned.reason)
+    if isinstance(planned, NoMoreAttempts):
+        return None
+    return planned.delay_seconds, context.for_next_attempt(planned)
+
+
+async def _pause(context: RunContext, seconds: int) -> None:
+    """Wait, but not for a run that is being cancelled."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await context.controls.cancel_requested.wait()
+
+
 async def _run_stages(context: RunContext) -> AgentRunResult:
     try:
-        verdict = await guard_agent(context)
-        if isinstance(verdict, ReturnStored):
-            return context.stored_results[verdict.job_uid]
-        await _while_owner(context, _run_attempt(context, verdict))
+        stored = await _while_owner(context, _guard_and_run(context))
+        if stored is not None:
+            return stored
     except AgentRunError as error:
         context.failure = error
         context.lease_lost = isinstance(error, LeaseLost)
@@ -156,9 +186,10 @@ async def _run_stages(context: RunContext) -> AgentRunResult:
 
 
 async def _conclude(context: RunContext) -> AgentRunResult:
-    result = await conclude_run(context)
-    await publish_report(context, result)
-    await clean_up(context, result)
+    async with _renewing(context):
+        result = await conclude_run(context)
+        await publish_report(context, result)
+        await clean_up(context, result)
     return result
 
 
@@ -179,23 +210,31 @@ async def _end_cancelled(context: RunContext) -> AgentRunResult:
     followed the Job is left.
     """
     context.controls.cancel_requested.set()
-    keeping = asyncio.create_task(context.lease.keep())
     try:
-        async with asyncio.timeout(_CANCEL_SECONDS):
+        async with _renewing(context), asyncio.timeout(_CANCEL_SECONDS):
             await end_attempt(context)
     except AgentRunError as error:
         context.failure = error
         context.lease_lost = isinstance(error, LeaseLost)
     except TimeoutError:
         context.say("The agent has not ended yet; what it still prints is not collected.")
-    finally:
-        keeping.cancel()
     return await _conclude(context)
 
 
-async def _run_attempt(context: RunContext, verdict: FinalVerdict) -> None:
-    while isinstance(verdict, Harvest) and verdict.then_start:
-        await _harvest_for_other(context, verdict)
+async def _guard_and_run(context: RunContext) -> AgentRunResult | None:
+    """Do what the guard says; return a result only where one was stored before."""
+    verdict = await guard_agent(context)
+    concluded: set[JobUid] = set()
+    while isinstance(verdict, Reattach | Harvest) and await _is_for_other(context, verdict):
+        if verdict.job.uid in concluded:
+            raise AgentRunError(
+                ErrorCode.JOB_STATE_MISMATCH,
+                f"Job {verdict.job.name} of an earlier run could not be concluded, so this run's "
+                "agent was not started.",
+                advice="Look into this run's log; make the result storage writable and run again.",
+            )
+        concluded.add(verdict.job.uid)
+        await _conclude_other(context, verdict)
         verdict = await guard_agent(context)
     match verdict:
         case StartNew():
@@ -205,29 +244,63 @@ async def _run_attempt(context: RunContext, verdict: FinalVerdict) -> None:
         case Harvest():
             await harvest(context, verdict)
         case ReturnStored():
-            raise AgentRunError(
-                ErrorCode.JOB_STATE_MISMATCH,
-                "The result of this flow run was stored while it was looking at another's; run it "
-                "again to read it.",
-            )
+            return context.stored_results[verdict.job_uid]
+    return None
 
 
-async def _harvest_for_other(context: RunContext, verdict: Harvest) -> None:
-    """Keep the result of another run whose process is gone, under that run, and go on from it."""
+async def _is_for_other(context: RunContext, verdict: Reattach | Harvest) -> bool:
+    """Tell whether a Job is to be brought to its end before ours is started."""
+    if isinstance(verdict, Harvest):
+        return verdict.then_start
+    if verdict.job.flow_run_id == context.flow_run_id:
+        return False
+    return not await has_same_prompt(context, verdict.job)
+
+
+async def _conclude_other(context: RunContext, verdict: Reattach | Harvest) -> None:
+    """Bring another run's Job to its end, keep its result under that run, and go on from it.
+
+    Where that fails the guard looks again, and decides on what there is then.
+    """
     job = verdict.job
     theirs = context.for_flow_run(job.owner_flow_run_id or job.flow_run_id)
-    await harvest(theirs, verdict)
+    may_resume = context.prepared.resume_session is None
+    try:
+        if isinstance(verdict, Reattach):
+            context.say(f"Job {job.name} works on another prompt; this run's own comes after it.")
+            await take_over(theirs, verdict)
+        else:
+            may_resume = verdict.resume_session
+            await harvest(theirs, verdict)
+    except LeaseLost:
+        raise
+    except AgentRunError as error:
+        context.say(f"Job {job.name} could not be brought to its end: {error.message}")
+        return
+    finally:
+        context.attempt = None
     result = await conclude_run(theirs)
     await clean_up(theirs, result)
     context.say(
         f"Kept the result of flow run {result.flow_run_id}, whose process was gone "
         f"({result.error_code or 'success'}: {result.message})"
     )
-    if verdict.resume_session and result.session_id and not result.clear_session:
+    if may_resume and result.session_id and not result.clear_session:
         context.resume(result.session_id)
 
 
-async def _while_owner(context: RunContext, body: Coroutine[Any, Any, None]) -> None:
+@asynccontextmanager
+async def _renewing(context: RunContext) -> AsyncGenerator[None, None]:
+    """Renew the Lease meanwhile; whether a write is still allowed is asked before each."""
+    keeping = asyncio.create_task(context.lease.keep())
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def _while_owner(context: RunContext, body: Coroutine[Any, Any, T]) -> T:
     """Run `body` while the Lease is renewed; stop it when somebody else has taken the agent."""
     keeping = asyncio.create_task(context.lease.keep())
     working = asyncio.create_task(body)
@@ -237,7 +310,7 @@ async def _while_owner(context: RunContext, body: Coroutine[Any, Any, None]) -> 
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
             await keeping
-        await working
+        return await working
     finally:
         for task in (keeping, working):
             task.cancel()

@@ -14,7 +14,7 @@ from tasks.cluster.jobs import delete_job, patch_job
 from tasks.cluster.json_patch import annotation_path, expect, put
 from tasks.cluster.objects import Propagation
 from tasks.cluster.resources import JsonObject
-from tasks.lease_keeper import LeaseLost
+from tasks.lease_keeper import LeaseLost, WritesPaused
 from tasks.run_context import AttemptInProgress, RunContext
 from tasks.stage import stage
 
@@ -22,11 +22,13 @@ _CLEAN_UP_SECONDS = 15.0
 
 
 @stage("Stop agent")
-async def stop_agent(context: RunContext, reason: str) -> None:
+async def stop_agent(context: RunContext, reason: str) -> bool:
     """End the agent with grace: deleting its Job in the foreground is its SIGTERM.
 
-    The pod stays until its container has ended, so the last lines can be followed. A cluster that
-    does not answer is asked again at the next look.
+    The pod stays until its container has ended, so the last lines can be followed.
+
+    Returns:
+        Whether the deletion was accepted; if not, ask again at the next look.
     """
     attempt = context.attempt_at_work
     context.say(f"{reason}: deleting Job {attempt.job_name}; the agent has its grace to end.")
@@ -41,10 +43,11 @@ async def stop_agent(context: RunContext, reason: str) -> None:
         )
     except (ObjectNotFound, ObjectConflict):
         context.say(f"Job {attempt.job_name} is gone already.")
-    except ClusterError as error:
+    except (ClusterError, WritesPaused) as error:
         context.say(f"Job {attempt.job_name} could not be deleted yet: {error.message}")
-        return
+        return False
     context.deleted_by_us = context.controls.job_deleted = True
+    return True
 
 
 @stage("Clean up")
@@ -64,7 +67,7 @@ async def clean_up(context: RunContext, result: AgentRunResult) -> None:
             await _clean_up(context, attempt, result)
     except (ObjectNotFound, ObjectConflict):
         return
-    except (ClusterError, LeaseLost, TimeoutError) as error:
+    except (ClusterError, LeaseLost, WritesPaused, TimeoutError) as error:
         context.say(f"Job {attempt.job_name} is left to its TTL: {error}")
 
 

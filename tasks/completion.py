@@ -20,6 +20,7 @@ from tasks.stage import stage
 
 # Time alone can change the verdict (graces, limits), so it is asked for at least this often.
 _LOOK_AGAIN_SECONDS = 1.0
+_DEADLINE_PATIENCE_SECONDS = 120.0
 
 
 @stage("Await completion")
@@ -54,23 +55,26 @@ async def await_completion(
         if not isinstance(verdict, StillRunning):
             return verdict
         history = verdict.history
+        if time.monotonic() >= context.deadline_at + _DEADLINE_PATIENCE_SECONDS:
+            # Nobody reports an end any more, such as from a node that is gone: the last bound.
+            return Gone(attempt.pod)
         await _end_where_due(context)
         await wait_for_news(context, seen, _LOOK_AGAIN_SECONDS)
 
 
 async def _end_where_due(context: RunContext) -> None:
     """Ask for the Job's deletion, once, where the agent must not go on."""
-    if context.deleted_by_us:
+    job = context.attempt_at_work.job
+    if context.deleted_by_us or job is None or job.over:
         return
     if context.controls.cancel_requested.is_set():
-        context.cancelled = True
-        await stop_agent(context, "The run is being cancelled")
+        context.cancelled = await stop_agent(context, "The run is being cancelled")
     elif time.monotonic() >= context.deadline_at:
-        context.deadline_reached = True
-        await stop_agent(context, "The run's time is up")
-    elif (silent := _stalled_seconds(context)) is not None:
+        context.deadline_reached = await stop_agent(context, "The run's time is up")
+    elif (silent := _stalled_seconds(context)) is not None and await stop_agent(
+        context, f"The agent has been silent for {silent:.0f} s"
+    ):
         context.stalled_seconds = silent
-        await stop_agent(context, f"The agent has been silent for {silent:.0f} s")
 
 
 def _stalled_seconds(context: RunContext) -> float | None:

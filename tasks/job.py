@@ -14,8 +14,6 @@ from tasks.cluster.errors import (
     ClusterError,
     ClusterForbidden,
     ObjectAlreadyExists,
-    ObjectConflict,
-    ObjectNotFound,
     PatchRefused,
 )
 from tasks.cluster.jobs import create_job, delete_job, patch_job, read_job
@@ -92,21 +90,26 @@ async def commit_agent_job(context: RunContext, job: JobSnapshot, attempt: int) 
 
 
 async def delete_inert_job(context: RunContext, job: JobSnapshot) -> None:
-    """Delete a Job whose agent cannot have started; by UID, so never another one's.
+    """Delete a Job whose agent cannot have started, unless another owner has taken it up.
 
-    Raises:
-        ClusterError: It could not be deleted; the next guard of this agent does it.
+    A failure leaves it to the next guard of this agent.
     """
     try:
+        found = JobSnapshot.from_api(await read_job(context.client, context.namespace, job.name))
+        ours = (found.uid, found.owner_flow_run_id, found.owner_epoch)
+        if ours != (job.uid, job.owner_flow_run_id, job.owner_epoch):
+            return
         await delete_job(
             context.client,
             context.namespace,
             job.name,
             uid=job.uid,
+            # Whoever adopts the Job changes it first.
+            resource_version=found.resource_version,
             propagation=Propagation.BACKGROUND,
         )
-    except (ObjectNotFound, ObjectConflict):
-        return
+    except ClusterError as error:
+        context.say(f"Job {job.name} is left to the next run: {error.message}")
 
 
 @stage("Take over Job")

@@ -70,6 +70,7 @@ def view_pod(attempt: AttemptInProgress) -> PodView:
         container_started=agent is not None and agent.has_run is not False,
         container_ended=pod.ended or (agent is not None and agent.terminated is not None),
         pod_gone=attempt.pod_is_gone,
+        termination_message=agent.terminated.message if agent and agent.terminated else None,
     )
 
 

@@ -1,6 +1,7 @@
 """Waiting for the agent's pod; what heals and what never will is judged in the pure `pod_wait`."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from tasks.agent_job.error_codes import ErrorCode
@@ -47,6 +48,14 @@ async def wait_for_pod_object(context: RunContext) -> PodSnapshot:
     return await _PodWait(context, reattaching=False).until(lambda pod: not pod.deleting)
 
 
+async def wait_for_pod_list(context: RunContext) -> None:
+    """Return once all pods of the Job are known, or the API is away for too long."""
+    observer = context.attempt_at_work.observer
+    limit = context.prepared.runtime.limits.api_loss_seconds
+    while not observer.observation.pods_listed and observer.seconds_since_good_read < limit:
+        await wait_for_news(context, observer.observation.version, _LOOK_AGAIN_SECONDS)
+
+
 class _PodWait:
     """One wait; looks at every change, and every few seconds where nothing changes."""
 
@@ -69,7 +78,9 @@ class _PodWait:
     async def _look(self, good: Callable[[PodSnapshot], bool]) -> PodSnapshot | None:
         attempt = self._attempt
         observation = attempt.observer.observation
-        if observation.job is None or observation.failed_reads:
+        unread = observation.failed_reads and not observation.watch_holds
+        unseen = observation.job is None and not observation.job_is_gone
+        if unread or unseen or not observation.pods_listed:
             # An API that is away says nothing about the pod.
             self._refuse_when_api_is_lost()
             return None
@@ -126,7 +137,7 @@ class _PodWait:
     def _refuse_when_api_is_lost(self) -> None:
         lost = self._attempt.observer.seconds_since_good_read
         limit = self._context.prepared.runtime.limits.api_loss_seconds
-        if lost >= limit:
+        if lost >= limit or time.monotonic() >= self._context.deadline_at:
             raise AgentRunError(
                 ErrorCode.JOB_STATE_MISMATCH,
                 f"The Kubernetes API has not answered for {lost:.0f} s; Job "

@@ -1,6 +1,7 @@
 """The verdict of a run, and its files in the result storage."""
 
 import asyncio
+import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -16,29 +17,36 @@ from tasks.run_context import AttemptInProgress, RunContext
 from tasks.stage import stage
 from tasks.stored_results import write_result
 
+# Storages may hang; what could not be stored in time is read again by the next run.
+_STORE_SECONDS = 120.0
+
 
 @stage("Result")
 async def conclude_run(context: RunContext) -> AgentRunResult:
     """Judge the run by all that was seen, and keep result and transcript where the runtime says.
 
     A storage that cannot be written does not change the verdict; the Job is then not marked as
-    read, so that the next run can read it again.
+    read, so that the next run can read it again. A run that has lost its Lease stores nothing: its
+    successor writes the same files.
     """
     attempt = context.attempt
-    stored_key = await _store_transcript(context, attempt) if attempt is not None else None
+    stored_key = None
+    if attempt is not None and not context.lease_lost:
+        stored_key = await _store_transcript(context, attempt)
     facts = collect_facts(context)
     result = build_result(
         context.prepared,
         judge_run(facts),
-        _record(attempt, stored_key) if attempt is not None else None,
+        _record(context, attempt, stored_key) if attempt is not None else None,
         namespace=context.namespace,
         started_at=context.started_at,
         ended_at=datetime.now(UTC),
         timed_out=agent_timed_out(facts),
         redactor=context.redactor,
     )
-    if attempt is not None:
-        await _store_result(context, result, attempt)
+    if attempt is not None and not context.lease_lost:
+        stored = await _store_result(context, result, attempt)
+        context.result_stored = stored and (stored_key is not None or not attempt.spool.exists())
     return result
 
 
@@ -61,15 +69,19 @@ def collect_facts(context: RunContext) -> RunFacts:
     )
     if context.attempt is None:
         return common
-    return _with_attempt(common, context.attempt, deleted_by_us=context.deleted_by_us)
+    return _with_attempt(
+        common, context.attempt, now=context.server_now(), deleted_by_us=context.deleted_by_us
+    )
 
 
-def _with_attempt(common: RunFacts, attempt: AttemptInProgress, *, deleted_by_us: bool) -> RunFacts:
+def _with_attempt(
+    common: RunFacts, attempt: AttemptInProgress, *, now: datetime, deleted_by_us: bool
+) -> RunFacts:
     pod, job = attempt.pod, attempt.job
     agent = pod.agent if pod else None
     ended = agent.terminated if agent else None
     observation = attempt.observer.observation
-    followed = attempt.followed
+    followed = attempt.followed_so_far
     return replace(
         common,
         session=attempt.session.summary(),
@@ -93,7 +105,7 @@ def _with_attempt(common: RunFacts, attempt: AttemptInProgress, *, deleted_by_us
         pod_replaced=_replacement(attempt),
         job_name=attempt.job_name,
         job_conditions=job.conditions if job else (),
-        job_gone=_job_gone(attempt) if observation.job_is_gone and not deleted_by_us else None,
+        job_gone=_job_gone(attempt, now) if observation.job_is_gone and not deleted_by_us else None,
         job_deletion_seen=bool(job and job.deleting) and not deleted_by_us,
         node_name=pod.node_name if pod else None,
     )
@@ -105,30 +117,32 @@ def _replacement(attempt: AttemptInProgress) -> PodReplacement | None:
     return PodReplacement(first.name, later.name) if first and later else None
 
 
-def _job_gone(attempt: AttemptInProgress) -> JobGone:
+def _job_gone(attempt: AttemptInProgress, now: datetime) -> JobGone:
     agent = attempt.pod.agent if attempt.pod else None
     started_at = agent.started_at if agent else None
     return JobGone(
         detected_by="two reads of the Job by name",
-        seconds_since_pod_ran=(datetime.now(UTC) - started_at).total_seconds()
-        if started_at
-        else None,
+        seconds_since_pod_ran=(now - started_at).total_seconds() if started_at else None,
         observations=attempt.observer.observation.version,
     )
 
 
 def _proof(attempt: AttemptInProgress, storage_key: str | None) -> TranscriptProof:
-    proof = attempt.followed.proof if attempt.followed else TranscriptProof()
+    followed = attempt.followed_so_far
+    proof = followed.proof if followed else TranscriptProof()
     return proof.model_copy(update={"storage_key": storage_key})
 
 
-def _record(attempt: AttemptInProgress, stored_key: str | None) -> AttemptRecord:
+def _record(
+    context: RunContext, attempt: AttemptInProgress, stored_key: str | None
+) -> AttemptRecord:
     return AttemptRecord(
         number=attempt.number,
         job_name=attempt.job_name,
         job_uid=attempt.job_uid,
         flow_run_id=attempt.flow_run_id,
         resumed=attempt.resumed,
+        asked_for_by_us=attempt.flow_run_id == context.flow_run_id,
         created_at=attempt.created_at,
         pod=attempt.pod,
         session=attempt.session.summary(),
@@ -139,23 +153,34 @@ def _record(attempt: AttemptInProgress, stored_key: str | None) -> AttemptRecord
 async def _store_transcript(context: RunContext, attempt: AttemptInProgress) -> str | None:
     if not attempt.spool.exists():
         return None
-    key = transcript_key(context.prepared.agent_id, attempt.flow_run_id, attempt.number)
-    packed = attempt.spool.with_suffix(".gz")
+    key = transcript_key(attempt.storage_folder)
+    # A name of its own: a compression that was given up on may still be writing.
+    packed = attempt.spool.with_suffix(f".{uuid.uuid4().hex[:8]}.gz")
     try:
-        await asyncio.to_thread(compress_file, attempt.spool, packed)
-        await context.storage.write_file(key, packed)
+        async with asyncio.timeout(_STORE_SECONDS):
+            await asyncio.to_thread(compress_file, attempt.spool, packed)
+            context.lease.check_may_write()
+            await context.storage.write_file(key, packed)
     except Exception as error:
         # The verdict is worth more than its archive; the Job stays to be read again.
-        context.say(f"The transcript could not be stored ({error}); the Job is kept to its TTL.")
+        _say_not_stored(context, "transcript", error)
         return None
     return key
 
 
 async def _store_result(
     context: RunContext, result: AgentRunResult, attempt: AttemptInProgress
-) -> None:
+) -> bool:
     try:
-        await write_result(context.storage, result, attempt.number)
-        context.result_stored = True
+        context.lease.check_may_write()
+        async with asyncio.timeout(_STORE_SECONDS):
+            await write_result(context.storage, attempt.storage_folder, result)
     except Exception as error:
-        context.say(f"The result could not be stored ({error}); the Job is kept to its TTL.")
+        _say_not_stored(context, "result", error)
+        return False
+    return True
+
+
+def _say_not_stored(context: RunContext, what: str, error: Exception) -> None:
+    why = str(error) or type(error).__name__
+    context.say(f"The {what} could not be stored ({why}); the Job is kept to be read again.")

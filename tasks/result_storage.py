@@ -8,9 +8,12 @@ import asyncio
 import gzip
 import os
 import re
+import shutil
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from prefect.blocks.core import Block
 from prefect.filesystems import WritableFileSystem
@@ -19,6 +22,7 @@ from prefect.settings import get_current_settings
 from tasks.agent_job.errors import InputInvalid
 
 _COPY_BYTES = 1 << 20
+_FILE_MODE = 0o640
 _BLOCK_REFERENCE = re.compile(r"[a-z0-9-]+/[a-z0-9-]+")
 
 
@@ -83,21 +87,29 @@ class FolderStorage:
             raise StoredObjectMissing(f"nothing is stored at {path}") from error
 
     def _write(self, key: str, content: bytes) -> None:
-        target = self._root / key
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        with os.fdopen(handle, "wb") as out:
+        with self._replacing(key) as out:
             out.write(content)
-        Path(aside).replace(target)
 
     def _copy(self, key: str, source: Path) -> None:
+        with self._replacing(key) as out, source.open("rb") as content:
+            shutil.copyfileobj(content, out, _COPY_BYTES)
+
+    @contextmanager
+    def _replacing(self, key: str) -> Generator[BinaryIO, None, None]:
+        """Open a file that takes the key's place when all went well, and is removed if not."""
         target = self._root / key
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        with os.fdopen(handle, "wb") as out, source.open("rb") as content:
-            while piece := content.read(_COPY_BYTES):
-                out.write(piece)
-        Path(aside).replace(target)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        aside = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as out:
+                yield out
+            # Hooks and readers may run as another user of the volume's group.
+            aside.chmod(_FILE_MODE)
+            aside.replace(target)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
 
 
 class BlockStorage:
@@ -175,5 +187,4 @@ def compress_file(source: Path, target: Path) -> None:
         target.open("wb") as raw,
         gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6, mtime=0) as packed,
     ):
-        while piece := plain.read(_COPY_BYTES):
-            packed.write(piece)
+        shutil.copyfileobj(plain, packed, _COPY_BYTES)

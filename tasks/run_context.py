@@ -15,6 +15,7 @@ from tasks.agent_job.prepared_run import PreparedRun, prepare_again
 from tasks.agent_job.redaction import Redactor
 from tasks.agent_job.run_result import AgentRunResult
 from tasks.agent_job.snapshots import JobSnapshot, PodSnapshot, pods_from_api
+from tasks.agent_job.whole_run_retry import NextAttempt
 from tasks.claude_code.log_records import RecordBuffer
 from tasks.claude_code.rendering import LineKind, RenderedLine
 from tasks.claude_code.session_summary import SessionState
@@ -39,6 +40,7 @@ class AttemptInProgress:
         resumed: Its session was resumed.
         pod_uid: The one pod that may use the run's Secret; null until it is known.
         spool: File with the agent's stdout lines as they were delivered.
+        storage_folder: Where its result and transcript are kept in the result storage.
         records: Rendered lines that wait to be logged.
     """
 
@@ -48,6 +50,7 @@ class AttemptInProgress:
     number: int
     observer: JobObserver
     spool: Path
+    storage_folder: str
     resumed: bool
     created_at: datetime | None = None
     pod_name: str | None = None
@@ -86,6 +89,18 @@ class AttemptInProgress:
         return frozenset(PodUid(pod.latest["metadata"]["uid"]) for pod in observed if pod.is_gone)
 
     @property
+    def followed_so_far(self) -> FollowedLog | None:
+        """What was had of its output, whether or not following it came to an end."""
+        if self.followed is not None or self.follower is None:
+            return self.followed
+        return self.follower.so_far()
+
+    @property
+    def delivered_lines(self) -> int:
+        """How many stdout lines were delivered until now."""
+        return self.follower.delivered_lines if self.follower is not None else 0
+
+    @property
     def pod_is_gone(self) -> bool:
         """Whether the pod that may use the run's Secret was deleted."""
         pod = self.pod
@@ -109,6 +124,8 @@ class RunContext:
     A plain object, not a dataclass: Prefect walks through dataclasses that are given to tasks.
 
     Attributes:
+        flow_run_id: The flow run at work, also while it concludes another one.
+        asked_budget_usd: For all attempts together; null for no limit.
         attempt: The Job at work, once there is one.
         failure: The stage that ended the run, if one did.
         cancelled: The run is being cancelled, and its agent ended for that.
@@ -135,6 +152,8 @@ class RunContext:
         folder_path: Path,
     ) -> None:
         self.prepared = prepared
+        self.flow_run_id = prepared.flow_run_id
+        self.asked_budget_usd = prepared.agent.max_budget_usd
         self._secrets = tuple(secrets)
         self.client = client
         self.namespace = namespace
@@ -144,6 +163,7 @@ class RunContext:
         self.redactor = Redactor(self._secrets)
         self.started_at = datetime.now(UTC)
         self.attempt: AttemptInProgress | None = None
+        self._asking: RunContext | None = None
         self.lease = LeaseKeeper(client, namespace, prepared.agent_id, prepared.flow_run_id)
         self.failure: AgentRunError | None = None
         self.cancelled = False
@@ -168,6 +188,13 @@ class RunContext:
         """Return the API server's time; our own clock's before its first answer."""
         return self.client.server_clock.now() or datetime.now(UTC)
 
+    def put_to_work(self, attempt: AttemptInProgress) -> None:
+        """Note the Job at work, also for the run in whose name another one is concluded."""
+        self.attempt = attempt
+        if self._asking is not None:
+            # A cancellation of that run ends whatever agent is at work.
+            self._asking.attempt = attempt
+
     def for_flow_run(self, flow_run_id: FlowRunId | None) -> "RunContext":
         """Return a context for concluding another flow run of the same agent, under our Lease."""
         other = RunContext(
@@ -181,6 +208,19 @@ class RunContext:
             folder_path=self.folder_path,
         )
         other.lease = self.lease
+        other._asking = self
+        other.flow_run_id = self.flow_run_id
+        return other
+
+    def for_next_attempt(self, planned: NextAttempt) -> "RunContext":
+        """Return a context for another attempt of this flow run, under the same Lease."""
+        other = self.for_flow_run(self.prepared.flow_run_id)
+        other._asking = self._asking
+        other.asked_budget_usd = self.asked_budget_usd
+        agent = self.prepared.agent.model_copy(update={"max_budget_usd": planned.budget_usd})
+        request = self.prepared.request.model_copy(update={"session_id": planned.session_id})
+        other.prepared = prepare_again(replace(self.prepared, agent=agent), request)
+        self.controls.job_deleted = False
         return other
 
     def keep_secret(self, values: Iterable[str]) -> None:

@@ -1,6 +1,6 @@
 """The run's Secret: prompt, script and configuration, bound to the one pod that may use them."""
 
-from base64 import b64decode
+from base64 import b64decode, b64encode
 
 from tasks.agent_job.api_fields import object_at, objects_at, text_at
 from tasks.agent_job.commitment import RunSecret, may_have_run
@@ -14,8 +14,8 @@ from tasks.agent_job.manifest import (
     build_tombstone_manifest,
 )
 from tasks.agent_job.names import JobUid, PodUid, job_pods_selector
-from tasks.agent_job.prepared_run import RUN_SCRIPT_FILE
-from tasks.agent_job.snapshots import JobSnapshot, pods_from_api
+from tasks.agent_job.prepared_run import PACKED_PROMPT_FILE, PROMPT_FILE, RUN_SCRIPT_FILE
+from tasks.agent_job.snapshots import JobSnapshot, PodSnapshot, pods_from_api
 from tasks.cluster.errors import (
     ClusterError,
     ObjectAlreadyExists,
@@ -28,8 +28,8 @@ from tasks.cluster.pods import list_pods
 from tasks.cluster.resources import JsonObject
 from tasks.cluster.retry import RETRY_SAFE
 from tasks.cluster.secrets import create_secret, read_secret
-from tasks.lease_keeper import LeaseLost
-from tasks.pod import wait_for_pod_object
+from tasks.lease_keeper import LeaseLost, WritesPaused
+from tasks.pod import wait_for_pod_list, wait_for_pod_object
 from tasks.run_context import AttemptInProgress, RunContext
 from tasks.stage import stage
 
@@ -92,6 +92,18 @@ async def find_run_secret(context: RunContext, job: JobSnapshot) -> RunSecret:
     return RunSecret.REVOKED if revoked else RunSecret.PRESENT
 
 
+@stage("Find pod")
+async def find_bound_pod(context: RunContext, job: JobSnapshot) -> PodSnapshot | None:
+    """Return the one pod of a Job that is not ours from birth; `None` if nothing is left of it."""
+    attempt = context.attempt_at_work
+    attempt.pod_uid = await read_bound_pod(context, job)
+    await wait_for_pod_list(context)
+    pod = attempt.pod
+    if pod is not None:
+        attempt.bind(pod)
+    return pod
+
+
 async def read_bound_pod(context: RunContext, job: JobSnapshot) -> PodUid | None:
     """Return the pod that a Job's Secret names; `None` if the Secret is gone or names none."""
     try:
@@ -101,8 +113,24 @@ async def read_bound_pod(context: RunContext, job: JobSnapshot) -> PodUid | None
     return _bound_pod(secret) if _owner_uid(secret) == job.uid else None
 
 
-async def create_tombstone(context: RunContext, job: JobSnapshot) -> None:
-    """Make sure that a Job never gets its prompt.
+@stage("Compare prompts")
+async def has_same_prompt(context: RunContext, job: JobSnapshot) -> bool:
+    """Tell whether a Job works on this run's prompt; one that cannot be read is another one."""
+    try:
+        secret = await read_secret(context.client, context.namespace, job.name)
+    except ObjectNotFound:
+        return False
+    theirs, ours = object_at(secret, "data"), context.prepared.files
+    return all(
+        text_at(theirs, key) == (b64encode(ours[key]).decode() if key in ours else None)
+        for key in (PROMPT_FILE, PACKED_PROMPT_FILE)
+    )
+
+
+async def create_tombstone(context: RunContext, job: JobSnapshot) -> bool:
+    """Make sure that a Job never gets its prompt; tell whether that is so.
+
+    Where the Secret is there already, its agent may be starting: look again.
 
     Raises:
         ClusterError: It could not be written.
@@ -117,8 +145,8 @@ async def create_tombstone(context: RunContext, job: JobSnapshot) -> None:
     try:
         await create_secret(context.client, context.namespace, manifest, retry=RETRY_SAFE)
     except ObjectAlreadyExists:
-        # Whose it is, the guard sees when it looks again.
-        return
+        return await find_run_secret(context, job) is RunSecret.REVOKED
+    return True
 
 
 def _owner_uid(secret: JsonObject) -> JobUid | None:
@@ -152,7 +180,7 @@ async def abandon_unstarted(context: RunContext, job: JobSnapshot) -> None:
         context.deleted_by_us = context.controls.job_deleted = True
     except (ObjectNotFound, ObjectConflict):
         return
-    except ClusterError as error:
+    except (ClusterError, WritesPaused) as error:
         context.say(f"Job {job.name} could not be cleared away: {error.message}")
 
 

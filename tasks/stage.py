@@ -8,8 +8,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
+from tasks.agent_job.error_codes import ErrorCode
 from tasks.agent_job.errors import AgentRunError
 from tasks.agent_job.state_names import state_name
+from tasks.cluster.errors import ClusterError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,9 +31,10 @@ class Stage(Generic[P, T]):
             except AgentRunError as error:
                 # A returned state, not a raised error: Prefect logs a traceback for the latter,
                 # and what people should read is the sentence.
-                return Failed(
-                    name=state_name(error.code, error.cause), message=error.message, data=error
-                )
+                return _failed(error)
+            except ClusterError as error:
+                # What a stage has no better answer to: the cluster did not do as it was asked.
+                return _failed(AgentRunError(ErrorCode.JOB_STATE_MISMATCH, error.message))
 
         self._run = task(name=name, cache_policy=NO_CACHE, persist_result=False, log_prints=False)(
             report
@@ -47,6 +50,10 @@ class Stage(Generic[P, T]):
         if isinstance(outcome, State):
             raise cast("Any", outcome).data.result
         return cast("T", outcome)
+
+
+def _failed(error: AgentRunError) -> State[AgentRunError]:
+    return Failed(name=state_name(error.code, error.cause), message=error.message, data=error)
 
 
 def stage(name: str) -> Callable[[Callable[P, Awaitable[T]]], Stage[P, T]]:

@@ -2,29 +2,40 @@
 
 from pydantic import ValidationError
 
-from tasks.agent_job.names import AgentId, FlowRunId
+from tasks.agent_job.error_codes import ErrorCode
+from tasks.agent_job.errors import AgentRunError
 from tasks.agent_job.run_result import AgentRunResult
 from tasks.agent_job.storage_keys import result_key
 from tasks.result_storage import ResultStorage, StoredObjectMissing
 
 
-async def read_stored_result(
-    storage: ResultStorage, agent_id: AgentId, flow_run_id: FlowRunId, attempt: int
-) -> AgentRunResult | None:
-    """Return the stored result of an attempt; `None` if there is none or it cannot be read."""
-    try:
-        content = await storage.read(result_key(agent_id, flow_run_id, attempt))
-        return AgentRunResult.model_validate_json(content)
-    except (StoredObjectMissing, ValidationError, OSError):
-        return None
-
-
-async def write_result(storage: ResultStorage, result: AgentRunResult, attempt: int) -> str:
-    """Store a result and return its key.
+async def read_stored_result(storage: ResultStorage, folder: str) -> AgentRunResult | None:
+    """Return the stored result of an attempt; `None` if there is none.
 
     Raises:
-        OSError: The storage cannot be written.
+        AgentRunError: It cannot be read. Taking that for none would pay for the work twice.
     """
-    key = result_key(AgentId(result.agent_id), FlowRunId(result.flow_run_id), attempt)
-    await storage.write(key, result.model_dump_json(indent=2).encode())
-    return key
+    try:
+        content = await storage.read(result_key(folder))
+        return AgentRunResult.model_validate_json(content)
+    except StoredObjectMissing:
+        return None
+    except ValidationError as error:
+        raise _unreadable(storage, folder, "it is no result of this version") from error
+    except Exception as error:
+        # A block may raise whatever its library does.
+        raise _unreadable(storage, folder, str(error)) from error
+
+
+async def write_result(storage: ResultStorage, folder: str, result: AgentRunResult) -> None:
+    """Store a result; what the storage raises is passed on."""
+    await storage.write(result_key(folder), result.model_dump_json(indent=2).encode())
+
+
+def _unreadable(storage: ResultStorage, folder: str, why: str) -> AgentRunError:
+    return AgentRunError(
+        ErrorCode.CONCURRENCY_GUARD_UNREACHABLE,
+        f"Whether this run has a result already could not be read from {storage.description} "
+        f"({folder}), so nothing was created: {why}.",
+        advice="Make the result storage readable, or remove what is stored there, and run again.",
+    )

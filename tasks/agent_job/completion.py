@@ -30,6 +30,7 @@ class CompletionHistory:
     drained_at: float | None = None
     job_finished_at: float | None = None
     job_gone_at: float | None = None
+    job_deleting_at: float | None = None
     pod_gone_at: float | None = None
 
 
@@ -178,6 +179,7 @@ def _remember(
         drained_at=since(history.drained_at, observed.drained),
         job_finished_at=since(history.job_finished_at, job is not None and job.finished),
         job_gone_at=since(history.job_gone_at, observed.job_gone),
+        job_deleting_at=since(history.job_deleting_at, job is not None and job.deleting),
         pod_gone_at=since(history.pod_gone_at, _is_gone(observed, pod)),
     )
 
@@ -204,7 +206,9 @@ def _judge_container(
     if not _has_ended(pod):
         return None
     by = EndedBy.POD if _terminated(pod) is None else EndedBy.CONTAINER
-    settled = observed.job_gone or (observed.job is not None and observed.job.finished)
+    # A Job that is being deleted gets no condition any more.
+    job = observed.job
+    settled = observed.job_gone or (job is not None and (job.finished or job.deleting))
     if settled:
         return _ended(by, observed, pod)
     if history.container_ended_at is None or history.drained_at is None:
@@ -239,13 +243,15 @@ def _judge_absence(
     """Judge a Job or pod that has gone before its container's ending was observed."""
     if _has_ended(pod):
         return None
-    if history.job_gone_at is not None:
-        waited = observed.now - history.job_gone_at
-        # A pod that nobody has asked to go works on without its Job; the agent's own limit ends it.
-        going = pod is not None and pod.deleting
-        if _is_gone(observed, pod) or (going and waited >= _patience_seconds(pod)):
-            return Gone(pod)
-        return None
+    # A pod that nobody has asked to go works on without its Job; the agent's own limit ends it.
+    going = pod is not None and pod.deleting
+    leaving_at = history.job_deleting_at if going else None
+    since = history.job_gone_at if history.job_gone_at is not None else leaving_at
+    if since is not None:
+        # A node that is gone never reports the end of its pods, and the Job waits for them.
+        overdue = going and observed.now - since >= _patience_seconds(pod)
+        job_gone = history.job_gone_at is not None
+        return Gone(pod) if overdue or (job_gone and _is_gone(observed, pod)) else None
     if history.pod_gone_at is None or (pod is None and observed.bound_uid is None):
         return None
     replaced = find_replacement(observed.pods, pod) is not None

@@ -163,7 +163,8 @@ class _Decision:
 
     def _decide_live(self, job: JobSnapshot) -> GuardVerdict:
         if self._never_got_its_secret(job):
-            if self._is_ours(job) and self._reattach_enabled and not self._is_revoked(job):
+            made_by_us = job.flow_run_id == self._me.flow_run_id
+            if made_by_us and self._reattach_enabled and not self._is_revoked(job):
                 return Reattach(
                     job,
                     secret_missing=True,
@@ -220,6 +221,9 @@ class _Decision:
             return None
         newest = max(own, key=lambda job: (job.created_at or _LONG_AGO, job.attempt or 0))
         answers = stored.get(newest.uid)
+        if answers:
+            # Also where the process died before it could mark the Job: never read it twice.
+            return ReturnStored(newest.uid, "The result of this flow run is stored already.")
         if newest.harvested_at is None or answers is None:
             missing = "is not stored" if newest.harvested_at is None else "cannot be read back"
             return Harvest(
@@ -228,8 +232,6 @@ class _Decision:
                 resume_session=False,
                 reason=f"Job {newest.name} of this flow run has ended and its result {missing}.",
             )
-        if answers:
-            return ReturnStored(newest.uid, "The result of this flow run is stored already.")
         return None
 
     def _committed_and_gone(self) -> JobUid | None:

@@ -13,6 +13,7 @@ from tasks.agent_job.run_result import (
     AgentRunResult,
     KubernetesNames,
     PermissionDenial,
+    SessionParameters,
     Timings,
     TokenUsage,
     TranscriptProof,
@@ -28,6 +29,7 @@ class AttemptRecord:
     Attributes:
         flow_run_id: The flow run that created the Job.
         resumed: Its session was resumed.
+        asked_for_by_us: Its prompt and workspace are those of the request at hand.
     """
 
     number: int
@@ -35,6 +37,7 @@ class AttemptRecord:
     job_uid: str
     flow_run_id: str
     resumed: bool
+    asked_for_by_us: bool = True
     created_at: datetime | None = None
     pod: PodSnapshot | None = None
     session: SessionSummary = field(default_factory=SessionSummary)
@@ -66,6 +69,8 @@ def build_result(
     """
     session = attempt.session if attempt is not None else SessionSummary()
     last = session.last_result
+    # Of another run's Job only what was seen is known, not what was asked for.
+    own = attempt is None or attempt.asked_for_by_us
     fields: dict[str, Any] = {
         "agent_id": prepared.agent_id,
         "flow_run_id": prepared.flow_run_id,
@@ -79,7 +84,7 @@ def build_result(
         "signal": outcome.signal,
         "timed_out": timed_out,
         "session_id": session.session_id,
-        "session": prepared.session_parameters,
+        "session": prepared.session_parameters if own else SessionParameters(),
         "clear_session": outcome.clear_session,
         "resumed": attempt.resumed if attempt else False,
         "model": session.model,
@@ -97,8 +102,8 @@ def build_result(
         "timings": _timings(attempt, started_at, ended_at),
         "kubernetes": _names(prepared, attempt, namespace),
         "reattached_from": _reattached_from(prepared, attempt),
-        "prompt_bytes": prepared.prompt.size_bytes,
-        "system_prompt_bytes": prepared.system_prompt_bytes,
+        "prompt_bytes": prepared.prompt.size_bytes if own else None,
+        "system_prompt_bytes": prepared.system_prompt_bytes if own else None,
         "last_result": redactor.json(dict(last.raw)) if last else None,
     }
     return AgentRunResult(**fields)

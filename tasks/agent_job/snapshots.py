@@ -116,6 +116,7 @@ class JobSnapshot:
         harvested_at: When its result was stored.
         deletion_at: Set as soon as somebody has asked for its deletion.
         active: Pods that are pending or running, as the Job controller last counted.
+        deadline_seconds: The Job's own deadline, from its start.
     """
 
     name: JobName
@@ -137,6 +138,7 @@ class JobSnapshot:
     deletion_at: datetime | None = None
     active: int = 0
     ttl_seconds: int | None = None
+    deadline_seconds: int | None = None
     conditions: tuple[Condition, ...] = ()
 
     @property
@@ -187,6 +189,7 @@ class JobSnapshot:
             deletion_at=instant_at(metadata, "deletionTimestamp"),
             active=integer_at(status, "active") or 0,
             ttl_seconds=integer_at(object_at(raw, "spec"), "ttlSecondsAfterFinished"),
+            deadline_seconds=integer_at(object_at(raw, "spec"), "activeDeadlineSeconds"),
             conditions=conditions_at(status),
         )
 

@@ -7,23 +7,32 @@ without asking anybody.
 from urllib.parse import quote
 
 from tasks.agent_job.names import AgentId, FlowRunId
+from tasks.agent_job.snapshots import JobSnapshot
 
 # Longer ones are cut by file systems, or refused.
 _PART_LIMIT = 200
 
 
-def result_key(agent_id: AgentId, flow_run_id: FlowRunId, attempt: int) -> str:
-    """Return the key of an attempt's result, JSON."""
-    return f"{_folder(agent_id, flow_run_id, attempt)}/result.json"
+def attempt_folder(agent_id: AgentId, flow_run_id: FlowRunId, job: JobSnapshot) -> str:
+    """Return where a flow run keeps what is about a Job: its own by number, others' by name."""
+    if job.flow_run_id == flow_run_id:
+        return own_attempt_folder(agent_id, flow_run_id, job.attempt or 1)
+    return f"{_part(agent_id)}/{_part(flow_run_id)}/adopted-{_part(job.name)}"
 
 
-def transcript_key(agent_id: AgentId, flow_run_id: FlowRunId, attempt: int) -> str:
-    """Return the key of an attempt's transcript: the agent's stdout lines, gzip."""
-    return f"{_folder(agent_id, flow_run_id, attempt)}/transcript.jsonl.gz"
-
-
-def _folder(agent_id: AgentId, flow_run_id: FlowRunId, attempt: int) -> str:
+def own_attempt_folder(agent_id: AgentId, flow_run_id: FlowRunId, attempt: int) -> str:
+    """Return where a flow run keeps what is about an attempt of its own."""
     return f"{_part(agent_id)}/{_part(flow_run_id)}/{attempt}"
+
+
+def result_key(folder: str) -> str:
+    """Return the key of an attempt's result, JSON."""
+    return f"{folder}/result.json"
+
+
+def transcript_key(folder: str) -> str:
+    """Return the key of an attempt's transcript: the agent's stdout lines, gzip."""
+    return f"{folder}/transcript.jsonl.gz"
 
 
 def _part(text: str) -> str:

@@ -29,6 +29,8 @@ class JobObservation:
         job: Its newest state, kept after it has gone; None until it was seen.
         job_is_gone: No Job of this UID exists; read twice.
         pods: All its pods ever seen, oldest first.
+        pods_listed: Whether all pods there were at one instant have been seen; until then an empty
+            `pods` says nothing.
         watch_holds: Whether watches are open, so that news comes by itself.
         failed_reads: Safety reads failed in a row; a failed read is never an ending.
         last_failure: Why the last of them failed.
@@ -38,6 +40,7 @@ class JobObservation:
     job: JsonObject | None
     job_is_gone: bool
     pods: tuple[ObservedPod, ...]
+    pods_listed: bool
     watch_holds: bool
     failed_reads: int
     last_failure: ClusterError | None
@@ -108,6 +111,7 @@ class JobObserver:
             job=self._records.job,
             job_is_gone=self._job_is_gone,
             pods=tuple(sorted(self._records.pods.values(), key=_age_key)),
+            pods_listed=self._records.pods_listed,
             watch_holds=self._feed.holds,
             failed_reads=self._failed_reads,
             last_failure=self._last_failure,

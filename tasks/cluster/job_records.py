@@ -29,9 +29,11 @@ class JobRecords:
     Attributes:
         job: None until the Job was seen.
         pods: By UID.
+        pods_listed: All pods there were at one instant have been seen.
     """
 
     def __init__(self) -> None:
+        self.pods_listed = False
         self.job: JsonObject | None = None
         self.pods: dict[str, ObservedPod] = {}
 
@@ -57,7 +59,8 @@ class JobRecords:
     def accept_pod_list(self, pods: Iterable[JsonObject], resource_version: str) -> bool:
         """Take all pods there are at one instant; those missing have gone. Tell whether news."""
         listed = {str(pod["metadata"]["uid"]): pod for pod in pods}
-        news = [self.accept_pod(pod) for pod in listed.values()]
+        news = [not self.pods_listed, *(self.accept_pod(pod) for pod in listed.values())]
+        self.pods_listed = True
         for uid, known in list(self.pods.items()):
             is_older = not _is_newer_version(_version(known.latest), resource_version)
             # A pod made after the list was drawn up is missing in it without having gone.

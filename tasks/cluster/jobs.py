@@ -12,7 +12,7 @@ from tasks.cluster.objects import (
     read_object,
 )
 from tasks.cluster.resources import JOBS, JsonObject
-from tasks.cluster.retry import RetryPolicy
+from tasks.cluster.retry import RETRY_NEVER, RetryPolicy
 
 
 async def read_job(
@@ -64,6 +64,8 @@ async def delete_job(
 ) -> None:
     """Delete exactly this Job; with FOREGROUND its pods get SIGTERM and go first.
 
+    Tried once: an owner's right to delete ends with its Lease, which a repetition could outlive.
+
     Never without a propagation policy: the default of batch/v1 leaves the pods running.
     """
     await delete_object(
@@ -74,4 +76,5 @@ async def delete_job(
         uid=uid,
         propagation=propagation,
         resource_version=resource_version,
+        retry=RETRY_NEVER,
     )

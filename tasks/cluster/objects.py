@@ -206,10 +206,11 @@ async def delete_object(
     uid: str,
     propagation: Propagation,
     resource_version: str | None = None,
+    retry: RetryPolicy = RETRY_SAFE,
 ) -> None:
     """Ask for the deletion of exactly this object; it may take its time afterwards.
 
-    Repeated also after ambiguous failures: a second try cannot meet another object.
+    By default repeated also after ambiguous failures: a second try cannot meet another object.
 
     Args:
         client: The connection.
@@ -219,6 +220,7 @@ async def delete_object(
         uid: It is deleted only if this is its UID.
         propagation: What becomes of what it owns.
         resource_version: It is deleted only if nobody has changed it since.
+        retry: `RETRY_NEVER` where the right to delete may run out meanwhile.
 
     Raises:
         ObjectNotFound: There is none of that name; after a repeated try, deleted by the first.
@@ -235,4 +237,4 @@ async def delete_object(
         "preconditions": preconditions,
         "propagationPolicy": propagation.value,
     }
-    await client.request("DELETE", resource.path(namespace, name), body=options, retry=RETRY_SAFE)
+    await client.request("DELETE", resource.path(namespace, name), body=options, retry=retry)

@@ -131,6 +131,10 @@ class Row:
         return self.whose != "other"
 
     @property
+    def made_by_us(self) -> bool:
+        return self.whose not in {"other", "adopted"}
+
+    @property
     def over(self) -> bool:
         return self.phase in {"finished", "harvested"}
 
@@ -191,7 +195,7 @@ TABLE: list[tuple[str, Callable[[Row], bool], str]] = [
         "ours, the pair is incomplete",
         lambda r: (
             r.phase == "live"
-            and r.ours
+            and r.made_by_us
             and r.reattach
             and r.pods != "ran"
             and r.secret is RunSecret.ABSENT
@@ -213,9 +217,9 @@ TABLE: list[tuple[str, Callable[[Row], bool], str]] = [
         "session mismatch",
     ),
     ("same task", lambda r: r.phase == "live", "reattach"),
+    ("ours, success", lambda r: r.ours and bool(r.stored), "stored"),
     ("ours, finished", lambda r: r.ours and r.phase == "finished", "harvest"),
     ("ours, unreadable", lambda r: r.ours and r.stored is None, "harvest"),
-    ("ours, success", lambda r: r.ours and bool(r.stored), "stored"),
     ("ours, failure", lambda r: r.ours, "start"),
     (
         "other, unharvested, same task",
@@ -541,10 +545,10 @@ def test_lease_without_a_job_and_without_a_stored_success_starts(
     assert isinstance(decide(lease=lease, stored=stored), StartNew)
 
 
-def test_job_that_is_stored_but_not_marked_is_harvested_again() -> None:
+def test_success_that_is_stored_but_not_marked_is_not_read_a_second_time() -> None:
     own = job(flow_run_id=MY_RUN, conditions=COMPLETE)
 
-    assert isinstance(decide(own, lease=OURS_ON_LEASE, stored={"job-1": True}), Harvest)
+    assert isinstance(decide(own, lease=OURS_ON_LEASE, stored={"job-1": True}), ReturnStored)
 
 
 # --- pods that outlive their Job -----------------------------------------------------------------

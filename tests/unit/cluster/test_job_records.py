@@ -79,9 +79,18 @@ def test_pod_missing_in_a_list_has_gone_with_its_last_state() -> None:
 def test_pod_newer_than_a_list_has_not_gone() -> None:
     records = JobRecords()
     records.accept_pod(pod(9))
+    records.accept_pod_list([], "7")
 
     assert not records.accept_pod_list([], "8")
     assert not records.pods["p1"].is_gone
+
+
+def test_first_list_of_pods_is_news_even_when_it_is_empty() -> None:
+    records = JobRecords()
+
+    assert records.accept_pod_list([], "1")
+    assert records.pods_listed
+    assert not records.accept_pod_list([], "2")
 
 
 def test_pod_without_any_status_has_no_ended_container() -> None:
