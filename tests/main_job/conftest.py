@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from kubernetes import client
 
 COMMAND = Path(sys.executable).with_name("claude-jobs")
@@ -254,6 +255,49 @@ def run_cli(
         return CliRun(process.returncode, output)
 
     return run
+
+
+@pytest.fixture
+def kubeconfig(tmp_path: Path) -> Callable[..., str]:
+    """Write a kubeconfig like the cluster's own, with another server or another user."""
+
+    def write(*, token: str | None = None, server: str | None = None) -> str:
+        found: Any = yaml.safe_load(Path(os.environ["KUBECONFIG"]).read_text())
+        [names] = [c["context"] for c in found["contexts"] if c["name"] == found["current-context"]]
+        if token is not None:
+            found["users"] = [{"name": names["user"], "user": {"token": token}}]
+        for named in found["clusters"]:
+            named["cluster"]["server"] = server or named["cluster"]["server"]
+        path = tmp_path / f"kubeconfig-{uuid.uuid4().hex[:8]}"
+        path.write_text(yaml.safe_dump(found))
+        return str(path)
+
+    return write
+
+
+@pytest.fixture
+def token_allowed(core_api: client.CoreV1Api, agents_namespace: str) -> Callable[..., str]:
+    """Make a ServiceAccount that may do just this in the namespace, and return its token."""
+    library: Any = client
+    api: Any = core_api
+    rbac = library.RbacAuthorizationV1Api(api.api_client)
+
+    def make(*rules: dict[str, Any]) -> str:
+        name = f"limited-{uuid.uuid4().hex[:8]}"
+        metadata = {"name": name, "namespace": agents_namespace}
+        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
+        account = {"kind": "ServiceAccount", **metadata}
+        api.create_namespaced_service_account(agents_namespace, {"metadata": metadata})
+        rbac.create_namespaced_role(agents_namespace, {"metadata": metadata, "rules": rules})
+        rbac.create_namespaced_role_binding(
+            agents_namespace, {"metadata": metadata, "roleRef": role, "subjects": [account]}
+        )
+        answer = api.create_namespaced_service_account_token(
+            name, agents_namespace, {"spec": {"expirationSeconds": 600}}
+        )
+        return answer.status.token
+
+    return make
 
 
 def plain(text: str) -> str:

@@ -1,7 +1,6 @@
 """What cannot be carried out is refused: its code, one sentence with what to do, nothing left."""
 
 import json
-import os
 import subprocess
 import sys
 import uuid
@@ -10,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from kubernetes import client
 from typer.testing import CliRunner
 
 from flows.cli import app
@@ -25,7 +22,7 @@ AGENT = {"agent_id": "ada"}
 RUNTIME = {"image": "agent:1"}
 # Refused whatever Prefect and the cluster hold: subject, what replaces the request's fields, code,
 # and what the sentence has to name.
-REFUSED = {
+REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "no-prompt": ({"prompt": " \n "}, "input_invalid", "prompt is empty"),
     "unknown-template-name": (
         {"prompt": None, "agent": {**AGENT, "prompt_template": "Do {{ task.title }}."}},
@@ -157,49 +154,6 @@ def test_wrong_request_does_not_wait_for_prefect(tmp_path: Path) -> None:
     assert ended.returncode == 2
     _assert_refused(ended.stdout, "input_invalid", "prompt is empty")
     assert ended.stderr.strip() == ""
-
-
-@pytest.fixture
-def kubeconfig(tmp_path: Path) -> Callable[..., str]:
-    """Write a kubeconfig like the cluster's own, with another server or another user."""
-
-    def write(*, token: str | None = None, server: str | None = None) -> str:
-        found: Any = yaml.safe_load(Path(os.environ["KUBECONFIG"]).read_text())
-        [names] = [c["context"] for c in found["contexts"] if c["name"] == found["current-context"]]
-        if token is not None:
-            found["users"] = [{"name": names["user"], "user": {"token": token}}]
-        for named in found["clusters"]:
-            named["cluster"]["server"] = server or named["cluster"]["server"]
-        path = tmp_path / f"kubeconfig-{uuid.uuid4().hex[:8]}"
-        path.write_text(yaml.safe_dump(found))
-        return str(path)
-
-    return write
-
-
-@pytest.fixture
-def token_allowed(core_api: client.CoreV1Api, agents_namespace: str) -> Callable[..., str]:
-    """Make a ServiceAccount that may do just this in the namespace, and return its token."""
-    library: Any = client
-    api: Any = core_api
-    rbac = library.RbacAuthorizationV1Api(api.api_client)
-
-    def make(*rules: dict[str, Any]) -> str:
-        name = f"limited-{uuid.uuid4().hex[:8]}"
-        metadata = {"name": name, "namespace": agents_namespace}
-        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
-        account = {"kind": "ServiceAccount", **metadata}
-        api.create_namespaced_service_account(agents_namespace, {"metadata": metadata})
-        rbac.create_namespaced_role(agents_namespace, {"metadata": metadata, "rules": rules})
-        rbac.create_namespaced_role_binding(
-            agents_namespace, {"metadata": metadata, "roleRef": role, "subjects": [account]}
-        )
-        answer = api.create_namespaced_service_account_token(
-            name, agents_namespace, {"spec": {"expirationSeconds": 600}}
-        )
-        return answer.status.token
-
-    return make
 
 
 @pytest.fixture
