@@ -8,10 +8,23 @@ proves nothing: only the trailer does, or the container's end and a whole read a
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
 
 from tasks.claude_code.line_grammar import ACKNOWLEDGED_BYTES_PER_LINE, awaits_acknowledgement
+from tasks.claude_code.read_steps import (
+    Acknowledge,
+    Attempt,
+    FollowLog,
+    LogRead,
+    Pause,
+    PodView,
+    ReadCopy,
+    ReadEnd,
+    ReadLog,
+    ReadOutcome,
+    ReadStep,
+    SkipLack,
+    Stop,
+)
 from tasks.claude_code.transcript import Transcript
 
 SILENCE_SECONDS = 120.0  # a dead connection is found in this time; a silent agent is normal
@@ -35,127 +48,6 @@ _BARREN_READS_BEFORE_COPY = 3
 _FIRST_QUIET_SECONDS = 5.0
 _SUSPICIOUS_SHARE = 0.125
 _LONGEST_QUIET_SECONDS = 40.0  # the script waits 120 s for the acknowledgement
-
-
-@dataclass(frozen=True)
-class PodView:
-    """How the agent's pod is seen right now.
-
-    Attributes:
-        container_started: The agent's container runs or has run.
-        container_ended: It has ended.
-        pod_gone: Deleted, or unknown to the API; an API that cannot be reached is neither.
-        termination_message: The container's, once it has ended.
-    """
-
-    container_started: bool
-    container_ended: bool
-    pod_gone: bool
-    termination_message: str | None = None
-
-
-@dataclass(frozen=True)
-class FollowLog:
-    """Read the log and go on as it grows.
-
-    Attributes:
-        since_seconds: How far back to begin; None for the start of what the node has.
-        silence_seconds: When to take the silence for a dead connection.
-    """
-
-    since_seconds: int | None
-    silence_seconds: float
-
-
-@dataclass(frozen=True)
-class ReadLog:
-    """Read the log as it is now.
-
-    Attributes:
-        since_seconds: As in `FollowLog`.
-        silence_seconds: As in `FollowLog`.
-        skips_gaps: Lines that are missing here are nowhere: give them up and read on.
-    """
-
-    since_seconds: int | None
-    silence_seconds: float = READ_SILENCE_SECONDS
-    skips_gaps: bool = False
-
-
-@dataclass(frozen=True)
-class ReadCopy:
-    """Read the pod's own copy from this line on, and the trailer if it is written."""
-
-    first_line: int
-
-
-@dataclass(frozen=True)
-class SkipLack:
-    """Give up what is known to be missing next."""
-
-
-@dataclass(frozen=True)
-class Acknowledge:
-    """Tell the script that nothing in the pod is needed any more."""
-
-
-@dataclass(frozen=True)
-class Pause:
-    """Look again after this time, or when the pod's state has changed."""
-
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Stop:
-    """Nothing more can be had.
-
-    Attributes:
-        gave_up: Why not all of it was had; None when the end was reached.
-    """
-
-    gave_up: str | None = None
-
-
-LogRead = FollowLog | ReadLog
-Attempt = LogRead | ReadCopy | Acknowledge
-ReadStep = Attempt | SkipLack | Pause | Stop
-
-
-class ReadEnd(StrEnum):
-    """How a read, or the acknowledgement, ended."""
-
-    END_OF_FILE = "end_of_file"
-    TRAILER = "trailer"
-    GAP = "gap"
-    SILENT = "silent"
-    REPLACED = "replaced"
-    NOT_FOUND = "not_found"
-    FORBIDDEN = "forbidden"
-    REFUSED = "refused"
-    UNAVAILABLE = "unavailable"
-
-
-_FAILURES = {ReadEnd.NOT_FOUND, ReadEnd.FORBIDDEN, ReadEnd.REFUSED, ReadEnd.UNAVAILABLE}
-
-
-@dataclass(frozen=True)
-class ReadOutcome:
-    """What an attempt brought.
-
-    Attributes:
-        end: How it ended.
-        had_bytes: Whether anything came at all.
-        progressed: Whether something new came.
-        detail: What the server said to a failure, a sentence.
-        retry_after_seconds: What the server asked for.
-    """
-
-    end: ReadEnd
-    had_bytes: bool = False
-    progressed: bool = False
-    detail: str = ""
-    retry_after_seconds: float | None = None
 
 
 class ReadPolicy:
@@ -184,7 +76,6 @@ class ReadPolicy:
         self._jitter = jitter
         self._silence_seconds = silence_seconds
         self._exec_works = exec_allowed
-        self._copy_works = exec_allowed
         self._last_output_at: float | None = None
         self._over_since: float | None = None
         self._unreadable_since: float | None = None
@@ -194,12 +85,13 @@ class ReadPolicy:
         self._refusals_of_gone_pod = 0
         self._barren_reads = 0
         self._last_failure = ReadOutcome(ReadEnd.END_OF_FILE)
-        # How far back the gap that begins with this line was looked for: 0, 1 wide, 2 everything.
+        # Where the lines missing next were looked for; each forgotten when they begin elsewhere.
         self._gap_first = 0
-        self._searched = 0
+        self._searched = 0  # 1: in the wide window, 2: from the log's start
         self._skip_read_at = 0
         self._copy_failures = 0
         self._copy_is_suspect = False
+        self._not_in_copy = 0
         self._empty_copy_reads = 0
         self._copy_is_wanted = False
         self._quiet_seconds = _FIRST_QUIET_SECONDS
@@ -208,8 +100,6 @@ class ReadPolicy:
         self._has_seen_end = False
         self._is_acknowledged = False
         self._acknowledge_failures = 0
-
-    # --- what comes next -------------------------------------------------------------------------
 
     def next_step(self, now: float, view: PodView) -> ReadStep:
         """Choose what to do now that the pod is seen like this."""
@@ -304,7 +194,8 @@ class ReadPolicy:
 
     @property
     def _copy_is_there(self) -> bool:
-        return self._copy_works and self._transcript.numbered
+        is_given_up = self._not_in_copy == self._transcript.next_number
+        return self._exec_works and self._transcript.numbered and not is_given_up
 
     def _window(self, now: float, overlap_seconds: float) -> int | None:
         """Return how far back to read; None for the log's start.
@@ -318,13 +209,11 @@ class ReadPolicy:
         overlap = overlap_seconds / 2 ** min(self._barren_reads, 5)
         return math.ceil(now - self._last_output_at + overlap)
 
-    # --- what came of it -------------------------------------------------------------------------
-
     def note(self, attempt: Attempt, outcome: ReadOutcome, now: float) -> None:
         """Take into account how the attempt ended."""
         if outcome.progressed:
             self._note_progress()
-        if outcome.end in _FAILURES:
+        if outcome.has_failed:
             self._last_failure = outcome
         match attempt:
             case FollowLog() | ReadLog():
@@ -335,7 +224,7 @@ class ReadPolicy:
                 self._is_acknowledged = outcome.end is ReadEnd.END_OF_FILE
                 self._acknowledge_failures += not self._is_acknowledged
         if outcome.end is ReadEnd.FORBIDDEN and isinstance(attempt, ReadCopy | Acknowledge):
-            self._exec_works = self._copy_works = False
+            self._exec_works = False
         self._not_before = now + self._delay_seconds(attempt, outcome)
 
     def note_output(self, now: float) -> None:
@@ -355,7 +244,7 @@ class ReadPolicy:
             isinstance(attempt, FollowLog)
             or (isinstance(attempt, ReadCopy) and self._transcript.lack is not None)
         )
-        if outcome.end not in _FAILURES and not is_early:
+        if not outcome.has_failed and not is_early:
             return 0.0
         delay = min(_FIRST_DELAY_SECONDS * 2 ** min(self._failures, 10), _LONGEST_DELAY_SECONDS)
         self._failures += 1
@@ -363,7 +252,7 @@ class ReadPolicy:
         return asked + delay * (0.5 + 0.5 * self._jitter())
 
     def _note_log_read(self, read: LogRead, outcome: ReadOutcome, now: float) -> None:
-        if outcome.end in _FAILURES:
+        if outcome.has_failed:
             self._note_failed_log_read(outcome, now)
             return
         self._unreadable_since = self._refused_since = None
@@ -372,7 +261,8 @@ class ReadPolicy:
             # The log can be read and the copy could not: that is no outage.
             self._copy_is_suspect = False
             self._copy_failures += 1
-            self._copy_works = self._copy_works and self._copy_failures < _TRIES_OF_COPY
+            if self._copy_failures >= _TRIES_OF_COPY:
+                self._not_in_copy = self._transcript.next_number
         is_at_end = outcome.end in {ReadEnd.END_OF_FILE, ReadEnd.TRAILER}
         if isinstance(read, FollowLog):
             self._note_follow(outcome)
@@ -421,12 +311,13 @@ class ReadPolicy:
 
     def _note_copy_read(self, outcome: ReadOutcome) -> None:
         # Cut on its way, it still is the quickest way there.
-        self._copy_is_wanted = outcome.end in _FAILURES and outcome.progressed
+        self._copy_is_wanted = outcome.has_failed and outcome.progressed
         if outcome.progressed:
             self._weight_at_rotation = self._weight
-        if outcome.end in _FAILURES:
+        if outcome.has_failed:
             self._copy_is_suspect = True
             self._searched = 0
         elif not outcome.progressed and self._transcript.lack is not None:
             self._empty_copy_reads += 1
-            self._copy_works = self._empty_copy_reads < _EMPTY_READS_OF_COPY
+            if self._empty_copy_reads >= _EMPTY_READS_OF_COPY:
+                self._not_in_copy = self._transcript.next_number

@@ -18,8 +18,8 @@ from tasks.claude_code.line_grammar import (
     parse_line,
     parse_trailer_text,
 )
-from tasks.claude_code.read_policy import (
-    SILENCE_SECONDS,
+from tasks.claude_code.read_policy import SILENCE_SECONDS, ReadPolicy
+from tasks.claude_code.read_steps import (
     Acknowledge,
     Attempt,
     FollowLog,
@@ -29,7 +29,6 @@ from tasks.claude_code.read_policy import (
     ReadEnd,
     ReadLog,
     ReadOutcome,
-    ReadPolicy,
     SkipLack,
     Stop,
 )
@@ -43,13 +42,12 @@ from tasks.cluster.log_reads import (
     classify_failure,
     open_log_read,
 )
-from tasks.transcript_spool import TranscriptSpool
+from tasks.line_delivery import LineDelivery, OnLines
+from tasks.transcript_spool import SpoolWriter
 
 __all__ = ["FollowedLog", "LogFollower", "LogTarget", "PodView"]
 
 _DRAIN_SECONDS = 3.0  # what a follow may take to end by itself once the container has
-
-OnLines = Callable[[Sequence[StdoutLine]], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -103,9 +101,8 @@ class LogFollower:
         """
         self._client = client
         self._target = target
-        self._spool = TranscriptSpool(spool)
+        self._delivery = LineDelivery(spool, on_lines)
         self._observe = observe
-        self._on_lines = on_lines
         self._sleep = sleep
         self._monotonic = monotonic
         self._transcript = Transcript(target.token)
@@ -121,7 +118,6 @@ class LogFollower:
         self._has_news = asyncio.Event()
         self._bound: asyncio.Timeout | None = None  # of a follow, until it is to be replaced
         self._had_bytes = False
-        self._delivery: asyncio.Task[None] | None = None
         self._last_output_at: float | None = None
 
     @property
@@ -151,8 +147,7 @@ class LogFollower:
             OSError: The spool cannot be written.
             Exception: Whatever `on_lines` raised.
         """
-        await self._finish_delivery()
-        with self._spool.writing() as self._writer:
+        with self._delivery.open() as spool:
             while True:
                 self._has_news.clear()
                 self._view = self._observe()
@@ -160,7 +155,9 @@ class LogFollower:
                 step = self._policy.next_step(self._monotonic(), self._view)
                 match step:
                     case Stop():
-                        return self._conclude(step)
+                        await self._delivery.settle()
+                        self._finish(spool)
+                        return self.so_far(step.gave_up)
                     case Pause():
                         await self._pause(step.seconds)
                     case SkipLack():
@@ -175,11 +172,9 @@ class LogFollower:
             if trailer is not None:
                 self._transcript.learn_trailer(trailer)
 
-    def _conclude(self, stop: Stop) -> FollowedLog:
-        transcript = self._transcript
-        if transcript.is_at_end and transcript.lacks_final_newline:
-            self._writer.cut_to(transcript.proof().stdout_bytes)
-        return self.so_far(stop.gave_up)
+    def _finish(self, spool: SpoolWriter) -> None:
+        if self._transcript.is_at_end and self._transcript.lacks_final_newline:
+            spool.cut_to(self._transcript.proof().stdout_bytes)
 
     def so_far(self, gave_up: str | None = None) -> FollowedLog:
         """Return what was had until now, to be used where `follow` was broken off."""
@@ -212,6 +207,8 @@ class LogFollower:
 
     async def _attempt(self, attempt: Attempt) -> ReadOutcome:
         """Make the attempt; no failure of the cluster leaves it."""
+        # What a cancelled follow has handed over; from here on each new line can be, at once.
+        await self._delivery.settle()
         before = self._had
         self._had_bytes = False
         failure: ClusterError | None = None
@@ -311,17 +308,7 @@ class LogFollower:
         return self._target.token.encode() + b" " + line if line.startswith(b"t ") else line
 
     async def _deliver(self, lines: Sequence[StdoutLine]) -> None:
-        if not lines:
-            return
-        await self._finish_delivery()
-        self._writer.append(lines)
-        self._last_output_at = self._monotonic()
-        self._policy.note_output(self._last_output_at)
-        self._delivery = asyncio.ensure_future(self._on_lines(lines))
-        await self._finish_delivery()
-
-    async def _finish_delivery(self) -> None:
-        """Wait for the lines handed over last; cancelling the wait does not cancel them."""
-        if self._delivery is not None:
-            await asyncio.shield(self._delivery)
-            self._delivery = None
+        if lines:
+            self._last_output_at = self._monotonic()
+            self._policy.note_output(self._last_output_at)
+            await self._delivery.deliver(lines)

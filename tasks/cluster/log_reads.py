@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from tasks.claude_code.read_policy import Attempt, FollowLog, ReadCopy, ReadEnd, ReadLog
+from tasks.claude_code.read_steps import Attempt, FollowLog, ReadCopy, ReadEnd, ReadLog
 from tasks.cluster.client import ClusterClient
 from tasks.cluster.errors import (
     ApiRefused,
