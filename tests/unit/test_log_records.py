@@ -37,3 +37,10 @@ def test_every_line_comes_out_once_and_in_order(lines: list[str]) -> None:
     records += buffer.flush()
 
     assert "\n".join(records) == "\n".join(lines)
+
+
+def test_line_that_does_not_fit_beside_others_gets_a_record_of_its_own() -> None:
+    buffer = RecordBuffer()
+    buffer.add("x" * 60_000, now=0.0)
+
+    assert buffer.add("y" * 150_000, now=0.0) == ["x" * 60_000, "y" * 150_000]

@@ -311,3 +311,28 @@ def test_api_that_is_away_too_long_leaves_everything(silent: float) -> None:
 def test_ending_that_was_observed_wins_over_the_api_being_away() -> None:
     assert isinstance(look(ENDED, job=FINISHED, silent=9999), Ended)
     assert isinstance(look(RUNNING, job_gone=True, gone=("uid-1",), silent=9999), Gone)
+
+
+# --- a Job that is being deleted -----------------------------------------------------------------
+
+
+def test_container_that_ended_under_a_deletion_waits_for_no_condition() -> None:
+    deleting = replace(ACTIVE, deletion_at=NOON)
+
+    assert ended(look(ENDED, job=deleting)).by is EndedBy.CONTAINER
+
+
+def test_pod_that_never_ends_under_a_deletion_is_given_up_after_its_grace() -> None:
+    deleting, going = replace(ACTIVE, deletion_at=NOON), replace(RUNNING, deletion_at=NOON)
+
+    verdict = watch((0, {"job": deleting}), (50, {"job": deleting}), pods=(going,))
+
+    assert verdict == Gone(going)
+
+
+def test_pod_within_its_grace_under_a_deletion_is_waited_for() -> None:
+    deleting, going = replace(ACTIVE, deletion_at=NOON), replace(RUNNING, deletion_at=NOON)
+
+    verdict = watch((0, {"job": deleting}), (49, {"job": deleting}), pods=(going,))
+
+    assert isinstance(verdict, StillRunning)
