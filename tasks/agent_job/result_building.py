@@ -67,8 +67,6 @@ def build_result(
         timed_out: The agent was ended because its time was up.
         redactor: Knows the secrets.
     """
-    session = attempt.session if attempt is not None else SessionSummary()
-    last = session.last_result
     # Of another run's Job only what was seen is known, not what was asked for.
     own = attempt is None or attempt.asked_for_by_us
     fields: dict[str, Any] = {
@@ -83,10 +81,25 @@ def build_result(
         "exit_code": outcome.exit_code,
         "signal": outcome.signal,
         "timed_out": timed_out,
-        "session_id": session.session_id,
         "session": prepared.session_parameters if own else SessionParameters(),
         "clear_session": outcome.clear_session,
         "resumed": attempt.resumed if attempt else False,
+        "transcript": attempt.transcript if attempt else TranscriptProof(),
+        "timings": _timings(attempt, started_at, ended_at),
+        "kubernetes": _names(prepared, attempt, namespace),
+        "reattached_from": _reattached_from(prepared, attempt),
+        "prompt_bytes": prepared.prompt.size_bytes if own else None,
+        "system_prompt_bytes": prepared.system_prompt_bytes if own else None,
+    }
+    session = attempt.session if attempt is not None else SessionSummary()
+    return AgentRunResult(**fields, **_session_fields(session, redactor))
+
+
+def _session_fields(session: SessionSummary, redactor: Redactor) -> dict[str, Any]:
+    """Return what Claude Code itself said, under the names that results have for it."""
+    last = session.last_result
+    return {
+        "session_id": session.session_id,
         "model": session.model,
         "provider": session.provider,
         "usage": _usage(session),
@@ -98,15 +111,8 @@ def build_result(
             PermissionDenial(tool_name=denial.tool_name, tool_use_id=denial.tool_use_id)
             for denial in session.permission_denials
         ),
-        "transcript": attempt.transcript if attempt else TranscriptProof(),
-        "timings": _timings(attempt, started_at, ended_at),
-        "kubernetes": _names(prepared, attempt, namespace),
-        "reattached_from": _reattached_from(prepared, attempt),
-        "prompt_bytes": prepared.prompt.size_bytes if own else None,
-        "system_prompt_bytes": prepared.system_prompt_bytes if own else None,
         "last_result": redactor.json(dict(last.raw)) if last else None,
     }
-    return AgentRunResult(**fields)
 
 
 def build_refusal(
