@@ -82,8 +82,6 @@ class LiveProcess:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it goes on: {self.output}") from None
         self._reader.join(5)
-        if self.process.stdout is not None:
-            self.process.stdout.close()
         return code
 
     @property

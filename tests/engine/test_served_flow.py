@@ -106,6 +106,7 @@ def deployment(prefect_server: PrefectServer) -> Iterator[Deployment]:
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         live.wait()
+        process.communicate()
 
 
 def stored_result(storage: Path, agent_id: str, flow_run_id: str) -> dict[str, Any]:
