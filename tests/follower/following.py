@@ -17,10 +17,6 @@ def fast_clock() -> float:
     return asyncio.get_running_loop().time() * _SPEED
 
 
-async def fast_sleep(seconds: float) -> None:
-    await asyncio.sleep(seconds / _SPEED)
-
-
 class Run:
     """One follower of one pod, and what it delivered."""
 
@@ -34,6 +30,7 @@ class Run:
         acknowledge_above_bytes: int = 8_388_608,
         numbered: bool = True,
         silence_seconds: float = 0.5,
+        sleep_seconds: float | None = None,
     ) -> None:
         self.pod = Pod(clock=fast_clock, numbered=numbered)
         self.spool = spool
@@ -45,6 +42,7 @@ class Run:
         self._exec_allowed = exec_allowed
         self._above = acknowledge_above_bytes
         self._silence_seconds = silence_seconds
+        self._sleep_seconds = sleep_seconds
         self.follower: LogFollower
 
     async def open(self) -> "Run":
@@ -58,11 +56,14 @@ class Run:
             observe=lambda: self.pod.view,
             on_lines=self.take,
             silence_seconds=self._silence_seconds,
-            sleep=fast_sleep,
+            sleep=self._sleep,
             monotonic=fast_clock,
             jitter=lambda: 1.0,
         )
         return self
+
+    async def _sleep(self, seconds: float) -> None:
+        await asyncio.sleep(self._sleep_seconds or seconds / _SPEED)
 
     async def take(self, lines: Sequence[StdoutLine]) -> None:
         if self.pause is not None:

@@ -76,7 +76,7 @@ class Pod:
     def __init__(self, *, clock: Callable[[], float], numbered: bool = True) -> None:
         self.clock = clock
         self.numbered = numbered
-        self.stdout = b""
+        self.stdout = bytearray()
         self.copy: list[bytes] = []
         self.copy_limit: int | None = None
         self.log: list[bytes] = []
