@@ -12,10 +12,14 @@ from typing import Any
 import pytest
 from kubernetes import client, config
 
+from tests.embedded_cluster import REPLAY_IMAGE, run_embedded_cluster
 from tests.model_api import ModelApi, serve_model_api
 
 AGENT_UID = 1000
 AGENT_FOLDER = "/work"  # the working directory of the agent images
+
+# Asked once: tests on the embedded cluster have a KUBECONFIG too.
+_KUBECONFIG_GIVEN = bool(os.environ.get("KUBECONFIG"))
 
 # Before any test module imports Prefect, which reads them once. A home of its own keeps the
 # developer's profile, database and blocks out of the tests and the tests out of them.
@@ -32,18 +36,37 @@ def pytest_unconfigure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("cluster"):
-            if not os.environ.get("KUBECONFIG"):
+            if not _KUBECONFIG_GIVEN:
                 item.add_marker(pytest.mark.skip(reason="KUBECONFIG names no cluster"))
+        elif item.get_closest_marker("any_cluster"):
+            continue
         elif "core_api" in getattr(item, "fixturenames", ()):
             message = f"{item.nodeid} needs a cluster and is not marked so"
             raise pytest.UsageError(message)
 
 
 @pytest.fixture(scope="session")
-def core_api() -> Iterator[client.CoreV1Api]:
+def cluster_kubeconfig() -> Iterator[str]:
+    """The kubeconfig that KUBECONFIG names; without one that of an embedded cluster."""
+    if _KUBECONFIG_GIVEN:
+        yield os.environ["KUBECONFIG"]
+        return
+    with run_embedded_cluster() as kubeconfig:
+        yield str(kubeconfig)
+
+
+@pytest.fixture(autouse=True)
+def _cluster_environment(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Show the embedded cluster to what a test marked `any_cluster` starts, and to no other."""
+    if request.node.get_closest_marker("any_cluster"):
+        monkeypatch.setenv("KUBECONFIG", request.getfixturevalue("cluster_kubeconfig"))
+
+
+@pytest.fixture(scope="session")
+def core_api(cluster_kubeconfig: str) -> Iterator[client.CoreV1Api]:
     """The official client, for preparing and looking around; never for what is under test."""
     configuration = client.Configuration()
-    config.load_kube_config(client_configuration=configuration)  # pyright: ignore[reportUnknownMemberType] # its annotations are incomplete
+    config.load_kube_config(cluster_kubeconfig, client_configuration=configuration)  # pyright: ignore[reportUnknownMemberType] # its annotations are incomplete
     with client.ApiClient(configuration) as api_client:
         yield client.CoreV1Api(api_client)
 
@@ -70,7 +93,7 @@ def _is_of_this_machine(address: str) -> bool:
 @pytest.fixture(scope="session")
 def replay_image() -> str:
     """The image whose `claude` prints a recorded session again (the demo's replay_claude.py)."""
-    return _image_named_by("REPLAY_IMAGE")
+    return _image_named_by("REPLAY_IMAGE") if _KUBECONFIG_GIVEN else REPLAY_IMAGE
 
 
 @pytest.fixture(scope="session")

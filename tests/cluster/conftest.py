@@ -1,9 +1,8 @@
-"""A connection to whatever KUBECONFIG names, and a namespace per test module.
+"""A connection to the cluster of KUBECONFIG or the embedded one, and a namespace per test module.
 
 The contract tests know nothing but the Kubernetes API, so that the same files judge every server.
 """
 
-import os
 import time
 import uuid
 from collections.abc import AsyncGenerator, Generator
@@ -20,14 +19,11 @@ from tasks.cluster.server_version import ServerVersion, read_server_version
 
 
 @pytest.fixture(scope="session")
-def kubeconfig() -> str:
-    """The path that KUBECONFIG names; without one the tests marked `cluster` are skipped."""
-    path = os.environ.get("KUBECONFIG")
-    if not path:
-        pytest.skip("KUBECONFIG names no cluster")
-    if not Path(path).is_file():
-        pytest.skip(f"KUBECONFIG names {path}, which does not exist")
-    return path
+def kubeconfig(cluster_kubeconfig: str) -> str:
+    """The path of the cluster's kubeconfig; skips where it does not exist."""
+    if not Path(cluster_kubeconfig).is_file():
+        pytest.skip(f"KUBECONFIG names {cluster_kubeconfig}, which does not exist")
+    return cluster_kubeconfig
 
 
 # One per test, since each test has an event loop of its own; opening it sends nothing.

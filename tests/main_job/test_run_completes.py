@@ -1,4 +1,4 @@
-"""`claude-jobs run` on a real cluster with a replayed session: from request to clean traces."""
+"""`claude-jobs run` with a replayed session: from request to clean traces."""
 
 import gzip
 import json
@@ -10,7 +10,7 @@ import pytest
 
 from tests.main_job.conftest import CliRun, PrefectServer, Traces, plain, wait_until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(120)]
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "transcripts"
 STAGES = {

@@ -1,0 +1,58 @@
+"""The embedded cluster for tests that any cluster will do for, where KUBECONFIG names none."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from flows.local_processes import (
+    CHECKOUT,
+    OwnProcess,
+    end_all,
+    local_cluster_command,
+    wait_for_file,
+    with_checkout,
+)
+
+REPLAY_IMAGE = "claude-jobs/tests:replay"  # images are not looked into: `claude` comes from PATH
+
+_START_SECONDS = 60.0
+_CLAUDE = """#!/bin/sh
+REPLAY_DIR='{recordings}' exec python3 '{replay}' "$@"
+"""
+
+
+@contextmanager
+def run_embedded_cluster() -> Generator[Path]:
+    """Run a cluster whose containers find a replaying `claude`; gives its kubeconfig."""
+    with tempfile.TemporaryDirectory(prefix="claude-jobs-cluster-") as name:
+        folder = Path(name)
+        kubeconfig = folder / "kubeconfig"
+        process = OwnProcess(
+            "The embedded cluster",
+            local_cluster_command(["--kubeconfig", kubeconfig, "--bin", _install_claude(folder)]),
+            with_checkout(os.environ),
+            folder,
+            folder / "cluster.log",
+        )
+        try:
+            wait_for_file(kubeconfig, process, _START_SECONDS)
+            yield kubeconfig
+        finally:
+            end_all([process])
+
+
+def _install_claude(folder: Path) -> Path:
+    # Copied to where every user can read it: containers run as another one where this is root.
+    binaries, recordings = folder / "bin", folder / "recordings"
+    binaries.mkdir()
+    shutil.copytree(CHECKOUT / "tests" / "data" / "transcripts", recordings)
+    replay = binaries / "replay_claude.py"
+    shutil.copy(CHECKOUT / "deployments" / "local" / "demo" / replay.name, replay)
+    claude = binaries / "claude"
+    claude.write_text(_CLAUDE.format(recordings=recordings, replay=replay))
+    for path in (folder, binaries, *binaries.iterdir(), recordings, *recordings.iterdir()):
+        path.chmod(0o755)
+    return binaries
