@@ -8,8 +8,9 @@ proves nothing: only the trailer does, or the container's end and a whole read a
 import math
 import random
 from collections.abc import Callable
+from typing import assert_never
 
-from tasks.claude_code.line_grammar import ACKNOWLEDGED_BYTES_PER_LINE, awaits_acknowledgement
+from tasks.claude_code.line_grammar import awaits_acknowledgement
 from tasks.claude_code.read_steps import (
     Acknowledge,
     Attempt,
@@ -25,6 +26,7 @@ from tasks.claude_code.read_steps import (
     SkipLack,
     Stop,
 )
+from tasks.claude_code.rotation_watch import RotationWatch
 from tasks.claude_code.transcript import Transcript
 
 SILENCE_SECONDS = 120.0  # a dead connection is found in this time; a silent agent is normal
@@ -43,11 +45,6 @@ _TRIES_OF_COPY = 6
 _EMPTY_READS_OF_COPY = 2  # a line may reach the log a moment before the copy
 _TRIES_TO_ACKNOWLEDGE = 6
 _BARREN_READS_BEFORE_COPY = 3
-# Once more was printed than a log file holds, it may be rotated at any time. Seen on a kubelet of
-# 1.20: the follow then ends, or says nothing for 17 s and more; what it misses is in the copy.
-_FIRST_QUIET_SECONDS = 5.0
-_SUSPICIOUS_SHARE = 0.125
-_LONGEST_QUIET_SECONDS = 40.0  # the script waits 120 s for the acknowledgement
 
 
 class ReadPolicy:
@@ -75,6 +72,7 @@ class ReadPolicy:
         self._acknowledge_above_bytes = acknowledge_above_bytes
         self._jitter = jitter
         self._silence_seconds = silence_seconds
+        self._rotation = RotationWatch(transcript, acknowledge_above_bytes)
         self._exec_works = exec_allowed
         self._last_output_at: float | None = None
         self._over_since: float | None = None
@@ -94,8 +92,6 @@ class ReadPolicy:
         self._not_in_copy = 0
         self._empty_copy_reads = 0
         self._copy_is_wanted = False
-        self._quiet_seconds = _FIRST_QUIET_SECONDS
-        self._weight_at_rotation = 0
         self._whole_read_was_barren = False
         self._has_seen_end = False
         self._is_acknowledged = False
@@ -175,22 +171,9 @@ class ReadPolicy:
     @property
     def quiet_seconds(self) -> float:
         """How long the follow that is open may say nothing, as of now."""
-        if not self._may_be_rotated:
+        if not self._rotation.may_be_rotated:
             return self._silence_seconds
-        # A second rotation is as far away as the first one was.
-        is_due = self._weight - self._weight_at_rotation > self._acknowledge_above_bytes
-        quiet = self._quiet_seconds if is_due else _LONGEST_QUIET_SECONDS
-        return min(quiet, self._silence_seconds)
-
-    @property
-    def _may_be_rotated(self) -> bool:
-        # Much more may have been printed than has come through.
-        return self._weight > self._acknowledge_above_bytes * _SUSPICIOUS_SHARE
-
-    @property
-    def _weight(self) -> int:
-        had = self._transcript.proof()
-        return had.stdout_bytes + ACKNOWLEDGED_BYTES_PER_LINE * had.lines
+        return min(self._rotation.quiet_seconds, self._silence_seconds)
 
     @property
     def _copy_is_there(self) -> bool:
@@ -223,6 +206,8 @@ class ReadPolicy:
             case Acknowledge():
                 self._is_acknowledged = outcome.end is ReadEnd.END_OF_FILE
                 self._acknowledge_failures += not self._is_acknowledged
+            case _:
+                assert_never(attempt)
         if outcome.end is ReadEnd.FORBIDDEN and isinstance(attempt, ReadCopy | Acknowledge):
             self._exec_works = False
         self._not_before = now + self._delay_seconds(attempt, outcome)
@@ -236,7 +221,7 @@ class ReadPolicy:
         self._barren_reads = 0
         self._copy_failures = 0
         self._empty_copy_reads = 0
-        self._quiet_seconds = _FIRST_QUIET_SECONDS
+        self._rotation.note_progress()
         self._whole_read_was_barren = False
 
     def _delay_seconds(self, attempt: Attempt, outcome: ReadOutcome) -> float:
@@ -274,13 +259,13 @@ class ReadPolicy:
 
     def _note_follow(self, outcome: ReadOutcome) -> None:
         self._has_seen_end = self._has_seen_end or outcome.end is ReadEnd.TRAILER
-        is_quiet = outcome.end is ReadEnd.SILENT and self._may_be_rotated
+        is_quiet = outcome.end is ReadEnd.SILENT and self._rotation.may_be_rotated
         is_early = outcome.end is ReadEnd.END_OF_FILE and self._last_output_at is not None
         self._copy_is_wanted = is_quiet or is_early
         if is_quiet and not outcome.progressed:
-            self._quiet_seconds = min(2 * self._quiet_seconds, _LONGEST_QUIET_SECONDS)
+            self._rotation.note_silence()
         if outcome.end is ReadEnd.GAP:
-            self._weight_at_rotation = self._weight
+            self._rotation.note_rotation()
 
     def _note_failed_log_read(self, outcome: ReadOutcome, now: float) -> None:
         if self._unreadable_since is None or outcome.progressed:
@@ -313,7 +298,7 @@ class ReadPolicy:
         # Cut on its way, it still is the quickest way there.
         self._copy_is_wanted = outcome.has_failed and outcome.progressed
         if outcome.progressed:
-            self._weight_at_rotation = self._weight
+            self._rotation.note_rotation()
         if outcome.has_failed:
             self._copy_is_suspect = True
             self._searched = 0
