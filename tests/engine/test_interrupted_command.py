@@ -126,3 +126,28 @@ def test_termination_leaves_the_job_to_the_next_run(
     assert job["status"].get("active") == 1
     assert not holder_of(traces, agents_namespace, agent_id)
     assert prefect_server.flow_run(flow_run_id)["state"]["type"] == "CRASHED"
+
+
+def test_run_that_nobody_watches_notices_its_cancellation_itself(
+    live_cli: StartCli,
+    build_request: BuildRequest,
+    prefect_server: PrefectServer,
+    replay_image: str,
+    agents_namespace: str,
+    traces: Traces,
+) -> None:
+    request = build_request(replay_image, env=SLOW)
+    agent_id = request["agent"]["agent_id"]
+    live = live_cli(request)
+    live.wait_for(STREAMING)
+    flow_run_id = flow_run_of(traces, agents_namespace, agent_id)
+
+    state = {"type": "CANCELLING", "name": "Cancelling"}
+    prefect_server.post(f"/flow_runs/{flow_run_id}/set_state", {"state": state})
+
+    # It asks every 10 s; the pod takes a few to go.
+    assert live.wait(40) == 130, live.output
+    assert json.loads(live.last_line)["error_code"] == "cancelled"
+    assert prefect_server.flow_run(flow_run_id)["state"]["type"] == "CANCELLED"
+    wait_until(lambda: not jobs_of(traces, agents_namespace, agent_id))
+    assert not holder_of(traces, agents_namespace, agent_id)
