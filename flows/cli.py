@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, cast
+from typing import Annotated, Any, cast
 
 import typer
 from rich.console import Console
@@ -70,11 +70,12 @@ def run(
         request = _read_request(parameters)
         check_request(request, kubeconfig)
     except InputInvalid as error:
-        _refuse(error, output, as_json=as_json)
+        _end_without_result(error.code, error.message, output, as_json=as_json)
+        raise typer.Exit(EXIT_INPUT_INVALID) from None
     try:
         result = _run_to_its_end(request, kubeconfig, output)
     except RunCrashed as error:
-        output.show_refusal("crashed", str(error))
+        _end_without_result("crashed", str(error), output, as_json=as_json)
         raise typer.Exit(EXIT_RUN_FAILED) from None
     if result is None:
         raise typer.Exit(EXIT_INTERRUPTED)
@@ -85,11 +86,10 @@ def run(
     raise typer.Exit(_exit_code(result))
 
 
-def _refuse(error: InputInvalid, output: LiveOutput, *, as_json: bool) -> NoReturn:
-    output.show_refusal(error.code, error.message)
+def _end_without_result(code: str, message: str, output: LiveOutput, *, as_json: bool) -> None:
+    output.show_refusal(code, message)
     if as_json:
-        typer.echo(json.dumps({"error_code": error.code, "message": error.message}))
-    raise typer.Exit(EXIT_INPUT_INVALID)
+        typer.echo(json.dumps({"error_code": code, "message": message}))
 
 
 def _read_request(parameters: Path) -> AgentRunRequest:

@@ -198,10 +198,11 @@ def _execute(core_api: client.CoreV1Api, namespace: str, pod: str, script: str) 
         command=command,
         stdout=True,
         stderr=True,
-        _preload_content=False,  # else the library leaves the socket open
+        _preload_content=False,  # else the socket cannot be closed
     )
     run.run_forever(timeout=10)
-    run.close()
+    # Its own `close` does nothing once the server has closed, and leaves the socket open.
+    run.sock.shutdown()
 
 
 def _read_until(process: "subprocess.Popen[str]", text: str) -> str:
