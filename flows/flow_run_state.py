@@ -24,12 +24,17 @@ async def is_cancelled(flow_run_id: UUID) -> bool:
     Nothing else tells a cancellation from a crash: exceptions and signals are the same. An API that
     cannot be read is no cancellation.
     """
+    return await read_whether_cancelled(flow_run_id) is True
+
+
+async def read_whether_cancelled(flow_run_id: UUID) -> bool | None:
+    """Ask the API whether a flow run is being cancelled, or was; `None` if it cannot be read."""
     try:
         async with asyncio.timeout(_READ_SECONDS), get_client() as client:
             flow_run = await client.read_flow_run(flow_run_id)
     except Exception:
-        # Whatever went wrong, the answer is the safe one: the Job is left alone.
-        return False
+        # Whatever went wrong, who asks does the safe thing: the Job is left alone.
+        return None
     return flow_run.state_type in _CANCEL_STATES
 
 

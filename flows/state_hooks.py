@@ -7,7 +7,7 @@ from prefect import Flow
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging.loggers import flow_run_logger
 
-from flows.flow_run_state import is_cancelled
+from flows.flow_run_state import read_whether_cancelled
 from flows.load_inputs import load_agent, load_runtime
 from tasks.agent_job.names import AgentId, FlowRunId, agent_selector
 from tasks.agent_job.orphans import owner_of
@@ -19,7 +19,8 @@ from tasks.cluster.jobs import delete_job, list_jobs
 from tasks.cluster.objects import Propagation
 
 # The runner sets the state only after its hooks.
-_HOOK_SECONDS = 20.0
+_HOOK_SECONDS = 30.0
+_ASK_AGAIN_SECONDS = 1.0
 # Any change of a Job between look and deletion refuses the latter.
 _LOOKS = 3
 
@@ -33,18 +34,21 @@ async def delete_jobs_of_cancelled_run(
     serves the flow: only the state in the API counts, not the one that is handed in.
 
     Raises:
-        Exception: The cluster could not be asked; Prefect logs it on the run.
+        Exception: The API or the cluster could not be asked; Prefect logs it on the run.
     """
     del state
-    if not await is_cancelled(flow_run.id):
-        return
-    request = parse_request((flow_run.parameters or {})["request"])
+    logger = flow_run_logger(flow_run, flow)
     async with asyncio.timeout(_HOOK_SECONDS):
+        # The process is gone, so that there is time to ask a busy API again.
+        while (cancelled := await read_whether_cancelled(flow_run.id)) is None:
+            logger.warning("The run's state could not be read; asking again.")
+            await asyncio.sleep(_ASK_AGAIN_SECONDS)
+        if not cancelled:
+            return
+        request = parse_request((flow_run.parameters or {})["request"])
         deleted = await _delete_jobs(request, FlowRunId(str(flow_run.id)))
     if deleted:
-        flow_run_logger(flow_run, flow).warning(
-            f"The cancelled run left {', '.join(deleted)} alive; now being deleted."
-        )
+        logger.warning(f"The cancelled run left {', '.join(deleted)} alive; now being deleted.")
 
 
 async def _delete_jobs(request: AgentRunRequest, flow_run_id: FlowRunId) -> list[str]:

@@ -195,5 +195,5 @@ def test_hook_deletes_the_job_of_a_cancelled_run_whose_process_was_killed(
     os.kill(engine, signal.SIGKILL)
 
     deployment.wait_for_state(flow_run_id, "CANCELLED", 60)
+    deployment.wait_for_log(flow_run_id, f"The cancelled run left Job {agents_namespace}/")
     wait_until(lambda: not jobs_of(traces, agents_namespace, agent_id))
-    assert f"The cancelled run left Job {agents_namespace}/" in prefect_server.logs(flow_run_id)
