@@ -12,7 +12,11 @@ OnLines = Callable[[Sequence[StdoutLine]], Awaitable[None]]
 
 
 class LineDelivery:
-    """Spools and delivers; cancelling the one who waits for a delivery does not cancel it."""
+    """Spools and delivers; cancelling the one who waits for a delivery does not cancel it.
+
+    Where an event loop is torn down every task is cancelled, a delivery's too: lines whose taker
+    had not begun are then handed over again, lines whose taker had begun are the taker's.
+    """
 
     def __init__(self, spool: Path, on_lines: OnLines) -> None:
         """Deliver nothing yet.
@@ -23,38 +27,42 @@ class LineDelivery:
         """
         self._spool = TranscriptSpool(spool)
         self._on_lines = on_lines
-        self._writer: SpoolWriter | None = None
-        self._handed_over: asyncio.Task[None] | None = None
+        self._untaken: Sequence[StdoutLine] = ()
+        self._taking: asyncio.Task[None] | None = None
 
     @contextmanager
     def open(self) -> Generator[SpoolWriter, None, None]:
-        """Open the spool; lines can be delivered until the block is left.
+        """Open the spool.
 
         Raises:
             OSError: It cannot be written.
         """
-        with self._spool.writing() as self._writer:
-            yield self._writer
+        with self._spool.writing() as writer:
+            yield writer
 
-    async def deliver(self, lines: Sequence[StdoutLine]) -> None:
+    async def deliver(self, lines: Sequence[StdoutLine], spool: SpoolWriter) -> None:
         """Spool the lines, hand them over, and wait until they were taken.
 
-        Call `settle` before lines are made that must not be lost when this is cancelled.
+        Nothing is awaited before they are safe; for that, `settle` what was cancelled first.
 
         Raises:
             OSError: They could not be spooled.
             Exception: Whatever the taker raised.
         """
-        if not lines:
-            return
-        if self._writer is None or self._handed_over is not None:
-            raise RuntimeError("Lines were delivered before the delivery was open and settled.")
-        self._writer.append(lines)
-        self._handed_over = asyncio.ensure_future(self._on_lines(lines))
+        spool.append(lines)
+        self._untaken = lines
+        self._taking = asyncio.ensure_future(self._take())
         await self.settle()
 
     async def settle(self) -> None:
-        """Wait for lines whose taking was not waited for to its end."""
-        if self._handed_over is not None:
-            await asyncio.shield(self._handed_over)
-            self._handed_over = None
+        """Wait until the lines that were handed over last are taken."""
+        while self._taking is not None:
+            # Neither cancels the taking when this is cancelled, nor the other way round.
+            await asyncio.wait({self._taking})
+            if not self._taking.cancelled():
+                self._taking.result()
+            self._taking = asyncio.ensure_future(self._take()) if self._untaken else None
+
+    async def _take(self) -> None:
+        lines, self._untaken = self._untaken, ()
+        await self._on_lines(lines)

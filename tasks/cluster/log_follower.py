@@ -43,7 +43,6 @@ from tasks.cluster.log_reads import (
     open_log_read,
 )
 from tasks.line_delivery import LineDelivery, OnLines
-from tasks.transcript_spool import SpoolWriter
 
 __all__ = ["FollowedLog", "LogFollower", "LogTarget", "PodView"]
 
@@ -92,8 +91,8 @@ class LogFollower:
             target: Whose output.
             spool: File for the agent's stdout; begun anew by the first `follow`.
             observe: Returns how the pod is seen now; asked before every step.
-            on_lines: Takes the next lines, after they were spooled; nothing is read meanwhile. It
-                is never cancelled: a cancelled `follow` leaves it running, the next awaits it.
+            on_lines: Takes the next lines, after they were spooled; nothing is read meanwhile. A
+                cancelled `follow` leaves it running, and the next one waits for it.
             silence_seconds: When a follow counts as dead; proxies may cut idle ones earlier.
             sleep: Waits, in seconds.
             monotonic: Seconds of a clock that never jumps.
@@ -147,7 +146,7 @@ class LogFollower:
             OSError: The spool cannot be written.
             Exception: Whatever `on_lines` raised.
         """
-        with self._delivery.open() as spool:
+        with self._delivery.open() as self._spool:
             while True:
                 self._has_news.clear()
                 self._view = self._observe()
@@ -156,7 +155,7 @@ class LogFollower:
                 match step:
                     case Stop():
                         await self._delivery.settle()
-                        self._finish(spool)
+                        self._finish()
                         return self.so_far(step.gave_up)
                     case Pause():
                         await self._pause(step.seconds)
@@ -172,9 +171,9 @@ class LogFollower:
             if trailer is not None:
                 self._transcript.learn_trailer(trailer)
 
-    def _finish(self, spool: SpoolWriter) -> None:
+    def _finish(self) -> None:
         if self._transcript.is_at_end and self._transcript.lacks_final_newline:
-            spool.cut_to(self._transcript.proof().stdout_bytes)
+            self._spool.cut_to(self._transcript.proof().stdout_bytes)
 
     def so_far(self, gave_up: str | None = None) -> FollowedLog:
         """Return what was had until now, to be used where `follow` was broken off."""
@@ -311,4 +310,4 @@ class LogFollower:
         if lines:
             self._last_output_at = self._monotonic()
             self._policy.note_output(self._last_output_at)
-            await self._delivery.deliver(lines)
+            await self._delivery.deliver(lines, self._spool)

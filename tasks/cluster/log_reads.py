@@ -10,6 +10,7 @@ from tasks.cluster.errors import (
     ApiRefused,
     ClusterError,
     ClusterForbidden,
+    ClusterUnauthorised,
     ClusterUnavailable,
     ExecFailed,
     ObjectNotFound,
@@ -105,7 +106,7 @@ def classify_failure(failure: ClusterError, attempt: Attempt) -> ReadEnd:
             return ReadEnd.NOT_FOUND
         case ClusterForbidden():
             return ReadEnd.FORBIDDEN
-        case TooManyRequests():
+        case TooManyRequests() | ClusterUnauthorised():  # a token that is just being renewed
             return ReadEnd.UNAVAILABLE
         case ApiRefused() | ExecFailed():
             return ReadEnd.REFUSED

@@ -145,3 +145,28 @@ async def test_cancelled_again_and_again_it_delivers_each_line_once(
 
     assert followed is not None
     assert_whole(run, followed)
+
+
+@pytest.mark.parametrize("seed", range(4), indirect=True)
+async def test_every_task_cancelled_at_once_costs_no_line(seed: int, tmp_path: Path) -> None:
+    rng = random.Random(4000 + seed)
+    async with AsyncExitStack() as stack:
+        run = await Run(stack, tmp_path / "spool").open()
+        printing = asyncio.create_task(print_all(run, rng, printed_lines(rng, 300), rotates=False))
+        for _ in range(15):
+            following = asyncio.create_task(run.follower.follow())
+            for _ in range(rng.randrange(200)):
+                await asyncio.sleep(0)
+            tasks = {task for task in asyncio.all_tasks() if is_of_follower(task)}
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait({following})
+        await printing
+        followed = await run.follower.follow()
+
+    assert_whole(run, followed)
+
+
+def is_of_follower(task: asyncio.Task[object]) -> bool:
+    name = getattr(task.get_coro(), "__qualname__", "")
+    return name.startswith(("LogFollower", "LineDelivery"))
