@@ -274,7 +274,11 @@ def test_refused_credentials_are_told(
     [
         ([], "k8s_concurrency_guard_unreachable", "get leases"),
         (
-            [rule("coordination.k8s.io", "leases", "get", "create", "update")],
+            # Pods may be listed: both lists are asked for at once, and the first refusal is told.
+            [
+                rule("coordination.k8s.io", "leases", "get", "create", "update"),
+                rule("", "pods", "list"),
+            ],
             "k8s_concurrency_guard_unreachable",
             "list jobs",
         ),
