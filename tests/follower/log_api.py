@@ -91,6 +91,7 @@ class Pod:
         self.exec_status: int | None = None
         self.hangs_at_rotation = False
         self.hangs_at_end = False
+        self.lacks_last_newline = False
         self.sent_bytes = 0
         self.requests: list[str] = []
         self._news = asyncio.Event()
@@ -108,12 +109,12 @@ class Pod:
         self.started = True
         self._log(f"{TOKEN} h 1 pod_uid=u numbered={int(self.numbered)} started=1".encode())
 
-    def print(self, payload: bytes, newline: bytes = b"\n") -> None:
+    def print(self, payload: bytes, newline: bytes = b"\n", *, damaged: bool = False) -> None:
         self.stdout += payload + newline
         number = len(self.copy) + 1
         line = b"%s o %d %d %s" % (TOKEN.encode(), number, len(payload), payload)
         self.copy.append(line)
-        self._log(line if self.numbered else payload)
+        self._log((line if self.numbered else payload)[: -1 if damaged else None])
 
     def print_foreign(self, line: bytes) -> None:
         self._log(line)
@@ -202,6 +203,8 @@ async def _stream_log(
     while pod.rotations == rotations:
         data = b"".join(line + b"\n" for line in pod.log[sent:])
         sent = len(pod.log)
+        if pod.lacks_last_newline:
+            data = data.removesuffix(b"\n")
         if left is not None and len(data) >= left:
             await response.write(data[:left])
             if faults.hangs_now():

@@ -348,3 +348,51 @@ async def test_foreign_lines_are_no_output(opened: Open) -> None:
 
     assert run.payloads == [b"{}", b"second"]
     assert followed.proof.complete is True
+
+
+async def test_line_damaged_on_its_way_is_had_from_the_copy_at_once(opened: Open) -> None:
+    run = await opened(silence_seconds=30.0)
+    run.pod.start()
+    following = asyncio.create_task(run.follower.follow())
+    run.pod.print(b"first")
+    run.pod.print(b"second", damaged=True)
+    run.pod.print(b"third")
+    await asyncio.wait_for(run.delivered_until(3), 5)
+    run.pod.print_end()
+    followed = await following
+
+    assert run.payloads == [b"first", b"second", b"third"]
+    assert followed.proof.complete is True
+
+
+async def test_log_cut_off_behind_a_whole_line_gives_that_line(opened: Open) -> None:
+    run = await opened()
+    run.pod.start()
+    run.pod.print(b"first")
+    run.pod.print(b"last")
+    run.pod.lacks_last_newline = True
+    run.pod.end()
+    followed = await run.follower.follow()
+
+    assert run.payloads == [b"first", b"last"]
+    assert followed.proof.complete is None
+
+
+async def test_plain_events_are_known_again_when_the_header_is_rotated_away(opened: Open) -> None:
+    run = await opened(numbered=False)
+    run.pod.start()
+    following = asyncio.create_task(run.follower.follow())
+    run.pod.print(b'{"type":"user","uuid":"1"}')
+    await run.delivered_until(1)
+    run.pod.rotate()
+    for number in range(2, 6):
+        run.pod.print(b'{"type":"user","uuid":"%d"}' % number)
+        await run.delivered_until(number)
+        following.cancel()
+        await asyncio.wait({following})
+        following = asyncio.create_task(run.follower.follow())
+    run.pod.print_end()
+    followed = await following
+
+    assert run.payloads == [b'{"type":"user","uuid":"%d"}' % number for number in range(1, 6)]
+    assert followed.proof.complete is None

@@ -26,12 +26,24 @@ async def followed_through_rotation(run: Run, *, rotates_trailer: bool = False) 
     return await following
 
 
-@pytest.mark.parametrize("rotates_trailer", [False, True])
+@pytest.mark.parametrize(
+    ("rotates_trailer", "silence_seconds"),
+    [
+        pytest.param(False, 0.5, id="dead after half a second"),
+        pytest.param(True, 0.5, id="trailer rotated away as well"),
+        pytest.param(False, 120.0, id="dead after two minutes, suspected after five seconds"),
+    ],
+)
 async def test_follow_that_hangs_at_a_rotation_costs_no_line_and_not_the_acknowledgement(
-    tmp_path: Path, rotates_trailer: bool
+    tmp_path: Path, rotates_trailer: bool, silence_seconds: float
 ) -> None:
     async with AsyncExitStack() as stack:
-        run = await Run(stack, tmp_path / "spool", acknowledge_above_bytes=1000).open()
+        run = await Run(
+            stack,
+            tmp_path / "spool",
+            acknowledge_above_bytes=1000,
+            silence_seconds=silence_seconds,
+        ).open()
         followed = await followed_through_rotation(run, rotates_trailer=rotates_trailer)
 
     assert run.payloads == [b"x" * 2000, b"y" * 2000, b"z"]
