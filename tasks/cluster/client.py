@@ -227,8 +227,11 @@ class ClusterClient:
                 )
             yield response
         finally:
-            # Closes the connection of an answer that was not read to its end, else keeps it.
             if response is not None:
+                # An answer that was not read to its end still has its connection. TLS would wait
+                # for the other side's farewell, and longer than a process that ends.
+                if response.connection is not None and response.connection.transport is not None:
+                    response.connection.transport.abort()
                 response.close()
 
     @asynccontextmanager
