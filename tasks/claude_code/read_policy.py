@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable
 from typing import assert_never
 
+from tasks.claude_code.backoff import Backoff
 from tasks.claude_code.line_grammar import awaits_acknowledgement
 from tasks.claude_code.read_steps import (
     Acknowledge,
@@ -36,9 +37,6 @@ WIDE_OVERLAP_SECONDS = 300.0
 UNREADABLE_SECONDS = 600.0  # the longest outage that a log survives once the container has ended
 REFUSED_SECONDS = 30.0  # an answer is no outage; only a kubelet that lags behind changes its mind
 
-_FIRST_DELAY_SECONDS = 0.2
-_LONGEST_DELAY_SECONDS = 10.0
-_LONGEST_ASKED_SECONDS = 60.0  # what a Retry-After may ask for
 _UNSTARTED_PAUSE_SECONDS = 1.0
 _TRIES_OF_GONE_POD = 3
 _TRIES_OF_COPY = 6
@@ -70,7 +68,7 @@ class ReadPolicy:
         """
         self._transcript = transcript
         self._acknowledge_above_bytes = acknowledge_above_bytes
-        self._jitter = jitter
+        self._backoff = Backoff(jitter)
         self._silence_seconds = silence_seconds
         self._rotation = RotationWatch(transcript, acknowledge_above_bytes)
         self._exec_works = exec_allowed
@@ -79,7 +77,6 @@ class ReadPolicy:
         self._unreadable_since: float | None = None
         self._refused_since: float | None = None
         self._not_before = 0.0
-        self._failures = 0
         self._refusals_of_gone_pod = 0
         self._barren_reads = 0
         self._last_failure = ReadOutcome(ReadEnd.END_OF_FILE)
@@ -217,7 +214,7 @@ class ReadPolicy:
         self._last_output_at = now
 
     def _note_progress(self) -> None:
-        self._failures = 0
+        self._backoff.reset()
         self._barren_reads = 0
         self._copy_failures = 0
         self._empty_copy_reads = 0
@@ -231,10 +228,7 @@ class ReadPolicy:
         )
         if not outcome.has_failed and not is_early:
             return 0.0
-        delay = min(_FIRST_DELAY_SECONDS * 2 ** min(self._failures, 10), _LONGEST_DELAY_SECONDS)
-        self._failures += 1
-        asked = min(outcome.retry_after_seconds or 0.0, _LONGEST_ASKED_SECONDS)
-        return asked + delay * (0.5 + 0.5 * self._jitter())
+        return self._backoff.next_delay_seconds(outcome.retry_after_seconds)
 
     def _note_log_read(self, read: LogRead, outcome: ReadOutcome, now: float) -> None:
         if outcome.has_failed:

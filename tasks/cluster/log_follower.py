@@ -8,13 +8,10 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.agent_job.run_result import LineRange, TranscriptProof
 from tasks.claude_code.line_grammar import (
     StdoutLine,
-    Trailer,
     parse_line,
     parse_trailer_text,
 )
@@ -35,6 +32,7 @@ from tasks.claude_code.read_steps import (
 from tasks.claude_code.transcript import LineSplitter, Transcript
 from tasks.cluster.client import ClusterClient
 from tasks.cluster.errors import ClusterError
+from tasks.cluster.followed_log import FollowedLog
 from tasks.cluster.log_reads import (
     LogTarget,
     acknowledge,
@@ -47,25 +45,6 @@ from tasks.line_delivery import LineDelivery, OnLines
 __all__ = ["FollowedLog", "LogFollower", "LogTarget", "PodView"]
 
 _DRAIN_SECONDS = 3.0  # what a follow may take to end by itself once the container has
-
-
-@dataclass(frozen=True)
-class FollowedLog:
-    """What was had in the end.
-
-    Attributes:
-        proof: How much of stdout was delivered, and whether that is proven.
-        trailer: The script's account, if it could be read.
-        stderr_lines: The kept lines of the agent's stderr.
-        numbered: Whether lines bore numbers; None when nothing was read that tells.
-        gave_up: Why reading ended before the end was reached, a sentence; None when it was.
-    """
-
-    proof: TranscriptProof
-    trailer: Trailer | None
-    stderr_lines: tuple[bytes, ...]
-    numbered: bool | None
-    gave_up: str | None
 
 
 class LogFollower:
@@ -177,21 +156,7 @@ class LogFollower:
 
     def so_far(self, gave_up: str | None = None) -> FollowedLog:
         """Return what was had until now, to be used where `follow` was broken off."""
-        transcript = self._transcript
-        had = transcript.proof()
-        return FollowedLog(
-            proof=TranscriptProof(
-                complete=had.complete,
-                lines=had.lines,
-                stdout_bytes=had.stdout_bytes,
-                sha256=had.sha256,
-                missing=tuple(LineRange(first=gap.first, last=gap.last) for gap in had.missing),
-            ),
-            trailer=transcript.trailer,
-            stderr_lines=transcript.stderr_lines,
-            numbered=transcript.numbered if transcript.header or had.lines else None,
-            gave_up=gave_up,
-        )
+        return FollowedLog.of(self._transcript, gave_up)
 
     async def _pause(self, seconds: float) -> None:
         sleeping = asyncio.ensure_future(self._sleep(seconds))
