@@ -4,8 +4,9 @@
     python -m tests.images.build real --base BASE.tar --out real.tar
 
 `replay` prints recorded sessions (the demo's `replay_claude.py`); `real` has the real Claude Code
-CLI, which npm fetches into the folder of `--out`. The base is any archive of one image with a POSIX shell, awk
-and Python 3.11 or newer. An archive that is there, made from the same inputs, is left alone.
+CLI, which npm fetches into the folder of `--out`. The base is any archive of one image with a POSIX
+shell, awk and Python 3.11 or newer. An archive that is there, made from the same inputs, is left
+alone.
 """
 
 import argparse

@@ -54,9 +54,7 @@ def _modules_of_tasks() -> set[str]:
 
 def test_readme_gives_the_one_test_command() -> None:
     commands = [
-        line
-        for line in (ROOT / "README.md").read_text().splitlines()
-        if "uv run pytest" in line
+        line for line in (ROOT / "README.md").read_text().splitlines() if "uv run pytest" in line
     ]
 
     assert commands[:1] == [TEST_COMMAND]
