@@ -37,6 +37,9 @@ from deployments.local.volume_binder import VolumeBinder
 
 _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _SHUTDOWN_SECONDS = 0.5
+# Long, as a real server's: a connection that closes just when it is used again looks like a fault.
+_KEEPALIVE_SECONDS = 3600.0
+_FOLDER_PREFIX = "claude-jobs-cluster-"
 _log = logging.getLogger(__name__)
 
 
@@ -64,7 +67,8 @@ class LocalCluster:
 
     def __init__(self, options: ClusterOptions) -> None:
         self.options = options
-        self.folder = Path(tempfile.mkdtemp(prefix="claude-jobs-cluster-"))
+        _remove_stale_folders()
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-"))
         self.isolated = False
         self.port = 0
         self._certificate: ServerCertificate | None = None
@@ -98,7 +102,11 @@ class LocalCluster:
         app = self._assemble(runtime, self._certificate.authority)
         # Streams end when their client leaves; short calls never wait in the middle of a write.
         self._runner = web.AppRunner(
-            app, handler_cancellation=True, shutdown_timeout=_SHUTDOWN_SECONDS, access_log=None
+            app,
+            handler_cancellation=True,
+            shutdown_timeout=_SHUTDOWN_SECONDS,
+            keepalive_timeout=_KEEPALIVE_SECONDS,
+            access_log=None,
         )
         await self._runner.setup()
         await self._serve(listener)
@@ -222,6 +230,20 @@ class LocalCluster:
         if self._kubeconfig_file:
             self._kubeconfig_file.unlink(missing_ok=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _remove_stale_folders() -> None:
+    """Delete what killed clusters have left: Secrets of their pods are in it."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*"):
+        pid = folder.name.removeprefix(_FOLDER_PREFIX).partition("-")[0]
+        if not pid.isdecimal():
+            continue
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except PermissionError:
+            continue  # somebody else's, and alive
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

@@ -33,10 +33,6 @@ from deployments.local.resources import (
 from deployments.local.schema import Schema, decode
 from deployments.local.store import Store
 
-JSON_PATCH = "application/json-patch+json"
-MERGE_PATCH = "application/merge-patch+json"
-STRATEGIC_PATCH = "application/strategic-merge-patch+json"
-
 _KEPT_METADATA = (
     "uid",
     "creationTimestamp",

@@ -16,7 +16,7 @@ from deployments.local.resources import STORED, JsonObject, Resource
 Key = tuple[str, str]
 """Namespace (empty for cluster-scoped objects) and name; also the order of lists."""
 
-_HISTORY_LIMIT = 20_000
+_HISTORY_LIMIT = 5_000
 _FIRST_VERSION = 1000
 
 

@@ -1,7 +1,6 @@
 """Directories behind a pod's volumes."""
 
 import base64
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -140,10 +139,6 @@ class PodVolumes:
         if not is_secret:
             values.update({key: value.encode() for key, value in mapped(obj, "data").items()})
         return values
-
-    def remove(self) -> None:
-        """Delete what belongs to the pod alone."""
-        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _host_path(source: JsonObject) -> Path:

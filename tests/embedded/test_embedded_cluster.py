@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from deployments.local import resources
-from tests.embedded.local_api import ClusterProcess, Space, terminated
+from tests.embedded.local_api import ROOT, ClusterProcess, Space, terminated
 
 FOREGROUND = {"propagationPolicy": "Foreground"}
 UNTIL_TERM = (
@@ -246,14 +245,23 @@ def test_limited_account_may_do_what_its_role_says(cluster: ClusterProcess, spac
     assert cluster.api("nonsense").call("GET", "/version").status_code == 401
 
 
-def test_package_knows_nothing_of_the_product() -> None:
-    folder = Path(resources.__file__).parent
+@pytest.mark.parametrize(
+    ("folder", "strangers"),
+    [
+        ("deployments/local", ("flows", "tasks", "blocks", "tests", "prefect", "kubernetes")),
+        ("flows", ("deployments",)),
+        ("tasks", ("deployments",)),
+        ("blocks", ("deployments",)),
+    ],
+)
+def test_cluster_and_product_do_not_import_each_other(
+    folder: str, strangers: tuple[str, ...]
+) -> None:
     imports = [
         (path.name, line)
-        for path in folder.glob("*.py")
+        for path in (ROOT / folder).rglob("*.py")
         for line in path.read_text().splitlines()
-        if line.startswith(("import ", "from "))
-        and line.split()[1].split(".")[0] in ("flows", "tasks", "blocks", "tests", "prefect")
+        if line.startswith(("import ", "from ")) and line.split()[1].split(".")[0] in strangers
     ]
 
     assert imports == []
