@@ -129,6 +129,11 @@ def expire_lease(traces: Traces, namespace: str, agent_id: str) -> None:
     )
 
 
+# A Job that is deleted in the foreground goes when the kubelet has cleared its ended pod away: 2 to
+# 10 s after the container's end as a rule, once more than 30 s on a busy machine; not in our hands.
+COLLECTED_SECONDS = 120
+
+
 def jobs_of(traces: Traces, namespace: str, agent_id: str) -> list[Any]:
     """The Jobs of an agent."""
     return [

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.engine.conftest import LiveProcess, flow_run_of, holder_of, jobs_of
+from tests.engine.conftest import COLLECTED_SECONDS, LiveProcess, flow_run_of, holder_of, jobs_of
 from tests.main_job.conftest import PrefectServer, Traces, wait_until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 SLOW = {"REPLAY_TRANSCRIPT": "tools", "REPLAY_LINE_DELAY_SECONDS": "2"}
 STREAMING = "Claude Code ready"
@@ -49,7 +49,7 @@ def test_first_interrupt_ends_the_agent_and_keeps_what_it_did(
     assert json.loads(kept.read_bytes())["error_code"] == "cancelled"
     state = prefect_server.flow_run(result["flow_run_id"])["state"]
     assert (state["type"], state["message"]) == ("CANCELLED", result["message"])
-    wait_until(lambda: not jobs_of(traces, agents_namespace, agent_id))
+    wait_until(lambda: not jobs_of(traces, agents_namespace, agent_id), COLLECTED_SECONDS)
     assert not holder_of(traces, agents_namespace, agent_id)
 
 
@@ -98,7 +98,7 @@ def test_interrupt_before_the_pod_runs_starts_nothing(
     result = json.loads(live.last_line)
     assert result["error_code"] == "cancelled"
     assert prefect_server.flow_run(result["flow_run_id"])["state"]["type"] == "CANCELLED"
-    wait_until(lambda: not jobs_of(traces, agents_namespace, agent_id))
+    wait_until(lambda: not jobs_of(traces, agents_namespace, agent_id), COLLECTED_SECONDS)
     assert not holder_of(traces, agents_namespace, agent_id)
 
 
@@ -149,5 +149,5 @@ def test_run_that_nobody_watches_notices_its_cancellation_itself(
     assert live.wait(40) == 130, live.output
     assert json.loads(live.last_line)["error_code"] == "cancelled"
     assert prefect_server.flow_run(flow_run_id)["state"]["type"] == "CANCELLED"
-    wait_until(lambda: not jobs_of(traces, agents_namespace, agent_id))
+    wait_until(lambda: not jobs_of(traces, agents_namespace, agent_id), COLLECTED_SECONDS)
     assert not holder_of(traces, agents_namespace, agent_id)

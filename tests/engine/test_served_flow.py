@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.engine.conftest import LiveProcess, holder_of, jobs_of
+from tests.engine.conftest import COLLECTED_SECONDS, LiveProcess, holder_of, jobs_of
 from tests.main_job.conftest import PrefectServer, Traces, wait_until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(150)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
 ROOT = Path(__file__).parents[2]
 SERVE = """
@@ -134,7 +134,7 @@ def test_cancelled_run_ends_its_agent_with_grace(
     # The run script's trap ran: only it prints the trailer with count and hash.
     assert result["transcript"]["complete"] is True
     assert result["transcript"]["lines"] >= 1
-    wait_until(lambda: not jobs_of(traces, agents_namespace, agent_id))
+    wait_until(lambda: not jobs_of(traces, agents_namespace, agent_id), COLLECTED_SECONDS)
     assert not holder_of(traces, agents_namespace, agent_id)
     logs = prefect_server.logs(flow_run_id)
     assert "The run is being cancelled: deleting Job" in logs
@@ -196,4 +196,4 @@ def test_hook_deletes_the_job_of_a_cancelled_run_whose_process_was_killed(
 
     deployment.wait_for_state(flow_run_id, "CANCELLED", 60)
     deployment.wait_for_log(flow_run_id, f"The cancelled run left Job {agents_namespace}/")
-    wait_until(lambda: not jobs_of(traces, agents_namespace, agent_id))
+    wait_until(lambda: not jobs_of(traces, agents_namespace, agent_id), COLLECTED_SECONDS)
