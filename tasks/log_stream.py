@@ -81,6 +81,7 @@ class OutputStream:
         self._context = context
         self._session = context.attempt_at_work.session
         self._records = context.attempt_at_work.records
+        self._last_lines = context.attempt_at_work.last_lines
         self._last_output_at = time.monotonic()
 
     async def take(self, lines: Sequence[StdoutLine]) -> None:
@@ -99,6 +100,7 @@ class OutputStream:
         safe = [RenderedLine(line.kind, redact(line.text)) for line in lines]
         now = time.monotonic()
         for line in safe:
+            self._last_lines.append(line.text)
             self._log(self._records.add(line.text, now))
         self._context.show(safe)
 

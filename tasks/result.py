@@ -12,6 +12,7 @@ from tasks.agent_job.run_facts import JobGone, PodReplacement, RunFacts, StageFa
 from tasks.agent_job.run_result import AgentRunResult, TranscriptProof
 from tasks.agent_job.storage_keys import transcript_key
 from tasks.claude_code.line_grammar import parse_trailer_text
+from tasks.evidence import gather_evidence
 from tasks.result_storage import compress_file
 from tasks.run_context import AttemptInProgress, RunContext
 from tasks.stage import stage
@@ -34,9 +35,15 @@ async def conclude_run(context: RunContext) -> AgentRunResult:
     if attempt is not None and not context.lease_lost:
         stored_key = await _store_transcript(context, attempt)
     facts = collect_facts(context)
+    outcome = judge_run(facts)
+    if outcome.code is not None:
+        # A success needs no explanation, and these reads take time.
+        context.evidence = await gather_evidence(context)
+        facts = collect_facts(context)
+        outcome = judge_run(facts)
     result = build_result(
         context.prepared,
-        judge_run(facts),
+        outcome,
         _record(context, attempt, stored_key) if attempt is not None else None,
         namespace=context.namespace,
         started_at=context.started_at,

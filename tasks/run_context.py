@@ -1,6 +1,7 @@
 """What the stages of one run share while its process lives."""
 
 import math
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -8,9 +9,13 @@ from logging import Logger, LoggerAdapter
 from pathlib import Path
 from typing import Any
 
+from tasks.agent_job.api_fields import RawObject
 from tasks.agent_job.completion import find_agent_pod
 from tasks.agent_job.errors import AgentRunError
+from tasks.agent_job.evidence import ClusterEvidence
+from tasks.agent_job.forensics import LAST_DECISIONS, LAST_LINES, Decision
 from tasks.agent_job.names import FlowRunId, JobName, JobUid, PodUid, line_token
+from tasks.agent_job.pod_states import merge_states
 from tasks.agent_job.prepared_run import PreparedRun, prepare_again
 from tasks.agent_job.redaction import Redactor
 from tasks.agent_job.run_result import AgentRunResult
@@ -21,9 +26,7 @@ from tasks.claude_code.rendering import LineKind, RenderedLine
 from tasks.claude_code.session_summary import SessionState
 from tasks.cluster.client import ClusterClient
 from tasks.cluster.job_observer import JobObserver
-from tasks.cluster.job_records import ObservedPod
 from tasks.cluster.log_follower import FollowedLog, LogFollower
-from tasks.cluster.resources import JsonObject
 from tasks.lease_keeper import LeaseKeeper
 from tasks.result_storage import ResultStorage
 from tasks.run_controls import RunControls
@@ -42,6 +45,7 @@ class AttemptInProgress:
         spool: File with the agent's stdout lines as they were delivered.
         storage_folder: Where its result and transcript are kept in the result storage.
         records: Rendered lines that wait to be logged.
+        last_lines: The end of what was rendered, for whoever asks how it ended.
     """
 
     job_name: JobName
@@ -57,6 +61,7 @@ class AttemptInProgress:
     pod_uid: PodUid | None = None
     session: SessionState = field(default_factory=SessionState)
     records: RecordBuffer = field(default_factory=RecordBuffer)
+    last_lines: deque[str] = field(default_factory=lambda: deque[str](maxlen=LAST_LINES))
     follower: LogFollower | None = None
     followed: FollowedLog | None = None
     first_stderr_line: str | None = None
@@ -75,7 +80,13 @@ class AttemptInProgress:
     @property
     def pods(self) -> tuple[PodSnapshot, ...]:
         """All pods ever seen, newest first; ended ones as they had ended, whatever came later."""
-        return pods_from_api(_telling_state(pod) for pod in self.observer.observation.pods)
+        return pods_from_api(self.raw_pods)
+
+    @property
+    def raw_pods(self) -> tuple[RawObject, ...]:
+        """The same as the API server gave them, oldest first."""
+        observed = self.observer.observation.pods
+        return tuple(merge_states(pod.latest, pod.terminated) for pod in observed)
 
     @property
     def pod(self) -> PodSnapshot | None:
@@ -111,13 +122,6 @@ class AttemptInProgress:
         self.pod_uid, self.pod_name = pod.uid, pod.name
 
 
-def _telling_state(pod: ObservedPod) -> JsonObject:
-    if pod.terminated is None:
-        return pod.latest
-    agent = PodSnapshot.from_api(pod.latest).agent
-    return pod.latest if agent is not None and agent.terminated is not None else pod.terminated
-
-
 class RunContext:
     """What the stages of one run share.
 
@@ -137,6 +141,8 @@ class RunContext:
         stored_results: Results of this flow run that were read back, by Job.
         lease_lost: Another process owns the agent, so nothing is written any more.
         deadline_at: The run's own bound around all others, on the monotonic clock, in seconds.
+        decisions: What was said about the run itself, with times.
+        evidence: What the cluster said beside Job and pod, read once the run had failed.
     """
 
     def __init__(
@@ -175,6 +181,8 @@ class RunContext:
         self.stored_results: dict[JobUid, AgentRunResult] = {}
         self.lease_lost = False
         self.deadline_at = math.inf
+        self.decisions = deque[Decision](maxlen=LAST_DECISIONS)
+        self.evidence = ClusterEvidence()
         self.folder_path = folder_path
 
     @property
@@ -237,6 +245,7 @@ class RunContext:
         """Tell people about the run itself, in the flow run's log and to who reads along."""
         safe = self.redactor.text(text)
         self.logger.info(safe)
+        self.decisions.append(Decision(datetime.now(UTC), safe))
         self.show([RenderedLine(LineKind.NOTE, safe)])
 
     def show(self, lines: Sequence[RenderedLine]) -> None:

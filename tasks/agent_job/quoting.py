@@ -32,6 +32,25 @@ def plain_words(text: str, limit_characters: int) -> str:
     return "" if _STREAM_JSON.search(text) else one_line(text, limit_characters)
 
 
+def without_json_events(text: str) -> str:
+    """Return `text` with every line that is an event of stream-json, or looks like one, named.
+
+    For texts of several lines that people read and programs may collect.
+    """
+    return "\n".join(_named_if_event(line) for line in text.split("\n"))
+
+
+def _named_if_event(line: str) -> str:
+    stripped = line.strip()
+    if not (stripped.startswith("{") and stripped.endswith("}")):
+        return line
+    try:
+        value: Any = json.loads(stripped)
+    except (ValueError, RecursionError):
+        return line
+    return f"[a line of JSON, {len(stripped):,} characters]" if "type" in value else line
+
+
 def _message_in(text: str) -> str:
     try:
         value: Any = json.JSONDecoder().raw_decode(text)[0]

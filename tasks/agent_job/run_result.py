@@ -98,6 +98,8 @@ class AgentRunResult(FrozenModel):
         cost_usd: The last result's, which is cumulative over the run.
         summary: Last non-empty result text, else the main agent's own texts.
         reattached_from: Flow run id of the earlier run whose Job, prompt and output these are.
+        facts_used: What the verdict rests on, the deciding fact first.
+        not_observed: What could not be seen and might have told more.
         last_result: The last result event as Claude Code printed it, known secrets redacted.
     """
 
@@ -111,6 +113,8 @@ class AgentRunResult(FrozenModel):
     cause: Cause | None = None
     message: str
     advice: str | None = None
+    facts_used: tuple[str, ...] = ()
+    not_observed: tuple[str, ...] = ()
     exit_code: int | None = None
     signal: int | None = None
     timed_out: bool = False

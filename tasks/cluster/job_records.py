@@ -1,9 +1,9 @@
 """What is known of one Job and its pods, as reads and watch events come in, in any order. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
+from tasks.agent_job.pod_states import has_ending, has_observed_ending
 from tasks.cluster.resources import JsonObject
 
 
@@ -14,7 +14,7 @@ class ObservedPod:
     Attributes:
         latest: The newest state that was seen; of a deleted pod, its last.
         terminated: The newest state in which a container had ended; outlives later states that no
-            longer say so.
+            longer say so, or no longer how.
         is_gone: It was deleted; what is known of it is all there will ever be.
     """
 
@@ -52,8 +52,7 @@ class JobRecords:
             if known.is_gone or not is_gone:
                 return False
             pod = known.latest
-        terminated = pod if has_ended_container(pod) else known and known.terminated
-        self.pods[uid] = ObservedPod(pod, terminated, is_gone)
+        self.pods[uid] = ObservedPod(pod, _ended_state(known, pod), is_gone)
         return True
 
     def accept_pod_list(self, pods: Iterable[JsonObject], resource_version: str) -> bool:
@@ -69,17 +68,11 @@ class JobRecords:
         return any(news)
 
 
-def has_ended_container(pod: JsonObject) -> bool:
-    """Tell whether any container of the pod, init containers aside, is reported as ended."""
-    status: dict[str, Any] = pod.get("status") or {}
-    return any(True for _ in _ended(status.get("containerStatuses") or []))
-
-
-def _ended(statuses: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for status in statuses:
-        state: dict[str, Any] = status.get("state") or {}
-        if state.get("terminated"):
-            yield status
+def _ended_state(known: ObservedPod | None, pod: JsonObject) -> JsonObject | None:
+    before = known.terminated if known is not None else None
+    if has_observed_ending(pod) or (before is None and has_ending(pod)):
+        return pod
+    return before
 
 
 def _version(found: JsonObject) -> str:

@@ -42,6 +42,7 @@ SECRETS = ApiResource("", "v1", "secrets")
 LEASES = ApiResource("coordination.k8s.io", "v1", "leases")
 KUBERNETES_EVENTS = ApiResource("", "v1", "events")
 NAMESPACES = ApiResource("", "v1", "namespaces")
+NODES = ApiResource("", "v1", "nodes")
 VOLUME_CLAIMS = ApiResource("", "v1", "persistentvolumeclaims")
 ACCESS_REVIEWS = ApiResource("authorization.k8s.io", "v1", "selfsubjectaccessreviews")
 
