@@ -4,8 +4,9 @@ import asyncio
 import random
 from uuid import UUID
 
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import State, StateType
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import Cancelled, Completed, Failed
 
 from tasks.agent_job.error_codes import ErrorCode
@@ -16,15 +17,66 @@ from tasks.agent_job.state_names import state_name
 _READ_SECONDS = 4.0
 _POLL_SECONDS = 10.0
 _CANCEL_STATES = frozenset({StateType.CANCELLING, StateType.CANCELLED})
+# Deeper nesting than this is a circle.
+_GENERATIONS = 20
 
 
-async def is_cancelled(flow_run_id: UUID) -> bool:
-    """Tell whether the API says that a flow run is being cancelled, or was.
+class CancellationReader:
+    """Asks the API whether a flow run, or one that it is a part of, is being cancelled.
 
-    Nothing else tells a cancellation from a crash: exceptions and signals are the same. An API that
-    cannot be read is no cancellation.
+    Prefect stops the process of a cancelled run, but nobody tells its subflows' states, nor a run
+    that no runner watches. Nothing else tells a cancellation from a crash either: exceptions and
+    signals are the same.
     """
-    return await read_whether_cancelled(flow_run_id) is True
+
+    def __init__(self, flow_run_id: UUID) -> None:
+        self._lineage = [flow_run_id]
+        self._lineage_known = False
+
+    async def is_cancelled(self) -> bool:
+        """Tell whether one of the runs is being cancelled, or was.
+
+        An API that cannot be read within seconds is no cancellation, and neither is a run that was
+        deleted from it: the Job is left alone.
+        """
+        try:
+            async with asyncio.timeout(_READ_SECONDS), get_client() as client:
+                if _any_cancelled(await self._read(client)):
+                    return True
+                if self._lineage_known:
+                    return False
+                await self._learn_ancestors(client)
+                return _any_cancelled(await self._read(client))
+        except Exception:
+            # Whatever went wrong, the safe answer is the same.
+            return False
+
+    async def wait_until_cancelled(self) -> None:
+        """Return once one of them is being cancelled; polls every 10 s, jittered."""
+        while True:
+            if await self.is_cancelled():
+                return
+            await asyncio.sleep(_POLL_SECONDS * random.uniform(0.8, 1.2))
+
+    async def _read(self, client: PrefectClient) -> list[FlowRun]:
+        wanted = FlowRunFilter(id=FlowRunFilterId(any_=self._lineage))
+        return await client.read_flow_runs(flow_run_filter=wanted)
+
+    async def _learn_ancestors(self, client: PrefectClient) -> None:
+        while len(self._lineage) < _GENERATIONS:
+            flow_run = await client.read_flow_run(self._lineage[-1])
+            if flow_run.parent_task_run_id is None:
+                break
+            # Where the task run has not arrived yet, the next poll asks again.
+            task_run = await client.read_task_run(flow_run.parent_task_run_id)
+            if task_run.flow_run_id is None:
+                break
+            self._lineage.append(task_run.flow_run_id)
+        self._lineage_known = True
+
+
+def _any_cancelled(flow_runs: list[FlowRun]) -> bool:
+    return any(flow_run.state_type in _CANCEL_STATES for flow_run in flow_runs)
 
 
 async def read_whether_cancelled(flow_run_id: UUID) -> bool | None:
@@ -36,14 +88,6 @@ async def read_whether_cancelled(flow_run_id: UUID) -> bool | None:
         # Whatever went wrong, who asks does the safe thing: the Job is left alone.
         return None
     return flow_run.state_type in _CANCEL_STATES
-
-
-async def wait_until_cancelled(flow_run_id: UUID) -> None:
-    """Return once the API says that a flow run is being cancelled; polls every 10 s, jittered."""
-    while True:
-        if await is_cancelled(flow_run_id):
-            return
-        await asyncio.sleep(_POLL_SECONDS * random.uniform(0.8, 1.2))
 
 
 def to_state(result: AgentRunResult) -> State[dict[str, object]]:

@@ -63,7 +63,7 @@ async def clean_up(context: RunContext, result: AgentRunResult) -> None:
         context.say(f"Job {attempt.job_name} is left to its TTL, since nothing was stored.")
         return
     try:
-        async with asyncio.timeout(_CLEAN_UP_SECONDS):
+        async with asyncio.timeout(context.bounded(_CLEAN_UP_SECONDS)):
             await _clean_up(context, attempt, result)
     except (ObjectNotFound, ObjectConflict):
         return

@@ -31,7 +31,7 @@ async def publish_report(context: RunContext, result: AgentRunResult) -> bool:
     """
     report = context.redactor.text(render_report(result))
     try:
-        async with asyncio.timeout(_PUBLISH_SECONDS):
+        async with asyncio.timeout(context.bounded(_PUBLISH_SECONDS)):
             await acreate_markdown_artifact(
                 markdown=report,
                 key=report_key(context.prepared.agent_id),

@@ -20,6 +20,8 @@ from tasks.stored_results import write_result
 
 # Storages may hang; what could not be stored in time is read again by the next run.
 _STORE_SECONDS = 120.0
+# What the small file needs, in a process that will be killed.
+_RESULT_SECONDS = 2.0
 
 
 @stage("Result")
@@ -164,7 +166,8 @@ async def _store_transcript(context: RunContext, attempt: AttemptInProgress) -> 
     # A name of its own: a compression that was given up on may still be writing.
     packed = attempt.spool.with_suffix(f".{uuid.uuid4().hex[:8]}.gz")
     try:
-        async with asyncio.timeout(_STORE_SECONDS):
+        limit_seconds = context.bounded(_STORE_SECONDS, leaving_seconds=_RESULT_SECONDS)
+        async with asyncio.timeout(limit_seconds):
             await asyncio.to_thread(compress_file, attempt.spool, packed)
             context.lease.check_may_write()
             await context.storage.write_file(key, packed)
@@ -180,7 +183,7 @@ async def _store_result(
 ) -> bool:
     try:
         context.lease.check_may_write()
-        async with asyncio.timeout(_STORE_SECONDS):
+        async with asyncio.timeout(context.bounded(_STORE_SECONDS)):
             await write_result(context.storage, attempt.storage_folder, result)
     except Exception as error:
         _say_not_stored(context, "result", error)

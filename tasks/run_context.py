@@ -1,6 +1,7 @@
 """What the stages of one run share while its process lives."""
 
 import math
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -143,6 +144,7 @@ class RunContext:
         deadline_at: The run's own bound around all others, on the monotonic clock, in seconds.
         decisions: What was said about the run itself, with times.
         evidence: What the cluster said beside Job and pod, read once the run had failed.
+        conclude_by: When this process will be killed, on the same clock; infinite if nobody said.
     """
 
     def __init__(
@@ -183,6 +185,7 @@ class RunContext:
         self.deadline_at = math.inf
         self.decisions = deque[Decision](maxlen=LAST_DECISIONS)
         self.evidence = ClusterEvidence()
+        self.conclude_by = math.inf
         self.folder_path = folder_path
 
     @property
@@ -195,6 +198,16 @@ class RunContext:
     def server_now(self) -> datetime:
         """Return the API server's time; our own clock's before its first answer."""
         return self.client.server_clock.now() or datetime.now(UTC)
+
+    def bounded(self, seconds: float, *, leaving_seconds: float = 0.0) -> float:
+        """Return `seconds`, or less where the process will be killed before.
+
+        Args:
+            seconds: How long something may take.
+            leaving_seconds: What must be left of the process's life for what comes after it.
+        """
+        left_seconds = self.conclude_by - time.monotonic() - leaving_seconds
+        return max(0.0, min(seconds, left_seconds))
 
     def put_to_work(self, attempt: AttemptInProgress) -> None:
         """Note the Job at work, also for the run in whose name another one is concluded."""

@@ -4,8 +4,9 @@ from pydantic import ValidationError
 
 from tasks.agent_job.error_codes import ErrorCode
 from tasks.agent_job.errors import AgentRunError
+from tasks.agent_job.names import AgentId, FlowRunId
 from tasks.agent_job.run_result import AgentRunResult
-from tasks.agent_job.storage_keys import result_key
+from tasks.agent_job.storage_keys import own_attempt_folder, result_key
 from tasks.result_storage import ResultStorage, StoredObjectMissing
 
 
@@ -25,6 +26,19 @@ async def read_stored_result(storage: ResultStorage, folder: str) -> AgentRunRes
     except Exception as error:
         # A block may raise whatever its library does.
         raise _unreadable(storage, folder, str(error)) from error
+
+
+async def read_earlier_results(
+    storage: ResultStorage, agent_id: AgentId, flow_run_id: FlowRunId, before: int
+) -> list[AgentRunResult]:
+    """Return what is stored of a flow run's own attempts with lower numbers, in order.
+
+    Raises:
+        AgentRunError: One of them cannot be read.
+    """
+    folders = [own_attempt_folder(agent_id, flow_run_id, number) for number in range(1, before)]
+    found = [await read_stored_result(storage, folder) for folder in folders]
+    return [result for result in found if result is not None]
 
 
 async def write_result(storage: ResultStorage, folder: str, result: AgentRunResult) -> None:

@@ -40,34 +40,57 @@ def plan_next_attempt(
 ) -> NextAttempt | NoMoreAttempts:
     """Tell what follows on the last of a flow run's results.
 
+    A session that turned out to be unknown is answered by a fresh one, once and without being
+    asked for: the agent has not begun.
+
     Args:
         rules: The runtime's.
-        results: Of all attempts that this process has seen, in order, at least one.
+        results: Of the flow run's attempts, in order, at least one; those of earlier processes too,
+            as far as they are known.
         budget_usd: The agent's for the whole run; `None` where it has none.
     """
     last = results[-1]
-    if last.error_code not in rules.codes or last.error_code in {None, ErrorCode.CANCELLED}:
+    unknown = [item for item in results if item.error_code is ErrorCode.SESSION_UNAVAILABLE]
+    made = max(len(results), last.attempt or 0) - len(unknown)
+    if last in unknown and last.resumed and len(unknown) == 1:
+        ended = "The session that was to be resumed is unknown in the agent's HOME"
+        delay_seconds, session = 0, None
+    elif last.error_code not in rules.codes or last.error_code in {None, ErrorCode.CANCELLED}:
         return NoMoreAttempts()
-    # An earlier process of this flow run may have made some, which the number tells.
-    made = max(len(results), last.attempt or 0)
-    ended = f"Attempt {made} of {rules.max_attempts} ended with {last.error_code}"
-    if made >= rules.max_attempts:
-        return NoMoreAttempts(f"{ended}; no more are allowed.")
+    else:
+        ended = f"Attempt {made} of {rules.max_attempts} ended with {last.error_code}"
+        if made >= rules.max_attempts:
+            return NoMoreAttempts(f"{ended}; no more are allowed.")
+        delay_seconds = rules.delay_seconds
+        session = None if last.clear_session else last.session_id
     left = budget_usd
     if budget_usd is not None:
-        costs = [result.cost_usd for result in results if result.attempt is not None]
-        known = [cost for cost in costs if cost is not None]
-        if len(known) < len(costs):
+        spent = _spent_usd(results)
+        if spent is None:
             return NoMoreAttempts(f"{ended}; what it cost is not known, so no other is made.")
-        left = budget_usd - sum(known)
+        left = budget_usd - spent
         if left <= 0:
             return NoMoreAttempts(f"{ended}; nothing is left of the budget of ${budget_usd:.2f}.")
-    session = None if last.clear_session else last.session_id
     return NextAttempt(
-        rules.delay_seconds,
+        delay_seconds,
         session,
         left,
-        f"{ended}; the next one begins in {rules.delay_seconds} s, "
+        f"{ended}; the next one begins in {delay_seconds} s, "
         f"{f'resuming session {session}' if session else 'in a fresh session'}"
         f"{'' if left is None else f', with ${left:.4f} left to spend'}.",
     )
+
+
+def _spent_usd(results: Sequence[AgentRunResult]) -> float | None:
+    """Return what all attempts have cost together; `None` where that of one is not known."""
+    own = {item.attempt or 0 for item in results if item.reattached_from is None}
+    if any(number not in own for number in range(1, max(own, default=0))):
+        return None
+    spent = 0.0
+    for item in results:
+        # Without a Job, or without its session, the agent has not begun.
+        begun = item.attempt is not None and item.error_code is not ErrorCode.SESSION_UNAVAILABLE
+        if begun and item.cost_usd is None:
+            return None
+        spent += item.cost_usd or 0.0
+    return spent

@@ -63,8 +63,15 @@ def test_other_endings_stand_without_a_word(results: list[AgentRunResult]) -> No
         ([ended(attempt=3)], "no more are allowed"),
         ([ended(cost_usd=None)], "not known"),
         ([ended(cost_usd=0.6), ended(attempt=2, cost_usd=0.6)], "nothing is left"),
+        ([ended(attempt=2)], "not known"),
     ],
-    ids=["three seen", "others made by an earlier process", "unknown cost", "budget used up"],
+    ids=[
+        "three seen",
+        "others made by an earlier process",
+        "unknown cost",
+        "budget used up",
+        "one of an earlier process, its result gone",
+    ],
 )
 def test_named_code_without_another_attempt_says_why(
     results: list[AgentRunResult], why: str
@@ -80,3 +87,42 @@ def test_run_without_a_job_has_cost_nothing() -> None:
 
     assert isinstance(planned, NextAttempt)
     assert planned.budget_usd == 1.0
+
+
+def test_unknown_session_is_answered_by_a_fresh_one_without_being_asked_for() -> None:
+    unknown = ended(ErrorCode.SESSION_UNAVAILABLE, resumed=True, clear_session=True, cost_usd=None)
+
+    planned = plan_next_attempt(WholeRunRetry(), [unknown], 2.0)
+
+    assert isinstance(planned, NextAttempt)
+    assert (planned.delay_seconds, planned.session_id, planned.budget_usd) == (0, None, 2.0)
+    assert "to be resumed is unknown" in planned.reason
+    assert "fresh session" in planned.reason
+
+
+def test_unknown_session_is_answered_only_once() -> None:
+    unknown = ended(ErrorCode.SESSION_UNAVAILABLE, resumed=True, clear_session=True)
+
+    planned = plan_next_attempt(WholeRunRetry(), [unknown, unknown], None)
+
+    assert planned == NoMoreAttempts()
+
+
+def test_attempt_in_an_unknown_session_does_not_count() -> None:
+    unknown = ended(ErrorCode.SESSION_UNAVAILABLE, resumed=True, clear_session=True)
+
+    planned = plan_next_attempt(
+        RULES, [unknown, ended(attempt=2, resumed=False), ended(attempt=3)], None
+    )
+
+    assert isinstance(planned, NextAttempt)
+    assert "Attempt 2 of 3" in planned.reason
+
+
+def test_attempts_of_another_run_cost_this_one_nothing_more() -> None:
+    adopted = ended(attempt=3, reattached_from="g", cost_usd=0.5)
+
+    planned = plan_next_attempt(RULES.model_copy(update={"max_attempts": 9}), [adopted], 2.0)
+
+    assert isinstance(planned, NextAttempt)
+    assert planned.budget_usd == 1.5

@@ -1,0 +1,139 @@
+"""One pass through the stages of a run, under its Lease: what the guard says is done and judged."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from flows.agent_attempt import harvest, start_attempt, take_over
+from tasks.agent_job.error_codes import ErrorCode
+from tasks.agent_job.errors import AgentRunError
+from tasks.agent_job.guard_verdicts import Harvest, Reattach, ReturnStored, StartNew
+from tasks.agent_job.names import JobUid
+from tasks.agent_job.run_result import AgentRunResult
+from tasks.cleanup import clean_up
+from tasks.guard import guard_agent
+from tasks.lease_keeper import LeaseLost
+from tasks.report import publish_report
+from tasks.result import conclude_run
+from tasks.run_context import RunContext
+from tasks.secret import has_same_prompt
+
+T = TypeVar("T")
+
+
+async def run_stages(context: RunContext) -> AgentRunResult:
+    """Guard, make or take up an attempt, follow it to its end, and conclude."""
+    try:
+        stored = await while_owner(context, _guard_and_run(context))
+        if stored is not None:
+            return stored
+    except AgentRunError as error:
+        context.failure = error
+        context.lease_lost = isinstance(error, LeaseLost)
+    return await conclude(context)
+
+
+async def conclude(context: RunContext) -> AgentRunResult:
+    """Judge what was seen, report it, and leave the Job as the keep policy says."""
+    async with renewing(context):
+        result = await conclude_run(context)
+        await publish_report(context, result)
+        await clean_up(context, result)
+    return result
+
+
+async def _guard_and_run(context: RunContext) -> AgentRunResult | None:
+    """Do what the guard says; return a result only where one was stored before."""
+    verdict = await guard_agent(context)
+    concluded: set[JobUid] = set()
+    while isinstance(verdict, Reattach | Harvest) and await _is_for_other(context, verdict):
+        if verdict.job.uid in concluded:
+            raise AgentRunError(
+                ErrorCode.JOB_STATE_MISMATCH,
+                f"Job {verdict.job.name} of an earlier run could not be concluded, so this run's "
+                "agent was not started.",
+                advice="Look into this run's log; make the result storage writable and run again.",
+            )
+        concluded.add(verdict.job.uid)
+        await _conclude_other(context, verdict)
+        verdict = await guard_agent(context)
+    match verdict:
+        case StartNew():
+            await start_attempt(context, verdict.attempt)
+        case Reattach():
+            await take_over(context, verdict)
+        case Harvest():
+            await harvest(context, verdict)
+        case ReturnStored():
+            return context.stored_results[verdict.job_uid]
+    return None
+
+
+async def _is_for_other(context: RunContext, verdict: Reattach | Harvest) -> bool:
+    """Tell whether a Job is to be brought to its end before ours is started."""
+    if isinstance(verdict, Harvest):
+        return verdict.then_start
+    if verdict.job.flow_run_id == context.flow_run_id:
+        return False
+    return not await has_same_prompt(context, verdict.job)
+
+
+async def _conclude_other(context: RunContext, verdict: Reattach | Harvest) -> None:
+    """Bring another run's Job to its end, keep its result under that run, and go on from it.
+
+    Where that fails the guard looks again, and decides on what there is then.
+    """
+    job = verdict.job
+    theirs = context.for_flow_run(job.owner_flow_run_id or job.flow_run_id)
+    may_resume = context.prepared.resume_session is None
+    try:
+        if isinstance(verdict, Reattach):
+            context.say(f"Job {job.name} works on another prompt; this run's own comes after it.")
+            await take_over(theirs, verdict)
+        else:
+            may_resume = verdict.resume_session
+            await harvest(theirs, verdict)
+    except LeaseLost:
+        raise
+    except AgentRunError as error:
+        context.say(f"Job {job.name} could not be brought to its end: {error.message}")
+        return
+    finally:
+        context.attempt = None
+    result = await conclude_run(theirs)
+    await clean_up(theirs, result)
+    context.say(
+        f"Kept the result of flow run {result.flow_run_id}, whose process was gone "
+        f"({result.error_code or 'success'}: {result.message})"
+    )
+    if may_resume and result.session_id and not result.clear_session:
+        context.resume(result.session_id)
+
+
+@asynccontextmanager
+async def renewing(context: RunContext) -> AsyncGenerator[None, None]:
+    """Renew the Lease meanwhile; whether a write is still allowed is asked before each."""
+    keeping = asyncio.create_task(context.lease.keep())
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def while_owner(context: RunContext, body: Coroutine[Any, Any, T]) -> T:
+    """Run `body` while the Lease is renewed; stop it when somebody else has taken the agent."""
+    keeping = asyncio.create_task(context.lease.keep())
+    working = asyncio.create_task(body)
+    try:
+        await asyncio.wait({keeping, working}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+            await keeping
+        return await working
+    finally:
+        for task in (keeping, working):
+            task.cancel()
+        await asyncio.gather(keeping, working, return_exceptions=True)

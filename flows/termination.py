@@ -1,0 +1,73 @@
+"""SIGTERM under Prefect: noticed wherever it lands, and how much time it leaves."""
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+# Prefect kills a process 30 s after it told it to stop; what a run still does ends before that.
+SECONDS_TO_END_AGENT = 23.0
+SECONDS_TO_CONCLUDE = 27.0
+
+# The exception of Prefect's own handler arrives within this where it arrives at all.
+_ARRIVAL_SECONDS = 0.5
+_NO_DESCRIPTOR = -1
+
+
+@contextmanager
+def cancelled_by_sigterm() -> Generator[None, None, None]:
+    """Cancel the current task when SIGTERM comes, also where its exception gets lost.
+
+    Prefect's handler raises in whatever code runs at that moment. In the step of another task, or
+    in a callback, asyncio keeps the exception there and goes on as if nothing had happened. The
+    handler cannot be replaced, since Prefect acknowledges requests to reschedule only while its own
+    is in place; so the signal's number is read from the file descriptor that Python writes it to.
+    """
+    task = asyncio.current_task()
+    if task is None or threading.current_thread() is not threading.main_thread():
+        # Signals are the main thread's.
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    pending: list[asyncio.TimerHandle] = []
+    with _notified_of_signals(
+        loop,
+        lambda numbers: (
+            signal.SIGTERM in numbers
+            and pending.append(loop.call_later(_ARRIVAL_SECONDS, task.cancel))
+        ),
+    ):
+        try:
+            yield
+        finally:
+            for handle in pending:
+                handle.cancel()
+
+
+@contextmanager
+def _notified_of_signals(
+    loop: asyncio.AbstractEventLoop, notify: Callable[[bytes], object]
+) -> Generator[None, None, None]:
+    reader, writer = socket.socketpair()
+    reader.setblocking(False)
+    writer.setblocking(False)
+    before = signal.set_wakeup_fd(writer.fileno())
+
+    def read() -> None:
+        numbers = reader.recv(4096)
+        if before != _NO_DESCRIPTOR:
+            # The event loop's own, for handlers that were added to it.
+            os.write(before, numbers)
+        notify(numbers)
+
+    loop.add_reader(reader, read)
+    try:
+        yield
+    finally:
+        loop.remove_reader(reader)
+        signal.set_wakeup_fd(before)
+        reader.close()
+        writer.close()
