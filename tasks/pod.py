@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tasks.agent_job.error_codes import ErrorCode
 from tasks.agent_job.errors import AgentRunError
+from tasks.agent_job.forensics import LAST_LINES
 from tasks.agent_job.pod_wait import (
     Failed,
     PodWaitHistory,
@@ -14,12 +15,18 @@ from tasks.agent_job.pod_wait import (
     Waiting,
     judge_pod_wait,
 )
+from tasks.agent_job.pod_wait_failures import with_last_line
 from tasks.agent_job.snapshots import KubernetesEventSnapshot, PodSnapshot
+from tasks.claude_code.safe_text import escape_control_characters
 from tasks.cluster.errors import ClusterError
 from tasks.cluster.kubernetes_events import list_kubernetes_events
+from tasks.cluster.pod_logs import read_log_tail
+from tasks.credentials import learn_credentials
 from tasks.run_context import AttemptInProgress, RunContext
 from tasks.stage import stage
 
+_LOG_SECONDS = 5.0
+_LOG_BYTES = 16_384
 # Kubernetes Events are asked for, not watched; they only matter while nothing seems to happen.
 _LOOK_AGAIN_SECONDS = 5.0
 
@@ -108,9 +115,41 @@ class _PodWait:
                 self._tell(verdict.progress)
                 return None
             case Failed():
+                lines = await self._init_container_lines(verdict.pod)
                 raise AgentRunError(
-                    verdict.code, verdict.message, cause=verdict.cause, advice=verdict.advice
+                    verdict.code,
+                    with_last_line(verdict.message, lines),
+                    cause=verdict.cause,
+                    advice=verdict.advice,
                 )
+
+    async def _init_container_lines(self, pod: PodSnapshot | None) -> list[str]:
+        """Read how a failed init container's log ends, before its Job is deleted."""
+        failed = pod.failed_init_container if pod is not None else None
+        if pod is None or failed is None:
+            return []
+        context = self._context
+        # It may have been given the same credentials as the agent.
+        await learn_credentials(context)
+        try:
+            async with asyncio.timeout(_LOG_SECONDS):
+                log = await read_log_tail(
+                    context.client,
+                    context.namespace,
+                    pod.name,
+                    failed.name,
+                    tail_lines=LAST_LINES,
+                    limit_bytes=_LOG_BYTES,
+                )
+        except (ClusterError, TimeoutError):
+            # It explains; the verdict stands without it.
+            return []
+        lines = [
+            context.redactor.text(escape_control_characters(line))
+            for line in log.decode("utf-8", errors="replace").splitlines()
+        ]
+        self._attempt.last_lines.extend(f"{failed.name}: {line}" for line in lines)
+        return lines
 
     def _tell(self, progress: str) -> None:
         if progress != self._progress:

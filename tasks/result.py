@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from tasks.agent_job.completion import find_replacement
+from tasks.agent_job.evidence import ClusterEvidence
 from tasks.agent_job.outcome import judge_run
 from tasks.agent_job.result_building import AttemptRecord, agent_timed_out, build_result
 from tasks.agent_job.run_facts import JobGone, PodReplacement, RunFacts, StageFailure
@@ -79,12 +80,21 @@ def collect_facts(context: RunContext) -> RunFacts:
     if context.attempt is None:
         return common
     return _with_attempt(
-        common, context.attempt, now=context.server_now(), deleted_by_us=context.deleted_by_us
+        common,
+        context.attempt,
+        context.evidence,
+        now=context.server_now(),
+        deleted_by_us=context.deleted_by_us,
     )
 
 
 def _with_attempt(
-    common: RunFacts, attempt: AttemptInProgress, *, now: datetime, deleted_by_us: bool
+    common: RunFacts,
+    attempt: AttemptInProgress,
+    evidence: ClusterEvidence,
+    *,
+    now: datetime,
+    deleted_by_us: bool,
 ) -> RunFacts:
     pod, job = attempt.pod, attempt.job
     agent = pod.agent if pod else None
@@ -109,6 +119,8 @@ def _with_attempt(
         pod_phase=pod.phase if pod else None,
         pod_reason=pod.reason if pod else None,
         pod_message=pod.message if pod else None,
+        init_containers=pod.init_containers if pod else (),
+        pod_deleting=bool(pod and pod.deleting),
         pod_gone=attempt.pod_is_gone if pod else None,
         pod_conditions=pod.conditions if pod else (),
         pod_replaced=_replacement(attempt),
@@ -117,6 +129,8 @@ def _with_attempt(
         job_gone=_job_gone(attempt, now) if observation.job_is_gone and not deleted_by_us else None,
         job_deletion_seen=bool(job and job.deleting) and not deleted_by_us,
         node_name=pod.node_name if pod else None,
+        kubernetes_events=evidence.kubernetes_events,
+        node=evidence.node,
     )
 
 

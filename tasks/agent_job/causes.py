@@ -6,6 +6,7 @@ called by its name when nothing says who sent it.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from tasks.agent_job import pod_reasons
 from tasks.agent_job.error_codes import Cause
@@ -53,6 +54,8 @@ def deadline_fact(facts: RunFacts) -> str | None:
         return "Job condition Failed, reason DeadlineExceeded"
     if facts.pod_reason == "DeadlineExceeded":
         return "pod reason DeadlineExceeded"
+    if facts.event_about_job(pod_reasons.DEADLINE_EVENTS) is not None:
+        return "Kubernetes Event DeadlineExceeded about the Job"
     return "the flow run's own time limit was reached" if facts.flow_deadline_reached else None
 
 
@@ -87,9 +90,27 @@ def _disrupted(reasons: frozenset[str], disruptions: frozenset[str]) -> Evidence
 
 
 def _node_lost(facts: RunFacts, ending: Ending) -> str | None:
-    if facts.pod_phase == "Unknown" and ending.exit_code is None:
+    if ending.exit_code is not None:
+        return None
+    if facts.pod_phase == "Unknown":
         return "pod phase Unknown"
-    return None
+    if facts.node is not None and facts.node.is_lost:
+        return f"node {facts.node.name} is not ready"
+    return _event(pod_reasons.NODE_LOST_EVENTS)(facts, ending)
+
+
+def _tainted(facts: RunFacts, ending: Ending) -> str | None:
+    if not (facts.pod_deleting or facts.pod_gone):
+        return None
+    return _event(pod_reasons.TAINT_EVENTS)(facts, ending)
+
+
+def _event(reasons: frozenset[str]) -> Evidence:
+    def evidence(facts: RunFacts, _ending: Ending) -> str | None:
+        event = facts.event_about_pod(reasons)
+        return None if event is None else f"Kubernetes Event {event.reason} about the pod"
+
+    return evidence
 
 
 def _pod_replaced(facts: RunFacts, _ending: Ending) -> str | None:
@@ -113,19 +134,36 @@ def _container_reason(reasons: frozenset[str]) -> Evidence:
     def evidence(facts: RunFacts, _ending: Ending) -> str | None:
         if facts.container_reason in reasons:
             return f"container reason {facts.container_reason}"
+        waiting = (item for item in facts.init_containers if item.waiting is not None)
+        for container in waiting:
+            if container.waiting and container.waiting.reason in reasons:
+                return f"init container {container.name}, reason {container.waiting.reason}"
         return None
 
     return evidence
+
+
+def _init_container(facts: RunFacts, _ending: Ending, *, out_of_memory: bool) -> str | None:
+    failed = facts.failed_init_container
+    ended = failed.terminated if failed is not None else None
+    if failed is None or ended is None or facts.container_started:
+        return None
+    if (ended.reason == "OOMKilled") is not out_of_memory:
+        return None
+    why = f" ({ended.reason})" if ended.reason else ""
+    return f"init container {failed.name} ended with exit code {ended.exit_code}{why}"
 
 
 def _bad_input(facts: RunFacts, _ending: Ending) -> str | None:
     return f"the run script refused: {facts.refusal}" if facts.refusal in _BAD_INPUT else None
 
 
-def _unschedulable(facts: RunFacts, _ending: Ending) -> str | None:
+def _unschedulable(facts: RunFacts, ending: Ending) -> str | None:
     for condition in facts.pod_conditions:
         if condition.type == "PodScheduled" and condition.status == "False":
             return f"pod condition PodScheduled False, reason {condition.reason}"
+    if facts.container_started is False and facts.node_name is None:
+        return _event(pod_reasons.UNSCHEDULABLE_EVENTS)(facts, ending)
     return None
 
 
@@ -145,14 +183,19 @@ CAUSE_TABLE: tuple[tuple[Cause, Evidence], ...] = (
     (Cause.DEADLINE_EXCEEDED, _deadline),
     (Cause.APP_EXIT, _own_exit),
     (Cause.PREEMPTED, _disrupted(pod_reasons.PREEMPTED, pod_reasons.PREEMPTED_BY)),
+    (Cause.PREEMPTED, _event(pod_reasons.PREEMPTED_EVENTS)),
     (Cause.NODE_LOST, _disrupted(pod_reasons.NODE_LOST, pod_reasons.NODE_LOST_BY)),
     (Cause.NODE_LOST, _node_lost),
     (Cause.EVICTED, _disrupted(pod_reasons.EVICTED, pod_reasons.EVICTED_BY)),
+    (Cause.EVICTED, _event(pod_reasons.EVICTED_EVENTS)),
+    (Cause.EVICTED, _tainted),
     (Cause.POD_REPLACED, _pod_replaced),
     (Cause.OOM_KILLED, _out_of_memory),
+    (Cause.OOM_KILLED, partial(_init_container, out_of_memory=True)),
     (Cause.IMAGE_PULL, _container_reason(pod_reasons.IMAGE_PULL)),
     (Cause.CONFIG_ERROR, _container_reason(pod_reasons.CONFIG_ERROR)),
     (Cause.CONFIG_ERROR, _bad_input),
+    (Cause.APP_EXIT, partial(_init_container, out_of_memory=False)),
     (Cause.UNSCHEDULABLE, _unschedulable),
     (Cause.SIGKILL, _signal(SIGKILL_NUMBER)),
     (Cause.SIGTERM, _signal(SIGTERM_NUMBER)),

@@ -20,6 +20,8 @@ from tasks.agent_job.snapshots import JobSnapshot, PodSnapshot
 _DEFAULT_GRACE_SECONDS = 30
 # The pod of a Job deleted in the foreground was gone 5 to 12 s after its container's end.
 _KUBELET_LAG_SECONDS = 30
+# A pod may be called Failed (evicted, node shut down) before its containers are reported as ended.
+_LATE_STATE_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class CompletionHistory:
     job_finished_at: float | None = None
     job_gone_at: float | None = None
     job_deleting_at: float | None = None
+    pod_deleting_at: float | None = None
     pod_gone_at: float | None = None
 
 
@@ -67,6 +70,7 @@ class EndedBy(StrEnum):
     POD = "pod ended"
     JOB_CONDITION = "Job condition"
     POD_GONE = "pod gone"
+    POD_REPLACED = "pod replaced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +184,7 @@ def _remember(
         job_finished_at=since(history.job_finished_at, job is not None and job.finished),
         job_gone_at=since(history.job_gone_at, observed.job_gone),
         job_deleting_at=since(history.job_deleting_at, job is not None and job.deleting),
+        pod_deleting_at=since(history.pod_deleting_at, pod is not None and pod.deleting),
         pod_gone_at=since(history.pod_gone_at, _is_gone(observed, pod)),
     )
 
@@ -206,6 +211,8 @@ def _judge_container(
     if not _has_ended(pod):
         return None
     by = EndedBy.POD if _terminated(pod) is None else EndedBy.CONTAINER
+    if by is EndedBy.POD and _may_tell_more(observed, pod, history):
+        return None
     # A Job that is being deleted gets no condition any more.
     job = observed.job
     settled = observed.job_gone or (job is not None and (job.finished or job.deleting))
@@ -216,6 +223,16 @@ def _judge_container(
     both_at = max(history.container_ended_at, history.drained_at)
     overdue = observed.now - both_at >= limits.completion_grace_seconds
     return _ended(by, observed, pod) if overdue else None
+
+
+def _may_tell_more(
+    observed: CompletionObservation, pod: PodSnapshot | None, history: CompletionHistory
+) -> bool:
+    """Tell whether the container's own ending may still come, of a pod that is there."""
+    ended_at = history.container_ended_at
+    if _is_gone(observed, pod) or ended_at is None:
+        return False
+    return observed.now - ended_at < _LATE_STATE_SECONDS
 
 
 def _judge_condition(
@@ -252,11 +269,29 @@ def _judge_absence(
         overdue = going and observed.now - since >= _patience_seconds(pod)
         job_gone = history.job_gone_at is not None
         return Gone(pod) if overdue or (job_gone and _is_gone(observed, pod)) else None
-    if history.pod_gone_at is None or (pod is None and observed.bound_uid is None):
+    if history.pod_gone_at is None:
+        return _judge_lost_node(observed, pod, history)
+    if pod is None and observed.bound_uid is None:
         return None
     replaced = find_replacement(observed.pods, pod) is not None
     overdue = observed.now - history.pod_gone_at >= limits.completion_grace_seconds
     return _ended(EndedBy.POD_GONE, observed, pod) if replaced or overdue else None
+
+
+def _judge_lost_node(
+    observed: CompletionObservation, pod: PodSnapshot | None, history: CompletionHistory
+) -> Ended | None:
+    """Give up a pod that has long been told to go and whose place another one has taken.
+
+    Its node does not say how it ended, and may never do so. Nothing is deleted for it: should the
+    agent be alive there, the guard of the next run finds its pod and starts no second one.
+    """
+    if pod is None or history.pod_deleting_at is None:
+        return None
+    if find_replacement(observed.pods, pod) is None:
+        return None
+    overdue = observed.now - history.pod_deleting_at >= _patience_seconds(pod)
+    return _ended(EndedBy.POD_REPLACED, observed, pod) if overdue else None
 
 
 def _patience_seconds(pod: PodSnapshot | None) -> float:

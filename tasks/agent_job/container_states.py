@@ -4,7 +4,7 @@ The kubelet sometimes writes an ending that nobody observed; such a placeholder 
 since a run's outcome must never be better than the facts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
@@ -125,3 +125,10 @@ class ContainerSnapshot:
             image=text_at(raw, "image"),
             restart_count=integer_at(raw, "restartCount") or 0,
         )
+
+
+def find_failed(containers: Iterable[ContainerSnapshot]) -> ContainerSnapshot | None:
+    """Return the first container that ended with another exit code than 0, if one did."""
+    return next(
+        (item for item in containers if item.terminated and item.terminated.exit_code), None
+    )

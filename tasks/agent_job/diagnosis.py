@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from signal import Signals
 
 from tasks.agent_job.api_failures import api_fields, api_status, reset_epoch
+from tasks.agent_job.cluster_words import container_words, init_words, node_words, pod_words
 from tasks.agent_job.diagnosis_texts import BY_CAUSE, EXPLAINED_BY_CAUSE, WORDINGS
 from tasks.agent_job.error_codes import Cause
 from tasks.agent_job.precedence import Reason
 from tasks.agent_job.quoting import plain_words, quote
 from tasks.agent_job.run_facts import Ending, RunFacts
 from tasks.claude_code.event_types import ApiRetryEvent
-from tasks.claude_code.line_grammar import parse_trailer_text
 from tasks.claude_code.rendering import render_epoch
 
 _NAME_LIMIT_CHARACTERS = 200
@@ -75,8 +75,10 @@ def _beside(facts: RunFacts, ending: Ending, cause: Cause | None) -> list[str]:
         _exit_words(facts, ending),
         _signal_words(ending),
         f"cause {cause}" if cause in BY_CAUSE else None,
-        _container_words(facts),
-        _pod_words(facts),
+        container_words(facts),
+        init_words(facts),
+        pod_words(facts),
+        node_words(facts),
         _replacement_words(facts),
         _model_words(facts),
     ]
@@ -101,31 +103,6 @@ def _signal_words(ending: Ending) -> str | None:
         return f"signal {ending.signal} {Signals(ending.signal).name}"
     except ValueError:
         return f"signal {ending.signal}"
-
-
-def _container_words(facts: RunFacts) -> str | None:
-    reason, message = facts.container_reason, facts.container_message or ""
-    # The script's own last words travel in the same field; they are no message for people.
-    quoted = quote(message) if parse_trailer_text(message) is None else ""
-    child_only = reason == "OOMKilled" and facts.container_exit_code == 0
-    parts = (
-        f"container reason {_name(reason)}" if reason else "",
-        "only a child process was killed for memory" if child_only else "",
-        f"kubelet message {quoted}" if quoted else "",
-    )
-    return ", ".join(part for part in parts if part) or None
-
-
-def _pod_words(facts: RunFacts) -> str | None:
-    reason = facts.pod_reason or facts.disruption_reason
-    parts = (
-        f"pod {_name(facts.pod_name)}" if facts.pod_name else "",
-        f"pod phase {_name(facts.pod_phase)}" if facts.pod_phase else "",
-        f"pod reason {_name(reason)}" if reason else "",
-        quote(facts.pod_message),
-        f"node {_name(facts.node_name)}" if facts.node_name else "",
-    )
-    return ", ".join(part for part in parts if part) or None
 
 
 def _replacement_words(facts: RunFacts) -> str | None:

@@ -211,6 +211,12 @@ def secret_references(agent: AgentSpec, runtime: RuntimeSpec) -> dict[str, froze
     }
 
 
+def mounted_secrets(runtime: RuntimeSpec) -> tuple[str, ...]:
+    """Return the Secrets of which the agent finds every key as a file."""
+    names = (mount.name for mount in runtime.mounts if mount.kind == "secret")
+    return tuple(dict.fromkeys(names))
+
+
 def quantity_bytes(quantity: str) -> int:
     """Return a Kubernetes quantity of storage in bytes, rounded down."""
     digits = quantity.rstrip("mkKMGTPEi")

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from tasks.agent_job.causes import CauseFinding, find_cause
+from tasks.agent_job.cluster_words import cluster_words
 from tasks.agent_job.diagnosis import describe
 from tasks.agent_job.error_codes import Cause, ErrorCode
 from tasks.agent_job.precedence import Reason, Row, find_row
@@ -19,6 +20,7 @@ class Outcome:
 
     Attributes:
         message: One sentence.
+        cluster_said: In the cluster's own words; `None` where it said nothing, and after success.
         advice: What to do; `None` after success.
         facts_used: What the judgement rests on, the deciding fact first.
         not_observed: What could not be seen and might have told more.
@@ -30,6 +32,7 @@ class Outcome:
     code: ErrorCode | None
     cause: Cause | None
     message: str
+    cluster_said: str | None
     advice: str | None
     facts_used: tuple[str, ...]
     not_observed: tuple[str, ...]
@@ -53,6 +56,7 @@ def judge_run(facts: RunFacts) -> Outcome:
         code=row.code,
         cause=found.cause if found else None,
         message=diagnosis.message,
+        cluster_said=cluster_words(facts) if row.code is not None else None,
         advice=diagnosis.advice,
         facts_used=tuple(dict.fromkeys(item for item in used if item)),
         not_observed=_not_observed(facts, ending),

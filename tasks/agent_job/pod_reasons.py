@@ -1,7 +1,7 @@
 """Reasons as Kubernetes spells them, and which cause each one shows.
 
-Of pods (`status.reason`), of the pod condition DisruptionTarget (1.26 and later), and of container
-states.
+Of pods (`status.reason`), of the pod condition DisruptionTarget (1.26 and later), of container
+states, and of Kubernetes Events.
 """
 
 from tasks.agent_job.error_codes import Cause
@@ -13,6 +13,16 @@ NODE_LOST = frozenset({"NodeLost", "NodeShutdown", "Shutdown", "Terminated"})
 NODE_LOST_BY = frozenset({"DeletionByPodGC"})
 EVICTED = frozenset({"Evicted"})
 EVICTED_BY = frozenset({"DeletionByTaintManager", "EvictionByEvictionAPI", "TerminationByKubelet"})
+
+# Events about pods; they tell of a pod what older servers say nowhere else.
+PREEMPTED_EVENTS = frozenset({"Preempted", "Preempting"})
+NODE_LOST_EVENTS = frozenset({"NodeNotReady"})
+EVICTED_EVENTS = frozenset({"Evicted"})
+# Said as well where a deletion is called off, so that it counts for pods that are going alone.
+TAINT_EVENTS = frozenset({"TaintManagerEviction"})
+UNSCHEDULABLE_EVENTS = frozenset({"FailedScheduling"})
+# Events about Jobs.
+DEADLINE_EVENTS = frozenset({"DeadlineExceeded"})
 
 # No retry of the kubelet will help.
 IMAGE_NEVER = frozenset({"ErrImageNeverPull", "InvalidImageName"})

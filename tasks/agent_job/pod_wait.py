@@ -223,10 +223,7 @@ def _find_failure(
 
 
 def _find_ended(pod: PodSnapshot, observed: PodWaitObservation) -> PodWaitFailure | None:
-    failed = next(
-        (item for item in pod.init_containers if item.terminated and item.terminated.exit_code),
-        None,
-    )
+    failed = pod.failed_init_container
     if failed is not None and failed.terminated is not None:
         return init_container_failed(pod, failed.name, failed.terminated)
     if pod.agent is not None and pod.agent.terminated is not None:

@@ -7,6 +7,7 @@ from tasks.agent_job.conditions import Condition
 from tasks.agent_job.container_states import ContainerTerminated
 from tasks.agent_job.error_codes import Cause, ErrorCode
 from tasks.agent_job.pod_reasons import find_disruption
+from tasks.agent_job.quoting import quote
 from tasks.agent_job.snapshots import (
     ContainerSnapshot,
     JobSnapshot,
@@ -38,8 +39,14 @@ def init_container_failed(
         Cause.OOM_KILLED if ended.reason == "OOMKilled" else Cause.APP_EXIT,
         f"Init container {name} of pod {pod.name} ended with exit code {ended.exit_code}{reason}, "
         f"so the agent was not started{_quoted(ended.message)}.",
-        f"Read the log of init container {name}.",
+        f"Look at what init container {name} does; its last lines are in the forensics.",
     )
+
+
+def with_last_line(message: str, lines: Sequence[str]) -> str:
+    """Add to a sentence the last line that a failed container has printed, if it has any."""
+    quoted = [words for words in map(quote, lines) if words]
+    return f"{message.removesuffix('.')}; its last line is {quoted[-1]}." if quoted else message
 
 
 def container_never_ran(pod: PodSnapshot, ended: ContainerTerminated) -> PodWaitFailure:

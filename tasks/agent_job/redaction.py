@@ -13,6 +13,13 @@ _SHORTEST_SECRET = 8
 # Lines of a key file are longer; shorter ones are brackets and common words.
 _SHORTEST_LINE = 16
 
+# More of one file would make every line that people see slow to look through.
+_MOST_PIECES = 500
+_MOST_CHARACTERS = 16_384
+# Between words such as `production` and most passwords.
+_SHORTEST_ASSIGNED = 12
+_ASSIGNED = re.compile(r"[=:]\s*[\"']?(?P<value>[^\s\"',]+)")
+
 # What stands where text was cut off (`tasks.claude_code.safe_text`).
 _CUT = "…"
 
@@ -64,6 +71,38 @@ class Redactor:
                 }
             case _:
                 return value
+
+
+def pieces_of_file(content: str) -> tuple[str, ...]:
+    """Return by what a file full of secrets may be told when a part of it is printed.
+
+    The file as it is, whatever its lines assign (`KEY=value`, `token: value`), and the texts of a
+    JSON document: tools print one value of a key file far more often than the whole. Bounded: of a
+    very long file only the beginning is looked through.
+    """
+    head = content[:_MOST_CHARACTERS]
+    assigned = (found["value"] for line in head.splitlines() for found in _ASSIGNED.finditer(line))
+    pieces = [
+        head,
+        *(piece for piece in assigned if len(piece) >= _SHORTEST_ASSIGNED),
+        *_texts(head),
+    ]
+    return tuple(dict.fromkeys(pieces))[:_MOST_PIECES]
+
+
+def _texts(content: str) -> Iterator[str]:
+    try:
+        waiting: list[Any] = [json.loads(content)]
+    except (ValueError, RecursionError):
+        return
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str) and len(value) >= _SHORTEST_ASSIGNED:
+            yield value
+        elif isinstance(value, list):
+            waiting += cast("list[Any]", value)
+        elif isinstance(value, dict):
+            waiting += cast("dict[str, Any]", value).values()
 
 
 def _forms(secret: str) -> Iterator[str]:

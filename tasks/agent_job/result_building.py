@@ -78,6 +78,7 @@ def build_result(
         "cause": outcome.cause,
         "message": redactor.text(outcome.message),
         "advice": redactor.text(outcome.advice) if outcome.advice else None,
+        "cluster_said": redactor.text(outcome.cluster_said) if outcome.cluster_said else None,
         "facts_used": tuple(map(redactor.text, outcome.facts_used)),
         "not_observed": outcome.not_observed,
         "exit_code": outcome.exit_code,

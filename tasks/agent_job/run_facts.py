@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tasks.agent_job.conditions import Condition
+from tasks.agent_job.container_states import ContainerSnapshot, find_failed
 from tasks.agent_job.error_codes import Cause, ErrorCode
+from tasks.agent_job.evidence import NodeSnapshot
 from tasks.agent_job.run_result import TranscriptProof
+from tasks.agent_job.snapshots import KubernetesEventSnapshot
 from tasks.claude_code.line_grammar import Refusal, Trailer
 from tasks.claude_code.session_summary import SessionSummary
 
@@ -67,6 +70,8 @@ class RunFacts:
         trailer: From the log stream; `termination_trailer` from the termination message.
         container_started: Whether the agent's process was ever started.
         container_reason: Of the terminated state, else of the waiting state.
+        init_containers: Those that run before the agent's, as last seen.
+        pod_deleting: Somebody asked for the pod's deletion.
         pod_gone: The pod was looked for and was not there.
         pod_conditions, job_conditions: As last seen.
         job_gone: Set once the 404 is confirmed.
@@ -78,6 +83,8 @@ class RunFacts:
         stalled_seconds: Silence for which the stall rule ended the agent.
         api_lost_seconds: The Kubernetes API was away longer than its limit, and still is.
         model, image: What was asked for.
+        kubernetes_events: About the Job and its pods, oldest first; they go after an hour.
+        node: The pod's, where nodes may be read.
     """
 
     session: SessionSummary = _NO_SESSION
@@ -93,10 +100,12 @@ class RunFacts:
     container_reason: str | None = None
     container_message: str | None = None
     container_finished_at: datetime | None = None
+    init_containers: tuple[ContainerSnapshot, ...] = ()
     pod_name: str | None = None
     pod_phase: str | None = None
     pod_reason: str | None = None
     pod_message: str | None = None
+    pod_deleting: bool = False
     pod_gone: bool | None = None
     pod_conditions: tuple[Condition, ...] = ()
     pod_replaced: PodReplacement | None = None
@@ -114,6 +123,8 @@ class RunFacts:
     model: str | None = None
     image: str | None = None
     node_name: str | None = None
+    kubernetes_events: tuple[KubernetesEventSnapshot, ...] = ()
+    node: NodeSnapshot | None = None
 
     @property
     def any_trailer(self) -> Trailer | None:
@@ -129,6 +140,29 @@ class RunFacts:
     def disruption_reason(self) -> str | None:
         """Why the cluster itself ended the pod, by its condition."""
         return self.true_condition_reason(self.pod_conditions, "DisruptionTarget")
+
+    @property
+    def failed_init_container(self) -> ContainerSnapshot | None:
+        """The container before the agent's that did not end well, if one did not."""
+        return find_failed(self.init_containers)
+
+    def event_about_pod(self, reasons: frozenset[str]) -> KubernetesEventSnapshot | None:
+        """Return the newest Event about the agent's pod with one of these reasons."""
+        return self._event("Pod", self.pod_name, reasons)
+
+    def event_about_job(self, reasons: frozenset[str]) -> KubernetesEventSnapshot | None:
+        """Return the newest Event about the Job with one of these reasons."""
+        return self._event("Job", self.job_name, reasons)
+
+    def _event(
+        self, kind: str, name: str | None, reasons: frozenset[str]
+    ) -> KubernetesEventSnapshot | None:
+        found = (
+            event
+            for event in reversed(self.kubernetes_events)
+            if (event.about_kind, event.about_name) == (kind, name) and event.reason in reasons
+        )
+        return next(found, None)
 
     @property
     def exit_code_is_made_up(self) -> bool:

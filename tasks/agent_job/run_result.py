@@ -98,6 +98,7 @@ class AgentRunResult(FrozenModel):
         cost_usd: The last result's, which is cumulative over the run.
         summary: Last non-empty result text, else the main agent's own texts.
         reattached_from: Flow run id of the earlier run whose Job, prompt and output these are.
+        cluster_said: About the ending, in the cluster's own words; null where it said nothing.
         facts_used: What the verdict rests on, the deciding fact first.
         not_observed: What could not be seen and might have told more.
         last_result: The last result event as Claude Code printed it, known secrets redacted.
@@ -113,6 +114,7 @@ class AgentRunResult(FrozenModel):
     cause: Cause | None = None
     message: str
     advice: str | None = None
+    cluster_said: str | None = None
     facts_used: tuple[str, ...] = ()
     not_observed: tuple[str, ...] = ()
     exit_code: int | None = None

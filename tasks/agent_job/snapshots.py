@@ -21,7 +21,7 @@ from tasks.agent_job.api_fields import (
     texts_at,
 )
 from tasks.agent_job.conditions import Condition, conditions_at
-from tasks.agent_job.container_states import ContainerSnapshot
+from tasks.agent_job.container_states import ContainerSnapshot, find_failed
 from tasks.agent_job.names import AgentId, FlowRunId, JobName, JobUid, PodUid, SessionId, TaskId
 
 
@@ -57,6 +57,11 @@ class PodSnapshot:
         """The agent's container, found by name; `None` until the kubelet has reported it."""
         found = (item for item in self.containers if item.name == names.AGENT_CONTAINER)
         return next(found, None)
+
+    @property
+    def failed_init_container(self) -> ContainerSnapshot | None:
+        """The container before the agent's that did not end well, if one did not."""
+        return find_failed(self.init_containers)
 
     @property
     def deleting(self) -> bool:

@@ -31,8 +31,11 @@ LONG_OUTPUT = "x" * 1_960 + " " + KEY
 NEEDLE_LENGTH = 20
 
 
-def _leaking_recordings() -> dict[str, str]:
-    """Files of recordings in which the agent prints its environment, wherever it can."""
+def _leaking_recordings(file_key: str) -> dict[str, str]:
+    """Files of recordings in which the agent prints its keys, wherever it can.
+
+    Those of its environment are put in by the agent; the one out of a file stands there.
+    """
     tools = (RECORDINGS / "tools.jsonl").read_text()
     failing = (RECORDINGS / "api_error_500.jsonl").read_text()
     for clean, leaking in (
@@ -41,7 +44,7 @@ def _leaking_recordings() -> dict[str, str]:
         ("pwd; ls -la; cat hello.txt", f"curl -H 'x-api-key: {KEY}' localhost; env"),
         ("hello from the workspace", f"ANTHROPIC_API_KEY={KEY}"),
         ("drwxr-xr-x 2 root root 4096", LONG_OUTPUT),
-        ("Second part of the answer: DONE.", f"The key is {KEY}."),
+        ("Second part of the answer: DONE.", f"The keys are {KEY} and {file_key}."),
     ):
         assert clean in tools
         tools = tools.replace(clean, leaking)
@@ -50,27 +53,31 @@ def _leaking_recordings() -> dict[str, str]:
         "telling.jsonl": f"{KEY}\n${{SIGNING_KEY}}\n{tools}",
         "telling.stderr": f"warning: {KEY}\n${{SIGNING_KEY}}\n",
         "telling.meta.json": json.dumps({"exit_code": 0}),
-        "failing.jsonl": failing.replace("Internal server error", f"No access with {KEY}"),
+        "failing.jsonl": failing.replace(
+            "Internal server error", f"No access with {KEY}, {file_key}"
+        ),
         "failing.meta.json": json.dumps({"exit_code": 1}),
         "silent.jsonl": "",
-        "silent.stderr": f"error: the key {KEY} has no access\n",
+        "silent.stderr": f"error: the keys {KEY}, {file_key} have no access\n",
         "silent.meta.json": json.dumps({"exit_code": 1}),
     }
 
 
 @dataclass(frozen=True)
 class Planted:
-    """Values in a Secret, and a ConfigMap with recordings that print them."""
+    """Values in Secrets, and a ConfigMap with recordings that print them."""
 
     secret: str
+    files: str
     recordings: str
     api_key: str
     signing_key: str
+    file_key: str
 
     @property
     def needles(self) -> list[str]:
         """What is looked for: beginnings, as a part of a key is bad enough, and base64."""
-        values = [self.api_key, *self.signing_key.splitlines()]
+        values = [self.api_key, *self.signing_key.splitlines(), self.file_key]
         encoded = [b64encode(value.encode()).decode() for value in values]
         return [value[:NEEDLE_LENGTH] for value in values + encoded]
 
@@ -91,7 +98,10 @@ class Planted:
                         "key": "signing-key",
                     }
                 ],
-                "mounts": [{"kind": "config_map", "name": self.recordings, "path": "/recordings"}],
+                "mounts": [
+                    {"kind": "config_map", "name": self.recordings, "path": "/recordings"},
+                    {"kind": "secret", "name": self.files, "path": "/keys"},
+                ],
             },
             env={
                 "REPLAY_DIR": "/recordings",
@@ -106,17 +116,24 @@ def planted(core_api: client.CoreV1Api, agents_namespace: str) -> Planted:
     # Not of a shape that gives it away: it is found by its value alone.
     made = Planted(
         secret=f"planted-{uuid.uuid4().hex[:8]}",
+        files=f"planted-files-{uuid.uuid4().hex[:8]}",
         recordings=f"recordings-{uuid.uuid4().hex[:8]}",
         api_key=secrets.token_hex(24),
         signing_key="\n".join(secrets.token_hex(32) for _ in range(3)),
+        file_key=secrets.token_hex(24),
     )
     api: Any = core_api
     values = {"api-key": made.api_key, "signing-key": made.signing_key}
     api.create_namespaced_secret(
         agents_namespace, {"metadata": {"name": made.secret}, "stringData": values}
     )
+    files = {"account.json": json.dumps({"account": {"token": made.file_key}})}
+    api.create_namespaced_secret(
+        agents_namespace, {"metadata": {"name": made.files}, "stringData": files}
+    )
+    recordings = _leaking_recordings(made.file_key)
     api.create_namespaced_config_map(
-        agents_namespace, {"metadata": {"name": made.recordings}, "data": _leaking_recordings()}
+        agents_namespace, {"metadata": {"name": made.recordings}, "data": recordings}
     )
     return made
 
@@ -200,7 +217,10 @@ def test_key_that_the_agent_prints_is_found_in_its_secret_alone(
 
     result = ended.result
     assert result["error_code"] == code, ended.output
-    assert _places_with(planted.needles, places.everywhere(ended)) == {f"Secret {planted.secret}"}
+    assert _places_with(planted.needles, places.everywhere(ended)) == {
+        f"Secret {planted.secret}",
+        f"Secret {planted.files}",
+    }
     # It was printed, and masked, not left out.
     told = result["summary"] if code is None else result["message"]
     assert MASK in told

@@ -175,8 +175,18 @@ def test_grace_does_not_count_while_the_container_still_runs() -> None:
     assert ended(look(ENDED, now=530, history=verdict.history, drained=True)).condition is None
 
 
-def test_ended_pod_without_a_container_state_ends_the_run_as_a_pod() -> None:
-    verdict = ended(look(EVICTED, job=OVER_DEADLINE))
+def test_ended_pod_without_a_container_state_is_given_the_time_to_tell_it() -> None:
+    fields = {"job": OVER_DEADLINE}
+
+    assert isinstance(watch((0, fields), (9.9, fields), pods=(EVICTED,)), StillRunning)
+    late = ended(watch((0, fields), (10, fields), pods=(EVICTED,)))
+    assert (late.by, late.terminated) == (EndedBy.POD, None)
+    told = ended(watch((0, fields), (5, {**fields, "pods": (ENDED,)}), pods=(EVICTED,)))
+    assert (told.by, told.terminated) == (EndedBy.CONTAINER, EXIT_3)
+
+
+def test_ended_pod_that_has_gone_will_tell_no_more() -> None:
+    verdict = ended(look(EVICTED, job=OVER_DEADLINE, gone=("uid-1",)))
 
     assert (verdict.by, verdict.terminated) == (EndedBy.POD, None)
 
@@ -250,6 +260,25 @@ def test_replaced_pod_ends_the_run_and_names_both() -> None:
     verdict = ended(look(SECOND, RUNNING, gone=("uid-1",)))
 
     assert (verdict.by, verdict.pod, verdict.replaced_by) == (EndedBy.POD_GONE, RUNNING, SECOND)
+
+
+def test_replaced_pod_of_a_lost_node_is_given_up_after_its_grace() -> None:
+    going = replace(RUNNING, deletion_at=NOON)
+    pods = (SECOND, going)
+
+    assert isinstance(watch((100, {}), (149.9, {}), pods=pods), StillRunning)
+    verdict = ended(watch((100, {}), (150, {}), pods=pods))
+    assert (verdict.by, verdict.pod, verdict.replaced_by) == (
+        EndedBy.POD_REPLACED,
+        going,
+        SECOND,
+    )
+
+
+def test_pod_that_is_going_without_a_replacement_is_waited_for() -> None:
+    going = replace(RUNNING, deletion_at=NOON)
+
+    assert isinstance(watch((0, {}), (9_999, {}), pods=(going,)), StillRunning)
 
 
 def test_replaced_pod_that_was_never_seen_ends_the_run_too() -> None:

@@ -3,7 +3,7 @@ from base64 import b64encode
 
 import pytest
 
-from tasks.agent_job.redaction import MASK, Redactor
+from tasks.agent_job.redaction import MASK, Redactor, pieces_of_file
 
 SECRET = 'p4ss"wörd\\value'
 
@@ -63,3 +63,37 @@ def test_lines_of_a_key_file_are_masked_when_indented() -> None:
 )
 def test_beginning_of_a_secret_is_masked_where_text_was_cut(text: str, expected: str) -> None:
     assert Redactor(["secret-value"]).text(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "printed"),
+    [
+        pytest.param("correct horse\n", "correct horse", id="one value"),
+        pytest.param("export KEY='correct-horse'\nENV=production", "correct-horse", id="env file"),
+        pytest.param("users:\n- token: correct-horse\n", "correct-horse", id="yaml"),
+        pytest.param(
+            json.dumps({"keys": [{"pem": "-----BEGIN-----\nMIIEvQIBADANBgkqhkiG\n"}], "n": 1}),
+            "MIIEvQIBADANBgkqhkiG",
+            id="json",
+        ),
+    ],
+)
+def test_value_out_of_a_secret_file_is_masked_and_words_of_it_stay(
+    content: str, printed: str
+) -> None:
+    redactor = Redactor(pieces_of_file(content))
+
+    assert redactor.text(f"it is {printed} in production") == f"it is {MASK} in production"
+
+
+def test_very_long_secret_file_is_looked_through_in_bounds() -> None:
+    pieces = pieces_of_file("".join(f"key-{n}=value-number-{n}\n" for n in range(100_000)))
+
+    assert len(pieces) == 500
+    assert sum(map(len, pieces)) < 40_000
+
+
+def test_file_that_is_no_json_and_too_deep_json_are_taken_as_text() -> None:
+    deep = "[" * 10_000
+
+    assert pieces_of_file(deep) == (deep,)

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from tasks.agent_job.environment import secret_references
+from tasks.agent_job.environment import mounted_secrets, secret_references
 from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.claude_code.agent_spec import AgentSpec
 
@@ -34,3 +34,15 @@ def test_keys_of_secrets_in_the_env_are_named_by_their_secret(
     )
 
     assert found == expected
+
+
+def test_secret_that_is_mounted_twice_is_named_once_and_config_maps_are_not() -> None:
+    mounts = [
+        {"kind": "secret", "name": "keys", "path": "/keys"},
+        {"kind": "config_map", "name": "places", "path": "/places"},
+        {"kind": "secret", "name": "keys", "path": "/keys-again"},
+    ]
+
+    runtime = RuntimeSpec.model_validate({"image": "agent:1", "mounts": mounts})
+
+    assert mounted_secrets(runtime) == ("keys",)
