@@ -26,9 +26,11 @@ from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.claude_code.agent_spec import AgentSpec
 from tasks.cluster.client import ClusterClient
 from tasks.cluster.errors import KubeconfigInvalid
+from tasks.report import publish_refusal
 from tasks.result_storage import open_result_storage
 from tasks.run_context import RunContext
 from tasks.run_controls import CONTROLS, RunControls, RunCrashed, current_controls
+from tasks.run_events import emit_run_event
 
 
 @flow(
@@ -91,9 +93,11 @@ async def _carry_out(request: AgentRunRequest, controls: RunControls) -> AgentRu
                 context.say(f"Namespace {namespace.name} ({namespace.source}).")
                 result = await own_and_run(context)
     except KubeconfigInvalid as error:
-        result = _refuse(request, AgentRunError(ErrorCode.INPUT_INVALID, error.message), started_at)
+        refused = AgentRunError(ErrorCode.INPUT_INVALID, error.message)
+        result = await _refuse(request, refused, started_at)
     except AgentRunError as error:
-        result = _refuse(request, error, started_at)
+        result = await _refuse(request, error, started_at)
+    emit_run_event(result)
     controls.result = result
     return result
 
@@ -113,10 +117,12 @@ def _flow_run_id() -> FlowRunId:
     return FlowRunId(str(flow_run.id))
 
 
-def _refuse(request: AgentRunRequest, error: AgentRunError, started_at: datetime) -> AgentRunResult:
+async def _refuse(
+    request: AgentRunRequest, error: AgentRunError, started_at: datetime
+) -> AgentRunResult:
     agent = request.agent
     runtime = request.runtime
-    return build_refusal(
+    result = build_refusal(
         error,
         agent_id=agent.agent_id if isinstance(agent, AgentSpec) else agent,
         flow_run_id=_flow_run_id(),
@@ -126,3 +132,5 @@ def _refuse(request: AgentRunRequest, error: AgentRunError, started_at: datetime
         ended_at=datetime.now(UTC),
         redactor=Redactor(),
     )
+    await publish_refusal(result)
+    return result

@@ -10,6 +10,7 @@ from tasks.claude_code.line_grammar import StdoutLine
 from tasks.claude_code.rendering import LineKind, RenderedLine, render_event, render_stderr
 from tasks.cluster.log_follower import FollowedLog, LogFollower, LogTarget, PodView
 from tasks.credentials import learn_credentials
+from tasks.progress import keep_progress_published
 from tasks.run_context import AttemptInProgress, RunContext
 from tasks.stage import stage
 
@@ -26,11 +27,15 @@ async def stream_logs(context: RunContext) -> FollowedLog:
         # By now the agent has its credentials, and nothing that it says has been shown yet.
         await learn_credentials(context)
         attempt.follower = build_follower(context, show)
-    ticking = asyncio.create_task(show.keep_flushing())
+    beside = [
+        asyncio.create_task(show.keep_flushing()),
+        asyncio.create_task(keep_progress_published(context)),
+    ]
     try:
         attempt.followed = await attempt.follower.follow()
     finally:
-        ticking.cancel()
+        for task in beside:
+            task.cancel()
         show.flush()
     followed = attempt.followed
     if attempt.first_stderr_line is None and followed.stderr_lines:
@@ -79,17 +84,17 @@ class OutputStream:
 
     def __init__(self, context: RunContext) -> None:
         self._context = context
-        self._session = context.attempt_at_work.session
+        self._attempt = context.attempt_at_work
         self._records = context.attempt_at_work.records
-        self._last_lines = context.attempt_at_work.last_lines
-        self._last_output_at = time.monotonic()
 
     async def take(self, lines: Sequence[StdoutLine]) -> None:
         """Take the next lines; rendered ones go out within a second."""
-        self._last_output_at = time.monotonic()
+        attempt = self._attempt
+        attempt.last_output_at = time.monotonic()
         for line in lines:
             event = parse_event_leniently(line.payload)
-            self._session.apply(event)
+            attempt.session.apply(event)
+            attempt.progress.apply(event)
             self.add(render_event(event))
 
     def add(self, lines: Sequence[RenderedLine]) -> None:
@@ -97,12 +102,16 @@ class OutputStream:
         if not lines:
             return
         redact = self._context.redactor.text
-        safe = [RenderedLine(line.kind, redact(line.text)) for line in lines]
+        safe = [line.rewritten(redact) for line in lines]
+        self._attempt.page.add(safe)
+        self._say(safe)
+
+    def _say(self, lines: Sequence[RenderedLine]) -> None:
         now = time.monotonic()
-        for line in safe:
-            self._last_lines.append(line.text)
+        for line in lines:
+            self._attempt.last_lines.append(line.text)
             self._log(self._records.add(line.text, now))
-        self._context.show(safe)
+        self._context.show(lines)
 
     def flush(self) -> None:
         """Log what waits."""
@@ -118,11 +127,11 @@ class OutputStream:
             due_at = self._records.due_at()
             if due_at is not None and now >= due_at:
                 self.flush()
-            if self._last_output_at > said_at:
-                keep_alive, said_at = _FIRST_KEEP_ALIVE_SECONDS, self._last_output_at
+            if self._attempt.last_output_at > said_at:
+                keep_alive, said_at = _FIRST_KEEP_ALIVE_SECONDS, self._attempt.last_output_at
             if now - said_at >= keep_alive:
-                silent = now - self._last_output_at
-                self.add([RenderedLine(LineKind.NOTE, f"no output for {silent:.0f} s")])
+                silent = now - self._attempt.last_output_at
+                self._say([RenderedLine(LineKind.NOTE, f"no output for {silent:.0f} s")])
                 keep_alive, said_at = min(2 * keep_alive, _LONGEST_KEEP_ALIVE_SECONDS), now
 
     def _log(self, records: Sequence[str]) -> None:

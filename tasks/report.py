@@ -1,46 +1,106 @@
 """What people find on the flow run's page when a run is over."""
 
 import asyncio
+from uuid import UUID
 
-from prefect.artifacts import acreate_markdown_artifact
+from prefect import get_run_logger
 
-from tasks.agent_job.names import AgentId, lease_name
-from tasks.agent_job.report import render_report
+from tasks.agent_job.errors import AgentRunError
+from tasks.agent_job.forensics_page import render_forensics
+from tasks.agent_job.names import AgentId, artifact_key
+from tasks.agent_job.report import Link, outcome_name, render_report, summarize_result
 from tasks.agent_job.run_result import AgentRunResult
+from tasks.artifacts import artifact_address, publish_markdown
+from tasks.claude_code.markdown import code_span
+from tasks.evidence import take_forensics
+from tasks.progress import publish_progress
 from tasks.run_context import RunContext
 from tasks.stage import stage
 
-# With the API down, creating an artifact blocks for 77 s before it fails.
-_PUBLISH_SECONDS = 5.0
-
-
-def report_key(agent_id: AgentId) -> str:
-    """Return the artifact key of an agent's reports; stable, so that the UI shows their history.
-
-    Lowercase letters, digits and dashes, as Prefect wants keys; another one for each exact id.
-    """
-    return f"{lease_name(agent_id)}-report"
+# For the details together, and for the report again: a busy server takes a while.
+_PUBLISH_SECONDS = 15.0
+# What a process that will be killed soon keeps for the report, and for cleaning up after it.
+_REPORT_SECONDS, _CLEAN_UP_SECONDS = 2.5, 1.5
 
 
 @stage("Report")
 async def publish_report(context: RunContext, result: AgentRunResult) -> bool:
-    """Publish the report; the verdict stands whether or not that works.
+    """Publish report, transcript and, where the run failed, forensics; before anything is deleted.
+
+    The verdict stands whether or not that works.
 
     Returns:
-        Whether it was published.
+        Whether the report was published.
     """
-    report = context.redactor.text(render_report(result))
+    after_details = _REPORT_SECONDS + _CLEAN_UP_SECONDS
+    seconds = context.bounded(_PUBLISH_SECONDS, leaving_seconds=after_details)
+    links = await _publish_details(context, result, seconds)
+    seconds = context.bounded(_PUBLISH_SECONDS, leaving_seconds=_CLEAN_UP_SECONDS)
+    report = context.redactor.text(render_report(result, links))
+    description = context.redactor.text(summarize_result(result))
+    published = await _publish(context, "report", report, description, seconds)
+    return published is not None
+
+
+async def publish_refusal(result: AgentRunResult) -> None:
+    """Publish the report of a run that was refused before it had anything to work with."""
     try:
-        async with asyncio.timeout(context.bounded(_PUBLISH_SECONDS)):
-            await acreate_markdown_artifact(
-                markdown=report,
-                key=report_key(context.prepared.agent_id),
-                description=result.message,
-            )
+        key = artifact_key(AgentId(result.agent_id), "report")
+        report, description = render_report(result), summarize_result(result)
+        await publish_markdown(key, report, description, seconds=_PUBLISH_SECONDS)
+    except AgentRunError:
+        # The agent's id is what was refused, and there is no key without one.
+        return
+    except Exception as error:
+        get_run_logger().info(_not_published("report", error))
+
+
+async def _publish_details(
+    context: RunContext, result: AgentRunResult, seconds: float
+) -> list[Link]:
+    """Publish what the report links to; return the links to what was published."""
+    pages: dict[str, tuple[str, str]] = {}
+    bundle = take_forensics(context, result)
+    if bundle is not None:
+        pages["forensics"] = (render_forensics(bundle), "What the verdict rests on.")
+    attempt = context.attempt
+    if attempt is not None:
+        page = attempt.page.render(_whole_transcript(context, result))
+        pages["transcript"] = (page, "What the agent said and did, for reading.")
+    *published, _ = await asyncio.gather(
+        *(_publish(context, kind, *page, seconds) for kind, page in pages.items()),
+        publish_progress(context, outcome_name(result)),
+    )
+    links = [
+        Link(kind.capitalize(), artifact_address(artifact_id), is_address=True)
+        for kind, artifact_id in zip(pages, published, strict=True)
+        if artifact_id is not None
+    ]
+    key = result.transcript.storage_key
+    if key is not None:
+        links.append(Link(f"Whole transcript in {context.storage.description}", key))
+    return links
+
+
+async def _publish(
+    context: RunContext, kind: str, markdown: str, description: str, seconds: float
+) -> UUID | None:
+    key = artifact_key(context.prepared.agent_id, kind)
+    try:
+        return await publish_markdown(key, markdown, description, seconds=seconds)
     except Exception as error:
         # Whatever the API does must not change the verdict, which is decided by now.
-        context.say(
-            f"The report could not be published ({type(error).__name__}); the result stands."
-        )
-        return False
-    return True
+        context.say(_not_published(kind, error))
+        return None
+
+
+def _whole_transcript(context: RunContext, result: AgentRunResult) -> str:
+    key = result.transcript.storage_key
+    if key is None:
+        return "The whole transcript is not in the result storage."
+    where = code_span(context.storage.description)
+    return f"The whole transcript is {code_span(key)} in {where} (stream-json, gzip)."
+
+
+def _not_published(kind: str, error: Exception) -> str:
+    return f"The {kind} could not be published ({type(error).__name__}); the result stands."

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from logging import Logger, LoggerAdapter
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from tasks.agent_job.api_fields import RawObject
 from tasks.agent_job.completion import find_agent_pod
@@ -23,8 +24,10 @@ from tasks.agent_job.run_result import AgentRunResult
 from tasks.agent_job.snapshots import JobSnapshot, PodSnapshot, pods_from_api
 from tasks.agent_job.whole_run_retry import NextAttempt
 from tasks.claude_code.log_records import RecordBuffer
+from tasks.claude_code.progress import ProgressState
 from tasks.claude_code.rendering import LineKind, RenderedLine
 from tasks.claude_code.session_summary import SessionState
+from tasks.claude_code.transcript_page import TranscriptPage
 from tasks.cluster.client import ClusterClient
 from tasks.cluster.job_observer import JobObserver
 from tasks.cluster.log_follower import FollowedLog, LogFollower
@@ -47,6 +50,10 @@ class AttemptInProgress:
         storage_folder: Where its result and transcript are kept in the result storage.
         records: Rendered lines that wait to be logged.
         last_lines: The end of what was rendered, for whoever asks how it ended.
+        page: The transcript for reading, as far as it came.
+        progress: How far the agent has got.
+        progress_artifact: Where that is published, once it is.
+        put_to_work_at, last_output_at: On the monotonic clock, in seconds.
     """
 
     job_name: JobName
@@ -63,6 +70,11 @@ class AttemptInProgress:
     session: SessionState = field(default_factory=SessionState)
     records: RecordBuffer = field(default_factory=RecordBuffer)
     last_lines: deque[str] = field(default_factory=lambda: deque[str](maxlen=LAST_LINES))
+    page: TranscriptPage = field(default_factory=TranscriptPage)
+    progress: ProgressState = field(default_factory=ProgressState)
+    progress_artifact: UUID | None = None
+    put_to_work_at: float = field(default_factory=time.monotonic)
+    last_output_at: float = field(default_factory=time.monotonic)
     follower: LogFollower | None = None
     followed: FollowedLog | None = None
     first_stderr_line: str | None = None

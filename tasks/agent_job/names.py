@@ -74,6 +74,7 @@ _HASH_DIGITS = 16
 # "claude-jobs-" + 34 + 1 + 16 = 63.
 _LEASE_SLUG_LIMIT = 34
 _LINE_TOKEN_DIGITS = 8
+_KEY_HASH_DIGITS = 10
 
 
 def parse_agent_id(text: str) -> AgentId:
@@ -133,6 +134,22 @@ def lease_name(agent_id: AgentId) -> str:
     """
     digest = _hash_of("lease", agent_id)
     return f"claude-jobs-{_slug(agent_id, _LEASE_SLUG_LIMIT)}-{digest[:_HASH_DIGITS]}"
+
+
+def artifact_key(agent_id: AgentId, kind: str) -> str:
+    """Return the key of an agent's artifacts of a kind; stable, so that the UI shows their history.
+
+    Lowercase letters, digits and dashes, as Prefect wants keys; no two agents share one (40 bits of
+    SHA-256 over the exact id, beside what the key shows of it).
+
+    Args:
+        agent_id: Shown in the key, at most 40 characters of it.
+        kind: Such as `report`.
+
+    Raises:
+        InputInvalid: With code `k8s_agent_id_invalid`; the agent id has no usable character.
+    """
+    return f"{_slug(agent_id)}-{kind}-{_hash_of('artifact', agent_id)[:_KEY_HASH_DIGITS]}"
 
 
 def line_token(name: JobName) -> str:

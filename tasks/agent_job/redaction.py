@@ -20,7 +20,7 @@ _MOST_CHARACTERS = 16_384
 _SHORTEST_ASSIGNED = 12
 _ASSIGNED = re.compile(r"[=:]\s*[\"']?(?P<value>[^\s\"',]+)")
 
-# What stands where text was cut off (`tasks.claude_code.safe_text`).
+# What stands where text was cut off or folded (`tasks.claude_code.safe_text`).
 _CUT = "…"
 
 # Anthropic's own key shapes, for keys that the flow never learns because only the pod has them.
@@ -31,7 +31,7 @@ class Redactor:
     """Masks secret values in text and JSON, in the forms in which they are usually printed.
 
     A value is found as it is, JSON-escaped and base64-encoded, line by line where it has several
-    (people see text indented), and by its beginning where text was cut off in the middle of it.
+    (people see text indented), and by its beginning or end where text was cut in the middle of it.
     Values shorter than 8 characters are left alone.
     """
 
@@ -46,8 +46,9 @@ class Redactor:
         masked = self._pattern.sub(MASK, text)
         if not self._forms or _CUT not in masked:
             return masked
-        *before_cuts, rest = masked.split(_CUT)
-        return _CUT.join([*map(self._mask_cut_off, before_cuts), rest])
+        first, *others = masked.split(_CUT)
+        pieces = [first, *map(self._mask_cut_on, others)]
+        return _CUT.join([*map(self._mask_cut_off, pieces[:-1]), pieces[-1]])
 
     def _mask_cut_off(self, text: str) -> str:
         """Mask the beginning of a secret at the very end of `text`."""
@@ -55,6 +56,14 @@ class Redactor:
             for length in range(min(len(form), len(text)), _SHORTEST_SECRET - 1, -1):
                 if text.endswith(form[:length]):
                     return text[:-length] + MASK
+        return text
+
+    def _mask_cut_on(self, text: str) -> str:
+        """Mask the end of a secret at the very beginning of `text`."""
+        for form in self._forms:
+            for length in range(min(len(form), len(text)), _SHORTEST_SECRET - 1, -1):
+                if text.startswith(form[-length:]):
+                    return MASK + text[length:]
         return text
 
     def json(self, value: Any) -> Any:

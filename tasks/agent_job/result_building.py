@@ -114,6 +114,7 @@ def _session_fields(session: SessionSummary, redactor: Redactor) -> dict[str, An
             PermissionDenial(tool_name=denial.tool_name, tool_use_id=denial.tool_use_id)
             for denial in session.permission_denials
         ),
+        "unknown_events": session.unknown_events,
         "last_result": redactor.json(dict(last.raw)) if last else None,
     }
 

@@ -101,6 +101,7 @@ class AgentRunResult(FrozenModel):
         cluster_said: About the ending, in the cluster's own words; null where it said nothing.
         facts_used: What the verdict rests on, the deciding fact first.
         not_observed: What could not be seen and might have told more.
+        unknown_events: Types of events that this version does not know, and how many came.
         last_result: The last result event as Claude Code printed it, known secrets redacted.
     """
 
@@ -134,6 +135,7 @@ class AgentRunResult(FrozenModel):
     duration_ms: int | None = None
     summary: str | None = None
     permission_denials: tuple[PermissionDenial, ...] = ()
+    unknown_events: tuple[tuple[str, int], ...] = ()
 
     transcript: TranscriptProof = TranscriptProof()
     timings: Timings

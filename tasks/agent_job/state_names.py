@@ -2,6 +2,9 @@
 
 from tasks.agent_job.error_codes import Cause, ErrorCode
 
+# A completed flow run keeps Prefect's own name for it; reports say more plainly what it means.
+SUCCEEDED = "Succeeded"
+
 STATE_NAMES: dict[ErrorCode, str] = {
     ErrorCode.INPUT_INVALID: "Invalid input",
     ErrorCode.PROMPT_TOO_LARGE: "Prompt too large",

@@ -128,6 +128,8 @@ class AssistantEvent:
     Attributes:
         is_synthetic: The CLI wrote it, not the model.
         is_open: `stop_reason` is there and null.
+        message_id: The same for all blocks of one answer of the model.
+        usage: Of the whole answer, as counted when it began: the output is hardly in it.
         parent_tool_use_id: Set for what a subagent says.
     """
 
@@ -136,7 +138,8 @@ class AssistantEvent:
     is_synthetic: bool
     api_failure: ApiFailure | None
     is_open: bool
-    output_tokens: int | None
+    message_id: str | None
+    usage: TokenCounts
     parent_tool_use_id: str | None
     subagent_type: str | None
     session_id: str | None

@@ -10,6 +10,7 @@ Source:
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from tasks.claude_code.content_blocks import parse_blocks
 from tasks.claude_code.event_types import (
@@ -40,7 +41,7 @@ from tasks.claude_code.json_fields import (
     parse_json,
     text_field,
 )
-from tasks.claude_code.result_event import parse_result
+from tasks.claude_code.result_event import parse_result, parse_usage
 
 # Subtypes of `system` that are for reading only, with the fields worth reading.
 _NOTES: dict[str, tuple[str, ...]] = {
@@ -149,17 +150,18 @@ def _parse_assistant(event: JsonObject) -> AssistantEvent:
         raise EventParseError("assistant", "message.content", event)
     model = text_field(message, "model")
     is_api_error = flag_field(event, "is_api_error_message") is True
-    output_tokens = count_field(object_field(message, "usage"), "output_tokens")
+    usage = parse_usage(object_field(message, "usage"))
+    if usage.output_tokens is None:
+        # Some gateways put the count beside `usage` instead of into it.
+        usage = replace(usage, output_tokens=count_field(message, "output_tokens"))
     return AssistantEvent(
         blocks=parse_blocks(content),
         model=None if model == SYNTHETIC_MODEL else model,
         is_synthetic=model == SYNTHETIC_MODEL or is_api_error,
         api_failure=_parse_api_failure(event) if is_api_error or "error" in event else None,
         is_open="stop_reason" in message and message["stop_reason"] is None,
-        # Some gateways put the count beside `usage` instead of into it.
-        output_tokens=(
-            count_field(message, "output_tokens") if output_tokens is None else output_tokens
-        ),
+        message_id=text_field(message, "id"),
+        usage=usage,
         parent_tool_use_id=text_field(event, "parent_tool_use_id"),
         subagent_type=text_field(event, "subagent_type"),
         session_id=text_field(event, "session_id"),

@@ -1,12 +1,12 @@
 """Events as people read them: one wording for the run log, the transcript artifact and terminals.
 
 Every event says something or stands in `SILENT_EVENTS` with the reason; what is cut says how much.
-Control characters are written out, and all but the first line of an entry is indented, so that no
-text of the agent can steer a terminal or pass for a line of ours.
+Control characters are written out, and in its text all but the first line of an entry is indented,
+so that nothing the agent says can steer a terminal or pass for a line of ours.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -35,7 +35,12 @@ from tasks.claude_code.event_types import (
     UserEvent,
 )
 from tasks.claude_code.json_fields import JsonObject
-from tasks.claude_code.safe_text import cut_text, escape_control_characters, one_line
+from tasks.claude_code.safe_text import (
+    cut_text,
+    escape_control_characters,
+    fold_text,
+    one_line,
+)
 
 SILENT_EVENTS: dict[str, str] = {
     "stream_event": "a piece of a message that comes again, whole, as an assistant event",
@@ -44,7 +49,10 @@ SILENT_EVENTS: dict[str, str] = {
 }
 
 SAID_LIMIT_CHARACTERS = 20_000
-TOOL_RESULT_LIMIT_CHARACTERS = 2_000
+RESULT_LIMIT_CHARACTERS = 2_000
+# Of a tool's output the end tells as much as the beginning: there stands what failed.
+TOOL_HEAD_CHARACTERS = 1_200
+TOOL_TAIL_CHARACTERS = 800
 DETAIL_LIMIT_CHARACTERS = 300
 
 _UNKNOWN = "unknown"
@@ -75,10 +83,26 @@ class LineKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RenderedLine:
-    """One entry; `text` is safe and bounded, and may have indented further lines."""
+    """One entry; its texts are safe and bounded, and may have several lines.
+
+    Attributes:
+        body: What was said.
+        label: Who says it, or what it is; empty where the body speaks for itself.
+    """
 
     kind: LineKind
-    text: str
+    body: str
+    label: str = ""
+
+    @property
+    def text(self) -> str:
+        """Label and body as people read them in a log, further lines indented."""
+        body = self.body.replace("\n", _CONTINUATION)
+        return f"{self.label}: {body}" if self.label and body else self.label or body
+
+    def rewritten(self, rewrite: Callable[[str], str]) -> "RenderedLine":
+        """Return the entry with both texts rewritten, as for masking secrets."""
+        return RenderedLine(self.kind, rewrite(self.body), rewrite(self.label))
 
 
 def render_event(event: StreamEvent | EventParseError) -> list[RenderedLine]:
@@ -154,7 +178,7 @@ def _block(block: ContentBlock, event: AssistantEvent | UserEvent) -> RenderedLi
             )
         case ToolResultBlock():
             others = "".join(f" [{_detail(part)}]" for part in block.other_parts)
-            text = cut_text(block.text, TOOL_RESULT_LIMIT_CHARACTERS) + others
+            text = fold_text(block.text, TOOL_HEAD_CHARACTERS, TOOL_TAIL_CHARACTERS) + others
             if block.is_error:
                 return _entry(LineKind.TOOL_ERROR, f"{speaker}tool error", text)
             return _entry(LineKind.TOOL_RESULT, f"{speaker}tool result", text)
@@ -223,7 +247,7 @@ def _result(event: ResultEvent) -> Iterator[RenderedLine]:
     # An error's subtype may read `success`.
     outcome = ", ".join(_texts(["failed"] if failed else [], event.subtype, event.terminal_reason))
     for text in _texts([event.text], *event.errors):
-        yield _entry(kind, "result", cut_text(text, TOOL_RESULT_LIMIT_CHARACTERS))
+        yield _entry(kind, "result", cut_text(text, RESULT_LIMIT_CHARACTERS))
     usage = event.usage
     counts = {
         "in": usage.input_tokens,
@@ -264,8 +288,7 @@ def render_epoch(epoch_seconds: float | None) -> str | None:
 
 def _entry(kind: LineKind, label: str, text: str) -> RenderedLine:
     shown = escape_control_characters(cut_text(text.strip("\n"), SAID_LIMIT_CHARACTERS))
-    shown = shown.replace("\n", _CONTINUATION)
-    return RenderedLine(kind, f"{label}: {shown}" if label and shown else label or shown)
+    return RenderedLine(kind, shown, label)
 
 
 def _detail(value: object) -> str:

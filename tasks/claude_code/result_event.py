@@ -33,7 +33,7 @@ def parse_result(event: JsonObject) -> ResultEvent:
         num_turns=count_field(event, "num_turns"),
         duration_ms=number_field(event, "duration_ms"),
         total_cost_usd=number_field(event, "total_cost_usd"),
-        usage=_parse_usage(object_field(event, "usage")),
+        usage=parse_usage(object_field(event, "usage")),
         permission_denials=_parse_denials(event),
         provider=_parse_provider(models),
         models=tuple(models),
@@ -43,7 +43,8 @@ def parse_result(event: JsonObject) -> ResultEvent:
     )
 
 
-def _parse_usage(usage: JsonObject) -> TokenCounts:
+def parse_usage(usage: JsonObject) -> TokenCounts:
+    """Return the counts of a `usage` object, of a result or a message."""
     return TokenCounts(
         input_tokens=count_field(usage, "input_tokens"),
         output_tokens=count_field(usage, "output_tokens"),

@@ -9,6 +9,10 @@ _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
+_SPACES = " \n\t"
+# Longer than any key of one line.
+_WORD_CHARACTERS = 300
+
 
 def escape_control_characters(text: str) -> str:
     r"""Return `text` with everything that could steer a terminal written out, such as `\x1b`.
@@ -24,12 +28,41 @@ def cut_text(text: str, limit_characters: int) -> str:
     return text if excess <= 0 else f"{text[:limit_characters]}… [{excess:,} more characters cut]"
 
 
+def fold_text(text: str, head_characters: int, tail_characters: int) -> str:
+    """Return the beginning and the end of a long `text`, and between them how much was left out.
+
+    Both parts end at white space where there is some near the limit, so that a word, which may be a
+    secret that nobody knows of, is not cut in two. Like that of `cut_text`, the ellipses touch the
+    text: where a known secret was cut nevertheless, its halves are found there.
+    """
+    if len(text) <= head_characters + tail_characters:
+        return text
+    head, tail = text[:head_characters], text[-tail_characters:]
+    last_space = max(head.rfind(space) for space in _SPACES)
+    if last_space > max(0, head_characters - _WORD_CHARACTERS):
+        head = head[:last_space]
+    first_space = min((at for at in map(tail.find, _SPACES) if at >= 0), default=-1)
+    if 0 <= first_space < _WORD_CHARACTERS:
+        tail = tail[first_space + 1 :]
+    left_out = len(text) - len(head) - len(tail)
+    return f"{head}…\n[{left_out:,} characters left out]\n…{tail}"
+
+
 def one_line(text: str, limit_characters: int) -> str:
     """Return `text` as one safe line of bounded length; white space is collapsed."""
     # Cut before the work as well: a text may be many megabytes.
     words = " ".join(text[: 4 * limit_characters].split())
     excess = len(words) > limit_characters or len(text) > 4 * limit_characters
     return escape_control_characters(words[:limit_characters] + ("…" if excess else ""))
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration as people read it, to the second; a negative one is none."""
+    whole = max(0, round(seconds))
+    hours, minutes = whole // 3600, whole // 60 % 60
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"
 
 
 def _written_out(match: re.Match[str]) -> str:

@@ -217,7 +217,9 @@ class SessionState:
         # The model has answered after all.
         self._turn_failure = None
         self._answering_model = event.model or self._answering_model
-        self._empty_answer_open = event.is_open and not event.blocks and event.output_tokens == 0
+        self._empty_answer_open = (
+            event.is_open and not event.blocks and event.usage.output_tokens == 0
+        )
         for block in event.blocks:
             if isinstance(block, TextBlock):
                 self._texts.add(block.text)

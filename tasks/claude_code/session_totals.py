@@ -26,7 +26,7 @@ class ResultTotals:
             self.usage = event.usage
             self.num_turns, self.duration_ms = event.num_turns, event.duration_ms
         else:
-            self.usage = _sum_usage(self.usage, event.usage)
+            self.usage = sum_usage(self.usage, event.usage)
             self.num_turns = _sum(self.num_turns, event.num_turns)
             self.duration_ms = _sum(self.duration_ms, event.duration_ms)
         self.count += 1
@@ -63,7 +63,8 @@ class LastTexts:
         return "\n\n".join([*note, *self._texts])
 
 
-def _sum_usage(first: TokenCounts, second: TokenCounts) -> TokenCounts:
+def sum_usage(first: TokenCounts, second: TokenCounts) -> TokenCounts:
+    """Return the sums by kind; unknown where one of the two is."""
     return TokenCounts(
         input_tokens=_sum(first.input_tokens, second.input_tokens),
         output_tokens=_sum(first.output_tokens, second.output_tokens),

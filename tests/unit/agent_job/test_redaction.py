@@ -58,10 +58,21 @@ def test_lines_of_a_key_file_are_masked_when_indented() -> None:
         ("key is secret-… [6 more characters cut]", "key is secret-… [6 more characters cut]"),
         ("a… b secret-valu… secret-value", f"a… b {MASK}… {MASK}"),
         ("secret-valu", "secret-valu"),
+        ("is secret-va…\n[3 left out]\n…et-value.", f"is {MASK}…\n[3 left out]\n…{MASK}."),
+        ("a…-value", "a…-value"),
+        ("et-value", "et-value"),
     ],
-    ids=["cut-off", "shorter-than-a-secret", "second-cut", "not-cut"],
+    ids=[
+        "cut-off",
+        "shorter-than-a-secret",
+        "second-cut",
+        "not-cut",
+        "folded",
+        "end-shorter-than-a-secret",
+        "end-not-cut",
+    ],
 )
-def test_beginning_of_a_secret_is_masked_where_text_was_cut(text: str, expected: str) -> None:
+def test_part_of_a_secret_is_masked_where_text_was_cut(text: str, expected: str) -> None:
     assert Redactor(["secret-value"]).text(text) == expected
 
 

@@ -1,9 +1,12 @@
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from markdown_it import MarkdownIt
 
+from tasks.agent_job.cause_meanings import CAUSE_MEANINGS
 from tasks.agent_job.error_codes import Cause, ErrorCode
-from tasks.agent_job.report import Link, describe_proof, render_report
+from tasks.agent_job.report import Link, describe_proof, render_report, summarize_result
 from tasks.agent_job.run_result import (
     AgentRunResult,
     KubernetesNames,
@@ -29,7 +32,9 @@ SUCCESS = AgentRunResult(
     transcript=TranscriptProof(complete=True, lines=12, stdout_bytes=3456),
     timings=Timings(
         started_at=START,
-        job_created_at=START + timedelta(seconds=1.5),
+        job_created_at=START - timedelta(seconds=0.7),
+        agent_started_at=START + timedelta(seconds=5),
+        agent_ended_at=START + timedelta(seconds=115),
         ended_at=START + timedelta(minutes=2),
     ),
     kubernetes=KubernetesNames(namespace="agents", job_name="job|1"),
@@ -43,23 +48,24 @@ def changed(**fields: object) -> AgentRunResult:
 @pytest.mark.parametrize(
     "expected",
     [
-        "## ✅ Agent reviewer succeeded\n\nThe agent finished.",
-        "> First line\n> second | line",
-        "| Job created | 2026-11-20 18:00:01 UTC (+1.5 s) |",
-        "| Agent ended | – |",
+        "## ✔ Succeeded – agent reviewer\n\nThe agent finished.\n\n**Cost:** $0.0123 · 3 turns",
+        "tokens 1,200 in, 34 out · 1 min 50 s of work, 2 min 00 s in all",
+        "**Transcript:** complete – 12 lines, 3,456 bytes",
+        "### Answer\n\n> First line  \n> second \\| line",
+        "| 2026-11-20 17:59:59 | 0 s | its Job was created |",
+        "| 2026-11-20 18:01:55 | 1 min 55 s | the agent ended |",
         "| Input tokens | 1,200 |",
         "| Cache read tokens | – |",
         "| Cost | $0.0123 |",
-        "| Job | job\\|1 |",
-        "| Session | s1 (fresh) |",
-        "**Transcript:** complete – 12 lines, 3,456 bytes",
+        "| Job | `job\\|1` |",
+        "| Session | `s1` (fresh) |",
     ],
 )
 def test_report_of_success_holds_the_fact(expected: str) -> None:
     assert expected in render_report(SUCCESS)
 
 
-def test_report_of_failure_leads_with_code_cause_and_advice() -> None:
+def test_report_of_failure_leads_with_what_happened_what_to_do_and_why() -> None:
     report = render_report(
         changed(
             error_code=ErrorCode.CLAUDE_TRUNCATED,
@@ -69,29 +75,87 @@ def test_report_of_failure_leads_with_code_cause_and_advice() -> None:
             reattached_from="f0",
             clear_session=True,
             cost_usd=None,
-            summary=None,
             permission_denials=(PermissionDenial(tool_name="Edit"),) * 2,
+            unknown_events=(("brand_new", 3),),
         ),
-        [Link("Flow run", "http://prefect/runs/f1")],
+        [Link("Forensics", "/artifacts/1", is_address=True), Link("Stored in /r", "a|b")],
     )
 
     assert report.startswith(
-        "## ❌ Agent reviewer: `claude_truncated`\n\nClaude was killed.\n\n"
-        "**Cause:** OOMKilled\n\n**What to do:** Raise the memory limit.\n\n"
-        "This run took over the Job of flow run `f0`"
+        "## ✘ OOM killed – agent reviewer (`claude_truncated`)\n\nClaude was killed.\n\n"
+        "**What to do:** Raise the memory limit.\n\n**Cause:** OOMKilled – the container used more "
     )
-    assert "| Cost | – |" in report
-    assert "2 tool use(s) were denied (Edit)" in report
+    assert "**Takeover:** this run took over the Job of flow run `f0`" in report
+    assert "**Cost:** – · 3 turns" in report
+    assert "2 tool use(s) were denied (`Edit`)" in report
     assert "cleared: the next run starts a fresh one" in report
-    assert report.endswith("- [Flow run](http://prefect/runs/f1)")
-    assert "### Answer" not in report
+    assert "events of types that this version does not know: `brand_new` × 3." in report
+    assert "### What it said until then" in report
+    assert report.endswith("- [Forensics](/artifacts/1)\n- Stored in /r: `a\\|b`")
 
 
-def test_report_without_session_and_cause_names_neither() -> None:
-    report = render_report(changed(error_code=ErrorCode.CLAUDE_FAILED, session_id=None))
+def test_report_of_a_run_without_a_job_says_that_it_cost_nothing() -> None:
+    report = render_report(
+        changed(
+            error_code=ErrorCode.CONCURRENT_RUN_BLOCKED,
+            session_id=None,
+            summary=None,
+            timings=Timings(started_at=START, ended_at=START),
+            kubernetes=KubernetesNames(namespace="agents"),
+        )
+    )
 
+    assert "**Cost:** none; no agent was started." in report
     assert "**Cause:**" not in report
+    assert "**Transcript:**" not in report
+    assert "### Answer" not in report
+    assert "| – | – | the agent started |" in report
     assert "| Session | – |" in report
+
+
+def test_report_of_an_agent_whose_end_was_not_seen_tells_the_whole_time() -> None:
+    timings = Timings(started_at=START, ended_at=START + timedelta(hours=2, seconds=70))
+
+    assert "· 2 h 01 min in all" in render_report(changed(timings=timings))
+
+
+HOSTILE = "<img src=x>\n## ✔ Succeeded\n```\n![x](http://tracker/)\x1b[2J\n| a |\n|---|\n<!--"
+
+
+def _structure(markdown: str) -> Counter[str]:
+    tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse(markdown)
+    children = [child for token in tokens for child in token.children or ()]
+    told = {"heading_open", "tr_open", "html_block", "html_inline", "image", "link_open"}
+    return Counter(token.type for token in [*tokens, *children] if token.type in told)
+
+
+def test_text_of_the_agent_structures_nothing_in_a_report() -> None:
+    names = KubernetesNames(namespace=HOSTILE, job_name=HOSTILE, image=HOSTILE)
+    report = render_report(
+        changed(message=HOSTILE, advice=HOSTILE, summary=HOSTILE, model=HOSTILE, kubernetes=names)
+    )
+
+    assert _structure(report) == _structure(render_report(changed(advice="Nothing.")))
+    assert "\x1b" not in report
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, "Succeeded · $0.0123 · 3 turns"),
+        (
+            {"error_code": ErrorCode.CLAUDE_FAILED, "cost_usd": None, "num_turns": None},
+            "Claude failed",
+        ),
+    ],
+    ids=["success", "nothing-known"],
+)
+def test_outcome_is_summed_up_in_one_line(fields: dict[str, object], expected: str) -> None:
+    assert summarize_result(changed(**fields)) == expected
+
+
+def test_every_cause_has_a_meaning() -> None:
+    assert set(CAUSE_MEANINGS) == set(Cause)
 
 
 @pytest.mark.parametrize(

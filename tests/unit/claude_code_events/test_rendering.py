@@ -16,7 +16,13 @@ from tasks.claude_code.rendering import (
     render_event,
     render_stderr,
 )
-from tasks.claude_code.safe_text import cut_text, escape_control_characters, one_line
+from tasks.claude_code.safe_text import (
+    cut_text,
+    duration_text,
+    escape_control_characters,
+    fold_text,
+    one_line,
+)
 from tests.unit.run_outcomes.recordings import read_recording, recording_names
 
 Kind = LineKind
@@ -107,7 +113,12 @@ RENDERED: dict[str, tuple[dict[str, Any] | str, list[tuple[LineKind, str]]]] = {
     ),
     "long tool result": (
         _user({"type": "tool_result", "content": "a" * 2500}),
-        [(Kind.TOOL_RESULT, f"tool result: {'a' * 2000}… [500 more characters cut]")],
+        [
+            (
+                Kind.TOOL_RESULT,
+                f"tool result: {'a' * 1200}…\n    [500 characters left out]\n    …{'a' * 800}",
+            )
+        ],
     ),
     "retry": (
         _system(
@@ -232,7 +243,7 @@ def test_event_is_rendered_as_listed(name: str) -> None:
 
     rendered = render_event(parse_event_leniently(payload.encode()))
 
-    assert rendered == [RenderedLine(kind, text) for kind, text in lines]
+    assert [(line.kind, line.text) for line in rendered] == lines
 
 
 @pytest.mark.parametrize("name", recording_names())
@@ -260,7 +271,7 @@ def test_text_cannot_steer_a_terminal_or_pass_for_another_entry() -> None:
 
 def test_control_characters_are_written_out_in_plain_lines_and_stderr() -> None:
     assert render_event(parse_event(b"\x1b[31mred"))[0].text == "\\x1b[31mred"
-    assert render_stderr(b"\x1b[31mred\xff") == RenderedLine(Kind.STDERR, "stderr: \\x1b[31mred�")
+    assert render_stderr(b"\x1b[31mred\xff") == RenderedLine(Kind.STDERR, "\\x1b[31mred�", "stderr")
 
 
 def test_long_text_is_cut_with_a_note() -> None:
@@ -309,3 +320,32 @@ def test_cut_text_says_how_much_is_missing() -> None:
 )
 def test_one_line_is_one_line(text: str, line: str) -> None:
     assert one_line(text, 10) == line
+
+
+def test_entry_is_rewritten_in_both_of_its_texts() -> None:
+    line = RenderedLine(Kind.TOOL_CALL, "key", "tool call key")
+
+    assert line.rewritten(lambda text: text.replace("key", "***")) == RenderedLine(
+        Kind.TOOL_CALL, "***", "tool call ***"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "folded"),
+    [
+        ("abcdefghij", "abcdefghij"),
+        ("abcdefghijk", "abcdef…\n[1 characters left out]\n…hijk"),
+        ("ab cdefghij klm", "ab…\n[10 characters left out]\n…klm"),
+    ],
+    ids=["short", "without-space", "between-words"],
+)
+def test_long_text_keeps_its_beginning_and_its_end(text: str, folded: str) -> None:
+    assert fold_text(text, 6, 4) == folded
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-1, "0 s"), (59.4, "59 s"), (60, "1 min 00 s"), (3599, "59 min 59 s"), (3660, "1 h 01 min")],
+)
+def test_duration_is_told_as_people_read_it(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text

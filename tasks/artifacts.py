@@ -1,0 +1,43 @@
+"""Prefect artifacts of an agent: markdown pages, published and updated within a bound of time."""
+
+import asyncio
+from uuid import UUID
+
+from prefect.artifacts import MarkdownArtifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactUpdate
+from prefect.settings import get_current_settings
+
+
+async def publish_markdown(key: str, markdown: str, description: str, *, seconds: float) -> UUID:
+    """Publish a page as a new version under its key, for the current flow or task run.
+
+    Raises:
+        TimeoutError: It was not published in time. With the API down Prefect would try for 77 s.
+        Exception: Whatever else Prefect's client raises.
+    """
+    async with asyncio.timeout(seconds):
+        artifact = await MarkdownArtifact(
+            key=key, markdown=markdown, description=description
+        ).acreate()
+    return artifact.id
+
+
+async def update_markdown(artifact_id: UUID, markdown: str, *, seconds: float) -> None:
+    """Replace the text of a published page.
+
+    Raises:
+        TimeoutError: It was not updated in time.
+        Exception: Whatever else Prefect's client raises.
+    """
+    async with asyncio.timeout(seconds), get_client() as client:
+        await client.update_artifact(artifact_id, ArtifactUpdate(data=markdown))
+
+
+def artifact_address(artifact_id: UUID) -> str:
+    """Return where an artifact is read, for links on other pages of the same UI."""
+    settings = get_current_settings()
+    is_cloud = (settings.api.url or "").startswith(settings.cloud.api_url)
+    # A server in a cluster seldom knows under which name people's browsers reach it, and need not.
+    base = (settings.ui_url or "") if is_cloud else ""
+    return f"{base.rstrip('/')}/artifacts/artifact/{artifact_id}"
