@@ -128,6 +128,7 @@ def _with_attempt(
         job_conditions=job.conditions if job else (),
         job_gone=_job_gone(attempt, now) if observation.job_is_gone and not deleted_by_us else None,
         job_deletion_seen=bool(job and job.deleting) and not deleted_by_us,
+        job_deletion_at=job.deletion_at if job else None,
         node_name=pod.node_name if pod else None,
         kubernetes_events=evidence.kubernetes_events,
         node=evidence.node,

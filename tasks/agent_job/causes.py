@@ -4,7 +4,7 @@ What the cluster did to the pod comes before what happened to the container, and
 called by its name when nothing says who sent it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,6 +14,7 @@ from tasks.agent_job.run_facts import SIGKILL_NUMBER, SIGTERM_NUMBER, Ending, Ru
 from tasks.claude_code.line_grammar import Refusal
 
 Evidence = Callable[[RunFacts, Ending], str | None]
+CauseRule = tuple[Cause, Evidence]
 
 _BAD_INPUT = frozenset({Refusal.BUNDLE_MISMATCH, Refusal.NO_PROMPT})
 
@@ -26,9 +27,9 @@ class CauseFinding:
     fact: str | None
 
 
-def find_cause(facts: RunFacts, ending: Ending) -> CauseFinding:
+def find_cause(facts: RunFacts, ending: Ending, table: Sequence[CauseRule]) -> CauseFinding:
     """Return the first cause of the table that a fact supports, else `Unknown`."""
-    for cause, evidence in CAUSE_TABLE:
+    for cause, evidence in table:
         fact = evidence(facts, ending)
         if fact is not None:
             return CauseFinding(cause, fact)
@@ -38,18 +39,45 @@ def find_cause(facts: RunFacts, ending: Ending) -> CauseFinding:
 def deletion_ended_agent(facts: RunFacts, ending: Ending) -> bool:
     """Tell whether the Job's deletion ended the agent, rather than following its own end.
 
-    An agent that exited by itself and left a result had ended before; all that went was the Job.
+    A Job that had finished before, such as one whose TTL passed, was only cleared away; so was one
+    whose agent had left a result and exited by itself, or was killed for its memory.
     """
     if facts.job_gone is None and not facts.job_deletion_seen:
         return False
-    return not (ending.by_itself and facts.session.last_result is not None)
+    return not (_finished_before_deletion(facts) or _ended_of_itself(facts, ending))
 
 
-def deadline_fact(facts: RunFacts) -> str | None:
-    """Return the fact that shows that a limit of time ended the run."""
+def _finished_before_deletion(facts: RunFacts) -> bool:
+    deleted_at = facts.job_deletion_at
+    return any(
+        item.is_true
+        and item.type in {"Complete", "Failed"}
+        # A Job that is being deleted fails when its agent has ended for that; times are whole
+        # seconds, so that the same one proves nothing.
+        and (deleted_at is None or (item.changed_at is not None and item.changed_at < deleted_at))
+        for item in facts.job_conditions
+    )
+
+
+def _ended_of_itself(facts: RunFacts, ending: Ending) -> bool:
+    return _closed_by_itself(facts, ending) or _out_of_memory(facts, ending) is not None
+
+
+def _closed_by_itself(facts: RunFacts, ending: Ending) -> bool:
+    return ending.by_itself and facts.session.last_result is not None
+
+
+def deadline_fact(facts: RunFacts, ending: Ending) -> str | None:
+    """Return the fact that shows that a limit of time ended the run.
+
+    Limits around the agent's own count only where they ended it: an agent that had left its result
+    and exited by itself was faster, and so was a kill for its memory.
+    """
     trailer = facts.any_trailer
     if facts.agent_timed_out or (trailer is not None and trailer.timed_out):
         return "the run script ended the agent at its time limit"
+    if _ended_of_itself(facts, ending):
+        return None
     if facts.true_condition_reason(facts.job_conditions, "Failed") == "DeadlineExceeded":
         return "Job condition Failed, reason DeadlineExceeded"
     if facts.pod_reason == "DeadlineExceeded":
@@ -67,15 +95,11 @@ def _job_deleted(facts: RunFacts, ending: Ending) -> str | None:
     return "the Job was being deleted before the agent had ended"
 
 
-def _deadline(facts: RunFacts, _ending: Ending) -> str | None:
-    return deadline_fact(facts)
-
-
 def _own_exit(facts: RunFacts, ending: Ending) -> str | None:
     """Return the exit code of an agent that closed its run itself; the pod's fate came later."""
-    if facts.session.last_result is None or facts.refusal is not None:
+    if facts.refusal is not None or not _closed_by_itself(facts, ending):
         return None
-    return f"exit code {ending.exit_code}" if ending.by_itself else None
+    return f"exit code {ending.exit_code}"
 
 
 def _disrupted(reasons: frozenset[str], disruptions: frozenset[str]) -> Evidence:
@@ -178,9 +202,9 @@ def _app_exit(_facts: RunFacts, ending: Ending) -> str | None:
     return None if ending.exit_code is None else f"exit code {ending.exit_code}"
 
 
-CAUSE_TABLE: tuple[tuple[Cause, Evidence], ...] = (
+CAUSE_TABLE: tuple[CauseRule, ...] = (
+    (Cause.DEADLINE_EXCEEDED, deadline_fact),
     (Cause.JOB_DELETED, _job_deleted),
-    (Cause.DEADLINE_EXCEEDED, _deadline),
     (Cause.APP_EXIT, _own_exit),
     (Cause.PREEMPTED, _disrupted(pod_reasons.PREEMPTED, pod_reasons.PREEMPTED_BY)),
     (Cause.PREEMPTED, _event(pod_reasons.PREEMPTED_EVENTS)),
@@ -189,8 +213,8 @@ CAUSE_TABLE: tuple[tuple[Cause, Evidence], ...] = (
     (Cause.EVICTED, _disrupted(pod_reasons.EVICTED, pod_reasons.EVICTED_BY)),
     (Cause.EVICTED, _event(pod_reasons.EVICTED_EVENTS)),
     (Cause.EVICTED, _tainted),
-    (Cause.POD_REPLACED, _pod_replaced),
     (Cause.OOM_KILLED, _out_of_memory),
+    (Cause.POD_REPLACED, _pod_replaced),
     (Cause.OOM_KILLED, partial(_init_container, out_of_memory=True)),
     (Cause.IMAGE_PULL, _container_reason(pod_reasons.IMAGE_PULL)),
     (Cause.CONFIG_ERROR, _container_reason(pod_reasons.CONFIG_ERROR)),

@@ -24,9 +24,9 @@ def cancelled(facts: RunFacts, _ending: Ending) -> str | None:
     return "the flow run's state says cancelled" if facts.cancelled else None
 
 
-def timed_out(facts: RunFacts, _ending: Ending) -> str | None:
+def timed_out(facts: RunFacts, ending: Ending) -> str | None:
     """A limit of time ended the run: the agent's, the Job's or the flow's."""
-    return deadline_fact(facts)
+    return deadline_fact(facts, ending)
 
 
 def stalled(facts: RunFacts, _ending: Ending) -> str | None:

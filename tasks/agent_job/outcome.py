@@ -1,12 +1,13 @@
 """How a run ended: one judgement over plain facts."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.agent_job.causes import CauseFinding, find_cause
+from tasks.agent_job.causes import CAUSE_TABLE, CauseFinding, CauseRule, find_cause
 from tasks.agent_job.cluster_words import cluster_words
 from tasks.agent_job.diagnosis import describe
 from tasks.agent_job.error_codes import Cause, ErrorCode
-from tasks.agent_job.precedence import Reason, Row, find_row
+from tasks.agent_job.precedence import PRECEDENCE, Reason, Row, find_row
 from tasks.agent_job.run_facts import Ending, RunFacts, read_ending
 
 # What we did ourselves is no finding about the cluster.
@@ -19,6 +20,7 @@ class Outcome:
     """The judgement of a run; success is `code is None` and nothing else.
 
     Attributes:
+        reason: Which row of the precedence table decided; several may share a code.
         message: One sentence.
         cluster_said: In the cluster's own words; `None` where it said nothing, and after success.
         advice: What to do; `None` after success.
@@ -30,6 +32,7 @@ class Outcome:
     """
 
     code: ErrorCode | None
+    reason: Reason
     cause: Cause | None
     message: str
     cluster_said: str | None
@@ -41,19 +44,30 @@ class Outcome:
     signal: int | None
 
 
-def judge_run(facts: RunFacts) -> Outcome:
+def judge_run(
+    facts: RunFacts,
+    *,
+    precedence: Sequence[Row] = PRECEDENCE,
+    causes: Sequence[CauseRule] = CAUSE_TABLE,
+) -> Outcome:
     """Judge a run by its facts; never raises, and never better than the facts.
 
     Success is exit code 0, a last result with `is_error: false`, and a non-empty answer. A cause
     other than `Unknown` is named only with the fact that shows it, in `facts_used`.
+
+    Args:
+        facts: All that is known.
+        precedence: The ordered rules for what the ending was.
+        causes: The ordered rules for what brought it about.
     """
     ending = read_ending(facts)
-    row, fact = find_row(facts, ending)
-    found = _cause(row, facts, ending)
+    row, fact = find_row(facts, ending, precedence)
+    found = _cause(row, facts, ending, causes)
     diagnosis = describe(row.reason, facts, ending, found.cause if found else None)
     used = [fact, _exit_fact(ending), found.fact if found else None]
     return Outcome(
         code=row.code,
+        reason=row.reason,
         cause=found.cause if found else None,
         message=diagnosis.message,
         cluster_said=cluster_words(facts) if row.code is not None else None,
@@ -66,14 +80,16 @@ def judge_run(facts: RunFacts) -> Outcome:
     )
 
 
-def _cause(row: Row, facts: RunFacts, ending: Ending) -> CauseFinding | None:
+def _cause(
+    row: Row, facts: RunFacts, ending: Ending, causes: Sequence[CauseRule]
+) -> CauseFinding | None:
     if row.reason is Reason.SUCCESS:
         return None
     if row.reason is Reason.STAGE:
         failed = facts.stage_failure
         named = failed.cause if failed is not None else None
         return CauseFinding(named, "said by the stage that failed") if named else None
-    found = find_cause(facts, ending)
+    found = find_cause(facts, ending, causes)
     if row.reason in _OUR_DOING and found.cause in _CLUSTER_SIDE:
         return None
     return found

@@ -5,6 +5,7 @@ result. A row is chosen by fields, never by what a text says, and names the fact
 one row without a code is success: exit code 0, a last result with `is_error: false`, and an answer.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum, auto
 
@@ -64,13 +65,13 @@ class Row:
     clear_session: bool = False
 
 
-def find_row(facts: RunFacts, ending: Ending) -> tuple[Row, str]:
-    """Return the first row that the facts support, with the fact; there is always one.
+def find_row(facts: RunFacts, ending: Ending, table: Sequence[Row]) -> tuple[Row, str]:
+    """Return the first row that the facts support, with the fact; the last one always holds.
 
     A stage that failed takes its code's place in the table; what Claude may have printed before
     cannot outdo it.
     """
-    return next(found for row in PRECEDENCE if (found := _match(row, facts, ending)) is not None)
+    return next(found for row in table if (found := _match(row, facts, ending)) is not None)
 
 
 def _match(row: Row, facts: RunFacts, ending: Ending) -> tuple[Row, str] | None:

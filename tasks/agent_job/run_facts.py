@@ -75,7 +75,7 @@ class RunFacts:
         pod_gone: The pod was looked for and was not there.
         pod_conditions, job_conditions: As last seen.
         job_gone: Set once the 404 is confirmed.
-        job_deletion_seen: Somebody else asked for the Job's deletion before the agent had ended.
+        job_deletion_seen: Somebody else asked for the Job's deletion; `job_deletion_at` is when.
         cancelled: Prefect's API says so.
         agent_timed_out: Known otherwise than by a trailer.
         timeout_seconds: The agent's own limit.
@@ -114,6 +114,7 @@ class RunFacts:
     job_conditions: tuple[Condition, ...] = ()
     job_gone: JobGone | None = None
     job_deletion_seen: bool = False
+    job_deletion_at: datetime | None = None
     cancelled: bool = False
     agent_timed_out: bool = False
     timeout_seconds: float | None = None

@@ -8,10 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.agent_job.conditions import Condition
+from tasks.agent_job.container_states import (
+    ContainerSnapshot,
+    ContainerTerminated,
+    ContainerWaiting,
+)
 from tasks.agent_job.error_codes import Cause, ErrorCode
+from tasks.agent_job.evidence import NodeSnapshot
 from tasks.agent_job.outcome import judge_run
 from tasks.agent_job.run_facts import JobGone, PodReplacement, RunFacts, read_ending
 from tasks.agent_job.run_result import LineRange, TranscriptProof
+from tasks.agent_job.snapshots import KubernetesEventSnapshot
 from tasks.claude_code.line_grammar import Refusal, Trailer
 from tests.unit.run_outcomes.recordings import summarise
 
@@ -107,6 +114,54 @@ PROOFS = st.sampled_from(
     ]
 )
 RARELY = st.sampled_from([False, False, False, True])
+EVENTS = st.lists(
+    st.builds(
+        KubernetesEventSnapshot,
+        reason=st.sampled_from(
+            [
+                "Preempted",
+                "Evicted",
+                "TaintManagerEviction",
+                "NodeNotReady",
+                "FailedScheduling",
+                "DeadlineExceeded",
+                "Killing",
+            ]
+        ),
+        message=WORDS.map(lambda words: words or ""),
+        type=st.sampled_from(["Normal", "Warning"]),
+        about_kind=st.sampled_from(["Pod", "Job"]),
+        about_name=st.sampled_from(["agent-x", "another"]),
+    ),
+    max_size=2,
+).map(tuple)
+INIT_CONTAINERS = st.lists(
+    st.builds(
+        ContainerSnapshot,
+        name=st.just("fetch"),
+        terminated=st.none()
+        | st.builds(
+            ContainerTerminated,
+            exit_code=st.sampled_from([None, 0, 3, 137]),
+            reason=REASONS,
+            message=WORDS,
+        ),
+        waiting=st.none() | st.builds(ContainerWaiting, reason=REASONS),
+    ),
+    max_size=1,
+).map(tuple)
+NODES = st.none() | st.builds(
+    NodeSnapshot,
+    name=st.just("n1"),
+    conditions=st.sampled_from(
+        [
+            (),
+            (Condition("Ready", "True"),),
+            (Condition("Ready", "Unknown", "NodeStatusUnknown", "Kubelet stopped posting."),),
+            (Condition("MemoryPressure", "True"),),
+        ]
+    ),
+)
 FACTS = st.builds(
     RunFacts,
     session=LINES.map(b"\n".join).map(summarise),
@@ -120,7 +175,12 @@ FACTS = st.builds(
     container_signal=st.sampled_from([None, 0, 9, 15]),
     container_reason=REASONS,
     container_message=WORDS,
-    pod_name=WORDS,
+    init_containers=INIT_CONTAINERS,
+    pod_name=st.just("agent-x") | WORDS,
+    pod_deleting=RARELY,
+    job_name=st.just("agent-x"),
+    kubernetes_events=EVENTS,
+    node=NODES,
     pod_phase=st.sampled_from([None, "Running", "Succeeded", "Failed", "Unknown"]),
     pod_reason=REASONS,
     pod_message=WORDS,
@@ -163,25 +223,27 @@ def test_cause_is_named_with_its_fact_or_unknown(facts: RunFacts) -> None:
         # The deciding fact, and the cause's own or the exit code's.
         assert any(_supports(outcome.cause, fact) for fact in outcome.facts_used)
     if outcome.cause is Cause.OOM_KILLED:
-        assert facts.container_reason == "OOMKilled"
+        ended = [item.terminated for item in facts.init_containers if item.terminated]
+        reasons = {facts.container_reason, *(item.reason for item in ended)}
+        assert "OOMKilled" in reasons
         assert outcome.exit_code != 0
 
 
 def _supports(cause: Cause | None, fact: str) -> bool:
     words: dict[Cause, str] = {
-        Cause.APP_EXIT: r"^exit code \d+$",
+        Cause.APP_EXIT: r"(^|ended with )exit code \d+",
         Cause.SIGKILL: r"^signal 9$",
         Cause.SIGTERM: r"^signal 15$",
         Cause.OOM_KILLED: "OOMKilled",
-        Cause.EVICTED: "Evict",
+        Cause.EVICTED: "Evict|TaintManager",
         Cause.PREEMPTED: "Preempt",
-        Cause.NODE_LOST: "NodeLost|phase Unknown",
+        Cause.NODE_LOST: "NodeLost|phase Unknown|not ready|NodeNotReady",
         Cause.POD_REPLACED: "came after|other than the first",
         Cause.JOB_DELETED: "the Job was",
         Cause.DEADLINE_EXCEEDED: "DeadlineExceeded|time limit",
         Cause.IMAGE_PULL: "ErrImagePull",
         Cause.CONFIG_ERROR: "StartError|refused",
-        Cause.UNSCHEDULABLE: "PodScheduled",
+        Cause.UNSCHEDULABLE: "PodScheduled|FailedScheduling",
     }
     return cause is not None and re.search(words[cause], fact) is not None
 
@@ -189,8 +251,11 @@ def _supports(cause: Cause | None, fact: str) -> bool:
 @settings(max_examples=150, deadline=None)
 @given(FACTS)
 def test_message_is_one_safe_sentence_without_stream_json(facts: RunFacts) -> None:
-    message = judge_run(facts).message
+    outcome = judge_run(facts)
+    message = outcome.message
 
+    assert '"type"' not in (outcome.cluster_said or "")
+    assert (outcome.cluster_said or "x").isprintable()
     assert message.isprintable()
     assert message.endswith(".")
     assert '"uuid"' not in message

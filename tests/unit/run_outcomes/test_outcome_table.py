@@ -2,17 +2,25 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from tasks.agent_job.conditions import Condition
+from tasks.agent_job.container_states import (
+    ContainerSnapshot,
+    ContainerTerminated,
+    ContainerWaiting,
+)
 from tasks.agent_job.diagnosis_texts import BY_CAUSE, WORDINGS
 from tasks.agent_job.error_codes import Cause, ErrorCode
+from tasks.agent_job.evidence import NodeSnapshot
 from tasks.agent_job.outcome import judge_run
 from tasks.agent_job.precedence import PRECEDENCE, Reason
 from tasks.agent_job.run_facts import JobGone, PodReplacement, RunFacts, StageFailure
 from tasks.agent_job.run_result import LineRange, TranscriptProof
+from tasks.agent_job.snapshots import KubernetesEventSnapshot
 from tasks.claude_code.event_types import ModelRefusalEvent
 from tasks.claude_code.line_grammar import Refusal, Trailer
 from tasks.claude_code.session_summary import SessionSummary
@@ -33,6 +41,7 @@ TRAILER = Trailer(
     stderr_skipped=0,
     refused=None,
 )
+NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 GONE = JobGone("watch, then a read of the same UID", 61.0, 12)
 REPLACED = PodReplacement("agent-x-1", "agent-x-2")
 
@@ -76,6 +85,18 @@ def _ended(session: SessionSummary, exit_code: int | None, **facts: Any) -> RunF
 
 def _true(kind: str, reason: str) -> tuple[Condition, ...]:
     return (Condition(kind, "True", reason, "words"),)
+
+
+def _failed_at(instant: datetime) -> tuple[Condition, ...]:
+    return (Condition("Failed", "True", "BackoffLimitExceeded", "words", instant),)
+
+
+def _event(reason: str, kind: str = "Pod") -> KubernetesEventSnapshot:
+    return KubernetesEventSnapshot(reason, "words", about_kind=kind, about_name="p")
+
+
+def _init(exit_code: int, reason: str) -> ContainerSnapshot:
+    return ContainerSnapshot("fetch", terminated=ContainerTerminated(exit_code, reason=reason))
 
 
 def _refused(refusal: Refusal, exit_code: int) -> Trailer:
@@ -216,6 +237,16 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         Code.LLM_API_ERROR,
         Cause.APP_EXIT,
     ),
+    "no credit": (
+        _ended(_failed_message("billing_error"), 1),
+        Code.LLM_API_ERROR,
+        Cause.APP_EXIT,
+    ),
+    "API not reached": (
+        _ended(_said(is_error=True, api_error="connection_failed"), 1),
+        Code.LLM_API_ERROR,
+        Cause.APP_EXIT,
+    ),
     "error fields of a good result do not count": (
         _ended(_said(result="Done", api_error_status=401), 0),
         None,
@@ -234,6 +265,11 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         None,
     ),
     # No result.
+    "plain words alone": (
+        _ended(summarise(b"Invalid API key"), 1),
+        Code.CLAUDE_FAILED,
+        Cause.APP_EXIT,
+    ),
     "request failed, then exit 1 without a result": (
         _ended(_failed_message("authentication_failed", result=False), 1),
         Code.CLAUDE_AUTH_REQUIRED,
@@ -390,6 +426,101 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         Code.POD_SCHEDULE_FAILED,
         Cause.CONFIG_ERROR,
     ),
+    "preempted, says an Event": (
+        _ended(WORKING, 143, pod_name="p", kubernetes_events=(_event("Preempted"),)),
+        Code.CLAUDE_TRUNCATED,
+        Cause.PREEMPTED,
+    ),
+    "preempted, says an Event of another pod": (
+        _ended(WORKING, 143, pod_name="other", kubernetes_events=(_event("Preempted"),)),
+        Code.CLAUDE_TRUNCATED,
+        Cause.SIGTERM,
+    ),
+    "evicted, says an Event": (
+        _ended(WORKING, 137, pod_name="p", kubernetes_events=(_event("Evicted"),)),
+        Code.CLAUDE_TRUNCATED,
+        Cause.EVICTED,
+    ),
+    "evicted for a taint": (
+        _ended(
+            WORKING,
+            143,
+            pod_name="p",
+            pod_deleting=True,
+            kubernetes_events=(_event("TaintManagerEviction"),),
+        ),
+        Code.CLAUDE_TRUNCATED,
+        Cause.EVICTED,
+    ),
+    "eviction for a taint was called off": (
+        _ended(WORKING, 143, pod_name="p", kubernetes_events=(_event("TaintManagerEviction"),)),
+        Code.CLAUDE_TRUNCATED,
+        Cause.SIGTERM,
+    ),
+    "node not ready, says an Event": (
+        _ended(WORKING, None, pod_name="p", kubernetes_events=(_event("NodeNotReady"),)),
+        Code.CLAUDE_TRUNCATED,
+        Cause.NODE_LOST,
+    ),
+    "node was not ready for a while, the end was seen": (
+        _ended(WORKING, 1, pod_name="p", kubernetes_events=(_event("NodeNotReady"),)),
+        Code.CLAUDE_TRUNCATED,
+        Cause.APP_EXIT,
+    ),
+    "node is not ready": (
+        _ended(WORKING, None, node=NodeSnapshot("n", (Condition("Ready", "Unknown"),))),
+        Code.CLAUDE_TRUNCATED,
+        Cause.NODE_LOST,
+    ),
+    "node is ready": (
+        _ended(WORKING, None, node=NodeSnapshot("n", (Condition("Ready", "True"),))),
+        Code.CLAUDE_TRUNCATED,
+        Cause.UNKNOWN,
+    ),
+    "no node has room, says an Event": (
+        RunFacts(
+            container_started=False,
+            pod_name="p",
+            kubernetes_events=(_event("FailedScheduling"),),
+        ),
+        Code.POD_SCHEDULE_FAILED,
+        Cause.UNSCHEDULABLE,
+    ),
+    "found a node after a while": (
+        RunFacts(
+            container_started=False,
+            pod_name="p",
+            node_name="n",
+            kubernetes_events=(_event("FailedScheduling"),),
+        ),
+        Code.POD_SCHEDULE_FAILED,
+        Cause.UNKNOWN,
+    ),
+    "init container failed": (
+        RunFacts(container_started=False, init_containers=(_init(3, "Error"),)),
+        Code.POD_SCHEDULE_FAILED,
+        Cause.APP_EXIT,
+    ),
+    "init container out of memory": (
+        RunFacts(container_started=False, init_containers=(_init(137, "OOMKilled"),)),
+        Code.POD_SCHEDULE_FAILED,
+        Cause.OOM_KILLED,
+    ),
+    "init container without an image": (
+        RunFacts(
+            container_started=False,
+            init_containers=(
+                ContainerSnapshot("fetch", waiting=ContainerWaiting("ImagePullBackOff")),
+            ),
+        ),
+        Code.POD_SCHEDULE_FAILED,
+        Cause.IMAGE_PULL,
+    ),
+    "init containers ended well": (
+        _ended(WORKING, 143, init_containers=(_init(0, "Completed"),)),
+        Code.CLAUDE_TRUNCATED,
+        Cause.SIGTERM,
+    ),
     # Limits of time.
     "timeout by trailer": (
         _ended(WORKING, 124, trailer=replace(TRAILER, exit_code=124, timed_out=True)),
@@ -410,6 +541,26 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         _ended(WORKING, None, pod_reason="DeadlineExceeded"),
         Code.TIMEOUT,
         Cause.DEADLINE_EXCEEDED,
+    ),
+    "deadline of the Job, says an Event": (
+        _ended(WORKING, None, job_name="p", kubernetes_events=(_event("DeadlineExceeded", "Job"),)),
+        Code.TIMEOUT,
+        Cause.DEADLINE_EXCEEDED,
+    ),
+    "deadline of the Job, and its agent was faster": (
+        _ended(ANSWERED, 0, job_conditions=_true("Failed", "DeadlineExceeded")),
+        None,
+        None,
+    ),
+    "deadline of the Job, and its agent was killed for memory before": (
+        _ended(
+            WORKING,
+            137,
+            container_reason="OOMKilled",
+            job_conditions=_true("Failed", "DeadlineExceeded"),
+        ),
+        Code.CLAUDE_TRUNCATED,
+        Cause.OOM_KILLED,
     ),
     "deadline of the flow": (
         _ended(WORKING, None, flow_deadline_reached=True),
@@ -451,6 +602,38 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         Code.CLAUDE_AUTH_REQUIRED,
         Cause.APP_EXIT,
     ),
+    "Job gone after it had failed": (
+        _ended(WORKING, 143, job_gone=GONE, job_conditions=_true("Failed", "BackoffLimitExceeded")),
+        Code.CLAUDE_TRUNCATED,
+        Cause.SIGTERM,
+    ),
+    "Job deleted by its TTL after it had failed": (
+        _ended(
+            WORKING,
+            143,
+            job_deletion_seen=True,
+            job_deletion_at=NOON,
+            job_conditions=_failed_at(NOON - timedelta(seconds=5)),
+        ),
+        Code.CLAUDE_TRUNCATED,
+        Cause.SIGTERM,
+    ),
+    "Job failed because it was being deleted": (
+        _ended(
+            WORKING,
+            143,
+            job_deletion_seen=True,
+            job_deletion_at=NOON,
+            job_conditions=_failed_at(NOON),
+        ),
+        Code.JOB_DELETED_EXTERNALLY,
+        Cause.JOB_DELETED,
+    ),
+    "Job gone after its agent was killed for memory": (
+        _ended(WORKING, 137, job_gone=GONE, container_reason="OOMKilled"),
+        Code.CLAUDE_TRUNCATED,
+        Cause.OOM_KILLED,
+    ),
     # The API is away.
     "API lost": (
         _ended(WORKING, None, api_lost_seconds=601.0),
@@ -463,6 +646,32 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         None,
     ),
 }
+
+
+# Where several reasons share a code, and the reason makes the sentence.
+REASONS: dict[str, Reason] = {
+    "no exit code anywhere": Reason.EXIT_UNREADABLE,
+    "good result, exit 1": Reason.EXIT_AFTER_RESULT,
+    "result does not say whether it is an error": Reason.ERROR_UNSAID,
+    "unknown session, but not asked to resume": Reason.ERROR_RESULT,
+    "refused by event": Reason.REFUSED,
+    "no credit": Reason.BILLING,
+    "model unknown": Reason.MODEL_UNKNOWN,
+    "answer longer than allowed": Reason.OUTPUT_LIMIT,
+    "API not reached": Reason.CONNECTION,
+    "the closing result is lost": Reason.CLOSING_RESULT_LOST,
+    "open and empty answer of the model": Reason.EMPTY_MODEL_ANSWER,
+    "output was printed and not read": Reason.LINES_LOST,
+    "bundle does not fit its hash": Reason.BAD_INPUT,
+    "command not found": Reason.NO_STDOUT,
+    "plain words alone": Reason.UNMATCHED,
+    "evicted": Reason.NO_RESULT,
+}
+
+
+@pytest.mark.parametrize("name", REASONS)
+def test_facts_are_worded_for_their_reason(name: str) -> None:
+    assert judge_run(TABLE[name][0]).reason is REASONS[name]
 
 
 @pytest.mark.parametrize("name", TABLE)
