@@ -20,6 +20,7 @@ REPLAY_IMAGE = "claude-jobs/tests:replay"  # images are not looked into: `claude
 
 _START_SECONDS = 60.0
 _CLAUDE = """#!/bin/sh
+{first}
 REPLAY_DIR='{recordings}' exec python3 '{replay}' "$@"
 """
 
@@ -32,7 +33,7 @@ def run_embedded_cluster() -> Generator[Path]:
         kubeconfig = folder / "kubeconfig"
         process = OwnProcess(
             "The embedded cluster",
-            local_cluster_command(["--kubeconfig", kubeconfig, "--bin", _install_claude(folder)]),
+            local_cluster_command(["--kubeconfig", kubeconfig, "--bin", install_claude(folder)]),
             with_checkout(os.environ),
             folder,
             folder / "cluster.log",
@@ -44,7 +45,8 @@ def run_embedded_cluster() -> Generator[Path]:
             end_all([process])
 
 
-def _install_claude(folder: Path) -> Path:
+def install_claude(folder: Path, first: str = "") -> Path:
+    """Return a folder with a replaying `claude`, for `--bin`; it runs the shell line `first`."""
     # Copied to where every user can read it: containers run as another one where this is root.
     binaries, recordings = folder / "bin", folder / "recordings"
     binaries.mkdir()
@@ -52,7 +54,7 @@ def _install_claude(folder: Path) -> Path:
     replay = binaries / "replay_claude.py"
     shutil.copy(CHECKOUT / "deployments" / "local" / "demo" / replay.name, replay)
     claude = binaries / "claude"
-    claude.write_text(_CLAUDE.format(recordings=recordings, replay=replay))
+    claude.write_text(_CLAUDE.format(first=first, recordings=recordings, replay=replay))
     for path in (folder, binaries, *binaries.iterdir(), recordings, *recordings.iterdir()):
         path.chmod(0o755)
     return binaries

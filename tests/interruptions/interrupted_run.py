@@ -1,0 +1,295 @@
+"""One run that is interrupted at one stage, and what is left of it."""
+
+import json
+import os
+import signal
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.embedded.local_api import Api, Space
+from tests.embedded_cluster import REPLAY_IMAGE
+from tests.engine.conftest import LiveProcess
+from tests.interruptions.hosts import Hosts, engine_of, kill_tree, wait_until_gone
+from tests.interruptions.interruption_table import HOSTS, Follows, Host, Interruption, Jobs, Stage
+from tests.interruptions.prefect_gate import PrefectGate
+from tests.interruptions.stage_barriers import Barrier
+from tests.main_job.conftest import SMALL, PrefectServer, wait_until
+
+LINES = 17  # of the recording
+_OUTAGE_SECONDS = 5.0
+_DEPLOYMENTS = {Host.SERVE: "served", Host.WORKER: "worked", Host.EXECUTE: "served"}
+_STAGES_OF_A_LIVE_AGENT = (Stage.SECRET, Stage.POD_WAIT, Stage.STREAMING)
+_ENDING = ("Complete", "Failed")
+
+
+@dataclass(frozen=True)
+class World:
+    """What all runs have in common."""
+
+    prefect: PrefectServer
+    gate: PrefectGate
+    api: Api
+    hosts: Hosts
+    storage: Path
+
+
+class InterruptedRun:
+    """A run in a namespace of its own."""
+
+    def __init__(
+        self, world: World, interruption: Interruption, stage: Stage, folder: Path
+    ) -> None:
+        self._world = world
+        self._interruption = interruption
+        self._stage = stage
+        self._host = HOSTS[interruption]
+        self._space = Space(world.api)
+        self._starts_file = folder / "starts"
+        self._starts_file.touch()
+        self._starts_file.chmod(0o666)
+        repeatedly = interruption is Interruption.OWN_BOUND and stage in {
+            Stage.GUARD,
+            Stage.CLEANUP,
+        }
+        self.barrier = Barrier(
+            stage, world.api, world.prefect, self._space.name, world.storage, repeatedly
+        )
+        self.agent_id = f"agent-{uuid.uuid4().hex[:8]}"
+        self.flow_run_id = ""
+        self._process: LiveProcess | None = None
+        self._engine: int | None = None
+
+    def start(self) -> None:
+        """Start the run and hold it at its stage."""
+        self.barrier.set()
+        self._process = self._host_process()
+        pending = {"type": "PENDING", "name": "Pending"}
+        self.flow_run_id = self._create(
+            self._host, pending if self._host is Host.EXECUTE else {"type": "SCHEDULED"}
+        )
+        if self._host is Host.EXECUTE:
+            # Whoever serves the flow is there for the run that is put back into the queue.
+            self._world.hosts.serve()
+            behaviour = self._interruption.value
+            self._process = self._world.hosts.execute(self.flow_run_id, behaviour)
+        self.barrier.wait(self.flow_run_id)
+
+    def interrupt(self) -> None:
+        """Do to it what the row says, and let go what would be held for ever."""
+        self._engine = engine_of(self._parent())
+        match self._interruption:
+            case Interruption.CANCEL | Interruption.CANCEL_IN_WORKER:
+                self._cancel()
+            case Interruption.SIGTERM_CHILD:
+                os.kill(self._engine, signal.SIGTERM)
+            case Interruption.SIGKILL_CHILD:
+                os.kill(self._engine, signal.SIGKILL)
+            case Interruption.SIGTERM_PARENT | Interruption.RELINQUISH | Interruption.RESCHEDULE:
+                os.kill(self._parent(), signal.SIGTERM)
+                assert wait_until_gone(self._engine, 30), "the run's process goes on"
+                if self._interruption is Interruption.RESCHEDULE:
+                    self.barrier.lift()
+            case Interruption.SIGKILL_PARENT:
+                os.kill(self._parent(), signal.SIGKILL)
+                self.barrier.lift()
+            case Interruption.PREFECT_DOWN:
+                self._have_no_prefect()
+            case Interruption.KUBERNETES_DOWN:
+                self._have_no_kubernetes()
+            case Interruption.OWN_BOUND:
+                """It comes by itself."""
+
+    def _cancel(self) -> None:
+        self.set_state("CANCELLING", "Cancelling")
+        if self._stage is Stage.RESULT:
+            # A storage that never answers would be waited for until the runner kills.
+            time.sleep(2)
+            self.barrier.lift()
+
+    def _have_no_prefect(self) -> None:
+        self._world.gate.shut()
+        time.sleep(1)
+        self.barrier.lift()
+        time.sleep(_OUTAGE_SECONDS)
+        self._world.gate.open()
+
+    def _have_no_kubernetes(self) -> None:
+        outage = {"do": "restart-api", "downSeconds": _OUTAGE_SECONDS}
+        self._world.api.ok("POST", "/_faults/actions", outage)
+        wait_until(self._kubernetes_answers, 30)
+        self.barrier.lift()
+
+    def follow(self, how: Follows) -> str:
+        """Start who comes next, and return the flow run that must end well."""
+        if how is Follows.NOBODY or self._interruption is Interruption.RESCHEDULE:
+            return self.flow_run_id
+        if how in {Follows.SAME_STARTS, Follows.SAME_CONTINUES}:
+            self._host_process()
+            self.set_state("SCHEDULED", "AwaitingRetry", force=True)
+            return self.flow_run_id
+        self._world.hosts.serve()
+        return self._create(Host.SERVE, {"type": "SCHEDULED"})
+
+    def set_state(self, kind: str, name: str, *, force: bool = False) -> None:
+        body = {"state": {"type": kind, "name": name}, "force": force}
+        self._world.prefect.post(f"/flow_runs/{self.flow_run_id}/set_state", body)
+
+    def wait_for_state(self, flow_run_id: str, wanted: str, seconds: float) -> None:
+        def is_reached() -> bool:
+            state = self._world.prefect.flow_run(flow_run_id)["state"]
+            return f"{state['type']}/{state['name']}" == wanted
+
+        self.until(flow_run_id, is_reached, seconds)
+
+    def until(self, flow_run_id: str, condition: Callable[[], bool], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise AssertionError(self._describe(flow_run_id))
+            time.sleep(0.3)
+
+    def are(self, jobs: Jobs) -> bool:
+        """Tell whether the cluster has that of the run."""
+        found = self.jobs()
+        secrets = self._opaque_secrets()
+        if jobs is Jobs.NONE:
+            return not found and not secrets
+        if len(found) != 1 or "deletionTimestamp" in found[0]["metadata"]:
+            return False
+        [job] = found
+        if jobs is Jobs.INERT:
+            return not secrets and not _has_ended(job)
+        if [secret["metadata"]["name"] for secret in secrets] != [job["metadata"]["name"]]:
+            return False
+        return _has_ended(job) == (jobs is Jobs.ENDED)
+
+    def jobs(self) -> list[Any]:
+        return self._world.api.ok("GET", self._space.jobs)["items"]
+
+    def orphaned_secrets(self) -> list[str]:
+        """The run Secrets that no Job owns."""
+        uids = {job["metadata"]["uid"] for job in self.jobs()}
+        return [
+            secret["metadata"]["name"]
+            for secret in self._opaque_secrets()
+            if not uids & {owner["uid"] for owner in secret["metadata"]["ownerReferences"]}
+        ]
+
+    def lease_holder(self) -> str:
+        [lease] = self._world.api.ok("GET", self._space.leases)["items"]
+        return lease["spec"].get("holderIdentity") or ""
+
+    def expire_lease(self) -> None:
+        """Make the Lease as old as if its duration had passed since its holder died."""
+        [lease] = self._world.api.ok("GET", self._space.leases)["items"]
+        lease["spec"]["renewTime"] = "2020-01-01T00:00:00.000000Z"
+        self._world.api.ok("PUT", f"{self._space.leases}/{lease['metadata']['name']}", lease)
+
+    def agents_started(self) -> int:
+        """How often a prompt was handed to an agent."""
+        return len(self._starts_file.read_text().splitlines())
+
+    def result(self, flow_run_id: str) -> dict[str, Any]:
+        """The newest stored result of a flow run."""
+        folder = self._world.storage / self.agent_id / flow_run_id
+        found = sorted(folder.glob("*/result.json"), key=lambda path: path.stat().st_mtime)
+        assert found, self._describe(flow_run_id)
+        return json.loads(found[-1].read_bytes())
+
+    def clean_up(self) -> None:
+        """Leave nothing to the next run."""
+        self._world.gate.open()
+        self.barrier.lift()
+        if self._process is not None and self._host is Host.EXECUTE:
+            kill_tree(self._process.process.pid)
+        if self._engine is not None and not wait_until_gone(self._engine, 0.1):
+            os.kill(self._engine, signal.SIGKILL)
+        self._world.api.ok("DELETE", f"/api/v1/namespaces/{self._space.name}")
+
+    def _request(self) -> dict[str, Any]:
+        limits: dict[str, Any] = {"termination_grace_seconds": 5}
+        request: dict[str, Any] = {"task_id": "T-1"}
+        if self._interruption is Interruption.OWN_BOUND:
+            if self._stage is Stage.POD_WAIT:
+                limits["start_seconds"] = 3
+            elif self._stage is Stage.STREAMING:
+                request["timeout_seconds"] = 3
+        return {
+            **request,
+            "agent": {"agent_id": self.agent_id},
+            "prompt": "Say hello.",
+            "env": {
+                "REPLAY_TRANSCRIPT": "tools",
+                "REPLAY_LINE_DELAY_SECONDS": str(self._line_delay_seconds()),
+                "STARTS_FILE": str(self._starts_file),
+            },
+            "runtime": {
+                "image": REPLAY_IMAGE,
+                "namespace": self._space.name,
+                "resources": SMALL,
+                "limits": limits,
+                "retention": {"keep": "always"},
+                "result_storage": "held-folder/interruptions",
+                **self.barrier.request_fields(),
+            },
+        }
+
+    def _line_delay_seconds(self) -> float:
+        if self._stage not in _STAGES_OF_A_LIVE_AGENT:
+            return 0
+        # Alive until the next process has come up, where there is one.
+        return 0.4 if self._host_survives() else 1.2
+
+    def _host_survives(self) -> bool:
+        return self._interruption in {
+            Interruption.CANCEL,
+            Interruption.CANCEL_IN_WORKER,
+            Interruption.SIGKILL_PARENT,
+            Interruption.PREFECT_DOWN,
+            Interruption.KUBERNETES_DOWN,
+        }
+
+    def _create(self, host: Host, state: dict[str, str]) -> str:
+        wanted = {"deployments": {"name": {"any_": [_DEPLOYMENTS[host]]}}}
+        [deployment] = self._world.prefect.post("/deployments/filter", wanted)
+        return self._world.prefect.post(
+            f"/deployments/{deployment['id']}/create_flow_run",
+            {"parameters": {"request": self._request()}, "state": state},
+        )["id"]
+
+    def _host_process(self) -> LiveProcess:
+        hosts = self._world.hosts
+        return hosts.worker() if self._host is Host.WORKER else hosts.serve()
+
+    def _parent(self) -> int:
+        assert self._process is not None
+        return self._process.process.pid
+
+    def _kubernetes_answers(self) -> bool:
+        try:
+            return self._world.api.call("GET", "/version").status_code == 200
+        except OSError:
+            return False
+
+    def _opaque_secrets(self) -> list[Any]:
+        found = self._world.api.ok("GET", f"{self._space.core}/secrets")["items"]
+        return [secret for secret in found if secret["type"] == "Opaque"]
+
+    def _describe(self, flow_run_id: str) -> str:
+        state = self._world.prefect.flow_run(flow_run_id)["state"]
+        output = self._process.output if self._process else ""
+        return (
+            f"{state}\n{self._world.prefect.logs(flow_run_id)}\n{output[-6000:]}\n"
+            f"Jobs: {[(job['metadata'], job['status']) for job in self.jobs()]}"
+        )
+
+
+def _has_ended(job: Any) -> bool:
+    return any(
+        condition["type"] in _ENDING and condition["status"] == "True"
+        for condition in job["status"].get("conditions", ())
+    )
