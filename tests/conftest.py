@@ -14,6 +14,7 @@ from kubernetes import client, config
 
 from tests.embedded_cluster import REPLAY_IMAGE, run_embedded_cluster
 from tests.model_api import ModelApi, serve_model_api
+from tests.prefect_server import PrefectServer, run_prefect_server
 
 AGENT_UID = 1000
 AGENT_FOLDER = "/work"  # the working directory of the agent images
@@ -43,6 +44,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         elif "core_api" in getattr(item, "fixturenames", ()):
             message = f"{item.nodeid} needs a cluster and is not marked so"
             raise pytest.UsageError(message)
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """The one server of all tests; it takes about 12 s to start."""
+    with run_prefect_server(tmp_path_factory.mktemp("prefect")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

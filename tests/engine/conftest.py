@@ -16,14 +16,13 @@ from tests.main_job.conftest import (
     Traces,
     build_request,
     plain,
-    prefect_server,
     run_cli,
     start_cli,
     storage,
     traces,
 )
 
-__all__ = ["build_request", "prefect_server", "run_cli", "start_cli", "storage", "traces"]
+__all__ = ["build_request", "run_cli", "start_cli", "storage", "traces"]
 
 ANNOTATION = "claude-jobs.dev/"
 OWNER = f"{ANNOTATION}owner-flow-run-id"

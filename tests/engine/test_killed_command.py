@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.engine.conftest import LiveProcess, expire_lease, flow_run_of, holder_of, jobs_of
-from tests.main_job.conftest import CliRun, PrefectServer, Traces, wait_until
+from tests.main_job.conftest import CliRun, Traces, wait_until
+from tests.prefect_server import PrefectServer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 

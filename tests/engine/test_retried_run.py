@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.engine.conftest import holder_of, jobs_of
-from tests.main_job.conftest import CliRun, PrefectServer, Traces
+from tests.main_job.conftest import CliRun, Traces
+from tests.prefect_server import PrefectServer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.engine.conftest import COLLECTED_SECONDS, LiveProcess, holder_of, jobs_of
-from tests.main_job.conftest import PrefectServer, Traces, wait_until
+from tests.main_job.conftest import Traces, wait_until
+from tests.prefect_server import PrefectServer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 

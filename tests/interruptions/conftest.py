@@ -9,9 +9,7 @@ from tests.embedded.local_api import Api, ClusterProcess
 from tests.embedded_cluster import install_claude
 from tests.interruptions.hosts import Hosts
 from tests.interruptions.prefect_gate import PrefectGate
-from tests.main_job.conftest import PrefectServer, prefect_server
-
-__all__ = ["prefect_server"]
+from tests.prefect_server import PrefectServer
 
 # One line for each agent that was started, with or without a run that knows of it.
 _COUNT_STARTS = 'echo started >> "$STARTS_FILE"'

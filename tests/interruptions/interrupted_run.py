@@ -17,7 +17,8 @@ from tests.interruptions.hosts import Hosts, engine_of, kill_tree, wait_until_go
 from tests.interruptions.interruption_table import HOSTS, Follows, Host, Interruption, Jobs, Stage
 from tests.interruptions.prefect_gate import PrefectGate
 from tests.interruptions.stage_barriers import Barrier
-from tests.main_job.conftest import SMALL, PrefectServer, wait_until
+from tests.main_job.conftest import SMALL, wait_until
+from tests.prefect_server import PrefectServer
 
 LINES = 17  # of the recording
 _OUTAGE_SECONDS = 5.0

@@ -9,7 +9,7 @@ from typing import Any
 from tests.embedded.local_api import Api
 from tests.interruptions.held_runs import HELD, HOLD
 from tests.interruptions.interruption_table import Stage
-from tests.main_job.conftest import PrefectServer
+from tests.prefect_server import PrefectServer
 
 READY, LAST_LINE = "Claude Code ready", "Second part of the answer: DONE."
 CONFIG_MAP = "comes-late"

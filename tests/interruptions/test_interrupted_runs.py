@@ -17,7 +17,8 @@ from tests.interruptions.interruption_table import (
     Stage,
 )
 from tests.interruptions.prefect_gate import PrefectGate
-from tests.main_job.conftest import PrefectServer, wait_until
+from tests.main_job.conftest import wait_until
+from tests.prefect_server import PrefectServer
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from tests.cluster.service_accounts import rule
-from tests.main_job.conftest import CliRun, PrefectServer, Traces, plain
+from tests.main_job.conftest import CliRun, Traces, plain
+from tests.prefect_server import PrefectServer
 
 Refuse = Callable[..., dict[str, Any]]
 BuildRequest = Callable[..., dict[str, Any]]

@@ -17,7 +17,8 @@ from kubernetes import client
 
 from tasks.agent_job.redaction import MASK
 from tests.cluster.service_accounts import rule
-from tests.main_job.conftest import CliRun, PrefectServer, Traces
+from tests.main_job.conftest import CliRun, Traces
+from tests.prefect_server import PrefectServer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from kubernetes import client, stream
 
-from tests.main_job.conftest import CliRun, PrefectServer, Traces, plain
+from tests.main_job.conftest import CliRun, Traces, plain
 from tests.model_api import ModelApi
+from tests.prefect_server import PrefectServer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.main_job.conftest import CliRun, PrefectServer, Traces, plain, wait_until
+from tests.main_job.conftest import CliRun, Traces, plain, wait_until
+from tests.prefect_server import PrefectServer
 
 pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(120)]
 
