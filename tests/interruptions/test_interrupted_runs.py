@@ -22,15 +22,13 @@ from tests.prefect_server import PrefectServer
 
 pytestmark = pytest.mark.timeout(240)
 
-# One for each interruption, and for each stage where another part of the program acts.
+# Each where another part of the program acts, under each host.
 _QUICK = {
     (Interruption.CANCEL, Stage.STREAMING),
-    (Interruption.CANCEL_IN_WORKER, Stage.POD_WAIT),
     (Interruption.SIGTERM_CHILD, Stage.COMMIT),
     (Interruption.SIGKILL_CHILD, Stage.JOB),
     (Interruption.SIGTERM_PARENT, Stage.RESULT),
     (Interruption.RESCHEDULE, Stage.CLEANUP),
-    (Interruption.PREFECT_DOWN, Stage.GUARD),
     (Interruption.KUBERNETES_DOWN, Stage.SECRET),
 }
 
