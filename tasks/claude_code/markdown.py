@@ -9,7 +9,8 @@ Source:
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import cycle
 
 from tasks.claude_code.safe_text import escape_control_characters
 
@@ -18,7 +19,9 @@ _AUTOLINKS = re.compile(r"(?<=[A-Za-z])(?=://)|(?<=www)(?=\.)|(?<=\w)(?=@)", re.
 _LINE_START = re.compile(r"^(\d*)(?=[#>+=.)-])")
 _LEADING_SPACE = re.compile(r"^[ \t]+")
 _FENCE = re.compile(r"^ {0,3}(?:```|~~~)")
+_CODE_SPAN = re.compile(r"(?<!`)`([^`\n]*[^`\s][^`\n]*)`(?!`)")
 _BACKTICKS = re.compile(r"`+")
+_OPEN_BAR = re.compile(r"(?<!\\)\|")
 _NO_BREAK_SPACE = "\N{NO-BREAK SPACE}"
 _TAB_SPACES = 4
 
@@ -28,7 +31,7 @@ def escape_markdown(text: str) -> str:
 
     Line feeds stay and become visible breaks; leading white space stays visible.
     """
-    return "  \n".join(map(_escape_line, escape_control_characters(text).split("\n")))
+    return _escape_lines(text, _escape_inline)
 
 
 def quote_code(text: str) -> str:
@@ -45,27 +48,45 @@ def code_span(text: str) -> str:
     ticks = "`" * (1 + _longest_backticks(line))
     # One space on each side is taken off again; it keeps backticks apart from the delimiters.
     padded = f" {line} " if line[0] == "`" or line[-1] == "`" else line
-    # In a table a bar ends the cell even within code.
-    return f"{ticks}{padded}{ticks}".replace("|", "\\|")
+    return f"{ticks}{padded}{ticks}"
 
 
 def quote_prose(text: str) -> str:
-    """Return `text` as paragraphs, its own fenced code as code blocks."""
+    """Return `text` as paragraphs, with its own code as code: fenced, and within lines."""
     return "\n\n".join(_prose_blocks(text.split("\n")))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table; cells are markdown already and have no line feeds."""
-    lines = [header, ["---"] * len(header), *rows]
+    # A bar ends a cell even within code, unless escaped.
+    cells = [[_OPEN_BAR.sub(r"\\|", cell) for cell in row] for row in (header, *rows)]
+    lines = [cells[0], ["---"] * len(header), *cells[1:]]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _escape_line(line: str) -> str:
+def _escape_lines(text: str, escape_inline: Callable[[str], str]) -> str:
+    lines = escape_control_characters(text).split("\n")
+    return "  \n".join(_escape_line(line, escape_inline) for line in lines)
+
+
+def _escape_line(line: str, escape_inline: Callable[[str], str]) -> str:
     space = _LEADING_SPACE.match(line)
     indent = space[0].replace("\t", " " * _TAB_SPACES) if space else ""
-    rest = line[space.end() :] if space else line
-    escaped = _AUTOLINKS.sub(r"\\", _ANYWHERE.sub(r"\\\g<0>", rest))
+    escaped = escape_inline(line[space.end() :] if space else line)
     return _NO_BREAK_SPACE * len(indent) + _LINE_START.sub(r"\1\\", escaped)
+
+
+def _escape_inline(text: str) -> str:
+    return _AUTOLINKS.sub(r"\\", _ANYWHERE.sub(r"\\\g<0>", text))
+
+
+def _keep_code_spans(text: str) -> str:
+    """Escape what stands between simple code spans, and write those anew."""
+    parts = _CODE_SPAN.split(text)
+    return "".join(
+        code_span(part) if is_code else _escape_inline(part)
+        for part, is_code in zip(parts, cycle((False, True)), strict=False)
+    )
 
 
 def _prose_blocks(lines: Sequence[str]) -> Iterator[str]:
@@ -87,7 +108,7 @@ def _prose_blocks(lines: Sequence[str]) -> Iterator[str]:
 def _block(lines: Sequence[str], *, in_code: bool) -> Iterator[str]:
     if lines:
         text = "\n".join(lines)
-        yield quote_code(text) if in_code else escape_markdown(text)
+        yield quote_code(text) if in_code else _escape_lines(text, _keep_code_spans)
 
 
 def _longest_backticks(text: str) -> int:

@@ -91,7 +91,7 @@ def test_report_of_failure_leads_with_what_happened_what_to_do_and_why() -> None
     assert "cleared: the next run starts a fresh one" in report
     assert "events of types that this version does not know: `brand_new` × 3." in report
     assert "### What it said until then" in report
-    assert report.endswith("- [Forensics](/artifacts/1)\n- Stored in /r: `a\\|b`")
+    assert report.endswith("- [Forensics](/artifacts/1)\n- Stored in /r: `a|b`")
 
 
 def test_report_of_a_run_without_a_job_says_that_it_cost_nothing() -> None:

@@ -71,13 +71,27 @@ def test_no_text_gets_out_of_its_code_block(text: str) -> None:
 
 @given(st.text(alphabet="a \n`~#<|", max_size=60))
 def test_prose_is_paragraphs_and_code_blocks(text: str) -> None:
-    assert _kinds(quote_prose(text)) <= {*_ALLOWED, "fence"}
+    assert _kinds(quote_prose(text)) <= {*_ALLOWED, "fence", "code_inline"}
 
 
 def test_prose_keeps_the_code_in_it() -> None:
     prose = quote_prose("Look:\n\n```python\nif a:\n\n    b\n```\nDone.")
 
     assert prose == "Look:\n\n```text\nif a:\n\n    b\n```\n\nDone."
+
+
+@pytest.mark.parametrize(
+    ("text", "prose"),
+    [
+        ("Fixed `a|b_c` in *x*.", "Fixed `a|b_c` in \\*x\\*."),
+        ("`- a`\n- `b`", "`- a`  \n\\- `b`"),
+        ("a ` b", "a \\` b"),
+        ("``a`` ` `", "\\`\\`a\\`\\` \\` \\`"),
+    ],
+    ids=["between-words", "at-line-starts", "single-backtick", "not-simple"],
+)
+def test_prose_keeps_simple_code_within_lines(text: str, prose: str) -> None:
+    assert quote_prose(text) == prose
 
 
 @pytest.mark.parametrize(
@@ -88,7 +102,7 @@ def test_prose_keeps_the_code_in_it() -> None:
         ("a\n b", "`a b`"),
         ("a`b", "``a`b``"),
         ("`a`", "`` `a` ``"),
-        ("a|b", "`a\\|b`"),
+        ("a|b", "`a|b`"),
         ("\x1b[2J", "`\\x1b[2J`"),
     ],
 )
@@ -114,4 +128,6 @@ def test_text_is_escaped_where_it_would_mean_something(text: str, escaped: str) 
 
 
 def test_table_has_a_header_and_rows() -> None:
-    assert table(("A", "B"), [("1", "2")]) == "| A | B |\n| --- | --- |\n| 1 | 2 |"
+    assert table(("A", "B"), [("1", "`a|b` c\\|d")]) == (
+        "| A | B |\n| --- | --- |\n| 1 | `a\\|b` c\\|d |"
+    )

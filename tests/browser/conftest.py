@@ -1,0 +1,138 @@
+"""Prefect's own UI in a headless Chromium, over runs on an embedded cluster."""
+
+import json
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, ViewportSize, sync_playwright
+from rich.console import Console
+
+from flows.demo_requests import build_replay_request
+from flows.demo_surroundings import RECORDINGS, Surroundings, start_surroundings
+from flows.local_processes import program
+from tests.main_job.conftest import PrefectServer
+
+# Tests take a browser that is there (Debian's package `chromium`) and download none.
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+SIZE = ViewportSize(width=1280, height=1000)
+
+
+@pytest.fixture(scope="module")
+def surroundings() -> Iterator[Surroundings]:
+    """An embedded cluster with a replaying `claude`, and a Prefect server with its UI."""
+    if CHROMIUM is None:
+        pytest.skip("no chromium on PATH")
+    with tempfile.TemporaryDirectory(prefix="claude-jobs-browser-") as name:
+        folder = Path(name)
+        # Containers run as another user where this one is root.
+        folder.chmod(0o755)
+        with start_surroundings(folder, Console(quiet=True), serve_ui=True, replay=True) as started:
+            yield started
+
+
+@dataclass(frozen=True)
+class RunOnPage:
+    """A run that is over, and its artifacts by kind."""
+
+    result: dict[str, Any]
+    artifacts: dict[str, str]
+
+    @property
+    def path(self) -> str:
+        return f"/runs/flow-run/{self.result['flow_run_id']}"
+
+
+class Runner:
+    """Runs agents as people do on the command line."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._surroundings = surroundings
+        self.recordings = surroundings.folder / RECORDINGS
+        self._server = PrefectServer(f"{surroundings.prefect_url}/api", surroundings.folder)
+
+    def run(self, **fields: Any) -> RunOnPage:
+        """Run the demo's agent with other fields; `env` is merged."""
+        folder = self._surroundings.folder
+        request = build_replay_request(self.recordings, folder / "results")
+        request["env"] |= {"REPLAY_LINE_DELAY_SECONDS": "0.05", **fields.pop("env", {})}
+        path = folder / f"{uuid.uuid4().hex[:8]}.json"
+        path.write_text(json.dumps({**request, **fields}))
+        ended = subprocess.run(
+            [
+                *(program("claude-jobs"), "run", path, "--json"),
+                *("--kubeconfig", self._surroundings.kubeconfig),
+            ],
+            env=self._surroundings.environment,
+            capture_output=True,
+            text=True,
+        )
+        result = json.loads(ended.stdout.rstrip("\n").rpartition("\n")[2])
+        artifacts = self._server.artifacts(result["flow_run_id"])
+        # An agent's id is the first part of a key here, the kind the second.
+        return RunOnPage(result, {item["key"].split("-")[1]: item["id"] for item in artifacts})
+
+
+@pytest.fixture(scope="module")
+def runner(surroundings: Surroundings) -> Runner:
+    return Runner(surroundings)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-background-networking", "--disable-component-update"],
+        )
+        yield browser
+        browser.close()
+
+
+class Ui:
+    """A page of the UI; what it shows is asked for by its text, as people look for it."""
+
+    def __init__(self, page: Page, address: str, pictures: Path) -> None:
+        self.page = page
+        self._address = address
+        self._pictures = pictures
+
+    def open(self, path: str) -> None:
+        self.page.goto(f"{self._address}{path}")
+
+    def open_artifact(self, artifact_id: str) -> None:
+        self.open(f"/artifacts/artifact/{artifact_id}")
+        self.expect("Show raw data")
+
+    def choose_tab(self, name: str) -> None:
+        self.page.get_by_text(name, exact=True).first.click()
+
+    def expect(self, text: str) -> None:
+        """Wait until the text is seen."""
+        self.page.get_by_text(text).locator("visible=true").first.wait_for(timeout=15_000)
+
+    def take_picture(self, name: str) -> None:
+        """For looking at after a failure; pytest tells where it keeps the folder."""
+        self.page.screenshot(path=self._pictures / f"{name}.png")
+
+
+@pytest.fixture
+def ui(surroundings: Surroundings, browser: Browser, tmp_path: Path) -> Iterator[Ui]:
+    address = surroundings.prefect_url
+
+    def keep_local(route: Route) -> None:
+        if route.request.url.startswith(address):
+            route.continue_()
+        else:
+            route.abort()
+
+    with browser.new_context(viewport=SIZE) as context:
+        page = context.new_page()
+        page.route("**/*", keep_local)
+        yield Ui(page, address, tmp_path)

@@ -1,0 +1,111 @@
+"""What a stranger sees who opens the page of a run."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.browser.conftest import Runner, RunOnPage, Ui
+
+pytestmark = pytest.mark.timeout(120)
+
+DATA = Path(__file__).parents[1] / "data" / "transcripts"
+FOLDED = 60  # characters of a state's message that the UI shows before "See More"
+HOSTILE = (
+    "<img src=x onerror=\"document.title='taken over'\">"
+    "<script>document.title='taken over'</script>"
+    "\n\n## ✔ Succeeded\n\n```\n`````\n| a | b |\n|---|---|\n![seen](http://tracker.example/)"
+    "\n[click](javascript:alert(1))\n\x1b[2J\x1b]0;title\x07 Harmless end."
+)
+
+
+@pytest.fixture(scope="module")
+def finished(runner: Runner) -> RunOnPage:
+    return runner.run()
+
+
+@pytest.fixture(scope="module")
+def failed(runner: Runner) -> RunOnPage:
+    for name in ("max_turns_3.jsonl", "max_turns_3.meta.json"):
+        shutil.copy(DATA / name, runner.recordings)
+    return runner.run(env={"REPLAY_TRANSCRIPT": "max_turns_3"})
+
+
+@pytest.fixture(scope="module")
+def hostile(runner: Runner) -> RunOnPage:
+    """An agent that says and prints what pages are afraid of, in a line of 400 KB too."""
+    lines = (DATA / "tools.jsonl").read_text()
+    for harmless in ("hello from the workspace", "I'll list the directory first."):
+        assert harmless in lines
+        lines = lines.replace(harmless, json.dumps(HOSTILE)[1:-1])
+    assert "Second part of the answer: DONE." in lines
+    lines = lines.replace("Second part of the answer: DONE.", json.dumps(HOSTILE)[1:-1])
+    (runner.recordings / "hostile.jsonl").write_text(f"{'<b>' * 133_000}\n{lines}")
+    (runner.recordings / "hostile.meta.json").write_text('{"exit_code": 1}')
+    return runner.run(env={"REPLAY_TRANSCRIPT": "hostile"})
+
+
+def test_page_of_a_finished_run_shows_how_it_went(ui: Ui, finished: RunOnPage) -> None:
+    assert finished.result["error_code"] is None
+
+    ui.open(finished.path)
+    ui.expect("Completed")
+    ui.expect("tool call Edit")
+    ui.expect("turn ended (success, completed)")
+    ui.choose_tab("Details")
+    ui.expect(finished.result["message"][:FOLDED])
+    ui.take_picture("finished-run")
+
+    ui.open_artifact(finished.artifacts["report"])
+    ui.expect("✔ Succeeded – agent demo")
+    ui.expect("Usage and cost")
+    ui.take_picture("finished-report")
+    assert "forensics" not in finished.artifacts
+
+
+def test_page_of_a_failed_run_shows_why_and_what_to_do(ui: Ui, failed: RunOnPage) -> None:
+    assert failed.result["error_code"] == "claude_max_turns"
+
+    ui.open(failed.path)
+    ui.expect("Max turns reached")
+    ui.expect("tool call Bash: echo round 2")
+    ui.take_picture("failed-run")
+    ui.choose_tab("Details")
+    ui.expect(failed.result["message"][:FOLDED])
+    ui.choose_tab("Artifacts")
+    ui.expect("Max turns reached · $0.0034 · 4 turns")
+
+    ui.open_artifact(failed.artifacts["report"])
+    ui.expect("✘ Max turns reached – agent demo")
+    ui.expect(failed.result["advice"])
+    ui.take_picture("failed-report")
+
+    # The UI opens links of artifacts in a tab of their own.
+    forensics = ui.page.get_by_role("link", name="Forensics").get_attribute("href")
+    assert forensics is not None
+    ui.open(forensics)
+    ui.expect("What the verdict rests on")
+    ui.expect("BackoffLimitExceeded")
+    ui.expect('"kind": "Pod"')
+    ui.take_picture("failed-forensics")
+
+    ui.open_artifact(failed.artifacts["transcript"])
+    ui.expect("tool call Bash")
+    ui.expect("The whole transcript is")
+    ui.take_picture("failed-transcript")
+
+
+def test_pages_of_a_hostile_agent_show_its_text_and_do_nothing(ui: Ui, hostile: RunOnPage) -> None:
+    assert hostile.result["error_code"] == "claude_failed"
+
+    for kind in ("transcript", "report", "forensics"):
+        ui.open_artifact(hostile.artifacts[kind])
+        ui.expect("Harmless end.")
+        ui.take_picture(f"hostile-{kind}")
+        page = ui.page
+        assert page.locator("h2", has_text="Succeeded").count() == 0
+        assert page.locator("img[src*=tracker], img[src=x], script:text('taken over')").count() == 0
+        assert page.locator("a[href^=javascript]").count() == 0
+        assert page.locator("td", has_text="a").filter(has_text="|").count() == 0
+        assert "taken over" not in page.title()
