@@ -14,6 +14,7 @@ from tasks.cluster.jobs import delete_job, patch_job
 from tasks.cluster.json_patch import annotation_path, expect, put
 from tasks.cluster.objects import Propagation
 from tasks.cluster.resources import JsonObject
+from tasks.cluster.retry import RETRY_SAFE
 from tasks.lease_keeper import LeaseLost, WritesPaused
 from tasks.run_context import AttemptInProgress, RunContext
 from tasks.stage import stage
@@ -112,6 +113,8 @@ async def _mark(context: RunContext, attempt: AttemptInProgress, more: list[Json
         *more,
     ]
     try:
-        await patch_job(context.client, context.namespace, attempt.job_name, patch)
+        await patch_job(
+            context.client, context.namespace, attempt.job_name, patch, retry=RETRY_SAFE
+        )
     except PatchRefused:
         context.say(f"Job {attempt.job_name} has another owner by now, who will mark it.")

@@ -35,16 +35,18 @@ from tasks.cluster.objects import Propagation
 from tasks.cluster.pods import list_pods
 from tasks.run_context import RunContext
 from tasks.secret import create_tombstone, find_run_secret
-from tasks.stage import stage
+from tasks.stage import StageLimit, stage
 from tasks.stored_results import read_stored_result
 
 FinalVerdict = StartNew | Reattach | Harvest | ReturnStored
 _LOOK_AGAIN_SECONDS = 2.0
 # Each step removes what it is about; more than this is a cluster that does not do as it says.
 _STEPS_LIMIT = 60
+# A Lease to run out, pods to end, and a cluster that answers late.
+_GUARD_LIMIT = StageLimit(900, ErrorCode.CONCURRENCY_GUARD_UNREACHABLE)
 
 
-@stage("Guard")
+@stage("Guard", limit=_GUARD_LIMIT, retries=1)
 async def guard_agent(context: RunContext) -> FinalVerdict:
     """Become the agent's only owner and tell what to do with what is there.
 

@@ -23,10 +23,13 @@ from tasks.cluster.resources import JsonObject
 from tasks.cluster.retry import RETRY_SAFE
 from tasks.lease_keeper import LeaseLost
 from tasks.run_context import RunContext
-from tasks.stage import stage
+from tasks.stage import StageLimit, stage
+
+# One call, repeated for a minute, and a look at what stands in its way.
+_CREATE_LIMIT = StageLimit(180, ErrorCode.JOB_CREATE_FAILED)
 
 
-@stage("Create Job")
+@stage("Create Job", limit=_CREATE_LIMIT, retries=1)
 async def create_agent_job(context: RunContext, spec: JobSpec) -> JobSnapshot:
     """Create the attempt's Job; nothing starts, since its pod waits for a Secret.
 
@@ -68,7 +71,7 @@ async def _accept_existing(
     ) from conflict
 
 
-@stage("Commit Job")
+@stage("Commit Job", limit=_CREATE_LIMIT, retries=2)
 async def commit_agent_job(context: RunContext, job: JobSnapshot, attempt: int) -> None:
     """Make the Job the agent's live one, or delete it unstarted where another run was faster.
 

@@ -23,15 +23,34 @@ from tasks.cluster.kubernetes_events import list_kubernetes_events
 from tasks.cluster.pod_logs import read_log_tail
 from tasks.credentials import learn_credentials
 from tasks.run_context import AttemptInProgress, RunContext
-from tasks.stage import stage
+from tasks.stage import StageLimit, stage
 
 _LOG_SECONDS = 5.0
 _LOG_BYTES = 16_384
 # Kubernetes Events are asked for, not watched; they only matter while nothing seems to happen.
 _LOOK_AGAIN_SECONDS = 5.0
+# One call, repeated for a minute, and what comes with it.
+_LIMIT_MARGIN_SECONDS = 180
 
 
-@stage("Wait for pod")
+def limit_pod_wait(context: RunContext, code: ErrorCode) -> StageLimit:
+    """Return the limit of a stage that waits for the pod: around all that the wait may take."""
+    limits = context.prepared.runtime.limits
+    waits = (
+        limits.scheduling_seconds,
+        limits.start_seconds,
+        limits.image_pull_backoff_seconds,
+        limits.api_loss_seconds,
+    )
+    return StageLimit(sum(waits) + _LIMIT_MARGIN_SECONDS, code)
+
+
+def _limit(context: RunContext, *, reattaching: bool) -> StageLimit:
+    code = ErrorCode.POD_REATTACH_FAILED if reattaching else ErrorCode.POD_SCHEDULE_FAILED
+    return limit_pod_wait(context, code)
+
+
+@stage("Wait for pod", limit=_limit)
 async def wait_for_pod(context: RunContext, *, reattaching: bool) -> PodSnapshot:
     """Return the pod once the agent's container has started, whatever became of it since.
 

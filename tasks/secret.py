@@ -29,12 +29,16 @@ from tasks.cluster.resources import JsonObject
 from tasks.cluster.retry import RETRY_SAFE
 from tasks.cluster.secrets import create_secret, read_secret
 from tasks.lease_keeper import LeaseLost, WritesPaused
-from tasks.pod import wait_for_pod_list, wait_for_pod_object
+from tasks.pod import limit_pod_wait, wait_for_pod_list, wait_for_pod_object
 from tasks.run_context import AttemptInProgress, RunContext
-from tasks.stage import stage
+from tasks.stage import StageLimit, stage
 
 
-@stage("Create Secret")
+def _limit(context: RunContext, _spec: JobSpec) -> StageLimit:
+    return limit_pod_wait(context, ErrorCode.PROMPT_SECRET_CREATE_FAILED)
+
+
+@stage("Create Secret", limit=_limit, retries=1)
 async def create_run_secret(context: RunContext, spec: JobSpec) -> None:
     """Bind the attempt to its pod and let it start.
 

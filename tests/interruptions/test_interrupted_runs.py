@@ -20,7 +20,7 @@ from tests.interruptions.prefect_gate import PrefectGate
 from tests.main_job.conftest import wait_until
 from tests.prefect_server import PrefectServer
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(400)
 
 # Each where another part of the program acts, under each host.
 _QUICK = {
@@ -92,7 +92,8 @@ def _interrupt_and_check(
 
 
 def _check_what_is_left(run: InterruptedRun, expected: Expected) -> None:
-    run.wait_for_state(run.flow_run_id, expected.state, 120)
+    # The longest bound is the guard's: two rounds of calls that are not answered.
+    run.wait_for_state(run.flow_run_id, expected.state, 200)
     run.until(run.flow_run_id, lambda: run.are(expected.jobs), 60)
     run.until(run.flow_run_id, lambda: bool(run.lease_holder()) == expected.lease_held, 20)
 
