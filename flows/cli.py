@@ -75,7 +75,8 @@ def run(
     try:
         result = _run_to_its_end(request, kubeconfig, output)
     except RunCrashed as error:
-        _end_without_result("crashed", str(error), output, as_json=as_json)
+        # The code of every ending that has none of its own.
+        _end_without_result(ErrorCode.CLAUDE_FAILED, str(error), output, as_json=as_json)
         raise typer.Exit(EXIT_RUN_FAILED) from None
     if result is None:
         raise typer.Exit(EXIT_INTERRUPTED)

@@ -14,6 +14,7 @@ from flows.check_request import read_run_script
 from flows.flow_run_state import to_state
 from flows.load_inputs import RuntimeInputs, load_agent, load_prompt, load_runtime
 from flows.state_hooks import delete_jobs_of_cancelled_run
+from flows.unexpected_failure import unexpected_failure, where_it_failed
 from tasks.agent_job.error_codes import ErrorCode
 from tasks.agent_job.errors import AgentRunError
 from tasks.agent_job.names import FlowRunId
@@ -25,7 +26,7 @@ from tasks.agent_job.run_result import AgentRunResult
 from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.claude_code.agent_spec import AgentSpec
 from tasks.cluster.client import ClusterClient
-from tasks.cluster.errors import KubeconfigInvalid
+from tasks.cluster.errors import ClusterError, KubeconfigInvalid
 from tasks.report import publish_refusal
 from tasks.result_storage import open_result_storage
 from tasks.run_context import RunContext
@@ -73,8 +74,10 @@ async def run_in_this_process(request: AgentRunRequest, controls: RunControls) -
 
 async def _carry_out(request: AgentRunRequest, controls: RunControls) -> AgentRunResult:
     started_at = datetime.now(UTC)
+    secrets: tuple[str, ...] = ()
     try:
         runtime = await load_runtime(request, controls.kubeconfig)
+        secrets = runtime.secrets
         prepared = await _prepare(request, runtime)
         storage = await open_result_storage(prepared.runtime.result_storage)
         with tempfile.TemporaryDirectory(prefix="claude-jobs-") as folder:
@@ -97,6 +100,13 @@ async def _carry_out(request: AgentRunRequest, controls: RunControls) -> AgentRu
         result = await _refuse(request, refused, started_at)
     except AgentRunError as error:
         result = await _refuse(request, error, started_at)
+    except ClusterError as error:
+        unclear = AgentRunError(ErrorCode.JOB_STATE_MISMATCH, error.message)
+        result = await _refuse(request, unclear, started_at, secrets)
+    except Exception as error:
+        get_run_logger().error(where_it_failed(error))
+        unexpected = unexpected_failure(error, controls.job_reference)
+        result = await _refuse(request, unexpected, started_at, secrets)
     emit_run_event(result)
     controls.result = result
     return result
@@ -118,7 +128,10 @@ def _flow_run_id() -> FlowRunId:
 
 
 async def _refuse(
-    request: AgentRunRequest, error: AgentRunError, started_at: datetime
+    request: AgentRunRequest,
+    error: AgentRunError,
+    started_at: datetime,
+    secrets: tuple[str, ...] = (),
 ) -> AgentRunResult:
     agent = request.agent
     runtime = request.runtime
@@ -130,7 +143,7 @@ async def _refuse(
         namespace=runtime.namespace if isinstance(runtime, RuntimeSpec) else None,
         started_at=started_at,
         ended_at=datetime.now(UTC),
-        redactor=Redactor(),
+        redactor=Redactor(secrets),
     )
     await publish_refusal(result)
     return result

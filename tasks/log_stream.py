@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 
 from tasks.agent_job.names import AGENT_CONTAINER, WORK_DIR
+from tasks.agent_job.quoting import telling_line
 from tasks.claude_code.events import parse_event_leniently
 from tasks.claude_code.line_grammar import StdoutLine
 from tasks.claude_code.rendering import LineKind, RenderedLine, render_event, render_stderr
@@ -38,8 +39,10 @@ async def stream_logs(context: RunContext) -> FollowedLog:
             task.cancel()
         show.flush()
     followed = attempt.followed
-    if attempt.first_stderr_line is None and followed.stderr_lines:
-        attempt.first_stderr_line = followed.stderr_lines[0].decode("utf-8", errors="replace")
+    if attempt.stderr_line is None:
+        attempt.stderr_line = telling_line(
+            line.decode("utf-8", errors="replace") for line in followed.stderr_lines
+        )
     show.add([render_stderr(line) for line in followed.stderr_lines])
     show.flush()
     return followed

@@ -106,7 +106,7 @@ def _with_attempt(
         session=attempt.session.summary(),
         transcript=_proof(attempt, None),
         resume_requested=attempt.resumed,
-        first_stderr_line=attempt.first_stderr_line,
+        stderr_line=attempt.stderr_line,
         trailer=followed.trailer if followed else None,
         termination_trailer=parse_trailer_text(ended.message or "") if ended else None,
         container_started=agent.has_run if agent else None,

@@ -77,7 +77,7 @@ class AttemptInProgress:
     last_output_at: float = field(default_factory=time.monotonic)
     follower: LogFollower | None = None
     followed: FollowedLog | None = None
-    first_stderr_line: str | None = None
+    stderr_line: str | None = None
 
     @property
     def line_token(self) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.local_processes import free_port
+from tests.published_texts import find_leaks, published_texts
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class PrefectServer:
 
 @contextmanager
 def run_prefect_server(home: Path) -> Generator[PrefectServer]:
-    """Run a server whose database is in `home`."""
+    """Run a server whose database is in `home`; at its end, what was published must be clean."""
     port = free_port()
     environment = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "0"}
     prefect = Path(sys.executable).with_name("prefect")
@@ -93,6 +94,8 @@ def run_prefect_server(home: Path) -> Generator[PrefectServer]:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(timeout=20)
         log.close()
+    leaks = find_leaks(published_texts(home / "prefect.db"))
+    assert leaks == [], "what must not be published stands in Prefect"
 
 
 def _wait_until_healthy(server: PrefectServer, process: "subprocess.Popen[bytes]") -> None:

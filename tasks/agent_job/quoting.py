@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from typing import Any, cast
 
 from tasks.claude_code.safe_text import one_line
@@ -11,6 +12,7 @@ QUOTE_LIMIT_CHARACTERS = 300
 # Keys of stream-json; a text with one of them is, or holds, a piece of an event.
 _STREAM_JSON = re.compile(r'"(type|uuid|session_id|message|content|parent_tool_use_id)"\s*:')
 _SEARCH_LIMIT_CHARACTERS = 20_000
+_TRACEBACK = "Traceback (most recent call last)"
 
 
 def quote(text: str | None) -> str:
@@ -30,6 +32,18 @@ def plain_words(text: str, limit_characters: int) -> str:
         text = f"{text[:start]} {_message_in(text[start:])}"
     # What is left of a damaged event has no beginning to parse from.
     return "" if _STREAM_JSON.search(text) else one_line(text, limit_characters)
+
+
+def telling_line(lines: Iterable[str]) -> str | None:
+    """Return the line that says most of what a program wrote to stderr; `None` where it is silent.
+
+    The first one, since later ones follow from it; of a Python traceback the last, which is the
+    error itself.
+    """
+    said = [line for line in lines if line.strip()]
+    if not said or not said[0].startswith(_TRACEBACK):
+        return said[0] if said else None
+    return next((line for line in reversed(said[1:]) if not line[0].isspace()), None)
 
 
 def without_json_events(text: str) -> str:

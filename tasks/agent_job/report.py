@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from tasks.agent_job.cause_meanings import CAUSE_MEANINGS
+from tasks.agent_job.quoting import without_json_events
 from tasks.agent_job.run_result import AgentRunResult, TranscriptProof
 from tasks.agent_job.state_names import SUCCEEDED, state_name
 from tasks.claude_code.markdown import code_span, escape_markdown, quote_prose, table
@@ -85,6 +86,8 @@ def _essentials(result: AgentRunResult) -> list[str]:
         lines.append(f"**What to do:** {escape_markdown(result.advice)}")
     if result.cause is not None:
         lines.append(f"**Cause:** {result.cause} – {CAUSE_MEANINGS[result.cause]}.")
+    if result.cluster_said:
+        lines.append(f"**The cluster said:** {escape_markdown(result.cluster_said)}")
     if result.kubernetes.job_name is None:
         lines.append("**Cost:** none; no agent was started.")
     else:
@@ -135,7 +138,7 @@ def _answer(result: AgentRunResult) -> str:
     if not result.summary:
         return ""
     title = "Answer" if result.error_code is None else "What it said until then"
-    quoted = quote_prose(result.summary).replace("\n", "\n> ")
+    quoted = quote_prose(without_json_events(result.summary)).replace("\n", "\n> ")
     return f"### {title}\n\n> {quoted}"
 
 

@@ -66,7 +66,7 @@ class RunFacts:
 
     Attributes:
         resume_requested: Claude was told to resume a session.
-        first_stderr_line: First line the agent wrote to stderr.
+        stderr_line: The line that says most of what the agent wrote to stderr.
         trailer: From the log stream; `termination_trailer` from the termination message.
         container_started: Whether the agent's process was ever started.
         container_reason: Of the terminated state, else of the waiting state.
@@ -91,7 +91,7 @@ class RunFacts:
     transcript: TranscriptProof = _NO_PROOF
     stage_failure: StageFailure | None = None
     resume_requested: bool = False
-    first_stderr_line: str | None = None
+    stderr_line: str | None = None
     trailer: Trailer | None = None
     termination_trailer: Trailer | None = None
     container_started: bool | None = None

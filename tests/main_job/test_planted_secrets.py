@@ -19,6 +19,7 @@ from tasks.agent_job.redaction import MASK
 from tests.cluster.service_accounts import rule
 from tests.main_job.conftest import CliRun, Traces
 from tests.prefect_server import PrefectServer
+from tests.published_texts import plant
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
 
@@ -123,6 +124,7 @@ def planted(core_api: client.CoreV1Api, agents_namespace: str) -> Planted:
         signing_key="\n".join(secrets.token_hex(32) for _ in range(3)),
         file_key=secrets.token_hex(24),
     )
+    plant(*made.needles)
     api: Any = core_api
     values = {"api-key": made.api_key, "signing-key": made.signing_key}
     api.create_namespaced_secret(

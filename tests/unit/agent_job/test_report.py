@@ -179,3 +179,16 @@ def test_proof_is_described_no_better_than_it_is(proof: TranscriptProof, expecte
 
 def test_result_read_back_from_json_is_equal() -> None:
     assert AgentRunResult.model_validate_json(SUCCESS.model_dump_json()) == SUCCESS
+
+
+def test_report_tells_what_the_cluster_said() -> None:
+    report = render_report(changed(error_code=ErrorCode.CLAUDE_FAILED, cluster_said="pod *gone*"))
+
+    assert "**The cluster said:** pod \\*gone\\*" in report
+
+
+def test_report_names_an_event_in_the_answer_instead_of_repeating_it() -> None:
+    report = render_report(changed(summary='Here:\n{"type": "result"}\nDone.'))
+
+    assert "> [a line of JSON, 18 characters]" in report.replace("\\", "")
+    assert '"result"' not in report

@@ -18,7 +18,7 @@ TRANSCRIPTS = Path(__file__).parents[2] / "data" / "transcripts"
 class Recording:
     name: str
     stdout: bytes
-    first_stderr_line: str | None
+    stderr_line: str | None
     meta: dict[str, Any]
 
     @property
@@ -64,7 +64,7 @@ def recorded_facts(recording: Recording, stdout: bytes | None = None) -> RunFact
     return RunFacts(
         session=summarise(recording.stdout if stdout is None else stdout),
         resume_requested="--resume" in recording.meta["cmd"],
-        first_stderr_line=recording.first_stderr_line,
+        stderr_line=recording.stderr_line,
         container_started=True,
         container_exit_code=exit_code,
         container_reason="Error" if exit_code else "Completed",
