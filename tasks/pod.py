@@ -61,7 +61,9 @@ async def wait_for_pod(context: RunContext, *, reattaching: bool) -> PodSnapshot
     """
     waiter = _PodWait(context, reattaching=reattaching)
     pod = await waiter.until(lambda pod: pod.agent is not None and pod.agent.has_run is not False)
-    context.attempt_at_work.bind(pod)
+    attempt = context.attempt_at_work
+    attempt.bind(pod)
+    attempt.agent_started |= pod.agent is not None and pod.agent.has_run is True
     return pod
 
 

@@ -109,7 +109,7 @@ def _with_attempt(
         stderr_line=attempt.stderr_line,
         trailer=followed.trailer if followed else None,
         termination_trailer=parse_trailer_text(ended.message or "") if ended else None,
-        container_started=agent.has_run if agent else None,
+        container_started=attempt.agent_started or (agent.has_run if agent else None),
         container_exit_code=ended.exit_code if ended else None,
         container_signal=ended.signal if ended else None,
         container_reason=ended.reason if ended else None,

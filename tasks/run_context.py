@@ -45,6 +45,7 @@ class AttemptInProgress:
     Attributes:
         flow_run_id: The flow run that created the Job; another than ours after a takeover.
         resumed: Its session was resumed.
+        agent_started: The agent's container was seen started, whatever is said of it later.
         pod_uid: The one pod that may use the run's Secret; null until it is known.
         spool: File with the agent's stdout lines as they were delivered.
         storage_folder: Where its result and transcript are kept in the result storage.
@@ -65,6 +66,7 @@ class AttemptInProgress:
     storage_folder: str
     resumed: bool
     created_at: datetime | None = None
+    agent_started: bool = False
     pod_name: str | None = None
     pod_uid: PodUid | None = None
     session: SessionState = field(default_factory=SessionState)

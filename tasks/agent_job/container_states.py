@@ -82,7 +82,11 @@ def _has_run(reason: str | None, started_at: datetime | None, *, observed: bool)
 
 @dataclass(frozen=True, slots=True)
 class ContainerSnapshot:
-    """A container's state: at most one of waiting, running and terminated is set."""
+    """A container's state: at most one of waiting, running and terminated is set.
+
+    Attributes:
+        was_lost: The kubelet knew it before, did not find it any more, and calls it waiting again.
+    """
 
     name: str
     waiting: ContainerWaiting | None = None
@@ -90,13 +94,15 @@ class ContainerSnapshot:
     terminated: ContainerTerminated | None = None
     image: str | None = None
     restart_count: int = 0
+    was_lost: bool = False
 
     @property
     def has_run(self) -> bool | None:
         """Whether its process was ever started; `None` where that cannot be told."""
         if self.terminated is not None:
             return self.terminated.ran
-        return self.running is not None
+        # A container that is never started again was there before, and the kubelet lost it.
+        return True if self.running is not None else (None if self.was_lost else False)
 
     @property
     def started_at(self) -> datetime | None:
@@ -124,6 +130,7 @@ class ContainerSnapshot:
             else None,
             image=text_at(raw, "image"),
             restart_count=integer_at(raw, "restartCount") or 0,
+            was_lost=bool(object_at(object_at(raw, "lastState"), "terminated")),
         )
 
 

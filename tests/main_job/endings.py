@@ -35,7 +35,7 @@ class EndedRun:
     def assert_proven(self, *words: str) -> None:
         """The forensics hold the proof."""
         forensics = self.artifacts["forensics"]
-        assert [word for word in words if word not in forensics] == [], forensics
+        assert [word for word in words if word not in forensics] == []
         assert self.result["facts_used"]
 
 

@@ -172,7 +172,8 @@ def test_job_deleted_by_somebody_else_is_told(
 
     assert ended.verdict == ("k8s_job_deleted_externally", "JobDeleted", 143, "Job deleted")
     ended.assert_told("deleted by somebody else", "exit code 143")
-    ended.assert_proven("Killing", '"exitCode": 143')
+    # Where the Job goes first, the kubelet may lose the container before it tells how it ended.
+    ended.assert_proven("**Killing** Pod", "exit code 143 (")
     assert ended.result["transcript"]["complete"] is True
     assert ended.result["clear_session"] is False
 
@@ -233,6 +234,7 @@ def test_pod_that_no_node_takes_is_told(start_run: StartRun) -> None:
     ended.assert_proven("FailedScheduling", '"PodScheduled"', '"Unschedulable"')
 
 
+@pytest.mark.long
 def test_missing_credential_secret_is_told(start_run: StartRun) -> None:
     credential = {"env": "ANTHROPIC_API_KEY", "secret": "not-there", "key": "key"}
     started = time.monotonic()

@@ -507,3 +507,13 @@ def test_lists_are_sorted_newest_first_then_by_name() -> None:
 
     assert [job.name for job in jobs_from_api(items)] == ["new", "a", "b", "undated"]
     assert [pod.name for pod in pods_from_api(items)] == ["new", "a", "b", "undated"]
+
+
+def test_container_that_the_kubelet_lost_is_not_taken_for_one_that_never_ran() -> None:
+    lost = {"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown"}}
+    waiting: dict[str, object] = {"waiting": {"reason": "ContainerCreating"}}
+
+    found = ContainerSnapshot.from_api({"name": "agent", "state": waiting, "lastState": lost})
+
+    assert found.has_run is None
+    assert ContainerSnapshot.from_api({"name": "agent", "state": waiting}).has_run is False
