@@ -43,6 +43,7 @@ _TRIES_OF_COPY = 6
 _EMPTY_READS_OF_COPY = 2  # a line may reach the log a moment before the copy
 _TRIES_TO_ACKNOWLEDGE = 6
 _BARREN_READS_BEFORE_COPY = 3
+_WHOLE_READS_IN_VAIN = 3  # one may have ended early; servers on the way cut without an error
 
 
 class ReadPolicy:
@@ -83,13 +84,13 @@ class ReadPolicy:
         # Where the lines missing next were looked for; each forgotten when they begin elsewhere.
         self._gap_first = 0
         self._searched = 0  # 1: in the wide window, 2: from the log's start
-        self._skip_read_at = 0
+        self._skip_reads_in_vain = 0
         self._copy_failures = 0
         self._copy_is_suspect = False
         self._not_in_copy = 0
         self._empty_copy_reads = 0
         self._copy_is_wanted = False
-        self._whole_read_was_barren = False
+        self._whole_reads_in_vain = 0  # since the container's end
         self._has_seen_end = False
         self._is_acknowledged = False
         self._acknowledge_failures = 0
@@ -111,7 +112,8 @@ class ReadPolicy:
         if self._transcript.lack is not None:
             return self._step_at_gap(now, is_over)
         if is_over or self._transcript.is_at_end:
-            return Stop() if self._whole_read_was_barren else self._read_log(None)
+            was_in_vain = self._whole_reads_in_vain >= _WHOLE_READS_IN_VAIN
+            return Stop() if was_in_vain else self._read_log(None)
         if self._copy_is_wanted and self._copy_is_there:
             return ReadCopy(self._transcript.next_number)
         return FollowLog(self._window(now, OVERLAP_SECONDS), self._silence_seconds)
@@ -151,8 +153,7 @@ class ReadPolicy:
 
     def _step_at_gap(self, now: float, is_over: bool) -> ReadStep:
         first = self._transcript.next_number
-        if first != self._gap_first:
-            self._gap_first, self._searched = first, 0
+        self._note_place(first)
         if not is_over:
             wide = self._window(now, WIDE_OVERLAP_SECONDS)
             if self._searched < 1 and wide is not None:
@@ -161,7 +162,7 @@ class ReadPolicy:
                 return self._read_log(None)
             if self._copy_is_there:
                 return ReadCopy(first)
-        if self._skip_read_at != first:
+        if self._skip_reads_in_vain < _WHOLE_READS_IN_VAIN:
             return self._read_log(None, skips_gaps=True)
         return SkipLack()
 
@@ -219,16 +220,23 @@ class ReadPolicy:
         self._copy_failures = 0
         self._empty_copy_reads = 0
         self._rotation.note_progress()
-        self._whole_read_was_barren = False
+        self._whole_reads_in_vain = 0
 
     def _delay_seconds(self, attempt: Attempt, outcome: ReadOutcome) -> float:
         is_early = outcome.end is ReadEnd.END_OF_FILE and (
             isinstance(attempt, FollowLog)
             or (isinstance(attempt, ReadCopy) and self._transcript.lack is not None)
+            or (isinstance(attempt, ReadLog) and self._must_read_again)
         )
         if not outcome.has_failed and not is_early:
             return 0.0
         return self._backoff.next_delay_seconds(outcome.retry_after_seconds)
+
+    @property
+    def _must_read_again(self) -> bool:
+        """Whether a read of the whole log has brought nothing, and is not believed yet."""
+        tries = max(self._whole_reads_in_vain, self._skip_reads_in_vain)
+        return 0 < tries < _WHOLE_READS_IN_VAIN
 
     def _note_log_read(self, read: LogRead, outcome: ReadOutcome, now: float) -> None:
         if outcome.has_failed:
@@ -275,18 +283,22 @@ class ReadPolicy:
     def _note_whole_read(self, read: ReadLog, outcome: ReadOutcome) -> None:
         self._has_seen_end = self._has_seen_end or self._transcript.trailer is not None
         if self._over_since is not None and read.since_seconds is None:
-            self._whole_read_was_barren = not outcome.progressed
+            self._whole_reads_in_vain += not outcome.progressed
         if read.skips_gaps and not outcome.progressed:
-            self._skip_read_at = self._transcript.next_number
+            self._skip_reads_in_vain += 1
 
     def _note_search(self, read: LogRead, outcome: ReadOutcome) -> None:
         """Remember how far back the first missing line was looked for, and not found."""
-        first = self._transcript.next_number
-        if first != self._gap_first:
-            self._gap_first, self._searched = first, 0
+        self._note_place(self._transcript.next_number)
         if isinstance(read, ReadLog) or not outcome.progressed:
             depth = 2 if read.since_seconds is None else int(isinstance(read, ReadLog))
             self._searched = max(self._searched, depth)
+
+    def _note_place(self, first: int) -> None:
+        """Forget where the lines missing next were looked for when others are missing now."""
+        if first != self._gap_first:
+            self._gap_first = first
+            self._searched = self._skip_reads_in_vain = 0
 
     def _note_copy_read(self, outcome: ReadOutcome) -> None:
         # Cut on its way, it still is the quickest way there.

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from base64 import b64encode
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -9,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from tasks.claude_code.line_grammar import StdoutLine
+from tasks.claude_code.read_policy import SILENCE_SECONDS
 from tasks.cluster.client import ClusterClient
 from tasks.cluster.errors import ClusterError, ObjectNotFound
 from tasks.cluster.jobs import create_job
 from tasks.cluster.log_follower import FollowedLog, LogFollower, LogTarget, PodView
 from tasks.cluster.pods import job_pod_selector, list_pods, read_pod
+from tasks.cluster.resources import JsonObject
 from tasks.cluster.secrets import create_secret
 from tests.cluster.contract_objects import IMAGE, unique
 
@@ -77,27 +80,35 @@ async def start_agent(
             break
         await asyncio.sleep(0.05)
     metadata = pods.items[0]["metadata"]
-    secret = {
+    await create_secret(client, namespace, agent_secret(name, metadata["uid"]))
+    return str(metadata["name"])
+
+
+def agent_secret(name: str, pod_uid: str, files: Mapping[str, bytes] | None = None) -> JsonObject:
+    """Return the Secret with which the agent starts in this pod; `files` lie in INPUT_DIR too."""
+    return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {"name": name},
         "stringData": {
             "run.sh": RUN_SCRIPT.read_text(),
             "prompt": "Go on.",
-            "pod-uid": metadata["uid"],
+            "pod-uid": pod_uid,
         },
+        "data": {key: b64encode(content).decode() for key, content in (files or {}).items()},
     }
-    await create_secret(client, namespace, secret)
-    return str(metadata["name"])
 
 
 @dataclass
 class AgentFollow:
-    """A follower of one pod, whose state is read every 0.2 s, and what came of it.
+    """A follower of one pod, and what came of it.
 
     Attributes:
         keeps_lines: Whether delivered payloads are kept.
         speed: How much faster than time the follower's clock runs.
+        acknowledge_above_bytes: As the script was told.
+        silence_seconds: When a follow counts as dead.
+        look_seconds: How often the pod's state is read.
     """
 
     client: ClusterClient
@@ -107,6 +118,9 @@ class AgentFollow:
     exec_allowed: bool = True
     keeps_lines: bool = True
     speed: float = 1.0
+    acknowledge_above_bytes: int = 8_388_608
+    silence_seconds: float = SILENCE_SECONDS
+    look_seconds: float = 0.2
     view: PodView = _UNSEEN
     payloads: list[bytes] = field(default_factory=list[bytes])
     numbers_in_order: bool = True
@@ -116,7 +130,13 @@ class AgentFollow:
 
     def __post_init__(self) -> None:
         target = LogTarget(
-            self.namespace, self.pod_name, "agent", TOKEN, WORK_DIR, self.exec_allowed
+            self.namespace,
+            self.pod_name,
+            "agent",
+            TOKEN,
+            WORK_DIR,
+            self.exec_allowed,
+            self.acknowledge_above_bytes,
         )
         self.follower = LogFollower(
             self.client,
@@ -124,6 +144,7 @@ class AgentFollow:
             spool=self.spool,
             observe=lambda: self.view,
             on_lines=self._take,
+            silence_seconds=self.silence_seconds,
             sleep=lambda seconds: asyncio.sleep(seconds / self.speed),
             monotonic=lambda: time.monotonic() * self.speed,
         )
@@ -159,7 +180,7 @@ class AgentFollow:
             except ClusterError:
                 pass
             self.follower.poke()
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(self.look_seconds)
 
 
 def _view_of(pod: Mapping[str, Any]) -> PodView:
