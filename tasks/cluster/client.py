@@ -228,10 +228,9 @@ class ClusterClient:
             yield response
         finally:
             if response is not None:
-                # An answer that was not read to its end still has its connection. TLS would wait
-                # for the other side's farewell, and longer than a process that ends.
-                if response.connection is not None and response.connection.transport is not None:
-                    response.connection.transport.abort()
+                # An answer that was not read to its end still has its connection.
+                if response.connection is not None:
+                    _abort(response.connection.transport)
                 response.close()
 
     @asynccontextmanager
@@ -263,4 +262,16 @@ class ClusterClient:
                 raise error_from_answer(target, refusal.status, b"") from None
             except TRANSPORT_FAILURES as failure:
                 raise error_from_failure(target, failure) from failure
-            yield socket
+            # The library forgets it while it closes, and shows it nowhere else.
+            transport = cast("Any", socket)._conn.transport
+            try:
+                yield socket
+            finally:
+                await socket.close()
+                _abort(transport)
+
+
+def _abort(transport: asyncio.BaseTransport | None) -> None:
+    # TLS would wait for the other side's farewell, and longer than a process that ends.
+    if isinstance(transport, asyncio.Transport):
+        transport.abort()

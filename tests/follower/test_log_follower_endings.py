@@ -257,18 +257,21 @@ async def test_slow_taker_holds_back_the_reading(opened: Open) -> None:
 
     run.pause = wait
     run.pod.start()
-    lines = [b"%06d" % number + b"x" * 10_000 for number in range(3000)]
+    lines = [b"%06d" % number + b"x" * 10_000 for number in range(5000)]
     for line in lines:
         run.pod.print(line)
     run.pod.print_end()
     following = asyncio.create_task(run.follower.follow())
-    await asyncio.sleep(0.5)
-    held = run.pod.sent_bytes
+    held = -1
+    while run.pod.sent_bytes == 0 or held != run.pod.sent_bytes:
+        held = run.pod.sent_bytes
+        await asyncio.sleep(0.5)
     gate.set()
     followed = await following
 
-    assert held < 10_000_000
-    assert run.pod.sent_bytes > 30_000_000
+    # What the kernel keeps between the two differs by machine: 4 to 11 MB were seen.
+    assert held < 25_000_000
+    assert run.pod.sent_bytes > 50_000_000
     assert run.payloads == lines
     assert followed.proof.complete is True
 
