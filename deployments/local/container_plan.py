@@ -134,6 +134,9 @@ def plan_container(
         "KUBERNETES_SERVICE_PORT_HTTPS": str(settings.api_port),
         **variables,
     }
+    if not settings.isolated:
+        # The one path that programs have built in; ours take another one from this variable.
+        environment.setdefault("CLAUDE_JOBS_TERMINATION_LOG", manifest["terminationMessagePath"])
     home.mkdir(parents=True, exist_ok=True)
     cwd = manifest.get("workingDir") or environment["HOME"]
     mounts = [*mounts, Mount(message_file, manifest["terminationMessagePath"])]

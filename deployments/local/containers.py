@@ -17,6 +17,7 @@ from deployments.local.log_files import LogFile
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 _READ_BYTES = 64 * 1024
 _PROBE_SECONDS = 5.0
+_CLOSE_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ class ContainerRuntime:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.isolated = False
+        self._running: dict[asyncio.Task[None], RunningProcess] = {}
 
     async def choose_isolation(self, wanted: str) -> None:
         """Decide between mount namespaces and path rewriting.
@@ -186,9 +188,17 @@ class ContainerRuntime:
             raise StartError(first.get("start_error", "the launcher ended without a word"))
         running = RunningProcess(first["pid"], process, ended, control_writer)
         task = asyncio.create_task(_await_end(running, status, control_writer))
-        # The task lives as long as the process does.
-        ended.add_done_callback(lambda _: task)
+        # The event loop holds tasks weakly; this one must live as long as the process does.
+        self._running[task] = running
+        task.add_done_callback(self._running.pop)
         return running
+
+    async def close(self) -> None:
+        """Kill every process, commands in containers too, and return when they have ended."""
+        for running in self._running.values():
+            running.kill()
+        if self._running:
+            await asyncio.wait(list(self._running), timeout=_CLOSE_SECONDS)
 
     def _describe(self, spec: ProcessSpec) -> dict[str, Any]:
         return {

@@ -121,13 +121,17 @@ class _Session:
             await asyncio.wait([incoming, ended], return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():
                 self._running.kill()
-            outcome = await ended
+            # Awaiting it alone would cancel it together with this request.
+            await asyncio.wait([ended])
+            outcome = ended.result()
             await asyncio.wait(outgoing, timeout=1)
             with contextlib.suppress(ConnectionError):
                 await self._socket.send_bytes(_ERROR + self._verdict(outcome.code))
         finally:
             for task in (incoming, *outgoing):
                 task.cancel()
+            if not ended.done():
+                self._running.kill()  # the request was cancelled: its client has gone
 
     async def _copy(self, stream: asyncio.StreamReader | None, channel: bytes, name: str) -> None:
         while stream is not None and (chunk := await stream.read(_READ_BYTES)):

@@ -131,6 +131,7 @@ class Node:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_END_WAIT_SECONDS):
                 await asyncio.gather(*(worker.finish() for worker in workers))
+        await self.services.runtime.close()
 
     def _set_ready(self, status: str, reason: str) -> None:
         node = self._store.get(NODES, "", NODE_NAME)

@@ -20,7 +20,7 @@ from tasks.cluster.secrets import create_secret, read_secret_metadata
 from tasks.cluster.server_version import ServerVersion
 from tests.cluster.contract_objects import UNTIL_TERM, expected, job, secret, unique
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(120)]
 
 
 async def until(

@@ -26,7 +26,7 @@ from tasks.cluster.pod_logs import follow_pod_log, read_log_tail, read_pod_log
 from tasks.cluster.pods import job_pod_selector, list_pods
 from tests.cluster.contract_objects import job, unique
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(90)]
 
 
 async def pod_in_state(

@@ -37,7 +37,7 @@ from tasks.cluster.volume_claims import read_volume_claim
 from tests.cluster.contract_objects import expected, job, lease, secret, unique
 from tests.cluster.service_accounts import client_allowed, connection_with_token, rule
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(60)]
 
 
 @pytest_asyncio.fixture

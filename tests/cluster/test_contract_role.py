@@ -37,7 +37,7 @@ from tasks.cluster.watch import Changed, Listed, Selection, watch_objects
 from tests.cluster.contract_objects import expected, job, lease, secret, unique
 from tests.cluster.service_accounts import client_allowed, rule
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(90)]
 
 ROLE = [
     rule("coordination.k8s.io", "leases", "get", "list", "create", "update", "delete"),

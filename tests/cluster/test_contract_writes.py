@@ -14,7 +14,7 @@ from tasks.cluster.resources import JsonObject
 from tasks.cluster.secrets import create_secret, delete_secret, read_secret_metadata
 from tests.cluster.contract_objects import job, lease, secret, unique
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(60)]
 
 # Never starts: its pod waits for a Secret that nobody makes.
 INERT = {"secret_name": "never-made"}

@@ -13,7 +13,7 @@ from tasks.cluster.client import ClusterClient
 from tasks.cluster.connection import ClusterConnection
 from tests.cluster.scripted_agent import AgentFollow, choppy_tunnel, start_agent
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(120)]
 
 _LINES = 20_000
 _COUNT = f'i=0; while [ $i -lt {_LINES} ]; do i=$((i+1)); echo "line $i of the agent"; done'

@@ -21,7 +21,7 @@ from tasks.agent_job.run_request import parse_request
 from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.claude_code.agent_spec import AgentSpec
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(120)]
 
 RUN_SCRIPT = files("tasks.claude_code").joinpath("run_script.sh").read_text()
 # Prints its command line, its env and where it is, as the agent would see them.

@@ -11,7 +11,7 @@ from tasks.cluster.pod_logs import read_log_tail
 from tasks.cluster.pods import list_pods, read_pod
 from tests.cluster.scripted_agent import TOKEN, start_agent
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(90)]
 
 
 async def read_container_state(client: ClusterClient, namespace: str, pod: str) -> dict[str, Any]:

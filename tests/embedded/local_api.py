@@ -56,10 +56,12 @@ class Api:
         cluster = config["clusters"][0]["cluster"]
         authority = b64decode(cluster["certificate-authority-data"]).decode()
         token = token or config["users"][0]["user"]["token"]
+        self.url: str = cluster["server"]
+        self.tls = ssl.create_default_context(cadata=authority)
         self.http = httpx.Client(
-            base_url=cluster["server"],
+            base_url=self.url,
             headers={"Authorization": f"Bearer {token}"},
-            verify=ssl.create_default_context(cadata=authority),
+            verify=self.tls,
             timeout=20,
         )
 

@@ -1,5 +1,6 @@
 """The whole embedded cluster over HTTPS: what the contract tests do not reach, and its process."""
 
+import asyncio
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from tests.embedded.local_api import ROOT, ClusterProcess, Space, terminated
@@ -171,6 +173,23 @@ def test_no_process_outlives_the_cluster(
         assert time.monotonic() < deadline, processes(marker)
         time.sleep(0.05)
     assert number is signal.SIGKILL or not cluster.kubeconfig.exists()
+
+
+async def test_command_ends_when_its_client_leaves(cluster: ClusterProcess, space: Space) -> None:
+    space.create_job("entered", UNTIL_TERM)
+    name = space.running_pod("entered")
+    marker = f"sleep {40_000 + os.getpid()}"
+    words = "".join(f"&command={word}" for word in marker.split())
+    path = f"{space.core}/pods/{name}/exec?stdout=true{words}"
+    headers = {"Authorization": space.api.http.headers["Authorization"]}
+    async with (
+        aiohttp.ClientSession(space.api.url, headers=headers) as session,
+        session.ws_connect(path, protocols=["v4.channel.k8s.io"], ssl=space.api.tls) as socket,
+    ):
+        assert (await socket.receive()).data == b"\x01"
+        await asyncio.to_thread(space.until, lambda: processes(marker))
+
+    await asyncio.to_thread(space.until, lambda: not processes(marker))
 
 
 def processes(command: str) -> list[str]:

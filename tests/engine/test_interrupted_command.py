@@ -14,7 +14,7 @@ from tests.engine.conftest import COLLECTED_SECONDS, LiveProcess, flow_run_of, h
 from tests.main_job.conftest import Traces, wait_until
 from tests.prefect_server import PrefectServer
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(240)]
 
 SLOW = {"REPLAY_TRANSCRIPT": "tools", "REPLAY_LINE_DELAY_SECONDS": "2"}
 STREAMING = "Claude Code ready"

@@ -13,7 +13,7 @@ from tests.engine.conftest import LiveProcess, expire_lease, flow_run_of, holder
 from tests.main_job.conftest import CliRun, Traces, wait_until
 from tests.prefect_server import PrefectServer
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(180)]
 
 READY = "Claude Code ready"
 BuildRequest = Callable[..., dict[str, Any]]

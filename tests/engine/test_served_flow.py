@@ -16,7 +16,7 @@ from tests.engine.conftest import COLLECTED_SECONDS, LiveProcess, holder_of, job
 from tests.main_job.conftest import Traces, wait_until
 from tests.prefect_server import PrefectServer
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(240)]
 
 ROOT = Path(__file__).parents[2]
 SERVE = """

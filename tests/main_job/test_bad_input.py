@@ -193,7 +193,7 @@ def _is_held(lease: dict[str, Any]) -> bool:
     return bool(lease["spec"].get("holderIdentity"))
 
 
-@pytest.mark.cluster
+@pytest.mark.any_cluster
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize(
     ("field", "kind"), [("agent", "Claude Agent"), ("runtime", "Agent Runtime")]
@@ -206,7 +206,7 @@ def test_unknown_block_is_refused(
     refuse(request, "input_invalid", f"no {kind} block named 'no-such-block'", exit_code=2)
 
 
-@pytest.mark.cluster
+@pytest.mark.any_cluster
 @pytest.mark.timeout(90)
 def test_unreadable_kubeconfig_is_refused(
     refuse: Refuse, build_request: BuildRequest, tmp_path: Path
@@ -224,7 +224,7 @@ def test_unreadable_kubeconfig_is_refused(
     )
 
 
-@pytest.mark.cluster
+@pytest.mark.any_cluster
 @pytest.mark.timeout(90)
 def test_unreachable_cluster_is_refused(
     refuse: Refuse, build_request: BuildRequest, kubeconfig: Callable[..., str]
@@ -240,7 +240,7 @@ def test_unreachable_cluster_is_refused(
     )
 
 
-@pytest.mark.cluster
+@pytest.mark.any_cluster
 @pytest.mark.timeout(90)
 def test_missing_namespace_is_refused(refuse: Refuse, build_request: BuildRequest) -> None:
     request = build_request("agent:1", runtime={"namespace": "no-such-namespace"})
@@ -252,7 +252,7 @@ def test_missing_namespace_is_refused(refuse: Refuse, build_request: BuildReques
     )
 
 
-@pytest.mark.cluster
+@pytest.mark.any_cluster
 @pytest.mark.timeout(90)
 def test_refused_credentials_are_told(
     refuse: Refuse, build_request: BuildRequest, kubeconfig: Callable[..., str]
@@ -268,7 +268,7 @@ def test_refused_credentials_are_told(
     )
 
 
-@pytest.mark.cluster
+@pytest.mark.any_cluster
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize(
     ("rules", "code", "names"),
