@@ -21,7 +21,7 @@ REPLAY_IMAGE = "claude-jobs/tests:replay"  # images are not looked into: `claude
 _START_SECONDS = 60.0
 _CLAUDE = """#!/bin/sh
 {first}
-REPLAY_DIR='{recordings}' exec python3 '{replay}' "$@"
+REPLAY_DIR=${{REPLAY_DIR:-'{recordings}'}} exec python3 '{replay}' "$@"
 """
 
 

@@ -84,12 +84,13 @@ class Deployment:
 
 
 @pytest.fixture(scope="module")
-def deployment(prefect_server: PrefectServer) -> Iterator[Deployment]:
+def deployment(prefect_server: PrefectServer, cluster_kubeconfig: str) -> Iterator[Deployment]:
     process = subprocess.Popen(
         [sys.executable, "-c", SERVE],
         cwd=ROOT,
         env={
             **os.environ,
+            "KUBECONFIG": cluster_kubeconfig,
             "PREFECT_API_URL": prefect_server.api_url,
             "PREFECT_HOME": str(prefect_server.home),
             "PREFECT_RUNNER_POLL_FREQUENCY": "1",
