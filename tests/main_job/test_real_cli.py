@@ -90,21 +90,22 @@ def test_real_cli_resumes_its_session_from_the_home_claim(
     assert asked[-1]["n_messages"] > asked[0]["n_messages"]
 
 
-def test_session_that_is_not_there_is_not_resumed_again(
+def test_session_that_is_not_there_is_answered_by_a_fresh_one(
     run_cli: Run,
     ask_agent: Build,
     home_claim: Callable[[str], str],
     agents_namespace: str,
 ) -> None:
-    request = ask_agent(
-        runtime={"home_claim": home_claim(agents_namespace)}, session_id=str(uuid.uuid4())
-    )
+    unknown = str(uuid.uuid4())
+    request = ask_agent(runtime={"home_claim": home_claim(agents_namespace)}, session_id=unknown)
 
     ended = run_cli(request)
 
-    assert ended.exit_code == 1, ended.output
-    assert ended.result["error_code"] == "session_unavailable", ended.result["message"]
-    assert ended.result["clear_session"] is True
+    assert ended.exit_code == 0, ended.output
+    assert f"No conversation found with session ID: {unknown}" in plain(ended.output)
+    assert "the next one begins in 0 s, in a fresh session" in plain(ended.output)
+    assert (ended.result["attempt"], ended.result["resumed"]) == (2, False)
+    assert ended.result["session_id"] != unknown
 
 
 @pytest.mark.parametrize(
