@@ -14,16 +14,23 @@ from tests.embedded.local_api import Api, Space
 from tests.embedded_cluster import REPLAY_IMAGE
 from tests.engine.conftest import LiveProcess
 from tests.interruptions.hosts import Hosts, engine_of, kill_tree, wait_until_gone
-from tests.interruptions.interruption_table import HOSTS, Follows, Host, Interruption, Jobs, Stage
+from tests.interruptions.interruption_table import (
+    HOSTS,
+    TABLE,
+    Follows,
+    Host,
+    Interruption,
+    Jobs,
+    Stage,
+)
 from tests.interruptions.prefect_gate import PrefectGate
-from tests.interruptions.stage_barriers import Barrier
+from tests.interruptions.stage_barriers import READY, Barrier
 from tests.main_job.conftest import SMALL, wait_until
 from tests.prefect_server import PrefectServer
 
 LINES = 17  # of the recording
 _OUTAGE_SECONDS = 5.0
 _DEPLOYMENTS = {Host.SERVE: "served", Host.WORKER: "worked", Host.EXECUTE: "served"}
-_STAGES_OF_A_LIVE_AGENT = (Stage.SECRET, Stage.POD_WAIT, Stage.STREAMING)
 _ENDING = ("Complete", "Failed")
 
 
@@ -52,12 +59,21 @@ class InterruptedRun:
         self._starts_file = folder / "starts"
         self._starts_file.touch()
         self._starts_file.chmod(0o666)
+        self._go_file = folder / "go"
         repeatedly = interruption is Interruption.OWN_BOUND and stage in {
             Stage.GUARD,
             Stage.CLEANUP,
         }
+        # Longer where a new process must still find the agent at work.
+        is_taken_over = TABLE[interruption, stage].follows is Follows.NEW_CONTINUES
         self.barrier = Barrier(
-            stage, world.api, world.prefect, self._space.name, world.storage, repeatedly
+            stage,
+            world.api,
+            world.prefect,
+            self._space.name,
+            world.storage,
+            repeatedly,
+            late_status_seconds=60 if is_taken_over else 20,
         )
         self.agent_id = f"agent-{uuid.uuid4().hex[:8]}"
         self.flow_run_id = ""
@@ -190,6 +206,15 @@ class InterruptedRun:
         lease["spec"]["renewTime"] = "2020-01-01T00:00:00.000000Z"
         self._world.api.ok("PUT", f"{self._space.leases}/{lease['metadata']['name']}", lease)
 
+    def wait_for_output(self, flow_run_id: str) -> None:
+        """Wait until a run shows what the agent has said so far."""
+        log = self._world.prefect.logs
+        self.until(flow_run_id, lambda: READY in log(flow_run_id), 90)
+
+    def let_agent_end(self) -> None:
+        """Let the agent go on behind its first line."""
+        self._go_file.touch()
+
     def agents_started(self) -> int:
         """How often a prompt was handed to an agent."""
         return len(self._starts_file.read_text().splitlines())
@@ -225,7 +250,7 @@ class InterruptedRun:
             "prompt": "Say hello.",
             "env": {
                 "REPLAY_TRANSCRIPT": "tools",
-                "REPLAY_LINE_DELAY_SECONDS": str(self._line_delay_seconds()),
+                "REPLAY_GO_FILE": str(self._go_file) if self._has_live_agent() else "",
                 "STARTS_FILE": str(self._starts_file),
             },
             "runtime": {
@@ -239,20 +264,9 @@ class InterruptedRun:
             },
         }
 
-    def _line_delay_seconds(self) -> float:
-        if self._stage not in _STAGES_OF_A_LIVE_AGENT:
-            return 0
-        # Alive until the next process has come up, where there is one.
-        return 0.4 if self._host_survives() else 1.2
-
-    def _host_survives(self) -> bool:
-        return self._interruption in {
-            Interruption.CANCEL,
-            Interruption.CANCEL_IN_WORKER,
-            Interruption.SIGKILL_PARENT,
-            Interruption.PREFECT_DOWN,
-            Interruption.KUBERNETES_DOWN,
-        }
+    def _has_live_agent(self) -> bool:
+        """Whether an agent is to be at work while the run is interrupted."""
+        return self._stage in {Stage.SECRET, Stage.POD_WAIT, Stage.STREAMING}
 
     def _create(self, host: Host, state: dict[str, str]) -> str:
         wanted = {"deployments": {"name": {"any_": [_DEPLOYMENTS[host]]}}}

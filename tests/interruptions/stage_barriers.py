@@ -13,7 +13,6 @@ from tests.prefect_server import PrefectServer
 
 READY, LAST_LINE = "Claude Code ready", "Second part of the answer: DONE."
 CONFIG_MAP = "comes-late"
-LATE_STATUS_SECONDS = 15.0
 
 _HOLD = "stage"
 # What is held, and whether the call has had its effect by then.
@@ -33,6 +32,7 @@ class Barrier:
 
     Attributes:
         repeatedly: Hold the same call again whenever it is repeated.
+        late_status_seconds: For how long the node does not report an agent that has ended.
     """
 
     stage: Stage
@@ -41,6 +41,7 @@ class Barrier:
     namespace: str
     storage: Path
     repeatedly: bool = False
+    late_status_seconds: float = 15.0
 
     def set(self) -> None:
         """Prepare the barrier; before the run is started."""
@@ -54,7 +55,7 @@ class Barrier:
                 }
             )
         elif self.stage is Stage.COMPLETION:
-            self.api.ok("PUT", "/_faults/settings", {"lateStatusSeconds": LATE_STATUS_SECONDS})
+            self.api.ok("PUT", "/_faults/settings", {"lateStatusSeconds": self.late_status_seconds})
         elif self.stage is Stage.RESULT:
             (self.storage / HOLD).touch()
 

@@ -33,6 +33,9 @@ _QUICK = {
 }
 
 
+_CONTINUES = {Follows.SAME_CONTINUES, Follows.NEW_CONTINUES}
+
+
 def _cells(*, quick: bool) -> list[object]:
     return [
         pytest.param(*cell, expected, id=f"{cell[0]} at {cell[1]}")
@@ -77,12 +80,18 @@ def _interrupt_and_check(
         run.start()
         first_jobs = [job["metadata"]["uid"] for job in run.jobs()]
         run.interrupt()
+        if expected.state == COMPLETED:
+            run.let_agent_end()
         _check_what_is_left(run, expected)
         started = run.agents_started()
         run.barrier.lift()
         if expected.lease_held:
             run.expire_lease()
         follower = run.follow(expected.follows)
+        if expected.follows in _CONTINUES:
+            # With the agent that there was: it has waited for whoever takes it over.
+            run.wait_for_output(follower)
+        run.let_agent_end()
         if expected.follows is not Follows.NOBODY:
             run.wait_for_state(follower, COMPLETED, 120)
         _check_follower(run, expected.follows, follower, first_jobs, started)
@@ -105,7 +114,7 @@ def _check_follower(
     assert result["error_code"] is None, result
     assert (result["transcript"]["complete"], result["transcript"]["lines"]) == (True, LINES)
     job_uid = result["kubernetes"]["job_uid"]
-    if how in {Follows.SAME_CONTINUES, Follows.NEW_CONTINUES}:
+    if how in _CONTINUES:
         assert [job_uid] == first_jobs
         assert run.agents_started() == 1
         is_new = how is Follows.NEW_CONTINUES

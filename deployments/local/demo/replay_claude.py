@@ -5,6 +5,8 @@ Only the standard library, and one file: the demo and the test images have a cop
 
     REPLAY_TRANSCRIPT          name of the recording (`ok`)
     REPLAY_LINE_DELAY_SECONDS  pause before each line (0)
+    REPLAY_GO_FILE             file for which it waits after the first line; none where empty
+    REPLAY_TERM_SECONDS        how long it takes to end after SIGTERM (0)
     REPLAY_FROM_ENV            names, comma-separated: ${NAME} in the recording is replaced by the
                                variable's value, as if the agent had printed its environment
     REPLAY_DIR                 folder of the recordings (/usr/share/replay): NAME.jsonl or
@@ -62,6 +64,13 @@ def fill_in(text: bytes) -> bytes:
     return text
 
 
+def wait_for_go() -> None:
+    """Wait for the file that lets the replay go on, if there is to be one."""
+    name = os.environ.get("REPLAY_GO_FILE")
+    while name and not Path(name).exists():
+        time.sleep(0.05)
+
+
 def replay(folder: Path, name: str, delay_seconds: float, session_id: str | None) -> int:
     """Print the recording `name` and return the exit code it had."""
     lines = read_lines(folder, name)
@@ -72,6 +81,7 @@ def replay(folder: Path, name: str, delay_seconds: float, session_id: str | None
             line = line.replace(recorded.encode(), session_id.encode())
         sys.stdout.buffer.write(fill_in(line))
         sys.stdout.buffer.flush()
+        wait_for_go()
     errors = folder / f"{name}.stderr"
     if errors.exists():
         sys.stderr.buffer.write(fill_in(errors.read_bytes()))
@@ -83,7 +93,8 @@ def replay(folder: Path, name: str, delay_seconds: float, session_id: str | None
 
 
 def _terminate(_number: int, _frame: object) -> NoReturn:
-    # No clean-up, as with the CLI: unfinished output is lost, nothing more is printed.
+    # As with the CLI unfinished output is lost, and nothing more is printed.
+    time.sleep(float(os.environ.get("REPLAY_TERM_SECONDS", "0")))
     os._exit(TERMINATED_EXIT_CODE)
 
 

@@ -97,18 +97,22 @@ def test_replay_waits_for_the_whole_prompt_and_then_before_each_line(tmp_path: P
     assert time.monotonic() - began_at >= 0.3
 
 
-def test_replay_ends_with_143_at_sigterm(tmp_path: Path) -> None:
+@pytest.mark.parametrize("term_seconds", ["0", "0.5"])
+def test_replay_ends_with_143_at_sigterm(tmp_path: Path, term_seconds: str) -> None:
     _record(tmp_path, "ok")
+    environment = {"REPLAY_LINE_DELAY_SECONDS": "0.2", "REPLAY_TERM_SECONDS": term_seconds}
     with subprocess.Popen(
         _command(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=_environment(tmp_path, REPLAY_LINE_DELAY_SECONDS="0.2"),
+        env=_environment(tmp_path, **environment),
     ) as process:
         assert process.stdin
         assert process.stdout
         process.stdin.close()
         process.stdout.readline()
+        told_at = time.monotonic()
         process.terminate()
 
         assert process.wait() == 143
+        assert time.monotonic() - told_at >= float(term_seconds)
