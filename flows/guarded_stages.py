@@ -18,6 +18,7 @@ from tasks.report import publish_report
 from tasks.result import conclude_run
 from tasks.run_context import RunContext
 from tasks.secret import has_same_prompt
+from tasks.task_sessions import resume_remembered_session
 
 T = TypeVar("T")
 
@@ -45,6 +46,7 @@ async def conclude(context: RunContext) -> AgentRunResult:
 
 async def _guard_and_run(context: RunContext) -> AgentRunResult | None:
     """Do what the guard says; return a result only where one was stored before."""
+    await resume_remembered_session(context)
     verdict = await guard_agent(context)
     concluded: set[JobUid] = set()
     while isinstance(verdict, Reattach | Harvest) and await _is_for_other(context, verdict):
@@ -60,6 +62,8 @@ async def _guard_and_run(context: RunContext) -> AgentRunResult | None:
         verdict = await guard_agent(context)
     match verdict:
         case StartNew():
+            # A run that was waited for may have noted one since.
+            await resume_remembered_session(context)
             await start_attempt(context, verdict.attempt)
         case Reattach():
             await take_over(context, verdict)

@@ -18,6 +18,7 @@ from tasks.result_storage import compress_file
 from tasks.run_context import AttemptInProgress, RunContext
 from tasks.stage import stage
 from tasks.stored_results import write_result
+from tasks.task_sessions import note_session
 
 # Storages may hang; what could not be stored in time is read again by the next run.
 _STORE_SECONDS = 120.0
@@ -56,6 +57,7 @@ async def conclude_run(context: RunContext) -> AgentRunResult:
     )
     if attempt is not None and not context.lease_lost:
         stored = await _store_result(context, result, attempt)
+        await note_session(context, result)
         context.result_stored = stored and (stored_key is not None or not attempt.spool.exists())
     return result
 

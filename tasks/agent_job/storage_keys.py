@@ -35,6 +35,11 @@ def transcript_key(folder: str) -> str:
     return f"{folder}/transcript.jsonl.gz"
 
 
+def session_key(agent_id: AgentId, task_id: str) -> str:
+    """Return the key of what is noted about an agent's last session on a task, JSON."""
+    return f"{_part(agent_id)}/sessions/{_part(task_id)}.json"
+
+
 def _part(text: str) -> str:
     # Dots are quoted too: an id must not climb out of its folder.
     return quote(text, safe="").replace(".", "%2E")[:_PART_LIMIT]
