@@ -12,7 +12,7 @@ _STORAGE_SECONDS = 30.0
 
 
 async def resume_remembered_session(context: RunContext) -> None:
-    """Go on in the task's last session where the request names none; what cannot be read is none."""
+    """Go on in the task's last session if the request names none; an unreadable note is none."""
     request = context.prepared.request
     if request.session_id is not None or request.task_id is None:
         return
