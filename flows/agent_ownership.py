@@ -18,6 +18,7 @@ from tasks.agent_job.whole_run_retry import NoMoreAttempts, plan_next_attempt
 from tasks.lease_keeper import LeaseLost
 from tasks.run_context import RunContext
 from tasks.stored_results import read_earlier_results
+from tasks.task_sessions import resume_remembered_session
 
 
 async def own_and_run(context: RunContext) -> AgentRunResult:
@@ -30,6 +31,9 @@ async def own_and_run(context: RunContext) -> AgentRunResult:
     asking = asyncio.create_task(_cancel_when_asked(context, cancellation))
     try:
         with cancelled_by_sigterm():
+            # Before the guard: whether a Job has the same prompt depends on it. Once for all
+            # attempts: the plan says in which session another one goes on.
+            await resume_remembered_session(context)
             results = [await run_stages(context)]
             while (following := await _next_attempt(context, results)) is not None:
                 delay_seconds, context = following

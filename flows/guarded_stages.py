@@ -18,7 +18,6 @@ from tasks.report import publish_report
 from tasks.result import conclude_run
 from tasks.run_context import RunContext
 from tasks.secret import has_same_prompt
-from tasks.task_sessions import resume_remembered_session
 
 T = TypeVar("T")
 
@@ -46,7 +45,6 @@ async def conclude(context: RunContext) -> AgentRunResult:
 
 async def _guard_and_run(context: RunContext) -> AgentRunResult | None:
     """Do what the guard says; return a result only where one was stored before."""
-    await resume_remembered_session(context)
     verdict = await guard_agent(context)
     concluded: set[JobUid] = set()
     while isinstance(verdict, Reattach | Harvest) and await _is_for_other(context, verdict):
@@ -62,8 +60,6 @@ async def _guard_and_run(context: RunContext) -> AgentRunResult | None:
         verdict = await guard_agent(context)
     match verdict:
         case StartNew():
-            # A run that was waited for may have noted one since.
-            await resume_remembered_session(context)
             await start_attempt(context, verdict.attempt)
         case Reattach():
             await take_over(context, verdict)
@@ -90,7 +86,7 @@ async def _conclude_other(context: RunContext, verdict: Reattach | Harvest) -> N
     """
     job = verdict.job
     theirs = context.for_flow_run(job.owner_flow_run_id or job.flow_run_id)
-    may_resume = context.prepared.resume_session is None
+    may_resume = context.asked_session_id is None
     try:
         if isinstance(verdict, Reattach):
             context.say(f"Job {job.name} works on another prompt; this run's own comes after it.")

@@ -107,12 +107,13 @@ def _say_who_is_awaited(context: RunContext, verdict: LeaseVerdict) -> None:
 
 
 def _identity(context: RunContext) -> RunIdentity:
-    request = context.prepared.request
+    task_id, session_id = context.prepared.request.task_id, context.asked_session_id
     return RunIdentity(
         agent_id=context.prepared.agent_id,
         flow_run_id=context.prepared.flow_run_id,
-        task_id=TaskId(request.task_id) if request.task_id else None,
-        session_id=SessionId(request.session_id) if request.session_id else None,
+        task_id=TaskId(task_id) if task_id else None,
+        # One that was only remembered keeps nobody from another one.
+        session_id=SessionId(session_id) if session_id else None,
     )
 
 

@@ -144,6 +144,7 @@ class RunContext:
 
     Attributes:
         flow_run_id: The flow run at work, also while it concludes another one.
+        asked_session_id: The session that the request itself names; null where it names none.
         asked_budget_usd: For all attempts together; null for no limit.
         attempt: The Job at work, once there is one.
         failure: The stage that ended the run, if one did.
@@ -175,6 +176,7 @@ class RunContext:
     ) -> None:
         self.prepared = prepared
         self.flow_run_id = prepared.flow_run_id
+        self.asked_session_id = prepared.request.session_id
         self.asked_budget_usd = prepared.agent.max_budget_usd
         self._secrets = tuple(secrets)
         self.client = client
@@ -245,6 +247,7 @@ class RunContext:
         other.lease = self.lease
         other._asking = self
         other.flow_run_id = self.flow_run_id
+        other.asked_session_id = self.asked_session_id
         return other
 
     def for_next_attempt(self, planned: NextAttempt) -> "RunContext":

@@ -70,10 +70,10 @@ def recall(run: PreparedRun, memory: SessionMemory | None) -> RememberedSession:
     """Tell in which session a run that asks for none goes on."""
     if memory is None or memory.task_id != run.request.task_id or memory.session_id is None:
         return RememberedSession()
-    noted = f"Session {memory.session_id} of flow run {memory.flow_run_id}, the task's last one,"
+    noted = f"The task's last session, {memory.session_id} of flow run {memory.flow_run_id},"
     if memory.cwd != run.working_directory:
         return RememberedSession(
             note=f"{noted} was held in {memory.cwd}, this run works in {run.working_directory}: "
             "a fresh one is started."
         )
-    return RememberedSession(memory.session_id, f"{noted} is resumed.")
+    return RememberedSession(memory.session_id, f"{noted} is resumed by a new attempt.")
