@@ -4,6 +4,7 @@ Only where HOME and the working directory outlive the pod: Claude Code keeps a s
 the directory in which it was held.
 """
 
+import posixpath
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
@@ -46,9 +47,10 @@ class RememberedSession:
 
 def remembers_sessions(run: PreparedRun) -> bool:
     """Tell whether the session of this run can still be resumed after its pod has gone."""
-    cwd, home = PurePosixPath(run.working_directory), PurePosixPath(run.runtime.home_path)
-    is_kept = run.runtime.home_claim is not None and cwd.is_relative_to(home)
-    return is_kept and run.request.task_id is not None
+    if run.runtime.home_claim is None or run.request.task_id is None:
+        return False
+    cwd = PurePosixPath(posixpath.normpath(run.working_directory))
+    return cwd.is_relative_to(posixpath.normpath(run.runtime.home_path))
 
 
 def remember(run: PreparedRun, result: AgentRunResult) -> SessionMemory | None:
