@@ -1,0 +1,76 @@
+"""What an adapter before us met, met by the whole flow: it ends at least as well as that did."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.prefect_server import PrefectServer
+from tests.scenarios.recorded_case import read_recorded_cases
+from tests.scenarios.scenario_table import TABLE, Scenario
+
+# The first test of each kind waits for all of its kind, which are made at the same time.
+pytestmark = pytest.mark.timeout(900)
+
+ROOT = Path(__file__).parents[2]
+QUICK = [row for row in TABLE if row.quick]
+SLOW = [row for row in TABLE if not row.quick]
+
+Reports = dict[str, list[str]]
+
+
+@pytest.fixture(scope="session")
+def quick_reports(
+    prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory
+) -> Reports:
+    return make_scenarios(QUICK, prefect_server, tmp_path_factory.mktemp("quick"))
+
+
+@pytest.fixture(scope="session")
+def slow_reports(
+    prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory
+) -> Reports:
+    return make_scenarios(SLOW, prefect_server, tmp_path_factory.mktemp("slow"))
+
+
+def make_scenarios(rows: list[Scenario], server: PrefectServer, folder: Path) -> Reports:
+    """Make them in a process of their own; returns their problems by name."""
+    report = folder / "report.json"
+    made = subprocess.run(
+        [
+            *(sys.executable, "-m", "tests.scenarios.many_scenarios", "--report", report),
+            *(row.case for row in rows),
+        ],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "PREFECT_API_URL": server.api_url,
+            "PREFECT_HOME": str(server.home),
+            "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert report.exists(), made.stdout
+    return json.loads(report.read_text())
+
+
+def test_every_recorded_scenario_has_one_row() -> None:
+    assert sorted(row.case for row in TABLE) == sorted(read_recorded_cases())
+    assert all(row.because for row in TABLE)
+
+
+@pytest.mark.parametrize("row", QUICK, ids=lambda row: row.case)
+def test_recorded_scenario_ends_at_least_as_well(quick_reports: Reports, row: Scenario) -> None:
+    assert quick_reports[row.case] == []
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("row", SLOW, ids=lambda row: row.case)
+def test_each_recorded_scenario_ends_at_least_as_well(slow_reports: Reports, row: Scenario) -> None:
+    assert slow_reports[row.case] == []
