@@ -38,15 +38,10 @@ class ClusterRecord:
             watch.cancel()
         await asyncio.gather(*self._watches, return_exceptions=True)
 
-    async def until(self, find: Callable[[], Any], seconds: float = 60.0) -> Any:
-        """Wait until something is found, and return it.
-
-        Raises:
-            TimeoutError: It did not come in time.
-        """
-        async with asyncio.timeout(seconds):
-            async with self._news:
-                return await self._news.wait_for(find)
+    async def until(self, find: Callable[[], Any]) -> Any:
+        """Wait until something is found, and return it."""
+        async with self._news:
+            return await self._news.wait_for(find)
 
     def newest_pod(self) -> Any:
         """Return the pod that came last; `None` before there is one."""

@@ -109,7 +109,11 @@ class ScenarioRun:
         """Start a run and take it away from its agent."""
         request = self._complete(self._case.earlier_request(earlier))
         running = asyncio.create_task(run_in_this_process(parse_request(request), RunControls()))
-        pod = await self._record.until(lambda: self._pod_when(When.AGENT_RUNNING))
+        at_work = asyncio.create_task(
+            self._record.until(lambda: self._pod_when(When.AGENT_RUNNING))
+        )
+        await asyncio.wait({running, at_work}, return_when=asyncio.FIRST_COMPLETED)
+        assert not running.done(), f"the earlier run ended: {running.result().message}"
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         [job] = self._record.jobs.values()
@@ -124,7 +128,7 @@ class ScenarioRun:
             self._record.deleted_by_others(name)
             action = {"do": "delete-job", "namespace": self._namespace, "name": name}
             await self._call("POST", "/_faults/actions", action)
-        self._record.pods.pop(pod["metadata"]["uid"])
+        self._record.pods.pop(at_work.result()["metadata"]["uid"])
 
     async def _run(self) -> AgentRunResult:
         request = parse_request(self._complete(self._case.request()))
