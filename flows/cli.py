@@ -166,15 +166,13 @@ async def _run_here(
             "Ending the agent with grace; press Ctrl-C again to leave its Job running."
         )
 
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGINT, interrupt)
+    # Until the loop is closed: an interrupt after the run's end must not lose what it ended with.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupt)
     try:
         return await running
     except asyncio.CancelledError:
         output.show_note(_describe_left_job(controls, request))
         return None
-    finally:
-        loop.remove_signal_handler(signal.SIGINT)
 
 
 def _describe_left_job(controls: RunControls, request: AgentRunRequest) -> str:
@@ -182,8 +180,8 @@ def _describe_left_job(controls: RunControls, request: AgentRunRequest) -> str:
         return _NOTHING_LEFT
     if controls.job_deleted:
         return (
-            f"Job {controls.job_reference} is being deleted and ends within its grace; what it "
-            "still prints is not collected."
+            f"The deletion of Job {controls.job_reference} was asked for: its agent ends within "
+            "its grace, and what it still prints is not collected."
         )
     if request.task_id is None:
         return (

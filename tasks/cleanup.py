@@ -35,6 +35,8 @@ async def stop_agent(context: RunContext, reason: str) -> bool:
     context.say(f"{reason}: deleting Job {attempt.job_name}; the agent has its grace to end.")
     try:
         context.lease.check_may_write()
+        # Before the answer: who is stopped while it is awaited must not say that the Job stays.
+        context.controls.job_deleted = True
         await delete_job(
             context.client,
             context.namespace,
@@ -45,9 +47,10 @@ async def stop_agent(context: RunContext, reason: str) -> bool:
     except (ObjectNotFound, ObjectConflict):
         context.say(f"Job {attempt.job_name} is gone already.")
     except (ClusterError, WritesPaused) as error:
+        context.controls.job_deleted = False
         context.say(f"Job {attempt.job_name} could not be deleted yet: {error.message}")
         return False
-    context.deleted_by_us = context.controls.job_deleted = True
+    context.deleted_by_us = True
     return True
 
 

@@ -95,7 +95,7 @@ def run_prefect_server(home: Path) -> Generator[PrefectServer]:
         process.wait(timeout=20)
         log.close()
     leaks = find_leaks(published_texts(home / "prefect.db"))
-    assert leaks == [], "what must not be published stands in Prefect"
+    assert leaks == [], "\n".join(["what must not be published stands in Prefect:", *leaks])
 
 
 def _wait_until_healthy(server: PrefectServer, process: "subprocess.Popen[bytes]") -> None:

@@ -228,6 +228,8 @@ class JobObserver:
         return self._records.accept_pod_list(ours, found.resource_version)
 
 
-def _age_key(pod: ObservedPod) -> tuple[str, str]:
+def _age_key(pod: ObservedPod) -> tuple[str, bool]:
+    """Order pods by age; of one second's the ending ones first, then as they were seen."""
     metadata = pod.latest["metadata"]
-    return str(metadata.get("creationTimestamp") or ""), str(metadata.get("name") or "")
+    is_ending = pod.is_gone or "deletionTimestamp" in metadata
+    return str(metadata.get("creationTimestamp") or ""), not is_ending

@@ -124,7 +124,6 @@ def planted(core_api: client.CoreV1Api, agents_namespace: str) -> Planted:
         signing_key="\n".join(secrets.token_hex(32) for _ in range(3)),
         file_key=secrets.token_hex(24),
     )
-    plant(*made.needles)
     api: Any = core_api
     values = {"api-key": made.api_key, "signing-key": made.signing_key}
     api.create_namespaced_secret(
@@ -216,6 +215,7 @@ def test_key_that_the_agent_prints_is_found_in_its_secret_alone(
     transcript: str,
     code: str | None,
 ) -> None:
+    plant(*planted.needles)
     ended = run_cli(planted.request(build_request, replay_image, transcript))
 
     result = ended.result
@@ -243,6 +243,7 @@ def test_secret_that_the_flow_may_not_read_is_told_and_the_run_goes_on(
     kubeconfig: Callable[..., str],
     token_allowed: Callable[..., str],
 ) -> None:
+    # The agent prints the values and nothing can mask them, so they are not `plant`ed.
     token = token_allowed(
         rule("coordination.k8s.io", "leases", "get", "create", "update"),
         rule("batch", "jobs", "get", "list", "watch", "create", "patch", "delete"),
