@@ -27,6 +27,8 @@ def cluster(tmp_path: Path) -> Iterator[ClusterProcess]:
     started.stop()
 
 
+@pytest.mark.long
+@pytest.mark.slice
 @pytest.mark.timeout(300)
 async def test_slice_of_the_seeded_runs_loses_and_doubles_nothing(
     cluster: ClusterProcess, tmp_path: Path

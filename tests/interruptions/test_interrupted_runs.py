@@ -56,6 +56,8 @@ def test_table_has_every_pair_or_says_why_not() -> None:
     assert all(IMPOSSIBLE.values())
 
 
+@pytest.mark.long
+@pytest.mark.slice
 @pytest.mark.parametrize(("interruption", "stage", "expected"), _cells(quick=True))
 def test_interrupted_run_ends_as_the_table_says(
     world: World, interruption: Interruption, stage: Stage, expected: Expected, tmp_path: Path

@@ -65,6 +65,8 @@ def test_every_recorded_scenario_has_one_row() -> None:
     assert all(row.because for row in TABLE)
 
 
+@pytest.mark.long
+@pytest.mark.slice
 @pytest.mark.parametrize("row", QUICK, ids=lambda row: row.case)
 def test_recorded_scenario_ends_at_least_as_well(quick_reports: Reports, row: Scenario) -> None:
     assert quick_reports[row.case] == []
