@@ -151,6 +151,7 @@ async def _at_work(
         spool=context.folder_path / f"{job.uid}.jsonl",
         storage_folder=attempt_folder(context.prepared.agent_id, context.prepared.flow_run_id, job),
         resumed=resumed,
+        records=context.log.new_buffer(),
         created_at=job.created_at or datetime.now(UTC),
     )
     context.put_to_work(attempt)

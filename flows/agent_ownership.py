@@ -112,7 +112,7 @@ async def _end_cancelled(context: RunContext, told_at: float) -> AgentRunResult:
     followed the Job is left. It also says when the process will be killed: all ends before that.
     """
     context.controls.cancel_requested.set()
-    context.conclude_by = told_at + SECONDS_TO_CONCLUDE
+    context.conclude_by = context.log.send_by = told_at + SECONDS_TO_CONCLUDE
     try:
         left_seconds = told_at + SECONDS_TO_END_AGENT - time.monotonic()
         async with renewing(context), asyncio.timeout(left_seconds):

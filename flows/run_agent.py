@@ -4,6 +4,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
@@ -32,6 +33,7 @@ from tasks.result_storage import open_result_storage
 from tasks.run_context import RunContext
 from tasks.run_controls import CONTROLS, RunControls, RunCrashed, current_controls
 from tasks.run_events import emit_run_event
+from tasks.run_log import open_run_log
 
 
 @flow(
@@ -81,7 +83,11 @@ async def _carry_out(request: AgentRunRequest, controls: RunControls) -> AgentRu
         prepared = await _prepare(request, runtime)
         storage = await open_result_storage(prepared.runtime.result_storage)
         with tempfile.TemporaryDirectory(prefix="claude-jobs-") as folder:
-            async with ClusterClient(runtime.connection) as client:
+            spool = Path(folder) / "log.jsonl"
+            async with (
+                open_run_log(get_run_logger(), UUID(_flow_run_id()), spool) as log,
+                ClusterClient(runtime.connection) as client,
+            ):
                 namespace = client.resolve_namespace(prepared.runtime.namespace)
                 context = RunContext(
                     prepared=prepared,
@@ -89,7 +95,7 @@ async def _carry_out(request: AgentRunRequest, controls: RunControls) -> AgentRu
                     namespace=namespace.name,
                     storage=storage,
                     controls=controls,
-                    logger=get_run_logger(),
+                    log=log,
                     secrets=runtime.secrets,
                     folder_path=Path(folder),
                 )

@@ -139,4 +139,4 @@ class OutputStream:
 
     def _log(self, records: Sequence[str]) -> None:
         for record in records:
-            self._context.logger.info(record)
+            self._context.log.info(record)

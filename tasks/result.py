@@ -192,6 +192,8 @@ async def _store_transcript(context: RunContext, attempt: AttemptInProgress) -> 
         # The verdict is worth more than its archive; the Job stays to be read again.
         _say_not_stored(context, "transcript", error)
         return None
+    where = context.storage.description
+    context.log.whole_output_at = f"The whole transcript is {key} in {where}."
     return key
 
 

@@ -6,9 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from logging import Logger, LoggerAdapter
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 from tasks.agent_job.api_fields import RawObject
@@ -34,8 +32,7 @@ from tasks.cluster.log_follower import FollowedLog, LogFollower
 from tasks.lease_keeper import LeaseKeeper
 from tasks.result_storage import ResultStorage
 from tasks.run_controls import RunControls
-
-RunLogger = Logger | LoggerAdapter[Any]
+from tasks.run_log import RunLog
 
 
 @dataclass(kw_only=True)
@@ -65,12 +62,12 @@ class AttemptInProgress:
     spool: Path
     storage_folder: str
     resumed: bool
+    records: RecordBuffer
     created_at: datetime | None = None
     agent_started: bool = False
     pod_name: str | None = None
     pod_uid: PodUid | None = None
     session: SessionState = field(default_factory=SessionState)
-    records: RecordBuffer = field(default_factory=RecordBuffer)
     last_lines: deque[str] = field(default_factory=lambda: deque[str](maxlen=LAST_LINES))
     page: TranscriptPage = field(default_factory=TranscriptPage)
     progress: ProgressState = field(default_factory=ProgressState)
@@ -170,7 +167,7 @@ class RunContext:
         namespace: str,
         storage: ResultStorage,
         controls: RunControls,
-        logger: RunLogger,
+        log: RunLog,
         secrets: Iterable[str],
         folder_path: Path,
     ) -> None:
@@ -183,7 +180,7 @@ class RunContext:
         self.namespace = namespace
         self.storage = storage
         self.controls = controls
-        self.logger = logger
+        self.log = log
         self.redactor = Redactor(self._secrets)
         self.started_at = datetime.now(UTC)
         self.attempt: AttemptInProgress | None = None
@@ -240,7 +237,7 @@ class RunContext:
             namespace=self.namespace,
             storage=self.storage,
             controls=self.controls,
-            logger=self.logger,
+            log=self.log,
             secrets=self._secrets,
             folder_path=self.folder_path,
         )
@@ -274,7 +271,7 @@ class RunContext:
     def say(self, text: str) -> None:
         """Tell people about the run itself, in the flow run's log and to who reads along."""
         safe = self.redactor.text(text)
-        self.logger.info(safe)
+        self.log.info(safe)
         self.decisions.append(Decision(datetime.now(UTC), safe))
         self.show([RenderedLine(LineKind.NOTE, safe)])
 

@@ -14,7 +14,7 @@ from kubernetes import client, config
 
 from tests.embedded_cluster import REPLAY_IMAGE, run_embedded_cluster
 from tests.model_api import ModelApi, serve_model_api
-from tests.prefect_server import PrefectServer, run_prefect_server
+from tests.prefect_server import OwnPrefectServer, run_prefect_server
 
 AGENT_UID = 1000
 AGENT_FOLDER = "/work"  # the working directory of the agent images
@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnPrefectServer]:
     """The one server of all tests; it takes about 12 s to start."""
     with run_prefect_server(tmp_path_factory.mktemp("prefect")) as server:
         yield server

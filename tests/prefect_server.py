@@ -18,9 +18,9 @@ from flows.local_processes import free_port
 from tests.published_texts import find_leaks, published_texts
 
 
-@dataclass(frozen=True)
+@dataclass
 class PrefectServer:
-    """A real server with a database of its own."""
+    """A real server, as tests ask it."""
 
     api_url: str
     home: Path
@@ -72,39 +72,53 @@ class PrefectServer:
         )
 
 
+class OwnPrefectServer(PrefectServer):
+    """A server with a database of its own; killed, it can be started again on both."""
+
+    def __init__(self, port: int, home: Path) -> None:
+        super().__init__(f"http://127.0.0.1:{port}/api", home)
+        self._port = port
+        self._log = home / "server.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Return when it answers; that takes about 12 s."""
+        prefect = Path(sys.executable).with_name("prefect")
+        home = {"PREFECT_HOME": str(self.home), "PREFECT_SERVER_ANALYTICS_ENABLED": "0"}
+        with self._log.open("ab") as log:
+            self._process = process = subprocess.Popen(
+                [prefect, "server", "start", "--port", str(self._port), "--no-ui"],
+                env={**os.environ, **home},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            assert process.poll() is None, self._log.read_text()
+            try:
+                with urllib.request.urlopen(f"{self.api_url}/health", timeout=2):
+                    return
+            except OSError:
+                time.sleep(0.25)
+        raise AssertionError("the Prefect server did not start")
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Send it and its children a signal and wait until it is gone."""
+        if self._process is not None:
+            os.killpg(self._process.pid, number)
+            self._process.wait(timeout=20)
+            self._process = None
+
+
 @contextmanager
-def run_prefect_server(home: Path) -> Generator[PrefectServer]:
+def run_prefect_server(home: Path) -> Generator[OwnPrefectServer]:
     """Run a server whose database is in `home`; at its end, what was published must be clean."""
-    port = free_port()
-    environment = {**os.environ, "PREFECT_HOME": str(home), "PREFECT_SERVER_ANALYTICS_ENABLED": "0"}
-    prefect = Path(sys.executable).with_name("prefect")
-    log = (home / "server.log").open("wb")
-    process = subprocess.Popen(
-        [prefect, "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"],
-        env=environment,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    server = PrefectServer(f"http://127.0.0.1:{port}/api", home)
+    server = OwnPrefectServer(free_port(), home)
     try:
-        _wait_until_healthy(server, process)
+        server.start()
         yield server
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=20)
-        log.close()
+        server.end()
     leaks = find_leaks(published_texts(home / "prefect.db"))
     assert leaks == [], "\n".join(["what must not be published stands in Prefect:", *leaks])
-
-
-def _wait_until_healthy(server: PrefectServer, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        assert process.poll() is None, (server.home / "server.log").read_text()
-        try:
-            with urllib.request.urlopen(f"{server.api_url}/health", timeout=2):
-                return
-        except OSError:
-            time.sleep(0.25)
-    raise AssertionError("the Prefect server did not start")

@@ -4,11 +4,12 @@ Prefect stores about a thousand records a second whatever their size, so lines a
 still sees them within a second.
 """
 
+import json
 from dataclasses import dataclass, field
 
 FLUSH_AFTER_SECONDS = 1.0
 FLUSH_AT_BYTES = 64 * 1024
-# Far below Prefect's limit of 1,000,000 characters, where it would cut the record.
+# Far below Prefect's limit of 1,000,000, where it would cut the record.
 RECORD_BYTES_MAX = 200_000
 
 
@@ -16,9 +17,11 @@ RECORD_BYTES_MAX = 200_000
 class RecordBuffer:
     """Lines on their way into records; every line added comes out in exactly one or more records.
 
-    Instants are seconds of any monotonic clock, the caller's.
+    Bytes are those of the record's text as JSON, which is how it travels and how Prefect measures
+    it. Instants are seconds of any monotonic clock, the caller's.
     """
 
+    record_bytes_max: int = RECORD_BYTES_MAX
     _lines: list[str] = field(default_factory=list[str])
     _bytes: int = 0
     _oldest_at: float | None = None
@@ -26,9 +29,9 @@ class RecordBuffer:
     def add(self, line: str, now: float) -> list[str]:
         """Take one line; return the records that are full because of it."""
         records: list[str] = []
-        for piece in _pieces(line):
-            size = _size_bytes(piece) + 1
-            if self._bytes and self._bytes + size > RECORD_BYTES_MAX:
+        for piece in cut_text(line, self.record_bytes_max):
+            size = json_bytes(piece)
+            if self._bytes and self._bytes + size > self.record_bytes_max:
                 records += self.flush()
             if self._oldest_at is None:
                 self._oldest_at = now
@@ -51,14 +54,14 @@ class RecordBuffer:
         return [record]
 
 
-def _size_bytes(text: str) -> int:
-    # JSON may escape half of a surrogate pair, which has no UTF-8 of its own.
-    return len(text.encode("utf-8", errors="replace"))
+def json_bytes(text: str) -> int:
+    """Return how many bytes a text takes as JSON: up to six for one of a control character."""
+    return len(json.dumps(text))
 
 
-def _pieces(line: str) -> list[str]:
-    """Cut a line that no record could hold; four bytes are the most that a character takes."""
-    if _size_bytes(line) < RECORD_BYTES_MAX:
-        return [line]
-    limit = RECORD_BYTES_MAX // 4
-    return [line[start : start + limit] for start in range(0, len(line), limit)]
+def cut_text(text: str, bytes_max: int) -> list[str]:
+    """Cut a text into pieces that take no more than `bytes_max` as JSON, at least 16."""
+    if json_bytes(text) <= bytes_max:
+        return [text]
+    middle = len(text) // 2
+    return [*cut_text(text[:middle], bytes_max), *cut_text(text[middle:], bytes_max)]
