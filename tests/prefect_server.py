@@ -26,15 +26,18 @@ class PrefectServer:
     home: Path
 
     def post(self, path: str, body: Any) -> Any:
-        request = urllib.request.Request(
-            f"{self.api_url}{path}",
-            data=json.dumps(body).encode(),
-            headers={"Content-Type": "application/json"},
-        )
+        return json.loads(self._ask("POST", path, json.dumps(body).encode()))
+
+    def delete(self, path: str) -> None:
+        self._ask("DELETE", path)
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.api_url}{path}", body, headers, method=method)
         for pause in (0.5, 1.0, 2.0, 4.0):
             try:
                 with urllib.request.urlopen(request, timeout=20) as answer:
-                    return json.load(answer)
+                    return answer.read()
             except urllib.error.HTTPError as error:
                 # SQLite was locked for too long on a busy machine; nothing was written.
                 if error.code != 503:

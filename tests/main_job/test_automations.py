@@ -1,0 +1,140 @@
+"""The automations of `deployments/automations`, created as their README says, on a failed run."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.main_job.conftest import PrefectServer, wait_until
+
+pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(300)]
+
+ROOT = Path(__file__).parents[2]
+AUTOMATIONS = ROOT / "deployments" / "automations"
+NO_BLOCK = "00000000-0000-0000-0000-000000000000"
+# Saves a notification block and deploys the flow; prints both ids.
+PREPARE = """
+import json, sys
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.types.entrypoint import EntrypointType
+from flows.run_agent import run_agent
+block = CustomWebhookNotificationBlock(
+    name="listener", url=sys.argv[1], json_data={"subject": "{{subject}}", "body": "{{body}}"}
+)
+block_id = block.save("listener")
+entrypoint = EntrypointType.MODULE_PATH
+deployment_id = run_agent.to_deployment("automations", entrypoint_type=entrypoint).apply()
+print(json.dumps([str(block_id), str(deployment_id)]))
+"""
+
+
+class Listener:
+    """Takes what notification blocks post."""
+
+    def __init__(self) -> None:
+        self.received: list[Any] = []
+        received = self.received
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                length = int(self.headers["Content-Length"])
+                received.append(json.loads(self.rfile.read(length)))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Stay silent."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}/"
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    listener = Listener()
+    thread = threading.Thread(target=listener.server.serve_forever)
+    thread.start()
+    yield listener
+    listener.server.shutdown()
+    thread.join()
+    listener.server.server_close()
+
+
+@pytest.fixture
+def prefect(prefect_server: PrefectServer) -> Callable[..., str]:
+    """Runs a program against the server and returns what it prints."""
+    environment = {
+        **os.environ,
+        "PREFECT_API_URL": prefect_server.api_url,
+        "PREFECT_HOME": str(prefect_server.home),
+        "PYTHONPATH": str(ROOT),
+    }
+
+    def run(*command: str | Path) -> str:
+        ended = subprocess.run(
+            [sys.executable, *command], env=environment, cwd=ROOT, capture_output=True, text=True
+        )
+        assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}"
+        return ended.stdout
+
+    return run
+
+
+@pytest.fixture
+def create_automations(
+    prefect: Callable[..., str], prefect_server: PrefectServer, tmp_path: Path
+) -> Iterator[Callable[[str], None]]:
+    """Create the automations of the folder with a notification block; no later run meets them."""
+
+    def create(block_id: str) -> None:
+        for file in sorted(AUTOMATIONS.glob("*.yaml")):
+            filled_in = tmp_path / file.name
+            filled_in.write_text(file.read_text().replace(NO_BLOCK, block_id))
+            prefect("-m", "prefect", "automation", "create", "--from-file", filled_in)
+
+    yield create
+    for automation in prefect_server.post("/automations/filter", {}):
+        prefect_server.delete(f"/automations/{automation['id']}")
+
+
+def test_automations_fire_on_a_failed_run_of_a_deployment(
+    prefect: Callable[..., str],
+    prefect_server: PrefectServer,
+    listener: Listener,
+    create_automations: Callable[[str], None],
+    build_request: Callable[..., dict[str, Any]],
+    replay_image: str,
+) -> None:
+    block_id, deployment_id = json.loads(prefect("-c", PREPARE, listener.url))
+    create_automations(block_id)
+    request = build_request(replay_image, env={"REPLAY_TRANSCRIPT": "auth_401"})
+    flow_run = prefect_server.post(
+        f"/deployments/{deployment_id}/create_flow_run", {"parameters": {"request": request}}
+    )
+
+    prefect("-m", "prefect", "flow-run", "execute", flow_run["id"])
+
+    state = prefect_server.flow_run(flow_run["id"])["state"]
+    assert state["name"] == "Login required"
+    wait_until(lambda: bool(listener.received), 30)
+    [message] = listener.received
+    assert message["subject"] == f"{request['agent']['agent_id']}: Login required"
+    assert message["body"].startswith(state["message"])
+    assert "What to do: " in message["body"]
+    assert message["body"].rstrip().endswith(f"\nFlow run {flow_run['name']}")
+
+    def is_paused() -> bool:
+        wanted = {"deployments": {"id": {"any_": [deployment_id]}}}
+        return prefect_server.post("/deployments/filter", wanted)[0]["paused"]
+
+    wait_until(is_paused, 30)
