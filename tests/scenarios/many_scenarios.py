@@ -23,7 +23,7 @@ from tests.scenarios.recorded_case import read_recorded_cases
 from tests.scenarios.scenario_run import ScenarioReport, ScenarioRun
 from tests.scenarios.scenario_table import TABLE, Scenario
 
-_AT_A_TIME = 10
+_AT_A_TIME = 8
 # The agent does what its environment says, after it has read its prompt.
 _DO_AS_TOLD = 'cat >/dev/null; eval "$AGENT_SCRIPT"; exit'
 

@@ -30,6 +30,12 @@ class Act:
     deletes_job: bool = False
 
 
+class Chance(Enum):
+    """What depends on who is quicker, and may be either way."""
+
+    EITHER = auto()
+
+
 @dataclass(frozen=True)
 class Scenario:
     """One row: the recorded case of that name, and our ending.
@@ -39,6 +45,7 @@ class Scenario:
         lines: How many lines must be delivered; None for all that the recorded container prints.
         complete: Whether that these are all lines is proven.
         runtime: More fields of the runtime.
+        timeout_seconds: The agent's limit, where the recorded one would come first.
         rules: Faults that are there before the run begins; their namespace is filled in.
         late_status_seconds: How long ended containers are still reported as running.
         is_never_met: The run makes none of the calls that would fail.
@@ -49,10 +56,11 @@ class Scenario:
     because: str
     code: ErrorCode | None = None
     cause: Cause | None = None
-    exit_code: int | None = 0
+    exit_code: int | Chance | None = 0
     lines: int | None = None
-    complete: bool | None = True
+    complete: bool | Chance = True
     runtime: dict[str, Any] = field(default_factory=dict[str, Any])
+    timeout_seconds: int | None = None
     rules: tuple[dict[str, Any], ...] = ()
     acts: tuple[Act, ...] = ()
     late_status_seconds: float = 0.0
@@ -292,6 +300,7 @@ _CONTAINER = (
         ErrorCode.TIMEOUT,
         Cause.DEADLINE_EXCEEDED,
         exit_code=143,
+        timeout_seconds=600,
         acts=(
             Act(
                 When.AGENT_RUNNING,
@@ -422,8 +431,8 @@ _GONE = (
         _SAME,
         ErrorCode.JOB_DELETED_EXTERNALLY,
         Cause.JOB_DELETED,
-        exit_code=None,
-        complete=None,
+        exit_code=Chance.EITHER,
+        complete=Chance.EITHER,
         acts=(
             _action(
                 When.AGENT_RUNNING,

@@ -50,6 +50,8 @@ def make_scenarios(rows: list[Scenario], server: PrefectServer, folder: Path) ->
             "PREFECT_API_URL": server.api_url,
             "PREFECT_HOME": str(server.home),
             "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+            # The server's database is locked at times, when many runs begin on a busy machine.
+            "PREFECT_CLIENT_MAX_RETRIES": "20",
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

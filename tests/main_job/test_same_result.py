@@ -1,0 +1,43 @@
+"""One request, one result: ids and times aside it is the same JSON whatever the cluster is."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.main_job.conftest import CliRun
+
+pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(120)]
+
+EXPECTED = Path(__file__).parents[1] / "data" / "results"
+IDS = ("agent_id", "flow_run_id")
+# Whether the kubelet has looked for the run's Secret before it was there is a matter of time.
+EARLY_LOOK = re.compile(r"; Kubernetes Event FailedMount “[^”]*”")
+
+
+@pytest.mark.parametrize("recording", ["tools", "max_turns"])
+def test_same_request_has_the_same_result_on_every_cluster(
+    run_cli: Callable[..., CliRun],
+    build_request: Callable[..., dict[str, Any]],
+    replay_image: str,
+    recording: str,
+) -> None:
+    ended = run_cli(build_request(replay_image, env={"REPLAY_TRANSCRIPT": recording}))
+
+    expected = json.loads((EXPECTED / f"{recording}.json").read_text())
+    assert without_ids_and_times(ended.result) == expected
+
+
+def without_ids_and_times(result: dict[str, Any]) -> dict[str, Any]:
+    """Put a word for each id wherever it stands, and for each instant whether there is one."""
+    named = {**{name: result[name] for name in IDS}, **result["kubernetes"]}
+    text = json.dumps(result, ensure_ascii=False)
+    # Names of Jobs and pods begin with shorter ones.
+    for name, value in sorted(named.items(), key=lambda item: -len(item[1])):
+        text = text.replace(value, f"<{name}>")
+    found: dict[str, Any] = json.loads(EARLY_LOOK.sub("", text))
+    timings = {name: instant is not None for name, instant in found["timings"].items()}
+    return {**found, "timings": timings}
