@@ -49,7 +49,7 @@ class Scenario:
         rules: Faults that are there before the run begins; their namespace is filled in.
         late_status_seconds: How long ended containers are still reported as running.
         is_never_met: The run makes none of the calls that would fail.
-        quick: It is made before every commit.
+        quick: It is of the slice.
     """
 
     case: str
