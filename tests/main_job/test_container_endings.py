@@ -6,6 +6,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from kubernetes import client
 
 from tests.main_job.conftest import PrefectServer, Traces, wait_until
 from tests.main_job.endings import AT_WORK, StartedRun, StartRun
+from tests.main_job.injecting_webhook import injected_init_container
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
 
@@ -232,6 +234,24 @@ def test_pod_that_no_node_takes_is_told(start_run: StartRun) -> None:
     assert ended.verdict == ("k8s_pod_schedule_failed", "Unschedulable", None, "Pod not started")
     ended.assert_told("No node took pod", "didn't match")
     ended.assert_proven("FailedScheduling", '"PodScheduled"', '"Unschedulable"')
+
+
+def test_failing_init_container_is_told_with_its_last_line(
+    start_run: StartRun,
+    core_api: client.CoreV1Api,
+    agents_namespace: str,
+    node_address: str,
+    replay_image: str,
+    tmp_path: Path,
+) -> None:
+    script = "echo cloning; echo 'fatal: repository not found'; exit 7"
+    container = {"name": "clone", "image": replay_image, "command": ["/bin/sh", "-c", script]}
+    with injected_init_container(core_api, agents_namespace, node_address, tmp_path, container):
+        ended = start_run().end()
+
+    assert ended.verdict == ("k8s_pod_schedule_failed", "AppExit", None, "Pod not started")
+    ended.assert_told("Init container clone", "exit code 7", "“fatal: repository not found”")
+    ended.assert_proven("clone: cloning", '"exitCode": 7')
 
 
 @pytest.mark.long
