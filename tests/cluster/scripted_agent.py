@@ -18,6 +18,7 @@ from tasks.cluster.log_follower import FollowedLog, LogFollower, LogTarget, PodV
 from tasks.cluster.pods import job_pod_selector, list_pods, read_pod
 from tasks.cluster.resources import JsonObject
 from tasks.cluster.secrets import create_secret
+from tasks.line_delivery import OnLines
 from tests.cluster.contract_objects import IMAGE, unique
 
 RUN_SCRIPT = Path(__file__).parents[2] / "tasks" / "claude_code" / "run_script.sh"
@@ -27,7 +28,9 @@ TOKEN = "5eed0123"
 _UNSEEN = PodView(container_started=False, container_ended=False, pod_gone=False)
 
 
-def agent_job(name: str, command: str, settings: Mapping[str, str]) -> dict[str, Any]:
+def agent_job(
+    name: str, command: str, settings: Mapping[str, str], image: str = IMAGE
+) -> dict[str, Any]:
     environment = {
         "CLAUDE_JOBS_INPUT_DIR": INPUT_DIR,
         "CLAUDE_JOBS_WORK_DIR": WORK_DIR,
@@ -40,7 +43,7 @@ def agent_job(name: str, command: str, settings: Mapping[str, str]) -> dict[str,
     }
     container = {
         "name": "agent",
-        "image": IMAGE,
+        "image": image,
         "imagePullPolicy": "IfNotPresent",
         "command": ["/bin/sh", f"{INPUT_DIR}/run.sh"],
         "args": ["/bin/sh", "-c", command],
@@ -69,11 +72,15 @@ def agent_job(name: str, command: str, settings: Mapping[str, str]) -> dict[str,
 
 
 async def start_agent(
-    client: ClusterClient, namespace: str, command: str, settings: Mapping[str, str]
+    client: ClusterClient,
+    namespace: str,
+    command: str,
+    settings: Mapping[str, str],
+    image: str = IMAGE,
 ) -> str:
     """Create Job and Secret; return the pod's name, which then starts."""
     name = unique("agent")
-    await create_job(client, namespace, agent_job(name, command, settings))
+    await create_job(client, namespace, agent_job(name, command, settings, image))
     while True:
         pods = await list_pods(client, namespace, label_selector=job_pod_selector(name))
         if pods.items:
@@ -109,6 +116,7 @@ class AgentFollow:
         acknowledge_above_bytes: As the script was told.
         silence_seconds: When a follow counts as dead.
         look_seconds: How often the pod's state is read.
+        taker: Takes the lines too.
     """
 
     client: ClusterClient
@@ -121,6 +129,7 @@ class AgentFollow:
     acknowledge_above_bytes: int = 8_388_608
     silence_seconds: float = SILENCE_SECONDS
     look_seconds: float = 0.2
+    taker: OnLines | None = None
     view: PodView = _UNSEEN
     payloads: list[bytes] = field(default_factory=list[bytes])
     numbers_in_order: bool = True
@@ -168,6 +177,8 @@ class AgentFollow:
             self.last_number = line.number
             if self.keeps_lines:
                 self.payloads.append(line.payload)
+        if self.taker is not None:
+            await self.taker(lines)
         self.arrived.set()
 
     async def _watch(self) -> None:

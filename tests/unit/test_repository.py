@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CODE_FOLDERS = ("blocks", "flows", "tasks", "deployments")
+CODE_FOLDERS = ("bench", "blocks", "flows", "tasks", "deployments")
 TEST_COMMAND = '.uv/bin/uv run pytest -n 4 --dist loadfile -m "not cluster and not long"'
 LONGEST_MODULE_LINES = 400
 

@@ -1,0 +1,1 @@
+"""Programs that measure what the package claims; each prints a table and says if a claim fails."""
