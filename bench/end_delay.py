@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.figures import Claim, conclude, percentile, print_row
 from bench.surroundings import cluster, namespace_of_own, python_image
+from tasks.agent_job.snapshots import PodSnapshot
 from tasks.cluster.client import ClusterClient
 from tasks.cluster.job_observer import JobObserver
 from tasks.cluster.jobs import create_job
@@ -62,10 +63,9 @@ async def measure(client: ClusterClient, namespace: str) -> float:
         seen = observer.observation
         while True:
             for pod in seen.pods:
-                for status in pod.latest["status"].get("containerStatuses") or []:
-                    ended = status["state"].get("terminated")
-                    if ended:
-                        return (time.time() - float(ended["message"])) * 1000
+                agent = PodSnapshot.from_api(pod.latest).agent
+                if agent is not None and agent.terminated is not None:
+                    return (time.time() - float(agent.terminated.message or "nan")) * 1000
             seen = await observer.changed(seen.version)
     finally:
         observing.cancel()
