@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -13,105 +11,28 @@ from typing import Any
 
 import pytest
 
-from tests.engine.conftest import COLLECTED_SECONDS, LiveProcess, holder_of, jobs_of
+from tests.engine.conftest import COLLECTED_SECONDS, holder_of, jobs_of
+from tests.engine.deployments import Deployment, deployed
 from tests.main_job.conftest import Traces, wait_until
 from tests.prefect_server import PrefectServer
 
 pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(240)]
 
-ROOT = Path(__file__).parents[2]
 SERVE = """
 from prefect.types.entrypoint import EntrypointType
 from flows.run_agent import run_agent
 run_agent.serve("engine", pause_on_shutdown=False, entrypoint_type=EntrypointType.MODULE_PATH)
 """
 SLOW = {"REPLAY_TRANSCRIPT": "tools", "REPLAY_LINE_DELAY_SECONDS": "1.5"}
-READY = "Claude Code ready"
 GRACE_SECONDS = 10
 SLACK_SECONDS = 10  # what a busy machine may add to the bounds that are promised
 BuildRequest = Callable[..., dict[str, Any]]
 
 
-class Deployment:
-    """The deployed flow."""
-
-    def __init__(self, server: PrefectServer, process: LiveProcess) -> None:
-        self._server = server
-        self._process = process
-        [found] = server.post(
-            "/deployments/filter", {"deployments": {"name": {"any_": ["engine"]}}}
-        )
-        self._id = found["id"]
-
-    def run(self, request: dict[str, Any]) -> str:
-        """Start a run as the UI does; returns its id when the agent talks."""
-        body = {"parameters": {"request": request}, "state": {"type": "SCHEDULED"}}
-        flow_run_id = self._server.post(f"/deployments/{self._id}/create_flow_run", body)["id"]
-        self.wait_for_log(flow_run_id, READY)
-        return flow_run_id
-
-    def set_state(self, flow_run_id: str, kind: str, name: str, *, force: bool = False) -> None:
-        body = {"state": {"type": kind, "name": name}, "force": force}
-        self._server.post(f"/flow_runs/{flow_run_id}/set_state", body)
-
-    def state(self, flow_run_id: str) -> dict[str, Any]:
-        return self._server.flow_run(flow_run_id)["state"]
-
-    def wait_for_log(self, flow_run_id: str, text: str) -> None:
-        self._wait_until(flow_run_id, lambda: text in self._server.logs(flow_run_id), 60)
-
-    def wait_for_state(self, flow_run_id: str, kind: str, seconds: float = 45) -> None:
-        self._wait_until(flow_run_id, lambda: self.state(flow_run_id)["type"] == kind, seconds)
-
-    def _wait_until(self, flow_run_id: str, condition: Callable[[], bool], seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > deadline:
-                raise AssertionError(
-                    f"{self.state(flow_run_id)}\n{self._server.logs(flow_run_id)}\n"
-                    f"{self._process.output}"
-                )
-            # Each look costs the server's database something.
-            time.sleep(0.5)
-
-    def engine(self) -> int:
-        """The process of the newest run; the runner spawns one for each."""
-        served = self._process.process.pid
-        children = Path(f"/proc/{served}/task/{served}/children").read_text().split()
-        engines = [
-            int(child)
-            for child in children
-            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
-        ]
-        return engines[-1]
-
-
 @pytest.fixture(scope="module")
 def deployment(prefect_server: PrefectServer, cluster_kubeconfig: str) -> Iterator[Deployment]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", SERVE],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "KUBECONFIG": cluster_kubeconfig,
-            "PREFECT_API_URL": prefect_server.api_url,
-            "PREFECT_HOME": str(prefect_server.home),
-            "PREFECT_RUNNER_POLL_FREQUENCY": "1",
-            "PYTHONUNBUFFERED": "1",
-        },
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    live = LiveProcess(process)
-    try:
-        live.wait_for("polling for scheduled runs", 90)
-        yield Deployment(prefect_server, live)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        live.wait()
-        process.communicate()
+    with deployed(prefect_server, cluster_kubeconfig, "engine", SERVE) as deployment:
+        yield deployment
 
 
 def stored_result(storage: Path, agent_id: str, flow_run_id: str) -> dict[str, Any]:

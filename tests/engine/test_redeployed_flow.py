@@ -1,0 +1,88 @@
+"""A rolling deployment: the process that serves the flow ends, and with it those of its runs.
+
+From Prefect 3.9 on `serve()` answers SIGTERM as if all of its runs were being cancelled, hooks and
+final state included, while their state in the API is still Running. The runner of earlier versions
+has the same method, and never calls it.
+"""
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.conftest import holder_of, jobs_of
+from tests.engine.deployments import Deployment, deployed
+from tests.main_job.conftest import Traces
+from tests.prefect_server import PrefectServer
+
+pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(240)]
+
+# Like `serve()`, but for the signal, which the runner would take for its own.
+SERVE = """
+import asyncio, signal
+from prefect.runner import Runner
+from prefect.types.entrypoint import EntrypointType
+from flows.run_agent import run_agent
+
+async def main():
+    runner = Runner(pause_on_shutdown=False)
+    await runner.aadd_deployment(
+        await run_agent.ato_deployment("redeployed", entrypoint_type=EntrypointType.MODULE_PATH)
+    )
+    shutting_down = []
+    asyncio.get_running_loop().add_signal_handler(
+        signal.SIGUSR1, lambda: shutting_down.append(asyncio.create_task(runner.cancel_all()))
+    )
+    print("polling for scheduled runs")
+    await runner.start()
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def deployment(prefect_server: PrefectServer, cluster_kubeconfig: str) -> Iterator[Deployment]:
+    with deployed(prefect_server, cluster_kubeconfig, "redeployed", SERVE) as deployment:
+        yield deployment
+
+
+def test_agent_outlives_a_redeployment_that_looks_like_a_cancellation(
+    deployment: Deployment,
+    build_request: Callable[..., dict[str, Any]],
+    prefect_server: PrefectServer,
+    replay_image: str,
+    agents_namespace: str,
+    traces: Traces,
+    storage: Path,
+) -> None:
+    slow = {"REPLAY_TRANSCRIPT": "tools", "REPLAY_LINE_DELAY_SECONDS": "2.5"}
+    request = build_request(replay_image, env=slow, task_id="T-1")
+    agent_id = request["agent"]["agent_id"]
+    flow_run_id = deployment.run(request)
+
+    deployment.signal(signal.SIGUSR1)
+
+    deployment.wait_for_state(flow_run_id, "CANCELLED")
+    [job] = jobs_of(traces, agents_namespace, agent_id)
+    assert "deletionTimestamp" not in job["metadata"]
+    assert job["status"].get("active") == 1
+    assert not holder_of(traces, agents_namespace, agent_id)
+    logs = prefect_server.logs(flow_run_id)
+    assert "the run was not cancelled: Job" in logs
+    # Prefect says of its hook that it has run, and that is all.
+    assert "delete_jobs_of_cancelled_run" in logs
+    assert "The cancelled run left" not in logs
+
+    following = deployment.run(request)
+
+    deployment.wait_for_state(following, "COMPLETED", 90)
+    [path] = (storage / agent_id / following).glob("*/result.json")
+    result = json.loads(path.read_bytes())
+    assert result["reattached_from"] == flow_run_id
+    assert (result["transcript"]["complete"], result["transcript"]["lines"]) == (True, 17)
+    assert [found["metadata"]["uid"] for found in jobs_of(traces, agents_namespace, agent_id)] == [
+        job["metadata"]["uid"]
+    ]
