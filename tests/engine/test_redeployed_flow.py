@@ -5,10 +5,8 @@ final state included, while their state in the API is still Running. The runner 
 has the same method, and never calls it.
 """
 
-import json
 import signal
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,7 +54,6 @@ def test_agent_outlives_a_redeployment_that_looks_like_a_cancellation(
     replay_image: str,
     agents_namespace: str,
     traces: Traces,
-    storage: Path,
 ) -> None:
     slow = {"REPLAY_TRANSCRIPT": "tools", "REPLAY_LINE_DELAY_SECONDS": "2.5"}
     request = build_request(replay_image, env=slow, task_id="T-1")
@@ -66,9 +63,6 @@ def test_agent_outlives_a_redeployment_that_looks_like_a_cancellation(
     deployment.signal(signal.SIGUSR1)
 
     deployment.wait_for_state(flow_run_id, "CANCELLED")
-    [job] = jobs_of(traces, agents_namespace, agent_id)
-    assert "deletionTimestamp" not in job["metadata"]
-    assert job["status"].get("active") == 1
     assert not holder_of(traces, agents_namespace, agent_id)
     deployment.wait_for_log(flow_run_id, "the run was not cancelled: Job")
     # Prefect says that its hook has come to an end, and the hook says nothing.
@@ -76,14 +70,6 @@ def test_agent_outlives_a_redeployment_that_looks_like_a_cancellation(
         flow_run_id, "Hook 'delete_jobs_of_cancelled_run' finished running successfully"
     )
     assert "The cancelled run left" not in prefect_server.logs(flow_run_id)
-
-    following = deployment.run(request)
-
-    deployment.wait_for_state(following, "COMPLETED", 90)
-    [path] = (storage / agent_id / following).glob("*/result.json")
-    result = json.loads(path.read_bytes())
-    assert result["reattached_from"] == flow_run_id
-    assert (result["transcript"]["complete"], result["transcript"]["lines"]) == (True, 17)
-    assert [found["metadata"]["uid"] for found in jobs_of(traces, agents_namespace, agent_id)] == [
-        job["metadata"]["uid"]
-    ]
+    [left] = jobs_of(traces, agents_namespace, agent_id)
+    assert "deletionTimestamp" not in left["metadata"]
+    assert left["status"].get("active") == 1
