@@ -100,7 +100,7 @@ async def _end_if_cancelled(
         if await cancellation.is_cancelled():
             return await _end_cancelled(context, told_at)
         job = context.controls.job_reference
-        left = f"Job {job} is left to the next run" if job else "no Job was created"
+        left = f"Job {job} is left to the next run" if job else "no agent was at work"
         context.say(f"This process was told to stop, and the run was not cancelled: {left}.")
     return None
 
