@@ -48,6 +48,7 @@ class Output:
 # 58 MB, of which `kubectl logs -f` gets less than a quarter.
 MANY_LINES = Output(lines=600_000, padding_bytes=87)
 LONG_LINES = Output(lines=150, padding_bytes=400_000)
+WAITING = {"CLAUDE_JOBS_ACK_WAIT_SECONDS": "120"}  # as the product's own Jobs are told
 
 
 def file_digest(path: Path) -> str:
@@ -88,7 +89,7 @@ async def assert_arrives_whole(follow: AgentFollow, output: Output) -> None:
 async def test_output_of_many_log_files_arrives_whole(
     cluster_client: ClusterClient, namespace: str, spool: Path, output: Output
 ) -> None:
-    pod = await start_agent(cluster_client, namespace, output.command, {})
+    pod = await start_agent(cluster_client, namespace, output.command, WAITING)
     follow = AgentFollow(cluster_client, namespace, pod, spool, keeps_lines=False)
     await assert_arrives_whole(follow, output)
 
@@ -97,7 +98,7 @@ async def test_output_of_many_log_files_arrives_whole(
 async def test_restart_of_the_api_server_in_between_costs_no_line(
     cluster_client: ClusterClient, namespace: str, spool: Path
 ) -> None:
-    pod = await start_agent(cluster_client, namespace, MANY_LINES.command, {})
+    pod = await start_agent(cluster_client, namespace, MANY_LINES.command, WAITING)
     follow = AgentFollow(cluster_client, namespace, pod, spool, keeps_lines=False)
     following = asyncio.create_task(assert_arrives_whole(follow, MANY_LINES))
     await follow.delivered(MANY_LINES.lines // 20)
