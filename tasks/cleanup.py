@@ -9,13 +9,14 @@ from tasks.agent_job.names import (
     ANNOTATION_OWNER_FLOW_RUN_ID,
 )
 from tasks.agent_job.run_result import AgentRunResult
-from tasks.cluster.errors import ClusterError, ObjectConflict, ObjectNotFound, PatchRefused
-from tasks.cluster.jobs import delete_job, patch_job
+from tasks.cluster.errors import ClusterError, ObjectNotFound, PatchRefused
+from tasks.cluster.jobs import patch_job
 from tasks.cluster.json_patch import annotation_path, expect, put
 from tasks.cluster.objects import Propagation
 from tasks.cluster.resources import JsonObject
 from tasks.cluster.retry import RETRY_SAFE
 from tasks.lease_keeper import LeaseLost, WritesPaused
+from tasks.owned_job import delete_owned_job
 from tasks.run_context import AttemptInProgress, RunContext
 from tasks.stage import stage
 
@@ -30,22 +31,19 @@ async def stop_agent(context: RunContext, reason: str) -> bool:
 
     Returns:
         Whether the deletion was accepted; if not, ask again at the next look.
+
+    Raises:
+        LeaseLost: Another process owns the agent by now; its Job was left to it.
     """
     attempt = context.attempt_at_work
     context.say(f"{reason}: deleting Job {attempt.job_name}; the agent has its grace to end.")
     try:
-        context.lease.check_may_write()
         # Before the answer: who is stopped while it is awaited must not say that the Job stays.
         context.controls.job_deleted = True
-        await delete_job(
-            context.client,
-            context.namespace,
-            attempt.job_name,
-            uid=attempt.job_uid,
-            propagation=Propagation.FOREGROUND,
-        )
-    except (ObjectNotFound, ObjectConflict):
-        context.say(f"Job {attempt.job_name} is gone already.")
+        await delete_owned_job(context, attempt.job_name, attempt.job_uid, Propagation.FOREGROUND)
+    except LeaseLost:
+        context.controls.job_deleted = False
+        raise
     except (ClusterError, WritesPaused) as error:
         context.controls.job_deleted = False
         context.say(f"Job {attempt.job_name} could not be deleted yet: {error.message}")
@@ -69,7 +67,7 @@ async def clean_up(context: RunContext, result: AgentRunResult) -> None:
     try:
         async with asyncio.timeout(context.bounded(_CLEAN_UP_SECONDS)):
             await _clean_up(context, attempt, result)
-    except (ObjectNotFound, ObjectConflict):
+    except ObjectNotFound:
         return
     except (ClusterError, LeaseLost, WritesPaused, TimeoutError) as error:
         context.say(f"Job {attempt.job_name} is left to its TTL: {error}")
@@ -78,7 +76,6 @@ async def clean_up(context: RunContext, result: AgentRunResult) -> None:
 async def _clean_up(
     context: RunContext, attempt: AttemptInProgress, result: AgentRunResult
 ) -> None:
-    context.lease.check_may_write()
     pod, job = attempt.pod, attempt.job
     running = pod is not None and pod.agent is not None and pod.agent.running is not None
     ended = bool(job and job.finished) or bool(pod and pod.agent and pod.agent.terminated)
@@ -90,12 +87,8 @@ async def _clean_up(
     )
     match decided:
         case Delete():
-            await delete_job(
-                context.client,
-                context.namespace,
-                attempt.job_name,
-                uid=attempt.job_uid,
-                propagation=Propagation(decided.propagation),
+            await delete_owned_job(
+                context, attempt.job_name, attempt.job_uid, Propagation(decided.propagation)
             )
         case LowerTtl():
             await _mark(context, attempt, [put("/spec/ttlSecondsAfterFinished", decided.seconds)])
@@ -117,7 +110,12 @@ async def _mark(context: RunContext, attempt: AttemptInProgress, more: list[Json
     ]
     try:
         await patch_job(
-            context.client, context.namespace, attempt.job_name, patch, retry=RETRY_SAFE
+            context.client,
+            context.namespace,
+            attempt.job_name,
+            patch,
+            # The tests hold for a second try too.
+            retry=context.lease.guarded(RETRY_SAFE),
         )
     except PatchRefused:
         context.say(f"Job {attempt.job_name} has another owner by now, who will mark it.")

@@ -196,10 +196,11 @@ async def _delete(context: RunContext, job: JobSnapshot) -> None:
             context.namespace,
             job.name,
             uid=job.uid,
+            resource_version=job.resource_version,
             propagation=Propagation.FOREGROUND,
         )
     except (ObjectNotFound, ObjectConflict):
-        # Gone, or another Job has the name by now: either way this one is no more.
+        # Gone, or no longer what was judged: the next look tells.
         return
 
 

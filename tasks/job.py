@@ -1,6 +1,8 @@
-"""Creating an attempt's Job, inert, and committing it."""
+"""An attempt's Job: created inert, committed, taken over."""
 
-from tasks.agent_job.commitment import is_own_create
+import asyncio
+
+from tasks.agent_job.commitment import NameTaken, is_owned, judge_taken_name, may_adopt_again
 from tasks.agent_job.error_codes import ErrorCode
 from tasks.agent_job.errors import AgentRunError
 from tasks.agent_job.manifest import JobSpec, build_job_manifest
@@ -8,12 +10,14 @@ from tasks.agent_job.names import (
     ANNOTATION_MANIFEST_SHA256,
     ANNOTATION_OWNER_EPOCH,
     ANNOTATION_OWNER_FLOW_RUN_ID,
+    FlowRunId,
 )
 from tasks.agent_job.snapshots import JobSnapshot
 from tasks.cluster.errors import (
     ClusterError,
     ClusterForbidden,
     ObjectAlreadyExists,
+    ObjectNotFound,
     PatchRefused,
 )
 from tasks.cluster.jobs import create_job, delete_job, patch_job, read_job
@@ -28,6 +32,12 @@ from tasks.stage import StageLimit, stage
 # One call, repeated for a minute, and a look at what stands in its way.
 _CREATE_LIMIT = StageLimit(180, ErrorCode.JOB_CREATE_FAILED)
 
+# Of a name that an earlier process has taken late: its Job goes within seconds.
+_CREATE_TRIES = 10
+_CREATE_AGAIN_SECONDS = 1.0
+# Every change of a Job between a look at it and a write refuses the latter.
+_LOOKS = 4
+
 
 @stage("Create Job", limit=_CREATE_LIMIT, retries=1)
 async def create_agent_job(context: RunContext, spec: JobSpec) -> JobSnapshot:
@@ -35,40 +45,68 @@ async def create_agent_job(context: RunContext, spec: JobSpec) -> JobSnapshot:
 
     Raises:
         AgentRunError: It could not be created.
+        LeaseLost: A later process of this flow run has created it.
     """
-    context.lease.check_may_write()
     manifest = build_job_manifest(spec)
-    try:
-        # A second try is safe: our own Job behind the conflict is recognised below.
-        created = await create_job(context.client, context.namespace, manifest, retry=RETRY_SAFE)
-    except ObjectAlreadyExists as error:
-        return await _accept_existing(context, spec, manifest, error)
-    except ClusterError as error:
-        raise AgentRunError(
-            ErrorCode.JOB_CREATE_FAILED,
-            f"The agent's Job could not be created: {error.message}{_hint(error)}",
-        ) from error
-    return JobSnapshot.from_api(created)
+    for _ in range(_CREATE_TRIES):
+        try:
+            created = await create_job(
+                context.client,
+                context.namespace,
+                manifest,
+                # A second try is safe: our own Job behind the conflict is recognised below.
+                retry=context.lease.guarded(RETRY_SAFE),
+            )
+        except ObjectAlreadyExists:
+            existing = await _accept_existing(context, spec, manifest)
+            if existing is not None:
+                return existing
+            await asyncio.sleep(_CREATE_AGAIN_SECONDS)
+        except ClusterError as error:
+            raise AgentRunError(
+                ErrorCode.JOB_CREATE_FAILED,
+                f"The agent's Job could not be created: {error.message}{_hint(error)}",
+            ) from error
+        else:
+            return JobSnapshot.from_api(created)
+    raise _name_taken(spec)
 
 
 async def _accept_existing(
-    context: RunContext, spec: JobSpec, manifest: JsonObject, conflict: ObjectAlreadyExists
-) -> JobSnapshot:
-    """Return the Job of our own lost first try; anything else under its name is an error."""
-    found = JobSnapshot.from_api(await read_job(context.client, context.namespace, spec.name))
-    if is_own_create(
+    context: RunContext, spec: JobSpec, manifest: JsonObject
+) -> JobSnapshot | None:
+    """Return the Job of our own lost first try; `None` where the name will be free soon."""
+    try:
+        raw = await read_job(context.client, context.namespace, spec.name)
+    except ObjectNotFound:
+        return None
+    found = JobSnapshot.from_api(raw)
+    taken = judge_taken_name(
         found,
         flow_run_id=spec.run.flow_run_id,
         attempt=spec.attempt,
         owner_epoch=spec.owner_epoch,
         manifest_sha256=manifest["metadata"]["annotations"][ANNOTATION_MANIFEST_SHA256],
-    ):
-        return found
-    raise AgentRunError(
+    )
+    match taken:
+        case NameTaken.OURS:
+            return found
+        case NameTaken.LATE:
+            context.lease.check_may_write()
+            await delete_inert_job(context, found)
+            return None
+        case NameTaken.OF_LATER:
+            raise LeaseLost("")
+        case NameTaken.FOREIGN:
+            raise _name_taken(spec)
+
+
+def _name_taken(spec: JobSpec) -> AgentRunError:
+    return AgentRunError(
         ErrorCode.JOB_CREATE_FAILED,
         f"A Job named {spec.name} exists already and is not this attempt's; look at it, delete it "
         "if nobody needs it, and run again.",
-    ) from conflict
+    )
 
 
 @stage("Commit Job", limit=_CREATE_LIMIT, retries=2)
@@ -100,7 +138,7 @@ async def delete_inert_job(context: RunContext, job: JobSnapshot) -> None:
     try:
         found = JobSnapshot.from_api(await read_job(context.client, context.namespace, job.name))
         ours = (found.uid, found.owner_flow_run_id, found.owner_epoch)
-        if ours != (job.uid, job.owner_flow_run_id, job.owner_epoch):
+        if found.deleting or ours != (job.uid, job.owner_flow_run_id, job.owner_epoch):
             return
         await delete_job(
             context.client,
@@ -122,8 +160,29 @@ async def adopt_agent_job(context: RunContext, job: JobSnapshot) -> JobSnapshot:
     Raises:
         AgentRunError: Another run was faster, or the Job has gone; it is left as it is.
     """
-    context.lease.check_may_write()
     me, epoch = context.prepared.flow_run_id, context.lease.lease.epoch
+    found = job
+    try:
+        for _ in range(_LOOKS):
+            try:
+                return await _patch_owner(context, found, me, epoch)
+            except PatchRefused:
+                # Perhaps by a try of our own whose answer was lost, or by a former owner's that
+                # came late.
+                raw = await read_job(context.client, context.namespace, job.name)
+                found = JobSnapshot.from_api(raw)
+            if is_owned(found, uid=job.uid, flow_run_id=me, epoch=epoch):
+                return found
+            if not may_adopt_again(found, uid=job.uid, epoch=epoch):
+                break
+    except ClusterError as error:
+        raise _not_taken_over(job, error.message) from error
+    raise _not_taken_over(job, "another run has taken it over meanwhile.")
+
+
+async def _patch_owner(
+    context: RunContext, job: JobSnapshot, me: FlowRunId, epoch: int
+) -> JobSnapshot:
     owner, owner_epoch = (
         annotation_path(ANNOTATION_OWNER_FLOW_RUN_ID),
         annotation_path(ANNOTATION_OWNER_EPOCH),
@@ -135,18 +194,10 @@ async def adopt_agent_job(context: RunContext, job: JobSnapshot) -> JobSnapshot:
         put(owner, me),
         put(owner_epoch, str(epoch)),
     ]
-    try:
-        return JobSnapshot.from_api(
-            await patch_job(context.client, context.namespace, job.name, patch, retry=RETRY_SAFE)
-        )
-    except PatchRefused as error:
-        # Perhaps a try of our own whose answer was lost.
-        found = JobSnapshot.from_api(await read_job(context.client, context.namespace, job.name))
-        if (found.uid, found.owner_flow_run_id, found.owner_epoch) == (job.uid, me, epoch):
-            return found
-        raise _not_taken_over(job, "another run has taken it over meanwhile.") from error
-    except ClusterError as error:
-        raise _not_taken_over(job, error.message) from error
+    retry = context.lease.guarded(RETRY_SAFE)
+    return JobSnapshot.from_api(
+        await patch_job(context.client, context.namespace, job.name, patch, retry=retry)
+    )
 
 
 def _not_taken_over(job: JobSnapshot, why: str) -> AgentRunError:

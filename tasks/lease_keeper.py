@@ -8,6 +8,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -38,6 +39,7 @@ from tasks.cluster.errors import (
     ObjectNotFound,
 )
 from tasks.cluster.leases import create_lease, read_lease, replace_lease
+from tasks.cluster.retry import RETRY_REFUSED, RETRY_SAFE, RetryPolicy
 
 _LOOK_AGAIN_SECONDS = 3.0
 _RETRY_RENEWAL_SECONDS = 5.0
@@ -98,6 +100,7 @@ class LeaseKeeper:
         self._lease: LeaseSnapshot | None = None
         self._last_success_at = 0.0
         self._unanswered = 0
+        self._perhaps_taken = False
         self.flow_run_id = flow_run_id
 
     @property
@@ -127,6 +130,13 @@ class LeaseKeeper:
             raise LeaseLost("")
         if not may_write(self._last_success_at, self._monotonic()):
             raise WritesPaused
+
+    def guarded(self, policy: RetryPolicy) -> RetryPolicy:
+        """Return `policy` for a write that only an owner may make: asked again before every try.
+
+        Between two tries a process may be stopped for minutes.
+        """
+        return replace(policy, before_each=self.check_may_write)
 
     async def take(
         self, stop: asyncio.Event, on_wait: Callable[[LeaseVerdict], None] | None = None
@@ -166,9 +176,10 @@ class LeaseKeeper:
             LeaseLost: Somebody else has taken it.
         """
         await self._taken.wait()
-        pause = float(RENEW_INTERVAL_SECONDS)
+        # Since the last success, not since now: whoever goes on keeping it loses no time.
+        pause = self._last_success_at + RENEW_INTERVAL_SECONDS - self._monotonic()
         while True:
-            await asyncio.sleep(pause)
+            await asyncio.sleep(max(0.0, pause))
             try:
                 await self._update(lambda lease, now: build_renewal(lease, self._me, now))
                 pause = float(RENEW_INTERVAL_SECONDS)
@@ -192,23 +203,29 @@ class LeaseKeeper:
                 job_uid=job_uid,
                 flow_run_id=self.flow_run_id,
                 attempt=attempt,
-            )
+            ),
+            RETRY_SAFE,
         )
 
     async def release(self) -> None:
         """Let the Lease go, if it is ours; never raises for a cluster that does not answer.
 
-        A Lease that could not be released runs out by itself.
+        Also one that was asked for, and nobody knows whether it was given: the answer was lost, or
+        the run was stopped before it came. A Lease that could not be released runs out by itself.
         """
-        if self._lease is None:
+        if self._lease is None and not self._perhaps_taken:
             return
         try:
             async with asyncio.timeout(_RELEASE_SECONDS):
-                await self._update(lambda lease, now: build_release(lease, self._me, now))
+                if self._lease is None:
+                    await self._read_own()
+                await self._update(
+                    lambda lease, now: build_release(lease, self._me, now), RETRY_SAFE
+                )
         except (ClusterError, LeaseLost, TimeoutError):
             pass
         finally:
-            self._lease = None
+            self._lease, self._perhaps_taken = None, False
 
     async def _read(self) -> tuple[LeaseSnapshot | None, datetime]:
         try:
@@ -235,7 +252,11 @@ class LeaseKeeper:
             raise
         except (ObjectConflict, ObjectNotFound):
             return False
+        except asyncio.CancelledError:
+            self._perhaps_taken = True
+            raise
         except (ClusterUnavailable, ClusterUnreachable):
+            self._perhaps_taken = True
             if self._unanswered >= _UNANSWERED_LIMIT:
                 raise
             # It may have been done: reading the Lease again tells.
@@ -245,13 +266,14 @@ class LeaseKeeper:
         self._accept(LeaseSnapshot.from_api(raw), sent_at)
         return True
 
-    async def _update(self, build: BuildUpdate) -> None:
+    async def _update(self, build: BuildUpdate, retry: RetryPolicy = RETRY_REFUSED) -> None:
+        """Replace our Lease; a second try after a lost answer is a conflict with our own first."""
         async with self._lock:
             for _ in range(_UPDATE_TRIES):
                 sent_at = self._monotonic()
                 body = build(self.lease, self._server_now())
                 try:
-                    raw = await replace_lease(self._client, self._namespace, body)
+                    raw = await replace_lease(self._client, self._namespace, body, retry=retry)
                 except ObjectConflict:
                     # Perhaps a try of our own whose answer was lost: read before giving up.
                     await self._read_own()
@@ -271,7 +293,7 @@ class LeaseKeeper:
         self._lease = lease
 
     def _accept(self, lease: LeaseSnapshot, sent_at: float) -> None:
-        self._lease = lease
+        self._lease, self._perhaps_taken = lease, False
         self._last_success_at = sent_at
         self._taken.set()
 

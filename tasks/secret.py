@@ -16,19 +16,14 @@ from tasks.agent_job.manifest import (
 from tasks.agent_job.names import JobUid, PodUid, job_pods_selector
 from tasks.agent_job.prepared_run import PACKED_PROMPT_FILE, PROMPT_FILE, RUN_SCRIPT_FILE
 from tasks.agent_job.snapshots import JobSnapshot, PodSnapshot, pods_from_api
-from tasks.cluster.errors import (
-    ClusterError,
-    ObjectAlreadyExists,
-    ObjectConflict,
-    ObjectNotFound,
-)
-from tasks.cluster.jobs import delete_job
+from tasks.cluster.errors import ClusterError, ObjectAlreadyExists, ObjectNotFound
 from tasks.cluster.objects import Propagation
 from tasks.cluster.pods import list_pods
 from tasks.cluster.resources import JsonObject
 from tasks.cluster.retry import RETRY_SAFE
 from tasks.cluster.secrets import create_secret, read_secret
 from tasks.lease_keeper import LeaseLost, WritesPaused
+from tasks.owned_job import delete_owned_job
 from tasks.pod import limit_pod_wait, wait_for_pod_list, wait_for_pod_object
 from tasks.run_context import AttemptInProgress, RunContext
 from tasks.stage import StageLimit, stage
@@ -52,11 +47,11 @@ async def create_run_secret(context: RunContext, spec: JobSpec) -> None:
     attempt = context.attempt_at_work
     pod = await wait_for_pod_object(context)
     attempt.bind(pod)
-    context.lease.check_may_write()
     manifest = build_secret_manifest(spec, job_uid=attempt.job_uid, pod_uid=pod.uid)
+    # A second try is safe: our own Secret behind the conflict is recognised below.
+    retry = context.lease.guarded(RETRY_SAFE)
     try:
-        # A second try is safe: our own Secret behind the conflict is recognised below.
-        await create_secret(context.client, context.namespace, manifest, retry=RETRY_SAFE)
+        await create_secret(context.client, context.namespace, manifest, retry=retry)
     except ObjectAlreadyExists as error:
         await _accept_existing(context, attempt, pod.uid, error)
     except ClusterError as error:
@@ -139,15 +134,15 @@ async def create_tombstone(context: RunContext, job: JobSnapshot) -> bool:
     Raises:
         ClusterError: It could not be written.
     """
-    context.lease.check_may_write()
     manifest = build_tombstone_manifest(
         namespace=context.namespace,
         job_name=job.name,
         job_uid=job.uid,
         run_script=context.prepared.files[RUN_SCRIPT_FILE].decode(),
     )
+    retry = context.lease.guarded(RETRY_SAFE)
     try:
-        await create_secret(context.client, context.namespace, manifest, retry=RETRY_SAFE)
+        await create_secret(context.client, context.namespace, manifest, retry=retry)
     except ObjectAlreadyExists:
         return await find_run_secret(context, job) is RunSecret.REVOKED
     return True
@@ -174,16 +169,8 @@ async def abandon_unstarted(context: RunContext, job: JobSnapshot) -> None:
         if await _may_have_started(context, job):
             context.say(f"Job {job.name} is left: its agent may have started meanwhile.")
             return
-        await delete_job(
-            context.client,
-            context.namespace,
-            job.name,
-            uid=job.uid,
-            propagation=Propagation.FOREGROUND,
-        )
+        await delete_owned_job(context, job.name, job.uid, Propagation.FOREGROUND)
         context.deleted_by_us = context.controls.job_deleted = True
-    except (ObjectNotFound, ObjectConflict):
-        return
     except (ClusterError, WritesPaused) as error:
         context.say(f"Job {job.name} could not be cleared away: {error.message}")
 

@@ -65,24 +65,61 @@ def _has_trace(job: JobSnapshot) -> bool:
     return adopted or job.harvested_at is not None
 
 
-def is_own_create(
+class NameTaken(StrEnum):
+    """Whose the Job is that was there already (409) when an owner wanted to create one.
+
+    `OURS` is what a request of our own has made whose answer was lost. `LATE` was posted by an
+    earlier process of this flow run after we had looked; it can no longer be committed. `OF_LATER`
+    shows that it is us who are late. Anything else is `FOREIGN`.
+    """
+
+    OURS = "ours"
+    LATE = "late"
+    OF_LATER = "of later"
+    FOREIGN = "foreign"
+
+
+def judge_taken_name(
     existing: JobSnapshot,
     *,
     flow_run_id: FlowRunId,
     attempt: int,
     owner_epoch: int,
     manifest_sha256: str,
-) -> bool:
-    """Tell whether a Job that was there already (409) is what our own request created.
+) -> NameTaken:
+    """Tell whose a Job is that has the name of the one which this process wanted to create.
 
-    The epoch must be ours as well: a Job that an earlier process of this flow run posted late has
-    the same name and manifest, and that process deletes it as soon as its commit is refused.
+    Args:
+        existing: As just read.
+        flow_run_id: With `attempt`, what the name is made of.
+        attempt: Its number within the flow run.
+        owner_epoch: Of this process's Lease.
+        manifest_sha256: Of the Job that was to be created.
     """
-    return (
-        existing.flow_run_id == flow_run_id
-        and existing.attempt == attempt
-        and existing.owner_epoch == owner_epoch
-        and existing.manifest_sha256 == manifest_sha256
-        and not existing.finished
-        and not existing.deleting
-    )
+    if (existing.flow_run_id, existing.attempt) != (flow_run_id, attempt):
+        return NameTaken.FOREIGN
+    if existing.owner_epoch is None or existing.finished:
+        return NameTaken.FOREIGN
+    if existing.owner_epoch > owner_epoch:
+        return NameTaken.OF_LATER
+    if existing.owner_epoch < owner_epoch:
+        return NameTaken.FOREIGN if _has_trace(existing) else NameTaken.LATE
+    if existing.deleting or existing.manifest_sha256 != manifest_sha256:
+        return NameTaken.FOREIGN
+    return NameTaken.OURS
+
+
+def is_owned(job: JobSnapshot, *, uid: JobUid, flow_run_id: FlowRunId, epoch: int) -> bool:
+    """Tell whether a Job, as just read, is still the one that this owner made or adopted."""
+    return (job.uid, job.owner_flow_run_id, job.owner_epoch) == (uid, flow_run_id, epoch)
+
+
+def may_adopt_again(found: JobSnapshot, *, uid: JobUid, epoch: int) -> bool:
+    """Tell whether a refused adoption may be tried on what was found instead.
+
+    Only another write of an earlier owner can have come between then: its tenure is over, and ours
+    is not.
+    """
+    if found.uid != uid or found.deleting:
+        return False
+    return found.owner_epoch is not None and found.owner_epoch < epoch

@@ -38,11 +38,13 @@ class RetryPolicy:
             time-outs, resets). Right for reads, and for writes whose second try is recognisable.
         within_seconds: No try starts later than this after the first; the last may take its own
             time-out on top.
+        before_each: Called right before every try; what it raises ends the call.
     """
 
     tries: int = 5
     repeats_ambiguous: bool = False
     within_seconds: float = 60.0
+    before_each: Callable[[], None] | None = None
 
 
 RETRY_NEVER = RetryPolicy(tries=1)
@@ -82,6 +84,8 @@ async def call_with_retries(
         nonlocal unauthorised
         if unauthorised:
             await renew_credentials()
+        if policy.before_each is not None:
+            policy.before_each()
         try:
             return await call()
         except ClusterUnauthorised:

@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tasks.agent_job.commitment import is_own_create
+from tasks.agent_job.commitment import NameTaken, is_owned, judge_taken_name, may_adopt_again
 from tasks.agent_job.conditions import Condition
 from tasks.agent_job.names import FlowRunId, JobName, JobUid
 from tasks.agent_job.snapshots import JobSnapshot
@@ -18,32 +18,84 @@ CREATED = JobSnapshot(
 )
 
 
-def is_own(found: JobSnapshot) -> bool:
-    return is_own_create(
-        found,
-        flow_run_id=FlowRunId("run-1"),
-        attempt=2,
-        owner_epoch=7,
-        manifest_sha256="ff",
-    )
-
-
-def test_job_with_all_our_marks_is_our_own_create() -> None:
-    assert is_own(CREATED)
+LATE, OURS, FOREIGN, OF_LATER = (
+    NameTaken.LATE,
+    NameTaken.OURS,
+    NameTaken.FOREIGN,
+    NameTaken.OF_LATER,
+)
+FINISHED = (Condition("Failed", "True"),)
+NOON = datetime(2024, 5, 1, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    "found",
+    ("existing", "expected"),
     [
-        pytest.param(replace(CREATED, flow_run_id=FlowRunId("run-2")), id="another run"),
-        pytest.param(replace(CREATED, attempt=1), id="another attempt"),
-        pytest.param(replace(CREATED, owner_epoch=6), id="posted late by an earlier process"),
-        pytest.param(replace(CREATED, manifest_sha256="00"), id="another manifest"),
-        pytest.param(replace(CREATED, conditions=(Condition("Failed", "True"),)), id="finished"),
+        pytest.param(CREATED, OURS, id="ours, and the answer was lost"),
+        pytest.param(replace(CREATED, flow_run_id=FlowRunId("run-2")), FOREIGN, id="another run"),
+        pytest.param(replace(CREATED, attempt=1), FOREIGN, id="another attempt"),
+        pytest.param(replace(CREATED, manifest_sha256="00"), FOREIGN, id="another manifest"),
+        pytest.param(replace(CREATED, conditions=FINISHED), FOREIGN, id="finished"),
+        pytest.param(replace(CREATED, deletion_at=NOON), FOREIGN, id="being deleted"),
+        pytest.param(replace(CREATED, owner_epoch=None), FOREIGN, id="without an epoch"),
+        pytest.param(replace(CREATED, owner_epoch=6), LATE, id="posted late by our predecessor"),
         pytest.param(
-            replace(CREATED, deletion_at=datetime(2024, 5, 1, tzinfo=UTC)), id="being deleted"
+            replace(CREATED, owner_epoch=6, deletion_at=NOON), LATE, id="posted late, going already"
+        ),
+        pytest.param(
+            replace(CREATED, owner_epoch=6, manifest_sha256="00"), LATE, id="late, another prompt"
+        ),
+        pytest.param(
+            replace(CREATED, owner_epoch=6, owner_flow_run_id=FlowRunId("run-2")),
+            FOREIGN,
+            id="adopted by another run before",
+        ),
+        pytest.param(replace(CREATED, owner_epoch=8), OF_LATER, id="made by our successor"),
+        pytest.param(
+            replace(CREATED, owner_epoch=8, owner_flow_run_id=FlowRunId("run-2")),
+            OF_LATER,
+            id="adopted by our successor",
         ),
     ],
 )
-def test_job_that_differs_in_one_mark_is_not(found: JobSnapshot) -> None:
-    assert not is_own(found)
+def test_taken_name_tells_whose_the_job_is(existing: JobSnapshot, expected: NameTaken) -> None:
+    found = replace(existing, owner_flow_run_id=existing.owner_flow_run_id or existing.flow_run_id)
+    judged = judge_taken_name(
+        found, flow_run_id=FlowRunId("run-1"), attempt=2, owner_epoch=7, manifest_sha256="ff"
+    )
+    assert judged is expected
+
+
+OWNED = replace(CREATED, owner_flow_run_id=FlowRunId("run-1"))
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        pytest.param(OWNED, True, id="as we left it"),
+        pytest.param(replace(OWNED, uid=JobUid("uid-2")), False, id="another Job of this name"),
+        pytest.param(replace(OWNED, owner_flow_run_id=FlowRunId("run-2")), False, id="adopted"),
+        pytest.param(replace(OWNED, owner_epoch=8), False, id="adopted by the same flow run"),
+        pytest.param(replace(OWNED, owner_epoch=None), False, id="without an epoch"),
+    ],
+)
+def test_job_is_owned_only_in_our_own_tenure(found: JobSnapshot, expected: bool) -> None:
+    owned = is_owned(found, uid=JobUid("uid-1"), flow_run_id=FlowRunId("run-1"), epoch=7)
+    assert owned is expected
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        pytest.param(replace(OWNED, owner_epoch=6), True, id="a former owner wrote late"),
+        pytest.param(replace(OWNED, owner_epoch=None), False, id="without an epoch"),
+        pytest.param(OWNED, False, id="the same epoch"),
+        pytest.param(replace(OWNED, owner_epoch=8), False, id="a later owner"),
+        pytest.param(replace(OWNED, uid=JobUid("uid-2")), False, id="another Job"),
+        pytest.param(replace(OWNED, owner_epoch=6, deletion_at=NOON), False, id="going"),
+    ],
+)
+def test_refused_adoption_is_tried_again_over_earlier_owners_only(
+    found: JobSnapshot, expected: bool
+) -> None:
+    assert may_adopt_again(found, uid=JobUid("uid-1"), epoch=7) is expected

@@ -2,6 +2,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
@@ -275,3 +276,21 @@ async def test_stream_without_an_answer_is_left_after_its_bound() -> None:
 
     with pytest.raises(StreamSilent, match="no answer"):
         await read_stream(hang, [])
+
+
+async def test_right_to_write_is_asked_before_every_try() -> None:
+    asked: list[float] = []
+
+    def ask() -> None:
+        asked.append(time.monotonic())
+        if len(asked) == 3:
+            raise PermissionError
+
+    async with (
+        serve(in_turn(failed(500))) as api,
+        ClusterClient(api.connection, sleep=Sleeps()) as client,
+    ):
+        with pytest.raises(PermissionError):
+            await client.request("POST", PODS, body={}, retry=replace(RETRY_SAFE, before_each=ask))
+
+    assert client.requests == {"create pods": 2}

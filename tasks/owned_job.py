@@ -1,0 +1,56 @@
+"""Deleting an agent's Job as its owner, and only as its owner."""
+
+from tasks.agent_job.commitment import is_owned
+from tasks.agent_job.names import JobName, JobUid
+from tasks.agent_job.snapshots import JobSnapshot
+from tasks.cluster.errors import ObjectConflict, ObjectNotFound
+from tasks.cluster.jobs import delete_job, read_job
+from tasks.cluster.objects import Propagation
+from tasks.cluster.retry import RETRY_NEVER
+from tasks.lease_keeper import LeaseLost
+from tasks.run_context import RunContext
+
+# Every change of a Job between a look at it and its deletion refuses the latter.
+_LOOKS = 4
+
+
+async def delete_owned_job(
+    context: RunContext, job_name: JobName, job_uid: JobUid, propagation: Propagation
+) -> None:
+    """Delete a Job, unless another process has made it its own; nothing if it is gone already.
+
+    By the version just read: an adoption in between, however late this process is, refuses it.
+
+    Raises:
+        LeaseLost: Another process owns the Job or the agent; it is left as it is.
+        WritesPaused: Whether we still own the agent is not known.
+        ClusterError: It was not deleted, or nobody knows.
+    """
+    client, namespace = context.client, context.namespace
+    looks_left = _LOOKS
+    while True:
+        looks_left -= 1
+        try:
+            # Once: whoever calls this asks again, and the time to end an agent is short.
+            raw = await read_job(client, namespace, job_name, retry=RETRY_NEVER)
+            found = JobSnapshot.from_api(raw)
+            if found.uid != job_uid:
+                return
+            me, epoch = context.prepared.flow_run_id, context.lease.lease.epoch
+            if not is_owned(found, uid=job_uid, flow_run_id=me, epoch=epoch):
+                raise LeaseLost("")
+            context.lease.check_may_write()
+            return await delete_job(
+                client,
+                namespace,
+                job_name,
+                uid=job_uid,
+                resource_version=found.resource_version,
+                propagation=propagation,
+            )
+        except ObjectNotFound:
+            return
+        except ObjectConflict:
+            # Perhaps only a pod was counted.
+            if not looks_left:
+                raise
