@@ -4,7 +4,8 @@
 of the run. The processes are forked after everything was imported: Prefect's import takes seconds
 of a core, of which fifty runs at the same moment would need fifty.
 
-An order has `name`, `folder`, `kubeconfig`, `flow_run_id`, `request`, and `until`:
+An order has `name`, `folder`, `kubeconfig`, `flow_run_id`, `request`, `begins_at` (seconds since
+the epoch; until then the run only gets ready), and `until`:
 
     ended       the whole run, under the code that a flow runs (`own_and_run`)
     committed   guard, Job and commit; then the Lease is kept until SIGUSR1
@@ -19,6 +20,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 import traceback
 from pathlib import Path
 from typing import Any, cast
@@ -98,6 +100,7 @@ async def _carry_out(order: Order) -> dict[str, Any]:
                 secrets=(),
                 folder_path=Path(folder),
             )
+            await asyncio.sleep(order["begins_at"] - time.time())
             if order["until"] == "committed":
                 return await _commit(context)
             return (await own_and_run(context)).model_dump(mode="json")

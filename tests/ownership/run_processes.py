@@ -93,7 +93,12 @@ class RunHost:
         assert self._answer() == "ready", (folder / "host.log").read_text()
 
     def start(
-        self, request: dict[str, Any], flow_run_id: str | None = None, until: str = "ended"
+        self,
+        request: dict[str, Any],
+        flow_run_id: str | None = None,
+        *,
+        until: str = "ended",
+        begins_at: float = 0.0,
     ) -> RunProcess:
         """Start a run; one of the given flow run, else of a new one."""
         name, flow_run_id = f"run-{uuid.uuid4().hex[:8]}", flow_run_id or str(uuid.uuid4())
@@ -104,6 +109,7 @@ class RunHost:
             "flow_run_id": flow_run_id,
             "request": request,
             "until": until,
+            "begins_at": begins_at,
         }
         with self._lock:
             assert self._process.stdin is not None
