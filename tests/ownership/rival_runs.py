@@ -12,6 +12,7 @@ from tests.ownership.agent_recorder import AgentRecorder
 from tests.ownership.run_processes import RunHost, RunProcess, request_for
 
 _LONG_AGO = "2020-01-01T00:00:00.000000Z"
+_OWNER_EPOCH = "claude-jobs.dev/owner-epoch"
 _MERGE_PATCH = "application/merge-patch+json"
 
 
@@ -100,6 +101,12 @@ class Rivals:
         leases = self._world.api.ok("GET", self.space.leases)["items"]
         return leases[0]["spec"].get("holderIdentity") or "" if leases else ""
 
+    def _is_owned_by_holder(self) -> bool:
+        """Tell whether a Job was made or adopted in the Lease's present tenure."""
+        [lease] = self._world.api.ok("GET", self.space.leases)["items"]
+        epoch = str(lease["spec"]["leaseTransitions"])
+        return any(job["metadata"]["annotations"][_OWNER_EPOCH] == epoch for job in self.jobs)
+
     @property
     def jobs(self) -> list[Any]:
         return self._world.api.ok("GET", self.space.jobs)["items"]
@@ -120,11 +127,13 @@ class Rivals:
             time.sleep(0.05)
 
     def wait_for_successor(self, former_holder: str, successor: RunProcess) -> None:
-        """Return once another process owns the agent and its agent is alive, or over already."""
+        """Return once another process owns the agent and its live Job, or has ended already."""
 
         def has_taken_over() -> bool:
+            if successor.outcome is not None:
+                return True
             is_owner = self.lease_holder not in {"", former_holder}
-            return successor.outcome is not None or (is_owner and self.is_live())
+            return is_owner and self.is_live() and self._is_owned_by_holder()
 
         self.until(has_taken_over, 150)
 

@@ -175,21 +175,24 @@ class Soak:
             time.sleep(chance.uniform(*_DISTURB_EVERY_SECONDS))
             match chance.choice(["restart-api", "compact", "evict-pod"]):
                 case "evict-pod":
-                    self._evict(chance.choice(self._agents))
+                    self._evict(chance.sample(self._agents, _AGENTS))
                 case "compact":
                     self._act({"do": "compact"})
                 case action:
                     self._act({"do": action, "downSeconds": 1})
                     self.report.restarts += 1
 
-    def _evict(self, rivals: Rivals) -> None:
-        pod = self._world.recorder.live_pod(rivals.agent_id)
+    def _evict(self, agents: list[Rivals]) -> None:
+        """Evict the first of these agents that is alive."""
+        alive = (self._world.recorder.live_pod(rivals.agent_id) for rivals in agents)
+        pod = next((pod for pod in alive if pod is not None), None)
         if pod is None:
             return
         # Before it happens: the run may have ended when the answer comes.
         self._evicted.add(pod.job_uid)
         self.report.evictions += 1
-        self._act({"do": "evict-pod", "namespace": rivals.space.name, "name": pod.name})
+        [namespace] = [item.space.name for item in agents if item.agent_id == pod.agent_id]
+        self._act({"do": "evict-pod", "namespace": namespace, "name": pod.name})
 
     def _act(self, action: dict[str, Any]) -> None:
         try:

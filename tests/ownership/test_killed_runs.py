@@ -49,13 +49,17 @@ def _kill_and_check(world: World, calls: int, *, same_run: bool) -> bool:
     return True
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.long
+@pytest.mark.slice
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("calls", [3, 5, 8, 12])
 def test_run_killed_after_a_call_is_continued_by_itself(world: World, calls: int) -> None:
     assert _kill_and_check(world, calls, same_run=True)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.long
+@pytest.mark.slice
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("calls", [4, 6, 10])
 def test_run_killed_after_a_call_is_followed_by_another(world: World, calls: int) -> None:
     assert _kill_and_check(world, calls, same_run=False)

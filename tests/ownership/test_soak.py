@@ -39,6 +39,8 @@ def _check(world: World, seconds: float, capsys: pytest.CaptureFixture[str]) -> 
     assert report.runs > 0
 
 
+@pytest.mark.long
+@pytest.mark.slice
 @pytest.mark.timeout(600)
 def test_minute_of_faults_and_kills_breaks_nothing(
     soaked_world: World, capsys: pytest.CaptureFixture[str]

@@ -17,6 +17,7 @@ from tests.ownership.rival_runs import Rivals, World
 from tests.ownership.run_processes import RunProcess
 
 _RUN_SECONDS = 180.0
+_JOB_GONE = "k8s_job_deleted_externally"
 _BLOCKED = "k8s_concurrent_run_blocked"
 # With it an agent lives until its next owner has come.
 _SLOW_LINE_SECONDS = 0.5
@@ -178,12 +179,16 @@ def _check_outcomes(
     # It may have waited for its successor's end, or it had only to read on; in time it steps back.
     waited = case.write.resource == "leases" and case.write.name.startswith("take")
     read_on = case.write.is_last or not in_real_time
-    is_cancelled = case.write.is_cancelled and ours["error_code"] == "cancelled"
-    assert waited or read_on or is_cancelled, rivals.describe()
-    assert ours["error_code"] is None or is_cancelled, rivals.describe()
+    assert waited or read_on or case.write.is_cancelled, rivals.describe()
+    # Another run clears a Job away that has no prompt yet: seen before the Lease is renewed.
+    is_cleared_away = not case.same_run and not in_real_time
+    allowed = {None: True, "cancelled": case.write.is_cancelled, _JOB_GONE: is_cleared_away}
+    assert allowed.get(ours["error_code"]), rivals.describe()
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.long
+@pytest.mark.slice
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("case", [case for case in _cases() if str(case) in _QUICK], ids=str)
 def test_stopped_run_leaves_its_successor_alone(world: World, case: Case) -> None:
     _check(world, case, in_real_time=False)
