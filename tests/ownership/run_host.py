@@ -24,6 +24,7 @@ import time
 import traceback
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
 from flows.agent_ownership import own_and_run
 from flows.check_request import find_cluster, read_run_script
@@ -43,6 +44,7 @@ from tasks.job import commit_agent_job, create_agent_job
 from tasks.result_storage import open_result_storage
 from tasks.run_context import RunContext
 from tasks.run_controls import RunControls
+from tasks.run_log import open_run_log
 
 Order = dict[str, Any]
 
@@ -89,14 +91,18 @@ async def _carry_out(order: Order) -> dict[str, Any]:
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, controls.cancel_requested.set)
     connection = find_cluster(Path(order["kubeconfig"]))
     with tempfile.TemporaryDirectory(prefix="run-", dir=order["folder"]) as folder:
-        async with ClusterClient(connection) as client:
+        spool, logger = Path(folder) / "log.jsonl", logging.getLogger("run")
+        async with (
+            open_run_log(logger, UUID(order["flow_run_id"]), spool) as log,
+            ClusterClient(connection) as client,
+        ):
             context = RunContext(
                 prepared=prepared,
                 client=client,
                 namespace=client.resolve_namespace(prepared.runtime.namespace).name,
                 storage=await open_result_storage(prepared.runtime.result_storage),
                 controls=controls,
-                logger=logging.getLogger("run"),
+                log=log,
                 secrets=(),
                 folder_path=Path(folder),
             )
