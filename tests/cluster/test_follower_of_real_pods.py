@@ -112,6 +112,22 @@ async def test_cancelled_follow_goes_on_where_it_was(
     assert_printed(follow)
 
 
+@pytest.mark.long
+@pytest.mark.timeout(480)
+@pytest.mark.parametrize("silent_seconds", [30, 360])
+async def test_agent_that_is_silent_for_long_is_waited_for(
+    cluster_client: ClusterClient, namespace: str, tmp_path: Path, silent_seconds: int
+) -> None:
+    command = f"echo before; sleep {silent_seconds}; echo after"
+    pod = await start_agent(cluster_client, namespace, command, {})
+    follow = AgentFollow(cluster_client, namespace, pod, tmp_path / "spool")
+    followed = await follow.follow()
+
+    assert follow.payloads == [b"before", b"after"]
+    assert followed.proof.complete is True
+    assert followed.gave_up is None
+
+
 async def test_output_of_a_deleted_pod_is_had_as_far_as_it_went(
     cluster_client: ClusterClient, core_api: Any, namespace: str, tmp_path: Path
 ) -> None:
