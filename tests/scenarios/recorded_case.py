@@ -11,7 +11,7 @@ from tests.embedded_cluster import REPLAY_IMAGE
 _CASES = Path(__file__).parents[1] / "data" / "cases" / "execute.json"
 _LABEL = "paperclip.io/"
 _UNTIL_TAKEN_OVER = 'while [ ! -e "$GATE" ]; do sleep 0.1; done'
-_FOREVER = "exec sleep 120"
+_FOREVER = "exec sleep 600"
 _LITTLE_MEMORY = "64Mi"
 _LARGE_PROMPT_FIELD = "promptTemplate"
 SMALL = {
