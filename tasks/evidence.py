@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from tasks.agent_job.evidence import ClusterEvidence, NodeSnapshot, events_from_api
 from tasks.agent_job.forensics import ForensicsBundle, build_forensics
 from tasks.agent_job.run_result import AgentRunResult
-from tasks.cluster.errors import ClusterError
+from tasks.cluster.errors import ClusterError, ObjectNotFound
 from tasks.cluster.kubernetes_events import list_kubernetes_events
 from tasks.cluster.nodes import read_node
 from tasks.cluster.resources import JsonObject
@@ -16,6 +17,8 @@ from tasks.run_context import RunContext
 
 # All of it together: Prefect kills a cancelled run's process a few seconds later.
 _READ_SECONDS = 4.0
+
+_Found = TypeVar("_Found")
 
 
 async def gather_evidence(context: RunContext) -> ClusterEvidence:
@@ -25,8 +28,8 @@ async def gather_evidence(context: RunContext) -> ClusterEvidence:
         return ClusterEvidence()
     pod = attempt.pod
     uids = [attempt.job_uid, *(item.uid for item in attempt.pods)]
-    *listed, (node, why_no_node) = await asyncio.gather(
-        *(_read(_list_events(context, uid)) for uid in uids),
+    listed, (node, why_no_node) = await asyncio.gather(
+        asyncio.gather(*(_read(_list_events(context, uid)) for uid in uids)),
         _read(_read_node(context, pod.node_name if pod is not None else None)),
     )
     events = [event for found, _ in listed for event in found or ()]
@@ -36,14 +39,12 @@ async def gather_evidence(context: RunContext) -> ClusterEvidence:
     ]
     return ClusterEvidence(
         kubernetes_events=events_from_api(events),
-        node=NodeSnapshot.from_api(node[0]) if node else None,
+        node=node,
         not_read=tuple(dict.fromkeys(refusals)),
     )
 
 
-async def _read(
-    asked: Awaitable[tuple[JsonObject, ...]],
-) -> tuple[tuple[JsonObject, ...] | None, str | None]:
+async def _read(asked: Awaitable[_Found]) -> tuple[_Found | None, str | None]:
     """Return what was asked for, or why it could not be had."""
     try:
         async with asyncio.timeout(_READ_SECONDS):
@@ -58,8 +59,13 @@ async def _list_events(context: RunContext, uid: str) -> tuple[JsonObject, ...]:
     return await list_kubernetes_events(context.client, context.namespace, involved_uid=uid)
 
 
-async def _read_node(context: RunContext, name: str | None) -> tuple[JsonObject, ...]:
-    return () if name is None else (await read_node(context.client, name),)
+async def _read_node(context: RunContext, name: str | None) -> NodeSnapshot | None:
+    if name is None:
+        return None
+    try:
+        return NodeSnapshot.from_api(await read_node(context.client, name))
+    except ObjectNotFound:
+        return NodeSnapshot(name, removed=True)
 
 
 def take_forensics(context: RunContext, result: AgentRunResult) -> ForensicsBundle | None:

@@ -119,7 +119,7 @@ def _node_lost(facts: RunFacts, ending: Ending) -> str | None:
     if facts.pod_phase == "Unknown":
         return "pod phase Unknown"
     if facts.node is not None and facts.node.is_lost:
-        return f"node {facts.node.name} is not ready"
+        return facts.node.words_when_lost
     return _event(pod_reasons.NODE_LOST_EVENTS)(facts, ending)
 
 

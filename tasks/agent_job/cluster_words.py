@@ -91,8 +91,8 @@ def node_words(facts: RunFacts) -> str | None:
     pressed = [item.type for item in node.conditions if item.is_true and "Pressure" in item.type]
     ready = node.ready
     parts = (
-        f"node {_name(node.name)} is not ready {quote(ready.message)}".rstrip()
-        if ready is not None and node.is_lost
+        f"{_name(node.words_when_lost)} {quote(ready.message if ready else None)}".rstrip()
+        if node.is_lost
         else "",
         f"node under {_name(', '.join(pressed))}" if pressed else "",
     )

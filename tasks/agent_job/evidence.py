@@ -20,12 +20,14 @@ class NodeSnapshot:
     Attributes:
         unschedulable: It was cordoned.
         taints: As `key=value:effect`, the value left out where there is none.
+        removed: The cluster does not know it any more, as after a scale-down.
     """
 
     name: str
     conditions: tuple[Condition, ...] = ()
     unschedulable: bool = False
     taints: tuple[str, ...] = ()
+    removed: bool = False
 
     @property
     def ready(self) -> Condition | None:
@@ -34,8 +36,13 @@ class NodeSnapshot:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the control plane does not hear of it, or hears that it is not ready."""
-        return self.ready is not None and not self.ready.is_true
+        """Whether it was removed, is not heard of, or says that it is not ready."""
+        return self.removed or (self.ready is not None and not self.ready.is_true)
+
+    @property
+    def words_when_lost(self) -> str:
+        """What is wrong with one that is lost."""
+        return f"node {self.name} {'was removed' if self.removed else 'is not ready'}"
 
     @classmethod
     def from_api(cls, raw: RawObject) -> Self:

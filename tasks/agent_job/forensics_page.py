@@ -76,7 +76,8 @@ def _last_lines(lines: Iterable[str]) -> str:
 def _node(node: NodeSnapshot | None) -> str:
     if node is None:
         return ""
-    items = [_condition(item) for item in node.conditions]
+    items = ["It was removed from the cluster."] if node.removed else []
+    items += [_condition(item) for item in node.conditions]
     items += ["It was cordoned."] if node.unschedulable else []
     items += [f"Taint {code_span(taint)}" for taint in node.taints]
     return _bullets(f"Node {escape_markdown(node.name)}", items)

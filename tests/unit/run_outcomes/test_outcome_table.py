@@ -472,6 +472,16 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         Code.CLAUDE_TRUNCATED,
         Cause.NODE_LOST,
     ),
+    "node was removed, which tells more than that its pod was replaced": (
+        _ended(
+            WORKING,
+            None,
+            node=NodeSnapshot("n", removed=True),
+            pod_replaced=PodReplacement("p-1", "p-2"),
+        ),
+        Code.CLAUDE_TRUNCATED,
+        Cause.NODE_LOST,
+    ),
     "node is ready": (
         _ended(WORKING, None, node=NodeSnapshot("n", (Condition("Ready", "True"),))),
         Code.CLAUDE_TRUNCATED,
