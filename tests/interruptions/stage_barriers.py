@@ -59,7 +59,7 @@ class Barrier:
         elif self.stage is Stage.RESULT:
             (self.storage / HOLD).touch()
 
-    def wait(self, flow_run_id: str, seconds: float = 60) -> None:
+    def wait(self, flow_run_id: str, seconds: float = 150) -> None:
         """Return once the run is held."""
         if self.stage in _HELD_CALLS:
             query = f"name={_HOLD}&count=1&timeout={seconds:g}"
