@@ -14,6 +14,7 @@ from flows.agent_ownership import own_and_run
 from flows.check_request import read_run_script
 from flows.flow_run_state import to_state
 from flows.load_inputs import RuntimeInputs, load_agent, load_prompt, load_runtime
+from flows.run_console import outlive_console
 from flows.state_hooks import delete_jobs_of_cancelled_run
 from flows.unexpected_failure import unexpected_failure, where_it_failed
 from tasks.agent_job.error_codes import ErrorCode
@@ -54,6 +55,7 @@ async def run_agent(request: AgentRunRequest) -> State[dict[str, object]]:
         Completed, or a Failed or Cancelled state named after the ending; its data is the
         `AgentRunResult` as JSON.
     """
+    outlive_console()
     return to_state(await _carry_out(request, current_controls()))
 
 
