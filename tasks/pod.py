@@ -29,6 +29,8 @@ _LOG_SECONDS = 5.0
 _LOG_BYTES = 16_384
 # Kubernetes Events are asked for, not watched; they only matter while nothing seems to happen.
 _LOOK_AGAIN_SECONDS = 5.0
+# One that fails is repeated: a verdict ends the attempt.
+_CONFIRMING_READS = 3
 # One call, repeated for a minute, and what comes with it.
 _LIMIT_MARGIN_SECONDS = 180
 
@@ -135,6 +137,8 @@ class _PodWait:
                 self._history = verdict.history
                 self._tell(verdict.progress)
                 return None
+            case Failed() if not await self._is_confirmed():
+                return None
             case Failed():
                 lines = await self._init_container_lines(verdict.pod)
                 raise AgentRunError(
@@ -143,6 +147,17 @@ class _PodWait:
                     cause=verdict.cause,
                     advice=verdict.advice,
                 )
+
+    async def _is_confirmed(self) -> bool:
+        """Tell whether Job and pods, read afresh, are still what a failure was judged on.
+
+        The Job's watch may tell of its end while that of its pods is silent.
+        """
+        judged = self._attempt.job, self._attempt.pods
+        for _ in range(_CONFIRMING_READS):
+            if await self._attempt.observer.read_again():
+                break
+        return judged == (self._attempt.job, self._attempt.pods)
 
     async def _init_container_lines(self, pod: PodSnapshot | None) -> list[str]:
         """Read how a failed init container's log ends, before its Job is deleted."""

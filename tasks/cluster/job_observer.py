@@ -128,6 +128,14 @@ class JobObserver:
             await self._news.wait()
         return self.observation
 
+    async def read_again(self) -> bool:
+        """Read the Job, then its pods; tell whether both were answered.
+
+        They are watched apart, so either may be known in a later state than the other.
+        """
+        await self._read()
+        return self._failed_reads == 0
+
     def _publish(self) -> None:
         self._version += 1
         self._news.set()
