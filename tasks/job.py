@@ -2,7 +2,12 @@
 
 import asyncio
 
-from tasks.agent_job.commitment import NameTaken, is_owned, judge_taken_name, may_adopt_again
+from tasks.agent_job.commitment import (
+    NameTaken,
+    RefusedAdoption,
+    judge_refused_adoption,
+    judge_taken_name,
+)
 from tasks.agent_job.error_codes import ErrorCode
 from tasks.agent_job.errors import AgentRunError
 from tasks.agent_job.manifest import JobSpec, build_job_manifest
@@ -158,7 +163,8 @@ async def adopt_agent_job(context: RunContext, job: JobSnapshot) -> JobSnapshot:
     """Note on a Job that it is ours now, if nobody has changed its owner since we looked.
 
     Raises:
-        AgentRunError: Another run was faster, or the Job has gone; it is left as it is.
+        LeaseLost: A later owner of the agent has taken it over.
+        AgentRunError: The Job has gone, or the cluster did not answer; it is left as it is.
     """
     me, epoch = context.prepared.flow_run_id, context.lease.lease.epoch
     found = job
@@ -167,17 +173,20 @@ async def adopt_agent_job(context: RunContext, job: JobSnapshot) -> JobSnapshot:
             try:
                 return await _patch_owner(context, found, me, epoch)
             except PatchRefused:
-                # Perhaps by a try of our own whose answer was lost, or by a former owner's that
-                # came late.
                 raw = await read_job(context.client, context.namespace, job.name)
                 found = JobSnapshot.from_api(raw)
-            if is_owned(found, uid=job.uid, flow_run_id=me, epoch=epoch):
-                return found
-            if not may_adopt_again(found, uid=job.uid, epoch=epoch):
-                break
+            match judge_refused_adoption(found, uid=job.uid, flow_run_id=me, epoch=epoch):
+                case RefusedAdoption.OURS:
+                    return found
+                case RefusedAdoption.OF_LATER:
+                    raise LeaseLost("")
+                case RefusedAdoption.LOST:
+                    break
+                case RefusedAdoption.AGAIN:
+                    continue
     except ClusterError as error:
         raise _not_taken_over(job, error.message) from error
-    raise _not_taken_over(job, "another run has taken it over meanwhile.")
+    raise _not_taken_over(job, "it has changed meanwhile.")
 
 
 async def _patch_owner(

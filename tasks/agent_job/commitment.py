@@ -114,12 +114,37 @@ def is_owned(job: JobSnapshot, *, uid: JobUid, flow_run_id: FlowRunId, epoch: in
     return (job.uid, job.owner_flow_run_id, job.owner_epoch) == (uid, flow_run_id, epoch)
 
 
-def may_adopt_again(found: JobSnapshot, *, uid: JobUid, epoch: int) -> bool:
-    """Tell whether a refused adoption may be tried on what was found instead.
+class RefusedAdoption(StrEnum):
+    """What a Job shows whose adoption was refused (422).
 
-    Only another write of an earlier owner can have come between then: its tenure is over, and ours
-    is not.
+    `OURS`: a try of our own has had its effect, only its answer was lost. `AGAIN`: an earlier
+    owner's write came between; its tenure is over and ours is not. `OF_LATER`: we are late
+    ourselves. `LOST`: it is another Job, is being deleted, or names no owner.
     """
-    if found.uid != uid or found.deleting:
-        return False
-    return found.owner_epoch is not None and found.owner_epoch < epoch
+
+    OURS = "ours"
+    AGAIN = "again"
+    OF_LATER = "of later"
+    LOST = "lost"
+
+
+def judge_refused_adoption(
+    found: JobSnapshot, *, uid: JobUid, flow_run_id: FlowRunId, epoch: int
+) -> RefusedAdoption:
+    """Tell what to do about a Job that has changed before it could be adopted.
+
+    Args:
+        found: As just read.
+        uid: Of the Job that was to be adopted.
+        flow_run_id: Of this process.
+        epoch: Of this process's Lease.
+    """
+    if found.uid != uid or found.owner_epoch is None:
+        return RefusedAdoption.LOST
+    if is_owned(found, uid=uid, flow_run_id=flow_run_id, epoch=epoch):
+        return RefusedAdoption.OURS
+    if found.owner_epoch > epoch:
+        return RefusedAdoption.OF_LATER
+    if found.deleting or found.owner_epoch == epoch:
+        return RefusedAdoption.LOST
+    return RefusedAdoption.AGAIN

@@ -33,7 +33,7 @@ def assert_printed(follow: AgentFollow) -> None:
 async def test_agent_output_arrives_whole_while_it_is_printed(
     cluster_client: ClusterClient, namespace: str, tmp_path: Path
 ) -> None:
-    command = f"{_COUNT}; echo oops >&2; sleep 2; printf last; exit 3"
+    command = f"{_COUNT}; echo oops >&2; sleep 5; printf last; exit 3"
     pod = await start_agent(cluster_client, namespace, command, {})
     follow = AgentFollow(cluster_client, namespace, pod, tmp_path / "spool")
     following = asyncio.create_task(follow.follow())

@@ -19,6 +19,7 @@ def _kill_after(rivals: Rivals, calls: int) -> RunProcess | None:
     deadline = time.monotonic() + _RUN_SECONDS
     while not rivals.is_held(barrier, 0.2):
         if run.outcome is not None and not rivals.is_held(barrier):
+            assert run.outcome["error_code"] is None, rivals.describe()
             return None
         assert time.monotonic() < deadline, rivals.describe()
     run.kill()

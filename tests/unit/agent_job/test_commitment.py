@@ -3,7 +3,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tasks.agent_job.commitment import NameTaken, is_owned, judge_taken_name, may_adopt_again
+from tasks.agent_job.commitment import (
+    NameTaken,
+    RefusedAdoption,
+    is_owned,
+    judge_refused_adoption,
+    judge_taken_name,
+)
 from tasks.agent_job.conditions import Condition
 from tasks.agent_job.names import FlowRunId, JobName, JobUid
 from tasks.agent_job.snapshots import JobSnapshot
@@ -84,18 +90,42 @@ def test_job_is_owned_only_in_our_own_tenure(found: JobSnapshot, expected: bool)
     assert owned is expected
 
 
+AGAIN, LOST = RefusedAdoption.AGAIN, RefusedAdoption.LOST
+BY_US, BY_LATER = RefusedAdoption.OURS, RefusedAdoption.OF_LATER
+
+
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
-        pytest.param(replace(OWNED, owner_epoch=6), True, id="a former owner wrote late"),
-        pytest.param(replace(OWNED, owner_epoch=None), False, id="without an epoch"),
-        pytest.param(OWNED, False, id="the same epoch"),
-        pytest.param(replace(OWNED, owner_epoch=8), False, id="a later owner"),
-        pytest.param(replace(OWNED, uid=JobUid("uid-2")), False, id="another Job"),
-        pytest.param(replace(OWNED, owner_epoch=6, deletion_at=NOON), False, id="going"),
+        pytest.param(OWNED, BY_US, id="ours, and the answer was lost"),
+        pytest.param(replace(OWNED, deletion_at=NOON), BY_US, id="ours, and going"),
+        pytest.param(replace(OWNED, owner_epoch=6), AGAIN, id="a former owner wrote late"),
+        pytest.param(
+            replace(OWNED, owner_epoch=6, owner_flow_run_id=FlowRunId("run-2")),
+            AGAIN,
+            id="another former owner wrote late",
+        ),
+        pytest.param(replace(OWNED, owner_epoch=8), BY_LATER, id="a later process of this run"),
+        pytest.param(
+            replace(OWNED, owner_epoch=8, owner_flow_run_id=FlowRunId("run-2")),
+            BY_LATER,
+            id="a later run",
+        ),
+        pytest.param(
+            replace(OWNED, owner_epoch=8, deletion_at=NOON), BY_LATER, id="a later run ended it"
+        ),
+        pytest.param(
+            replace(OWNED, owner_flow_run_id=FlowRunId("run-2")), LOST, id="two of one epoch"
+        ),
+        pytest.param(replace(OWNED, owner_epoch=None), LOST, id="without an epoch"),
+        pytest.param(replace(OWNED, uid=JobUid("uid-2")), LOST, id="another Job"),
+        pytest.param(replace(OWNED, owner_epoch=6, deletion_at=NOON), LOST, id="going"),
     ],
 )
 def test_refused_adoption_is_tried_again_over_earlier_owners_only(
-    found: JobSnapshot, expected: bool
+    found: JobSnapshot, expected: RefusedAdoption
 ) -> None:
-    assert may_adopt_again(found, uid=JobUid("uid-1"), epoch=7) is expected
+    judged = judge_refused_adoption(
+        found, uid=JobUid("uid-1"), flow_run_id=FlowRunId("run-1"), epoch=7
+    )
+    assert judged is expected
