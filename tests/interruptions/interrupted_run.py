@@ -93,6 +93,10 @@ class InterruptedRun:
             self._world.hosts.serve()
             behaviour = self._interruption.value
             self._process = self._world.hosts.execute(self.flow_run_id, behaviour)
+        if self._stage is Stage.COMPLETION:
+            # Its node must have reported that it runs, or the run learns both at once.
+            self.wait_for_output(self.flow_run_id)
+            self.let_agent_end()
         self.barrier.wait(self.flow_run_id)
 
     def interrupt(self) -> None:
@@ -250,7 +254,7 @@ class InterruptedRun:
             "prompt": "Say hello.",
             "env": {
                 "REPLAY_TRANSCRIPT": "tools",
-                "REPLAY_GO_FILE": str(self._go_file) if self._has_live_agent() else "",
+                "REPLAY_GO_FILE": str(self._go_file) if self._agent_waits() else "",
                 "STARTS_FILE": str(self._starts_file),
             },
             "runtime": {
@@ -264,9 +268,14 @@ class InterruptedRun:
             },
         }
 
-    def _has_live_agent(self) -> bool:
-        """Whether an agent is to be at work while the run is interrupted."""
-        return self._stage in {Stage.SECRET, Stage.POD_WAIT, Stage.STREAMING}
+    def _agent_waits(self) -> bool:
+        """Whether the agent is to stay at its first line until it is told to go on."""
+        return self._stage in {
+            Stage.SECRET,
+            Stage.POD_WAIT,
+            Stage.STREAMING,
+            Stage.COMPLETION,
+        }
 
     def _create(self, host: Host, state: dict[str, str]) -> str:
         wanted = {"deployments": {"name": {"any_": [_DEPLOYMENTS[host]]}}}

@@ -81,11 +81,14 @@ def _interrupt_and_check(
     try:
         run.start()
         first_jobs = [job["metadata"]["uid"] for job in run.jobs()]
+        started = run.agents_started()
         run.interrupt()
         if expected.state == COMPLETED:
             run.let_agent_end()
         _check_what_is_left(run, expected)
-        started = run.agents_started()
+        if expected.state != COMPLETED:
+            # Otherwise those who come next have started theirs already.
+            started = run.agents_started()
         run.barrier.lift()
         if expected.lease_held:
             run.expire_lease()
