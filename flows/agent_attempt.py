@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from tasks.agent_job.completion import ApiLost
@@ -29,9 +30,15 @@ _FLOW_MARGIN_SECONDS = 60.0
 _DRAIN_SECONDS = 300.0
 
 
-async def start_attempt(context: RunContext, number: int) -> None:
-    """Create the Job, commit it, give it its Secret, and follow it to its end."""
-    spec = _spec(context, number)
+async def start_attempt(context: RunContext, number: int, *, exec_permitted: bool) -> None:
+    """Create the Job, commit it, give it its Secret, and follow it to its end.
+
+    Args:
+        context: The run.
+        number: Of the attempt within its flow run.
+        exec_permitted: Whether the copy of the agent's output in its pod can be read.
+    """
+    spec = replace(_spec(context, number), exec_permitted=exec_permitted)
     _say_what_starts(context, spec)
     job = await create_agent_job(context, spec)
     await commit_agent_job(context, job, number)
@@ -130,6 +137,11 @@ def _say_what_starts(context: RunContext, spec: JobSpec) -> None:
     )
     if prepared.session_note:
         context.say(prepared.session_note)
+    if not spec.exec_permitted:
+        context.say(
+            "This run may not run commands in pods (get and create of pods/exec): lines that the "
+            "node's log has dropped cannot be read from the pod's own copy; they will be named."
+        )
 
 
 @asynccontextmanager

@@ -12,8 +12,9 @@ from tasks.agent_job.guard_verdicts import Harvest, Reattach, ReturnStored, Star
 from tasks.agent_job.names import JobUid
 from tasks.agent_job.run_result import AgentRunResult
 from tasks.cleanup import clean_up
-from tasks.guard import guard_agent
+from tasks.guard import FinalVerdict, guard_agent
 from tasks.lease_keeper import LeaseLost
+from tasks.permissions import may_exec
 from tasks.report import publish_report
 from tasks.result import conclude_run
 from tasks.run_context import RunContext
@@ -45,6 +46,26 @@ async def conclude(context: RunContext) -> AgentRunResult:
 
 async def _guard_and_run(context: RunContext) -> AgentRunResult | None:
     """Do what the guard says; return a result only where one was stored before."""
+    # Beside the guard, which takes longer, so that nothing waits for it.
+    asking = asyncio.create_task(may_exec(context.client, context.namespace))
+    try:
+        verdict = await _guard_until_ours(context)
+        match verdict:
+            case StartNew():
+                await start_attempt(context, verdict.attempt, exec_permitted=await asking)
+            case Reattach():
+                await take_over(context, verdict)
+            case Harvest():
+                await harvest(context, verdict)
+            case ReturnStored():
+                return context.stored_results[verdict.job_uid]
+    finally:
+        asking.cancel()
+    return None
+
+
+async def _guard_until_ours(context: RunContext) -> FinalVerdict:
+    """Bring what is there of other runs to its end; return what is to be done then."""
     verdict = await guard_agent(context)
     concluded: set[JobUid] = set()
     while isinstance(verdict, Reattach | Harvest) and await _is_for_other(context, verdict):
@@ -58,16 +79,7 @@ async def _guard_and_run(context: RunContext) -> AgentRunResult | None:
         concluded.add(verdict.job.uid)
         await _conclude_other(context, verdict)
         verdict = await guard_agent(context)
-    match verdict:
-        case StartNew():
-            await start_attempt(context, verdict.attempt)
-        case Reattach():
-            await take_over(context, verdict)
-        case Harvest():
-            await harvest(context, verdict)
-        case ReturnStored():
-            return context.stored_results[verdict.job_uid]
-    return None
+    return verdict
 
 
 async def _is_for_other(context: RunContext, verdict: Reattach | Harvest) -> bool:
