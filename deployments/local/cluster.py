@@ -127,7 +127,7 @@ class LocalCluster:
         events = EventRecorder(registry, NODE_NAME)
         NamespacesController(registry, self._tokens, authority)
         Collector(registry)
-        JobsController(registry, events)
+        jobs = JobsController(registry, events)
         binder = VolumeBinder(registry, self.folder / "claims")
         services = NodeServices(
             registry=registry,
@@ -150,7 +150,7 @@ class LocalCluster:
         node.register()
         engine = FaultEngine()
         api = Api(registry, self._tokens, Access(self._store), node, engine)
-        faults = FaultsApi(api, engine, registry, node, self._restart)
+        faults = FaultsApi(api, engine, registry, node, jobs, self._restart)
         app = web.Application(client_max_size=BODY_LIMIT_BYTES + 1024)
         app.router.add_route("*", f"{PREFIX}{{tail:(/.*)?}}", faults.handle)
         app.router.add_route("*", "/{tail:.*}", api.handle)

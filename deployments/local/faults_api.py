@@ -20,6 +20,7 @@ from deployments.local.api import Api
 from deployments.local.api_errors import ApiError
 from deployments.local.deletion import FOREGROUND, DeleteOptions
 from deployments.local.faults import FaultEngine, RuleError
+from deployments.local.jobs_controller import JobsController
 from deployments.local.node import Node
 from deployments.local.objects import listed, uid_of
 from deployments.local.registry import Registry, Target
@@ -33,12 +34,19 @@ class FaultsApi:
     """Switches faults on and off, and does to the cluster what no client could."""
 
     def __init__(
-        self, api: Api, engine: FaultEngine, registry: Registry, node: Node, restart: Restart
+        self,
+        api: Api,
+        engine: FaultEngine,
+        registry: Registry,
+        node: Node,
+        jobs: JobsController,
+        restart: Restart,
     ) -> None:
         self._api = api
         self._engine = engine
         self._registry = registry
         self._node = node
+        self._jobs = jobs
         self._restart = restart
 
     async def handle(self, http: web.Request) -> web.StreamResponse:
@@ -98,6 +106,7 @@ class FaultsApi:
             "rotationBytes": services.logs.rotation_bytes,
             "rotationIntervalSeconds": services.logs.rotation_interval_seconds,
             "lateStatusSeconds": services.late_status_seconds,
+            "lateConditionSeconds": self._jobs.late_condition_seconds,
             "clockSkewSeconds": self._api.clock_skew_seconds,
         }
 
@@ -110,6 +119,7 @@ class FaultsApi:
         services.logs.rotation_bytes = int(wanted["rotationBytes"])
         services.logs.rotation_interval_seconds = float(wanted["rotationIntervalSeconds"])
         services.late_status_seconds = float(wanted["lateStatusSeconds"])
+        self._jobs.late_condition_seconds = float(wanted["lateConditionSeconds"])
         self._api.clock_skew_seconds = float(wanted["clockSkewSeconds"])
         return self._settings()
 

@@ -1,6 +1,7 @@
 """The Job controller of 1.20: pods, conditions, deadline, and deletion after the TTL."""
 
 import copy
+import math
 from datetime import datetime
 
 from deployments.local.api_errors import ApiError
@@ -30,7 +31,11 @@ _CREATE_RETRY_SECONDS = 1.0
 
 
 class JobsController:
-    """Keeps Jobs and their pods in step."""
+    """Keeps Jobs and their pods in step.
+
+    Attributes:
+        late_condition_seconds: How long after the end of its pod a Job is left as it is.
+    """
 
     def __init__(self, registry: Registry, events: EventRecorder) -> None:
         self._registry = registry
@@ -38,6 +43,7 @@ class JobsController:
         self._events = events
         self._queue = WorkQueue[Key](self._sync)
         self._retries: dict[str, int] = {}
+        self.late_condition_seconds = 0.0
         registry.store.listen(self._on_change)
 
     def _on_change(self, resource: Resource, change: Change) -> None:
@@ -56,6 +62,10 @@ class JobsController:
             self._expire(key, job)
             return
         pods = [pod for pod in self._store.list(PODS, key[0]) if is_owned_by(pod, uid_of(job))]
+        late = self.late_condition_seconds - _seconds_since_end(pods)
+        if late > 0:
+            self._queue.add_after(key, late)
+            return
         status = copy.deepcopy(mapped(job, "status"))
         status.setdefault("startTime", format_time(now()))
         self._advance(key, job, pods, status)
@@ -214,6 +224,19 @@ def finished_at(job: JsonObject) -> datetime | None:
         if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
             return parse_time(condition["lastTransitionTime"])
     return None
+
+
+def _seconds_since_end(pods: list[JsonObject]) -> float:
+    """Return how long ago a pod's container has ended, the last one's; infinite before."""
+    states = [
+        mapped(each, "state")
+        for pod in pods
+        for each in listed(mapped(pod, "status"), "containerStatuses")
+    ]
+    ends = [
+        parse_time(state["terminated"]["finishedAt"]) for state in states if "terminated" in state
+    ]
+    return (now() - max(ends)).total_seconds() if ends else math.inf
 
 
 def _phase(pod: JsonObject) -> str:

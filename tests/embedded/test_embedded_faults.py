@@ -143,6 +143,22 @@ def test_late_status_keeps_an_ended_container_running(space: Space) -> None:
     assert terminated(space.ended_pod("tardy"))["exitCode"] == 0
 
 
+def test_late_condition_leaves_a_job_active_whose_pod_has_ended(space: Space) -> None:
+    space.api.ok("PUT", "/_faults/settings", {"lateConditionSeconds": 3})
+    space.create_job("overdue", "exit 0")
+    space.ended_pod("overdue")
+    status = space.api.ok("GET", f"{space.jobs}/overdue")["status"]
+    space.api.ok("PUT", "/_faults/settings", {"lateConditionSeconds": 0})
+
+    assert (status["active"], "conditions" in status) == (1, False)
+    job = space.until(lambda: finished(space.api.ok("GET", f"{space.jobs}/overdue")))
+    assert job["status"]["succeeded"] == 1
+
+
+def finished(job: Any) -> Any:
+    return job if "conditions" in job["status"] else None
+
+
 def test_evicted_pod_fails_with_the_reason(space: Space) -> None:
     space.create_job("evicted", "sleep 30")
     name = space.running_pod("evicted")
