@@ -1,0 +1,169 @@
+"""A run whose agent works until it is told to end, and what must be true of it then."""
+
+import gzip
+import json
+import re
+import shlex
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.embedded.local_api import Api, Space
+from tests.live_runs.disturbance_table import Disturbance
+from tests.ownership.agent_recorder import AgentRecorder
+from tests.ownership.run_processes import RunHost, RunProcess, request_for
+
+# The agent does what its environment says, after it has read its prompt.
+DO_AS_TOLD = 'cat >/dev/null; eval "$AGENT_SCRIPT"; exit'
+_QUIET_SETTINGS = {"lateConditionSeconds": 0, "lateStatusSeconds": 0}
+_START_SECONDS = 60.0
+_FAULTS_SECONDS = 150.0  # reads that fail are made again every ten seconds
+_END_SECONDS = 150.0
+
+_INIT: dict[str, Any] = {
+    "type": "system",
+    "subtype": "init",
+    "session_id": "s",
+    "model": "m",
+    "tools": [],
+}
+_RESULT: dict[str, Any] = {
+    "type": "result",
+    "subtype": "success",
+    "is_error": False,
+    "result": "Done.",
+    "session_id": "s",
+    "num_turns": 1,
+    "duration_ms": 1,
+    "total_cost_usd": 0.001,
+    "usage": {"input_tokens": 1, "output_tokens": 1},
+}
+
+
+def _word(number: int | str) -> str:
+    content = [{"type": "text", "text": f"word {number}."}]
+    message = {"id": f"m{number}", "role": "assistant", "content": content}
+    return _json({"type": "assistant", "session_id": "s", "message": message})
+
+
+def _json(event: dict[str, Any]) -> str:
+    return json.dumps(event, separators=(",", ":"))
+
+
+def agent_script(*, is_silent: bool) -> str:
+    """Return what the agent's shell runs: lines until the gate is open, or nothing until then."""
+    say = f'say() {{ echo {shlex.quote(_word("@"))} | sed "s/@/$1/g"; }}'
+    until_open = 'while [ ! -e "$GATE" ]; do sleep 0.2; done'
+    steady = 'seq 1 100000 | while read -r n; do say $n; [ -e "$GATE" ] && break; sleep 0.3; done'
+    silent = f"say 1; say 2; {until_open}; say 3; say 4"
+    end = f"echo {shlex.quote(_json(_RESULT))}"
+    return f"{say}; echo {shlex.quote(_json(_INIT))}; {silent if is_silent else steady}; {end}"
+
+
+class LiveRun:
+    """One run, its agent, and what happens to both."""
+
+    def __init__(self, api: Api, host: RunHost, recorder: AgentRecorder, folder: Path) -> None:
+        self._api = api
+        self._recorder = recorder
+        self._folder = folder
+        self._gate = folder / "gate"
+        self._space = Space(api)
+        self._agent_id = f"agent-{uuid.uuid4().hex[:8]}"
+        self._host = host
+        self._run: RunProcess
+
+    def carry_out(self, row: Disturbance) -> dict[str, Any]:
+        """Disturb a run; return how it ended, after it was seen to go on until then."""
+        try:
+            self._add_rules(row.first_rules)
+            self._start(row)
+            self._until(self._is_at_work, _START_SECONDS)
+            job_uid = self._only_job()["metadata"]["uid"]
+            self._api.ok("PUT", "/_faults/settings", row.settings)
+            ids = self._add_rules(row.rules)
+            for action in row.actions:
+                self._api.ok("POST", "/_faults/actions", action)
+            self._go_on(row.lasts_seconds)
+            self._until(lambda: self._have_come_about(ids), _FAULTS_SECONDS)
+            assert self._recorder.live_pod(self._agent_id) is not None, self._run.log
+            self._gate.touch()
+            opened_at = time.monotonic()
+            outcome = self._run.wait(_END_SECONDS)
+            assert time.monotonic() - opened_at >= row.end_is_known_after_seconds
+            self._check_job(job_uid)
+            return outcome
+        finally:
+            self._run.kill()
+            self._api.ok("DELETE", "/_faults")
+            self._api.ok("PUT", "/_faults/settings", _QUIET_SETTINGS)
+            self._api.ok("DELETE", f"/api/v1/namespaces/{self._space.name}")
+
+    def _start(self, row: Disturbance) -> None:
+        request = request_for(self._agent_id, self._space.name, self._folder / "results")
+        request["env"] = {
+            "AGENT_SCRIPT": agent_script(is_silent=row.is_silent),
+            "GATE": str(self._gate),
+        }
+        # So that a Job which is gone in the end was deleted by somebody.
+        request["runtime"]["retention"] = {"keep": "always"}
+        self._run = self._host.start(request)
+
+    def _is_at_work(self) -> bool:
+        is_live = self._recorder.live_pod(self._agent_id) is not None
+        return is_live and "word 2." in self._run.log
+
+    def _go_on(self, seconds: float) -> None:
+        """See that the run goes on for so long."""
+        ends_at = time.monotonic() + seconds
+        while time.monotonic() < ends_at:
+            assert self._run.outcome is None, self._run.log
+            time.sleep(0.2)
+
+    def _until(self, condition: Any, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert self._run.outcome is None, f"{self._run.outcome}\n{self._run.log}"
+            assert time.monotonic() < deadline, self._run.log
+            time.sleep(0.1)
+
+    def _add_rules(self, rules: tuple[dict[str, Any], ...]) -> list[str]:
+        namespace = self._space.name
+        met = [{**rule, "match": {**rule["match"], "namespace": namespace}} for rule in rules]
+        return self._api.faults(*met) if met else []
+
+    def _have_come_about(self, ids: list[str]) -> bool:
+        try:
+            rules = self._api.ok("GET", "/_faults")["rules"]
+        except httpx.TransportError:  # the API is away
+            return False
+        return all(rule["fired"] >= rule["times"] for rule in rules if rule["id"] in ids)
+
+    def _only_job(self) -> Any:
+        [job] = self._api.ok("GET", self._space.jobs)["items"]
+        return job
+
+    def _check_job(self, uid: str) -> None:
+        """See that the one Job is still there, with the one pod that it ever had."""
+        job = self._only_job()
+        assert job["metadata"]["uid"] == uid
+        assert "deletionTimestamp" not in job["metadata"]
+        assert len(self._recorder.pods_of(self._agent_id)) == 1
+        assert self._recorder.twins == []
+
+    def stored_lines(self, outcome: dict[str, Any]) -> list[str]:
+        """Return the transcript as it was kept."""
+        packed = self._folder / "results" / outcome["transcript"]["storage_key"]
+        return gzip.decompress(packed.read_bytes()).decode().splitlines()
+
+    def logged_words(self) -> list[int]:
+        """Return the numbers of the agent's words in the run's log, in its order."""
+        return [int(number) for number in re.findall(r"\bword (\d+)\.", self._run.log)]
+
+
+def printed_lines(words: int) -> list[str]:
+    """Return what an agent has printed that said so many words."""
+    return [_json(_INIT), *(_word(number) for number in range(1, words + 1)), _json(_RESULT)]
