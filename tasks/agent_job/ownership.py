@@ -34,6 +34,7 @@ from tasks.agent_job.orphans import (
     may_share_session,
     owner_of,
 )
+from tasks.agent_job.pause import blocked_by_pause, find_pause
 from tasks.agent_job.snapshots import JobSnapshot, LeaseSnapshot, PodSnapshot
 from tasks.agent_job.termination import judge_termination
 
@@ -253,6 +254,10 @@ class _Decision:
         """Put a decision off while pods of Jobs that are over or gone may still work."""
         if isinstance(decided, ReturnStored):
             return decided
+        pause = find_pause(self._observed.lease.annotations) if self._observed.lease else None
+        if pause is not None and isinstance(decided, StartNew):
+            # Reading what an earlier agent has left starts none.
+            return blocked_by_pause(self._me.agent_id, pause)
         found = judge_termination(
             self._pods,
             self._jobs,
