@@ -7,9 +7,11 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from tasks.agent_job.redaction import Redactor
 from tasks.agent_job.report import UNKNOWN, describe_proof
 from tasks.agent_job.run_result import AgentRunResult
-from tasks.claude_code.rendering import LineKind, RenderedLine
+from tasks.claude_code.events import parse_event_leniently
+from tasks.claude_code.rendering import LineKind, RenderedLine, render_event
 
 _STYLES: dict[LineKind, str] = {
     LineKind.SESSION: "bold cyan",
@@ -35,11 +37,18 @@ class LiveOutput:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._redactor = Redactor()
 
     def show_lines(self, lines: Sequence[RenderedLine]) -> None:
         """Print lines of the agent's output."""
         for line in lines:
             self._console.print(Text(line.text, style=_STYLES[line.kind]))
+
+    def show_lines_of_transcript(self, lines: Sequence[bytes]) -> None:
+        """Print Claude Code's own lines as people read them, known shapes of keys masked."""
+        for line in lines:
+            rendered = render_event(parse_event_leniently(line))
+            self.show_lines([entry.rewritten(self._redactor.text) for entry in rendered])
 
     def show_note(self, text: str) -> None:
         """Print what the run itself has to say."""

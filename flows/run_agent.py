@@ -68,6 +68,15 @@ async def run_in_this_process(request: AgentRunRequest, controls: RunControls) -
     """
     CONTROLS.set(controls)
     state = cast("State[Any]", await cast("Any", run_agent)(request, return_state=True))
+    return verdict_of(state, controls)
+
+
+def verdict_of(state: State[Any], controls: RunControls) -> AgentRunResult:
+    """Return the result of a run that has ended in this process.
+
+    Raises:
+        RunCrashed: It ended without one.
+    """
     if controls.result is None:
         raise RunCrashed(
             f"The run broke off without a verdict ({state.name}: {state.message}); its log in "

@@ -1,5 +1,6 @@
 """The pause switch: what is written on a Lease, and what the guard makes of it."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -62,27 +63,34 @@ def test_pause_of_an_agent_that_never_ran_makes_a_lease_that_anybody_may_take() 
     assert paused["metadata"]["annotations"]["claude-jobs.dev/agent-id"] == AGENT
 
 
-@pytest.mark.parametrize(
-    "write",
-    [
-        pytest.param(lambda lease: build_lease(AGENT, ME, NOON, lease), id="taken"),
-        pytest.param(lambda lease: build_renewal(lease, ME, NOON), id="renewed"),
-        pytest.param(lambda lease: build_release(lease, ME, NOON), id="released"),
-        pytest.param(
-            lambda lease: build_commit(
-                lease,
-                ME,
-                NOON,
-                job_name=JobName("job"),
-                job_uid=JobUid("uid"),
-                flow_run_id=FlowRunId("run-1"),
-                attempt=1,
-            ),
-            id="committed",
-        ),
-    ],
-)
-def test_pause_outlives_every_write_of_a_run(write: Any) -> None:
+def taken(lease: LeaseSnapshot) -> dict[str, Any]:
+    return build_lease(AGENT, ME, NOON, lease)
+
+
+def renewed(lease: LeaseSnapshot) -> dict[str, Any]:
+    return build_renewal(lease, ME, NOON)
+
+
+def released(lease: LeaseSnapshot) -> dict[str, Any]:
+    return build_release(lease, ME, NOON)
+
+
+def committed(lease: LeaseSnapshot) -> dict[str, Any]:
+    return build_commit(
+        lease,
+        ME,
+        NOON,
+        job_name=JobName("job"),
+        job_uid=JobUid("uid"),
+        flow_run_id=FlowRunId("run-1"),
+        attempt=1,
+    )
+
+
+@pytest.mark.parametrize("write", [taken, renewed, released, committed])
+def test_pause_outlives_every_write_of_a_run(
+    write: Callable[[LeaseSnapshot], dict[str, Any]],
+) -> None:
     lease = LeaseSnapshot.from_api(build_paused(held_lease(), AGENT, "Spent.", NOON))
 
     written = write(lease)
