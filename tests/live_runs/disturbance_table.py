@@ -11,9 +11,9 @@ class Disturbance:
     Attributes:
         name: What happens.
         is_silent: The agent prints nothing meanwhile.
-        first_rules: Faults that are there before the run; their namespace is filled in.
-        rules: Faults that begin when the agent works; those with `times` have all come about
-            before the agent ends.
+        first_rules: Faults that are there before the run; their namespace is filled in. Those with
+            `times` have all come about before the agent ends.
+        rules: The same from when the agent works.
         actions: Done to the cluster when the agent works.
         settings: Of the cluster, while the agent works and ends.
         lasts_seconds: How long the agent works on at least.
@@ -72,9 +72,11 @@ TABLE = (
         lasts_seconds=10,
     ),
     Disturbance(
-        "log that cannot be read for 6 requests",
-        first_rules=(_stream("get", "pods/log", 0.5, "cut", 1),),
-        rules=({"match": {"resource": "pods/log"}, "times": 6, "do": {"status": 500}},),
+        "log stream cut, and six requests for another one failed",
+        first_rules=(
+            _stream("get", "pods/log", 1.0, "cut", 1),
+            {"match": {"resource": "pods/log"}, "skip": 1, "times": 6, "do": {"status": 500}},
+        ),
     ),
     Disturbance("watches that are cut every second", first_rules=_SHORT_WATCHES, lasts_seconds=8),
     Disturbance(

@@ -79,12 +79,12 @@ class LiveRun:
     def carry_out(self, row: Disturbance) -> dict[str, Any]:
         """Disturb a run; return how it ended, after it was seen to go on until then."""
         try:
-            self._add_rules(row.first_rules)
+            ids = self._add_rules(row.first_rules)
             self._start(row)
             self._until(self._is_at_work, _START_SECONDS)
             job_uid = self._only_job()["metadata"]["uid"]
             self._api.ok("PUT", "/_faults/settings", row.settings)
-            ids = self._add_rules(row.rules)
+            ids += self._add_rules(row.rules)
             for action in row.actions:
                 self._api.ok("POST", "/_faults/actions", action)
             self._go_on(row.lasts_seconds)
@@ -140,7 +140,8 @@ class LiveRun:
             rules = self._api.ok("GET", "/_faults")["rules"]
         except httpx.TransportError:  # the API is away
             return False
-        return all(rule["fired"] >= rule["times"] for rule in rules if rule["id"] in ids)
+        counted = [rule for rule in rules if rule["id"] in ids and rule["times"] is not None]
+        return all(rule["fired"] >= rule["times"] for rule in counted)
 
     def _only_job(self) -> Any:
         [job] = self._api.ok("GET", self._space.jobs)["items"]
