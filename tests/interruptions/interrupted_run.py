@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from tests.embedded.local_api import Api, Space
 from tests.embedded_cluster import REPLAY_IMAGE
 from tests.engine.conftest import LiveProcess
@@ -141,6 +143,7 @@ class InterruptedRun:
     def _have_no_kubernetes(self) -> None:
         outage = {"do": "restart-api", "downSeconds": _OUTAGE_SECONDS}
         self._world.api.ok("POST", "/_faults/actions", outage)
+        wait_until(lambda: not self._kubernetes_answers(), _OUTAGE_SECONDS)
         wait_until(self._kubernetes_answers, 30)
         self.barrier.lift()
 
@@ -296,7 +299,7 @@ class InterruptedRun:
     def _kubernetes_answers(self) -> bool:
         try:
             return self._world.api.call("GET", "/version").status_code == 200
-        except OSError:
+        except httpx.TransportError:
             return False
 
     def _opaque_secrets(self) -> list[Any]:
