@@ -14,7 +14,7 @@ from prefect.states import Pending
 from flows.cluster_look import open_cluster
 from flows.lease_watch import watch_lease
 from flows.operator_targets import require_target
-from flows.run_agent import run_agent, verdict_of
+from flows.run_agent import await_verdict, run_agent
 from tasks.agent_job.names import AgentId
 from tasks.agent_job.operator_decisions import check_attachable
 from tasks.agent_job.operator_errors import NotPossible
@@ -51,13 +51,13 @@ async def attach_in_this_process(request: AttachRequest, controls: RunControls) 
     """
     flow_run = await _prepare(request)
     CONTROLS.set(controls)
-    state: Any = await run_flow_async(
+    running: Any = run_flow_async(
         flow=cast("Any", run_agent),
         flow_run=flow_run,
         parameters=flow_run.parameters,
         return_type="state",
     )
-    return verdict_of(state, controls)
+    return await await_verdict(running, controls)
 
 
 async def _prepare(request: AttachRequest) -> FlowRun:

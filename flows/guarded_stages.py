@@ -32,6 +32,14 @@ async def run_stages(context: RunContext) -> AgentRunResult:
     except AgentRunError as error:
         context.failure = error
         context.lease_lost = isinstance(error, LeaseLost)
+        blocked = error.code is ErrorCode.CONCURRENT_RUN_BLOCKED
+        if blocked and await context.lease.is_with_twin():
+            context.controls.stepped_back = True
+            context.say(
+                "Another process of this flow run is at work on it; this one steps back and leaves "
+                "the run's state to it."
+            )
+            return await conclude_run(context)
     return await conclude(context)
 
 

@@ -1,6 +1,7 @@
 """`run_agent`: one wake-up of one agent as one flow run that owns one Kubernetes Job."""
 
 import tempfile
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -8,6 +9,7 @@ from uuid import UUID
 
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
+from prefect.exceptions import Abort
 from prefect.runtime import flow_run
 
 from flows.agent_ownership import own_and_run
@@ -54,9 +56,18 @@ async def run_agent(request: AgentRunRequest) -> State[dict[str, object]]:
     Returns:
         Completed, or a Failed or Cancelled state named after the ending; its data is the
         `AgentRunResult` as JSON.
+
+    Raises:
+        Abort: Another process of this flow run is at work on it (Kubernetes replaces a deleted pod,
+            and Prefect reschedules the run); that one will tell how it ended.
     """
     outlive_console()
-    return to_state(await _carry_out(request, current_controls()))
+    controls = current_controls()
+    result = await _carry_out(request, controls)
+    if controls.stepped_back:
+        # The one way to end a process of a flow run without a word on the run's state.
+        raise Abort(result.message)
+    return to_state(result)
 
 
 async def run_in_this_process(request: AgentRunRequest, controls: RunControls) -> AgentRunResult:
@@ -67,20 +78,25 @@ async def run_in_this_process(request: AgentRunRequest, controls: RunControls) -
         asyncio.CancelledError: The run was left; its Job goes on.
     """
     CONTROLS.set(controls)
-    state = cast("State[Any]", await cast("Any", run_agent)(request, return_state=True))
-    return verdict_of(state, controls)
+    return await await_verdict(cast("Any", run_agent)(request, return_state=True), controls)
 
 
-def verdict_of(state: State[Any], controls: RunControls) -> AgentRunResult:
-    """Return the result of a run that has ended in this process.
+async def await_verdict(running: Awaitable[State[Any]], controls: RunControls) -> AgentRunResult:
+    """Return the result of a run of the flow in this process, once it has ended.
 
     Raises:
         RunCrashed: It ended without one.
     """
+    try:
+        state = await running
+        told = f"{state.name}: {state.message}"
+    except Abort as aborted:
+        # It has stepped back, with a result that says so.
+        told = str(aborted)
     if controls.result is None:
         raise RunCrashed(
-            f"The run broke off without a verdict ({state.name}: {state.message}); its log in "
-            "Prefect has the details, and a Job that was created is left for the next run."
+            f"The run broke off without a verdict ({told}); its log in Prefect has the details, "
+            "and a Job that was created is left for the next run."
         )
     return controls.result
 
@@ -124,7 +140,8 @@ async def _carry_out(request: AgentRunRequest, controls: RunControls) -> AgentRu
         get_run_logger().error(where_it_failed(error))
         unexpected = unexpected_failure(error, controls.job_reference)
         result = await _refuse(request, unexpected, started_at, secrets)
-    emit_run_event(result)
+    if not controls.stepped_back:
+        emit_run_event(result)
     controls.result = result
     return result
 

@@ -33,6 +33,7 @@ from tasks.cluster.errors import (
 from tasks.cluster.jobs import delete_job, list_jobs
 from tasks.cluster.objects import Propagation
 from tasks.cluster.pods import list_pods
+from tasks.permissions import check_permissions
 from tasks.run_context import RunContext
 from tasks.secret import create_tombstone, find_run_secret
 from tasks.stage import StageLimit, stage
@@ -57,6 +58,7 @@ async def guard_agent(context: RunContext) -> FinalVerdict:
         AgentRunError: The agent is busy, or the cluster could not be asked; nothing was created.
     """
     try:
+        await check_permissions(context)
         return await _guard(context)
     except ClusterError as error:
         raise _unreachable(context, error) from error

@@ -119,6 +119,15 @@ class LeaseKeeper:
         """Whether we took it and have not let it go."""
         return self._lease is not None
 
+    async def is_with_twin(self) -> bool:
+        """Tell whether another process of our own flow run holds it; False where nobody answers."""
+        try:
+            lease, _ = await self._read()
+        except ClusterError:
+            return False
+        holder = lease.holder if lease else ""
+        return holder != self._me and holder.partition("/")[0] == self.flow_run_id
+
     def check_may_write(self) -> None:
         """Refuse to go on when a successor may already be at work.
 

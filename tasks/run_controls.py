@@ -25,6 +25,8 @@ class RunControls:
         job_reference: `namespace/name` of the Job at work, once there is one.
         job_deleted: The deletion of that Job has been asked for.
         result: The run's result, once there is one.
+        stepped_back: Another process of the same flow run is at work, and the run's state is its
+            business.
     """
 
     cancel_requested: asyncio.Event = field(default_factory=asyncio.Event)
@@ -33,6 +35,7 @@ class RunControls:
     job_reference: str | None = None
     job_deleted: bool = False
     result: AgentRunResult | None = None
+    stepped_back: bool = False
 
 
 # Parameters of a flow run are stored and shown in Prefect; these belong to the process alone.

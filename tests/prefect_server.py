@@ -28,6 +28,9 @@ class PrefectServer:
     def post(self, path: str, body: Any) -> Any:
         return json.loads(self._ask("POST", path, json.dumps(body).encode()))
 
+    def get(self, path: str) -> Any:
+        return json.loads(self._ask("GET", path))
+
     def delete(self, path: str) -> None:
         self._ask("DELETE", path)
 
@@ -78,8 +81,9 @@ class PrefectServer:
 class OwnPrefectServer(PrefectServer):
     """A server with a database of its own; killed, it can be started again on both."""
 
-    def __init__(self, port: int, home: Path) -> None:
-        super().__init__(f"http://127.0.0.1:{port}/api", home)
+    def __init__(self, port: int, home: Path, host: str) -> None:
+        super().__init__(f"http://{host}:{port}/api", home)
+        self._host = host
         self._port = port
         self._log = home / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -90,7 +94,14 @@ class OwnPrefectServer(PrefectServer):
         home = {"PREFECT_HOME": str(self.home), "PREFECT_SERVER_ANALYTICS_ENABLED": "0"}
         with self._log.open("ab") as log:
             self._process = process = subprocess.Popen(
-                [prefect, "server", "start", "--port", str(self._port), "--no-ui"],
+                [
+                    prefect,
+                    "server",
+                    "start",
+                    f"--host={self._host}",
+                    f"--port={self._port}",
+                    "--no-ui",
+                ],
                 env={**os.environ, **home},
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -115,9 +126,9 @@ class OwnPrefectServer(PrefectServer):
 
 
 @contextmanager
-def run_prefect_server(home: Path) -> Generator[OwnPrefectServer]:
+def run_prefect_server(home: Path, host: str = "127.0.0.1") -> Generator[OwnPrefectServer]:
     """Run a server whose database is in `home`; at its end, what was published must be clean."""
-    server = OwnPrefectServer(free_port(), home)
+    server = OwnPrefectServer(free_port(), home, host)
     try:
         server.start()
         yield server

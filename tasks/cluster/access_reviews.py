@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.agent_job.permissions import PolicyRule
 from tasks.cluster.client import ClusterClient
-from tasks.cluster.resources import ACCESS_REVIEWS
+from tasks.cluster.resources import ACCESS_REVIEWS, RULES_REVIEWS, JsonObject
 from tasks.cluster.retry import RETRY_SAFE
 
 
@@ -54,3 +55,32 @@ async def create_access_review(
     )
     status: dict[str, Any] = answer.json.get("status") or {}
     return AccessReview(bool(status.get("allowed")), str(status.get("reason") or ""))
+
+
+async def list_own_rules(client: ClusterClient, namespace: str) -> tuple[PolicyRule, ...]:
+    """Ask what we may do with objects in a namespace; nothing is stored by asking.
+
+    Servers whose permissions come from elsewhere than Roles may not tell all: before something is
+    called missing, `create_access_review` has to say so too. A rule for objects of certain names
+    counts like one for all of them.
+    """
+    answer = await client.request(
+        "POST",
+        RULES_REVIEWS.path(None),
+        body={
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectRulesReview",
+            "spec": {"namespace": namespace},
+        },
+        retry=RETRY_SAFE,
+    )
+    status: dict[str, Any] = answer.json.get("status") or {}
+    rules: list[JsonObject] = status.get("resourceRules") or []
+    return tuple(
+        PolicyRule(
+            groups=tuple(rule.get("apiGroups") or ()),
+            resources=tuple(rule.get("resources") or ()),
+            verbs=tuple(rule.get("verbs") or ()),
+        )
+        for rule in rules
+    )

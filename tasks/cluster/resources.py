@@ -45,6 +45,7 @@ NAMESPACES = ApiResource("", "v1", "namespaces")
 NODES = ApiResource("", "v1", "nodes")
 VOLUME_CLAIMS = ApiResource("", "v1", "persistentvolumeclaims")
 ACCESS_REVIEWS = ApiResource("authorization.k8s.io", "v1", "selfsubjectaccessreviews")
+RULES_REVIEWS = ApiResource("authorization.k8s.io", "v1", "selfsubjectrulesreviews")
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def jobs_of(traces: Traces, namespace: str, agent_id: str) -> list[Any]:
     return [
         job
         for job in traces.jobs(namespace)
-        if job["metadata"]["annotations"].get(f"{ANNOTATION}agent-id") == agent_id
+        if job["metadata"].get("annotations", {}).get(f"{ANNOTATION}agent-id") == agent_id
     ]
 
 

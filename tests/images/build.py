@@ -2,11 +2,13 @@
 
     python -m tests.images.build replay --base BASE.tar --out replay.tar
     python -m tests.images.build real --base BASE.tar --out real.tar
+    python -m tests.images.build flow-run --base BASE.tar --out flow-run.tar
 
 `replay` prints recorded sessions (the demo's `replay_claude.py`); `real` has the real Claude Code
-CLI, which npm fetches into the folder of `--out`. The base is any archive of one image with a POSIX
-shell, awk and Python 3.11 or newer. An archive that is there, made from the same inputs, is left
-alone.
+CLI, which npm fetches into the folder of `--out`; `flow-run` has what
+deployments/images/flow-run.Dockerfile puts into its image, installed by uv. The base is any archive
+of one image with a POSIX shell, awk and Python 3.11 or newer; for `flow-run` /usr/bin/python3.11,
+here too. An archive that is there, made from the same inputs, is left alone.
 """
 
 import argparse
@@ -17,12 +19,17 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from tests.images.docker_archive import LayerFile, append_layer
+from tests.images.docker_archive import ImageConfig, LayerFile, append_layer
+from tests.images.flow_run_files import FLOW_RUN_CONFIG, application_files, dependency_files
 
 CLAUDE_CODE_VERSION = "2.1.329"  # the version that tests/data/transcripts was recorded with
 # The platform's package holds the native binary; the main package only chooses a platform.
 CLAUDE_CODE_PACKAGE = f"@anthropic-ai/claude-code-linux-x64@{CLAUDE_CODE_VERSION}"
-REFERENCES = {"replay": "docker.io/library/agent:replay", "real": "docker.io/library/agent:real"}
+REFERENCES = {
+    "replay": "docker.io/library/agent:replay",
+    "real": "docker.io/library/agent:real",
+    "flow-run": "docker.io/library/claude-jobs-flow-run:test",
+}
 
 _TRANSCRIPTS = Path(__file__).parents[1] / "data" / "transcripts"
 _REPLAY_CLAUDE = Path(__file__).parents[2] / "deployments" / "local" / "demo" / "replay_claude.py"
@@ -72,16 +79,18 @@ def real_files(cache: Path) -> list[LayerFile]:
 
 def inputs_digest(base: Path, reference: str, files: Sequence[LayerFile]) -> str:
     """Digest everything the archive is made from; sizes and times stand for large contents."""
-    digest = hashlib.sha256(Path(__file__).read_bytes())
-    digest.update(Path(__file__).with_name("docker_archive.py").read_bytes())
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
     digest.update(f"{reference} {base.stat().st_size} {base.stat().st_mtime_ns}".encode())
     for file in files:
-        stat = file.source.stat()
-        content = (
-            f"{stat.st_size} {stat.st_mtime_ns}".encode()
-            if stat.st_size > 1 << 26
-            else file.source.read_bytes()
-        )
+        stat = file.source.stat(follow_symlinks=False)
+        if file.source.is_symlink():
+            content = str(file.source.readlink()).encode()
+        elif stat.st_size > 1 << 26:
+            content = f"{stat.st_size} {stat.st_mtime_ns}".encode()
+        else:
+            content = file.source.read_bytes()
         digest.update(f"\0{file.path} {file.mode:o} ".encode() + content)
     return digest.hexdigest()
 
@@ -95,19 +104,36 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--transcripts", type=Path, default=_TRANSCRIPTS)
     options = parser.parse_args(arguments)
     target: Path = options.out
+    base: Path = options.base
     reference: str = options.reference or REFERENCES[options.image]
-    files = (
-        replay_files(options.transcripts)
-        if options.image == "replay"
-        else real_files(target.parent)
-    )
-    key = target.with_suffix(".inputs")
-    digest = inputs_digest(options.base, reference, files)
-    if not (target.exists() and key.exists() and key.read_text() == digest):
-        append_layer(options.base, target, reference, files)
-        key.write_text(digest)
+    match options.image:
+        case "replay":
+            build(base, target, reference, replay_files(options.transcripts))
+        case "real":
+            build(base, target, reference, real_files(target.parent))
+        case _:
+            # In a layer of their own: a node that has them unpacks the application alone.
+            environment = target.parent / "flow-run" / ".venv"
+            dependencies = target.with_name(f"{target.stem}-dependencies.tar")
+            build(base, dependencies, f"{reference}-dependencies", dependency_files(environment))
+            build(dependencies, target, reference, application_files(environment), FLOW_RUN_CONFIG)
     sys.stdout.write(f"{reference} {target}\n")
     return 0
+
+
+def build(
+    base: Path,
+    target: Path,
+    reference: str,
+    files: Sequence[LayerFile],
+    config: ImageConfig | None = None,
+) -> None:
+    """Write an archive, unless it is there and was made from the same."""
+    key = target.with_suffix(".inputs")
+    digest = inputs_digest(base, reference, files)
+    if not (target.exists() and key.exists() and key.read_text() == digest):
+        append_layer(base, target, reference, files, config)
+        key.write_text(digest)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import IO, Any
@@ -23,17 +23,32 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class LayerFile:
-    """One regular file of a layer, owned by root.
+    """One regular file or symbolic link of a layer, owned by root.
 
     Attributes:
         path: Absolute path in the image.
-        source: The file on this machine with its content.
+        source: The file on this machine with its content, or the link to take over as it is.
         mode: Permission bits in the image.
     """
 
     path: PurePosixPath
     source: Path
     mode: int = 0o644
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """What an image sets for its containers beyond its base; empty means as the base.
+
+    Attributes:
+        user: `UID:GID`.
+        working_directory: Absolute path in the image.
+        env: Variables, those of the base replaced by name.
+    """
+
+    user: str = ""
+    working_directory: str = ""
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 def write_layer(target: Path, files: Iterable[LayerFile]) -> str:
@@ -50,6 +65,10 @@ def write_layer(target: Path, files: Iterable[LayerFile]) -> str:
             layer.addfile(entry)
         for file in ordered:
             entry = tarfile.TarInfo(str(file.path).lstrip("/"))
+            if file.source.is_symlink():
+                entry.type, entry.linkname = tarfile.SYMTYPE, str(file.source.readlink())
+                layer.addfile(entry)
+                continue
             entry.size, entry.mode = file.source.stat().st_size, file.mode
             with file.source.open("rb") as content:
                 layer.addfile(entry, content)
@@ -57,10 +76,23 @@ def write_layer(target: Path, files: Iterable[LayerFile]) -> str:
         return hashlib.file_digest(written, "sha256").hexdigest()
 
 
-def append_layer(base: Path, target: Path, reference: str, files: Iterable[LayerFile]) -> None:
+def append_layer(
+    base: Path,
+    target: Path,
+    reference: str,
+    files: Iterable[LayerFile],
+    config: ImageConfig | None = None,
+) -> None:
     """Write `target`, an archive of `base`'s image plus one layer, under the name `reference`.
 
     An unfinished target never stands under its name.
+
+    Args:
+        base: Archive of one image.
+        target: The archive to write.
+        reference: Name of the new image.
+        files: The new layer.
+        config: What changes for the containers; nothing when absent.
 
     Raises:
         ValueError: `base` does not hold exactly one image.
@@ -74,7 +106,9 @@ def append_layer(base: Path, target: Path, reference: str, files: Iterable[Layer
         if len(images) != 1:
             message = f"{base} holds {len(images)} images, expected one"
             raise ValueError(message)
-        config_bytes = _config_with_layer(_member(archive, images[0]["Config"]).read(), diff_id)
+        config_bytes = _config_with_layer(
+            _member(archive, images[0]["Config"]).read(), diff_id, config or ImageConfig()
+        )
         config_name = f"{hashlib.sha256(config_bytes).hexdigest()}.json"
         layer_name = f"{diff_id}/layer.tar"
         base_layers: list[str] = images[0]["Layers"]
@@ -95,8 +129,17 @@ def append_layer(base: Path, target: Path, reference: str, files: Iterable[Layer
     unfinished.replace(target)
 
 
-def _config_with_layer(base_config: bytes, diff_id: str) -> bytes:
+def _config_with_layer(base_config: bytes, diff_id: str, changes: ImageConfig) -> bytes:
     config: dict[str, Any] = json.loads(base_config)
+    container: dict[str, Any] = config.setdefault("config", {})
+    if changes.user:
+        container["User"] = changes.user
+    if changes.working_directory:
+        container["WorkingDir"] = changes.working_directory
+    if changes.env:
+        base_env: list[str] = container.get("Env") or []
+        kept = [entry for entry in base_env if entry.partition("=")[0] not in changes.env]
+        container["Env"] = [*kept, *(f"{name}={value}" for name, value in changes.env.items())]
     config["rootfs"]["diff_ids"].append(f"sha256:{diff_id}")
     config.setdefault("history", []).append(
         {"created": "1970-01-01T00:00:00Z", "created_by": "claude-jobs tests"}

@@ -271,40 +271,38 @@ def test_refused_credentials_are_told(
 @pytest.mark.any_cluster
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize(
-    ("rules", "code", "names"),
+    ("rules", "names"),
     [
-        ([], "k8s_concurrency_guard_unreachable", "get leases"),
-        (
-            # Pods may be listed: both lists are asked for at once, and the first refusal is told.
-            [
-                rule("coordination.k8s.io", "leases", "get", "create", "update"),
-                rule("", "pods", "list"),
-            ],
-            "k8s_concurrency_guard_unreachable",
-            "list jobs",
-        ),
+        ([], "get leases.coordination.k8s.io, create leases"),
         (
             [
                 rule("coordination.k8s.io", "leases", "get", "create", "update"),
-                rule("batch", "jobs", "get", "list", "watch"),
-                rule("", "pods", "get", "list", "watch"),
-                rule("", "secrets", "get"),
+                rule("batch", "jobs", "get", "list", "watch", "patch", "delete"),
+                rule("", "pods", "*"),
+                rule("*", "*/log", "*"),
+                rule("", "pods/exec", "get", "create"),
+                rule("", "secrets", "get", "create"),
+                rule("", "events", "list"),
             ],
-            "k8s_job_create_failed",
-            "create jobs",
+            "so nothing was created: create jobs.batch.",
         ),
     ],
-    ids=["nothing-allowed", "jobs-not-listed", "jobs-not-created"],
+    ids=["nothing-allowed", "one-missing"],
 )
-def test_missing_permission_is_told(
+def test_missing_permissions_are_told_before_anything_is_created(
     refuse: Refuse,
     build_request: BuildRequest,
     kubeconfig: Callable[..., str],
     token_allowed: Callable[..., str],
     rules: list[dict[str, Any]],
-    code: str,
     names: str,
 ) -> None:
     limited = kubeconfig(token=token_allowed(*rules))
 
-    refuse(build_request("agent:1"), code, names, "--kubeconfig", limited)
+    refuse(
+        build_request("agent:1"),
+        "k8s_concurrency_guard_unreachable",
+        names,
+        "--kubeconfig",
+        limited,
+    )

@@ -249,7 +249,10 @@ def test_secret_that_the_flow_may_not_read_is_told_and_the_run_goes_on(
         rule("batch", "jobs", "get", "list", "watch", "create", "patch", "delete"),
         rule("", "pods", "get", "list", "watch"),
         rule("", "pods/log", "get"),
+        rule("", "pods/exec", "get", "create"),
         rule("", "secrets", "create"),
+        {**rule("", "secrets", "get"), "resourceNames": ["another"]},
+        rule("", "events", "list"),
     )
 
     ended = run_cli(

@@ -1,0 +1,202 @@
+"""What a run may do: the list, the shipped Role, and the calls that the code makes."""
+
+import ast
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tasks.agent_job.permissions import (
+    NEEDED_PERMISSIONS,
+    READ_NODES,
+    RUN_PERMISSIONS,
+    Permission,
+    PolicyRule,
+    missing_permissions,
+)
+
+KUBERNETES = Path(__file__).parents[3] / "deployments" / "kubernetes"
+OWN_PACKAGES = ("blocks", "flows", "tasks")
+
+# The functions that make calls, and what each of them has to be allowed.
+CALLS = {
+    "read_lease": {"get leases"},
+    "create_lease": {"create leases"},
+    "replace_lease": {"update leases"},
+    "list_leases": {"list leases"},
+    "delete_lease": {"delete leases"},
+    "read_job": {"get jobs"},
+    "list_jobs": {"list jobs"},
+    "create_job": {"create jobs"},
+    "patch_job": {"patch jobs"},
+    "delete_job": {"delete jobs"},
+    "read_pod": {"get pods"},
+    "list_pods": {"list pods"},
+    "watch_objects": {"list jobs", "watch jobs", "list pods", "watch pods"},
+    "read_log_tail": {"get pods/log"},
+    "read_pod_log": {"get pods/log"},
+    "follow_pod_log": {"get pods/log"},
+    "open_exec": {"get pods/exec", "create pods/exec"},
+    "run_in_pod": {"get pods/exec", "create pods/exec"},
+    "touch_pod_file": {"get pods/exec", "create pods/exec"},
+    "read_secret": {"get secrets"},
+    "read_secret_metadata": {"get secrets"},
+    "list_secrets_metadata": {"list secrets"},
+    "create_secret": {"create secrets"},
+    "delete_secret": {"delete secrets"},
+    "list_kubernetes_events": {"list events"},
+    "read_volume_claim": {"get persistentvolumeclaims"},
+    "read_namespace": {"get namespaces"},
+    # Helps to name a cause, and only where a ClusterRole allows it.
+    "read_node": set[str](),
+    # Everybody may.
+    "read_server_version": set[str](),
+    "create_access_review": set[str](),
+    "list_own_rules": set[str](),
+    # No call.
+    "job_pod_selector": set[str](),
+}
+CALLING_MODULES = {
+    f"tasks.cluster.{name}"
+    for name in (
+        "access_reviews",
+        "exec",
+        "jobs",
+        "kubernetes_events",
+        "leases",
+        "namespaces",
+        "nodes",
+        "pod_logs",
+        "pods",
+        "secrets",
+        "server_version",
+        "volume_claims",
+        "watch",
+    )
+}
+
+
+def short(permission: Permission) -> str:
+    return f"{permission.verb} {permission.resource}"
+
+
+def role_named(name: str, file: Path) -> list[Any]:
+    documents = yaml.safe_load_all(file.read_text())
+    [role] = [d for d in documents if d["metadata"]["name"] == name and "rules" in d]
+    return role["rules"]
+
+
+def granted_by(rules: list[Any]) -> list[tuple[str, str, str]]:
+    return [
+        (verb, group, resource)
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    ]
+
+
+def as_triples(permissions: tuple[Permission, ...]) -> list[tuple[str, str, str]]:
+    return [(p.verb, p.group, p.resource) for p in permissions]
+
+
+def test_shipped_role_is_exactly_the_list() -> None:
+    granted = granted_by(role_named("flow-run", KUBERNETES / "base" / "flow-run-role.yaml"))
+
+    assert granted == as_triples(RUN_PERMISSIONS)
+
+
+def test_shipped_cluster_role_reads_nodes_and_nothing_else() -> None:
+    file = KUBERNETES / "components" / "node-reader" / "cluster-role.yaml"
+
+    assert granted_by(role_named("claude-jobs-node-reader", file)) == as_triples((READ_NODES,))
+
+
+def test_list_is_exactly_what_the_flow_and_what_it_imports_call() -> None:
+    called = {name for module in modules_below("flows.run_agent") for name in calls_of(module)}
+
+    assert set().union(*(CALLS[name] for name in called)) == {short(p) for p in RUN_PERMISSIONS}
+
+
+def modules_below(start: str) -> set[str]:
+    """Name the modules that a module imports, directly or not, those in functions too."""
+    found: set[str] = set()
+    waiting = [start]
+    while waiting:
+        module = waiting.pop()
+        if module not in found:
+            found.add(module)
+            waiting += [name for name, _ in imports_of(module) if is_module(name)]
+    return found
+
+
+def calls_of(module: str) -> Iterator[str]:
+    for source, name in imports_of(module):
+        if source in CALLING_MODULES and name[0].islower():
+            yield name
+
+
+def imports_of(module: str) -> Iterator[tuple[str, str]]:
+    spec = find_spec(module)
+    assert spec is not None, module
+    assert spec.origin is not None, module
+    for node in ast.walk(ast.parse(Path(spec.origin).read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in OWN_PACKAGES:
+            for alias in node.names:
+                yield node.module or "", alias.name
+
+
+def is_module(name: str) -> bool:
+    return find_spec(name) is not None
+
+
+def test_nothing_is_listed_twice_or_without_a_purpose() -> None:
+    assert len({short(p) for p in RUN_PERMISSIONS}) == len(RUN_PERMISSIONS)
+    assert all(p.purpose for p in RUN_PERMISSIONS)
+
+
+def test_run_does_without_exec_only() -> None:
+    assert [short(p) for p in RUN_PERMISSIONS if p not in NEEDED_PERMISSIONS] == [
+        "get pods/exec",
+        "create pods/exec",
+    ]
+
+
+LOG = Permission("get", "", "pods/log", "read")
+JOB = Permission("list", "batch", "jobs", "look")
+
+
+@pytest.mark.parametrize(
+    ("rule", "missing"),
+    [
+        (PolicyRule(("",), ("pods/log",), ("get",)), [JOB]),
+        (PolicyRule(("",), ("*/log",), ("get", "list")), [JOB]),
+        (PolicyRule(("*",), ("*",), ("*",)), []),
+        (PolicyRule(("batch",), ("*",), ("list",)), [LOG]),
+        (PolicyRule(("",), ("pods",), ("get",)), [LOG, JOB]),
+        (PolicyRule(("",), ("jobs",), ("list",)), [LOG, JOB]),
+        (PolicyRule(("apps", "batch"), ("jobs",), ("watch",)), [LOG, JOB]),
+        (PolicyRule((), (), ()), [LOG, JOB]),
+    ],
+    ids=[
+        "exact",
+        "subresource-of-all",
+        "everything",
+        "all-of-a-group",
+        "pods-are-not-their-logs",
+        "another-group",
+        "another-verb",
+        "nothing",
+    ],
+)
+def test_permission_is_missing_where_no_rule_grants_it(
+    rule: PolicyRule, missing: list[Permission]
+) -> None:
+    assert missing_permissions([LOG, JOB], [rule]) == missing
+
+
+def test_permission_is_told_as_a_role_would_have_it() -> None:
+    assert (str(LOG), str(JOB)) == ("get pods/log", "list jobs.batch")
