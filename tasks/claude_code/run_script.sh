@@ -33,7 +33,7 @@ unset CLAUDE_JOBS_LINE_TOKEN
 
 started=$(date +%s)
 run=$work/run
-terminated='' kill_timer=''
+terminated='' kill_timer='' failed_reads=0
 lines=0 bytes=0 sha256=- code=0 timed_out=0 last_result=0 copied=0
 stderr_lines=0 stderr_skipped=0 refused=-
 
@@ -56,7 +56,7 @@ reset_signals() {
 # is over, trailer and all; so an agent that ignores it is killed here, before that.
 # shellcheck disable=SC2317  # called by the trap
 on_signal() {
-    terminated=1
+    terminated=1 failed_reads=0
     { true >"$run/terminated"; } 2>/dev/null
     signal_agent TERM
     [ -z "$kill_timer" ] || return 0
@@ -321,7 +321,7 @@ start_agent() {
         # Asked to stop before it began, the agent is not started at all.
         [ ! -e "$run/terminated" ] || exit 143
         exec "$@"
-    ) <&3 3<&- 4<&- >"$run/stdout" 2>"$run/stderr" &
+    ) <&3 3<&- >"$run/stdout" 2>"$run/stderr" &
     agent_pid=$!
     exec 3<&-
     printf '%s\n' "$agent_pid" >"$run/agent_pid"
@@ -418,16 +418,23 @@ trap on_signal TERM INT HUP QUIT
 # What /proc names a pipe is its real path.
 run=$(cd "$run" && pwd -P)
 [ -z "$terminated" ] || true >"$run/terminated"
+# Whoever alone can write to the pipe is the supervisor: where it was killed, the pipe ends.
 exec 4<>"$run/ended"
+exec 5>"$run/ended"
+exec 4<"$run/ended"
 (
     ignore_signals
-    (supervise "$@")
-    printf '%s\n' "$?" >&4
+    (supervise "$@") 4<&- 5>&-
+    printf '%s\n' "$?" >&5
 ) &
 supervisor=$!
+exec 5>&-
 exit_code=''
-while [ -z "$exit_code" ]; do read -r exit_code <&4; done
+# A signal breaks a read off, too, and sets the count back.
+while [ -z "$exit_code" ] && [ "$failed_reads" -lt 3 ]; do
+    read -r exit_code <&4 || failed_reads=$((failed_reads + 1))
+done
 ignore_signals
 stop_timer "$kill_timer"
 wait "$supervisor"
-exit "$exit_code"
+exit "${exit_code:-137}"

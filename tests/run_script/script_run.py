@@ -3,9 +3,11 @@
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -197,12 +199,34 @@ class ScriptRun:
 
     def list_leftovers(self) -> list[str]:
         """Command lines of what this run started and what still lives."""
+        return list(self._living().values())
+
+    def kill_all_but(self, spared: int) -> None:
+        """Kill what this run started, as an agent can that may signal all of its user's processes.
+
+        All at once: they are stopped first. What is forked meanwhile is killed too.
+        """
+        while others := self._living().keys() - {spared}:
+            for number in (signal.SIGSTOP, signal.SIGKILL):
+                for process in others:
+                    self._signal(process, number)
+
+    def kill_agent(self) -> None:
+        """Kill the agent alone."""
+        self._signal(int((self.work / "run" / "agent_pid").read_text()), signal.SIGKILL)
+
+    @staticmethod
+    def _signal(process: int, number: int) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
+
+    def _living(self) -> dict[int, str]:
         wanted = f"{MARK}={self.mark}".encode()
-        living: list[str] = []
+        living: dict[int, str] = {}
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 if wanted in (process / "environ").read_bytes().split(b"\0"):
-                    living.append((process / "cmdline").read_bytes().decode())
+                    living[int(process.name)] = (process / "cmdline").read_bytes().decode()
             except (FileNotFoundError, ProcessLookupError, PermissionError):
                 continue
         return living

@@ -123,6 +123,31 @@ def test_agent_that_ends_before_its_timeout_leaves_no_timer_behind(script: Scrip
     assert script.list_leftovers() == []
 
 
+def test_script_ends_when_all_that_it_has_started_was_killed(script: ScriptRun):
+    process = script.start(sys.executable, "-c", STUBBORN)
+    head = read_until(process, b"ready")
+    script.kill_all_but(process.pid)
+    printed = script.finish(process, head)
+
+    assert printed.exit_code == 137
+    assert printed.payloads == [b"ready"]
+    assert printed.trailers == []
+    assert script.list_leftovers() == []
+
+
+def test_many_signals_do_not_pass_for_the_end(script: ScriptRun):
+    process = script.start(sys.executable, "-c", STUBBORN)
+    head = read_until(process, b"ready")
+    for _ in range(8):
+        process.terminate()
+        head += read_until(process, b"no\n")
+        time.sleep(0.05)
+    script.kill_agent()
+    printed = script.finish(process, head)
+
+    assert printed.exit_code == printed.trailer.exit_code == 137
+
+
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_descendant_that_keeps_a_pipe_open_does_not_hold_up_the_end(script: ScriptRun, stream: str):
     other = "2>/dev/null" if stream == "stdout" else ">/dev/null"
