@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 
 ROOT = Path(__file__).parents[2]
+RUNS_USER = "system:serviceaccount:default:runs"
 START_SECONDS = 20.0  # generous: the machine may be busy with other tests
 
 
@@ -139,3 +140,27 @@ def job(name: str, script: str, container: dict[str, Any] | None = None, **pod_s
         "metadata": {"name": name},
         "spec": {"backoffLimit": 0, "template": {"spec": {**spec, **pod_spec}}},
     }
+
+
+def kubeconfig_of_runs(api: Api, kubeconfig: Path, folder: Path) -> Path:
+    """Give runs a user of their own, who may do everything, so that faults can meet them alone.
+
+    The kubeconfig is written into the folder. Once for a cluster: the user's name is `RUNS_USER`.
+    """
+    *_, namespace, account_name = RUNS_USER.split(":")
+    name = {"metadata": {"name": account_name}}
+    everything: dict[str, Any] = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}
+    account = {"kind": "ServiceAccount", "name": account_name, "namespace": namespace}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": account_name}
+    rbac = "/apis/rbac.authorization.k8s.io/v1"
+    accounts = f"/api/v1/namespaces/{namespace}/serviceaccounts"
+    api.ok("POST", accounts, name)
+    api.ok("POST", f"{rbac}/clusterroles", {**name, "rules": [everything]})
+    api.ok("POST", f"{rbac}/clusterrolebindings", {**name, "roleRef": role, "subjects": [account]})
+    lifetime = {"spec": {"expirationSeconds": 7200}}
+    answer = api.ok("POST", f"{accounts}/{account_name}/token", lifetime)
+    config = json.loads(kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": answer["status"]["token"]}
+    theirs = folder / "runs.kubeconfig"
+    theirs.write_text(json.dumps(config))
+    return theirs

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.embedded.local_api import Api, ClusterProcess
+from tests.embedded.local_api import Api, ClusterProcess, kubeconfig_of_runs
 from tests.embedded_cluster import install_claude
 from tests.interruptions.hosts import Hosts
 from tests.interruptions.prefect_gate import PrefectGate
@@ -47,13 +47,20 @@ def gate(prefect_server: PrefectServer) -> Iterator[PrefectGate]:
 
 @pytest.fixture(scope="session")
 def hosts(
-    gate: PrefectGate, cluster: ClusterProcess, prefect_server: PrefectServer, storage: Path
+    gate: PrefectGate,
+    cluster: ClusterProcess,
+    prefect_server: PrefectServer,
+    storage: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Hosts]:
+    kubeconfig = kubeconfig_of_runs(
+        cluster.api(), cluster.kubeconfig, tmp_path_factory.mktemp("user")
+    )
     hosts = Hosts(
         {
             "PREFECT_API_URL": gate.api_url,
             "PREFECT_HOME": str(prefect_server.home),
-            "KUBECONFIG": str(cluster.kubeconfig),
+            "KUBECONFIG": str(kubeconfig),
         }
     )
     hosts.deploy(storage)

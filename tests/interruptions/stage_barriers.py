@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.embedded.local_api import Api
+from tests.embedded.local_api import RUNS_USER, Api
 from tests.interruptions.held_runs import HELD, HOLD
 from tests.interruptions.interruption_table import Stage
 from tests.prefect_server import PrefectServer
@@ -49,7 +49,13 @@ class Barrier:
             verb, resource, after = _HELD_CALLS[self.stage]
             self.api.faults(
                 {
-                    "match": {"verb": verb, "resource": resource, "namespace": self.namespace},
+                    "match": {
+                        "verb": verb,
+                        "resource": resource,
+                        "namespace": self.namespace,
+                        # Whoever looks on is not held.
+                        "user": RUNS_USER,
+                    },
                     "times": None if self.repeatedly else 1,
                     "do": {"hold": _HOLD, "after": after},
                 }

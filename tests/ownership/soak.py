@@ -1,7 +1,6 @@
 """Eight agents under random faults, evictions and kills, and what must hold all the same."""
 
 import gzip
-import json
 import random
 import threading
 import time
@@ -14,7 +13,7 @@ from typing import Any
 import httpx
 
 from tasks.agent_job.error_codes import ErrorCode
-from tests.embedded.local_api import Api
+from tests.embedded.local_api import RUNS_USER, Api, kubeconfig_of_runs
 from tests.ownership.rival_runs import Rivals, World
 from tests.ownership.run_processes import RunHost, RunProcess
 
@@ -236,28 +235,17 @@ class Soak:
 
 def host_for_faults(api: Api, kubeconfig: Path, prefect_api_url: str, folder: Path) -> RunHost:
     """Return a host whose runs have a user of their own, by which the faults find their calls."""
-    name = {"metadata": {"name": "runs"}}
-    everything: dict[str, Any] = {"apiGroups": ["*"], "resources": ["*"], "verbs": ["*"]}
-    account = {"kind": "ServiceAccount", "name": "runs", "namespace": "default"}
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "runs"}
-    rbac = "/apis/rbac.authorization.k8s.io/v1"
-    accounts = "/api/v1/namespaces/default/serviceaccounts"
-    api.ok("POST", accounts, name)
-    api.ok("POST", f"{rbac}/clusterroles", {**name, "rules": [everything]})
-    api.ok("POST", f"{rbac}/clusterrolebindings", {**name, "roleRef": role, "subjects": [account]})
-    lifetime = {"spec": {"expirationSeconds": 7200}}
-    answer = api.ok("POST", f"{accounts}/runs/token", lifetime)
-    config = json.loads(kubeconfig.read_text())
-    config["users"][0]["user"] = {"token": answer["status"]["token"]}
-    theirs = folder / "runs.kubeconfig"
-    theirs.write_text(json.dumps(config))
-    return RunHost(theirs, prefect_api_url, folder)
+    return RunHost(kubeconfig_of_runs(api, kubeconfig, folder), prefect_api_url, folder)
 
 
 def _rules() -> list[dict[str, Any]]:
-    user = {"user": "system:serviceaccount:default:runs"}
     return [
-        {"match": {**match, **user}, "probability": probability, "times": None, "do": effect}
+        {
+            "match": {**match, "user": RUNS_USER},
+            "probability": probability,
+            "times": None,
+            "do": effect,
+        }
         for match, probability, effect in _FAULTS
     ]
 
