@@ -9,8 +9,10 @@ from uuid import UUID
 
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
 from prefect.exceptions import Abort
 from prefect.runtime import flow_run
+from prefect.telemetry.run_telemetry import LABELS_TRACEPARENT_KEY
 
 from flows.agent_ownership import own_and_run
 from flows.check_request import read_run_script
@@ -154,7 +156,16 @@ async def _prepare(request: AgentRunRequest, runtime: RuntimeInputs) -> Prepared
         flow_run_id=_flow_run_id(),
         run_script=read_run_script(),
         confidential_prompt=await load_prompt(request, runtime),
+        traceparent=_traceparent(),
     )
+
+
+def _traceparent() -> str | None:
+    """Return the trace context that Prefect keeps for this flow run, where it traces runs."""
+    context = FlowRunContext.get()
+    labels = context.flow_run.labels if context is not None and context.flow_run else {}
+    found = labels.get(LABELS_TRACEPARENT_KEY)
+    return found if isinstance(found, str) else None
 
 
 def _flow_run_id() -> FlowRunId:

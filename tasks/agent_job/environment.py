@@ -12,6 +12,7 @@ from tasks.agent_job.errors import InputInvalid
 from tasks.agent_job.names import INPUT_DIR, WORK_DIR
 from tasks.agent_job.run_request import AgentRunRequest
 from tasks.agent_job.runtime_spec import EnvFromKey, RuntimeSpec
+from tasks.agent_job.trace_context import RESOURCE_ATTRIBUTES
 from tasks.claude_code.agent_spec import AgentSpec
 from tasks.claude_code.command_line import escape_for_kubernetes
 
@@ -153,6 +154,7 @@ def build_environment(
     secret_name: str,
     secret_keys: frozenset[str],
     line_token: str,
+    tracing: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     """Return the container's `env`; every name once.
 
@@ -168,11 +170,13 @@ def build_environment(
         secret_name: The run's Secret.
         secret_keys: Keys of that Secret; those with wake content are handed to the agent.
         line_token: What begins the run script's lines.
+        tracing: From `trace_env`; what people give under these names wins, and resource attributes
+            are added to theirs.
     """
     home = {"HOME": runtime.home_path, "CLAUDE_CONFIG_DIR": f"{runtime.home_path}/.claude"}
     plain = {**runtime.env, **agent.env, **request.env}
     entries: dict[str, dict[str, Any]] = {
-        **{name: _plain(name, value) for name, value in _UNATTENDED.items()},
+        **{name: _plain(name, value) for name, value in {**_UNATTENDED, **tracing}.items()},
         **{item.env: _from_key(item) for item in runtime.env_from_keys},
         **{name: _plain(name, value) for name, value in plain.items()},
         **{
@@ -180,6 +184,9 @@ def build_environment(
             for item in agent.credentials
         },
     }
+    if plain.get(RESOURCE_ATTRIBUTES):
+        both = f"{plain[RESOURCE_ATTRIBUTES]},{tracing[RESOURCE_ATTRIBUTES]}"
+        entries[RESOURCE_ATTRIBUTES] = _plain(RESOURCE_ATTRIBUTES, both)
     for name, value in {**home, **_PROVIDER_SWITCH[agent.provider], **own}.items():
         entries[name] = _plain(name, value)
     if agent.callback:
@@ -212,8 +219,10 @@ def secret_references(agent: AgentSpec, runtime: RuntimeSpec) -> dict[str, froze
 
 
 def mounted_secrets(runtime: RuntimeSpec) -> tuple[str, ...]:
-    """Return the Secrets of which the agent finds every key as a file."""
-    names = (mount.name for mount in runtime.mounts if mount.kind == "secret")
+    """Return the Secrets of which the agent, or the clone for it, finds every key as a file."""
+    names = [mount.name for mount in runtime.mounts if mount.kind == "secret"]
+    if runtime.git is not None and runtime.git.credentials_secret is not None:
+        names.append(runtime.git.credentials_secret)
     return tuple(dict.fromkeys(names))
 
 

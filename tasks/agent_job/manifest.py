@@ -18,6 +18,7 @@ from tasks.agent_job.environment import build_environment, context_env, quantity
 from tasks.agent_job.names import JobName
 from tasks.agent_job.pod_spec import build_pod_spec
 from tasks.agent_job.prepared_run import RUN_SCRIPT_FILE, PreparedRun
+from tasks.agent_job.trace_context import trace_env
 
 POD_UID_KEY = "pod-uid"
 REVOKED_KEY = "revoked"
@@ -81,6 +82,7 @@ def build_job_manifest(spec: JobSpec) -> dict[str, Any]:
         arguments=spec.run.arguments,
         working_directory=spec.run.working_directory,
         environment=_environment(spec),
+        workspace=spec.run.request.workspace,
     )
     job_fields = {
         # Paid work must not repeat by itself.
@@ -196,6 +198,14 @@ def _environment(spec: JobSpec) -> list[dict[str, Any]]:
         secret_name=spec.name,
         secret_keys=frozenset(run.files),
         line_token=spec.line_token,
+        tracing=trace_env(
+            run_traceparent=run.traceparent,
+            flow_run_id=run.flow_run_id,
+            namespace=spec.namespace,
+            job_name=spec.name,
+            agent_id=run.agent_id,
+            task_id=run.request.task_id,
+        ),
     )
 
 

@@ -108,7 +108,7 @@ def check_attachable(
         )
     if flow_run_state == "COMPLETED":
         raise NotPossible(
-            f"Flow run {owner} is completed, and Prefect runs no completed run again.",
-            f"`claude-jobs stop {job.name}` ends what is left of it.",
+            f"Flow run {owner} is completed; there is nothing to attach to.",
+            f"`claude-jobs show {job.name}` tells how it ended.",
         )
     return owner

@@ -3,6 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tasks.agent_job.git_clone import (
+    WORKSPACE_VOLUME,
+    build_clone_container,
+    clone_volumes,
+    clones_repository,
+)
 from tasks.agent_job.names import (
     AGENT_CONTAINER,
     INPUT_DIR,
@@ -13,6 +19,7 @@ from tasks.agent_job.names import (
     label_value,
 )
 from tasks.agent_job.prepared_run import RUN_SCRIPT_FILE
+from tasks.agent_job.run_request import Workspace
 from tasks.agent_job.runtime_spec import Dns, ReadOnlyMount, Resources, RuntimeSpec, Toleration
 from tasks.claude_code.command_line import INPUT_REFERENCE
 
@@ -31,6 +38,7 @@ def build_pod_spec(
     arguments: Sequence[str],
     working_directory: str,
     environment: Sequence[Mapping[str, Any]],
+    workspace: Workspace,
 ) -> dict[str, Any]:
     """Return the pod's spec; it holds references to Secrets, never their content.
 
@@ -41,7 +49,15 @@ def build_pod_spec(
         arguments: The agent's command line, for the run script.
         working_directory: Where the agent works.
         environment: The container's `env`.
+        workspace: What the agent works on; cloned first where the runtime says so.
     """
+    security_context = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": runtime.read_only_root_filesystem,
+        "runAsNonRoot": True,
+    }
+    resources = _resources(runtime.resources)
     container: dict[str, Any] = {
         "name": AGENT_CONTAINER,
         "image": runtime.image,
@@ -50,15 +66,19 @@ def build_pod_spec(
         "args": list(arguments),
         "workingDir": working_directory,
         "env": list(environment),
-        "resources": _resources(runtime.resources),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": runtime.read_only_root_filesystem,
-            "runAsNonRoot": True,
-        },
+        "resources": resources,
+        "securityContext": security_context,
         "volumeMounts": _volume_mounts(runtime, agent_id),
     }
+    volumes = _volumes(runtime, secret_name)
+    before: dict[str, Any] = {}
+    if runtime.git is not None and clones_repository(runtime.git, workspace):
+        container["volumeMounts"].append({"name": WORKSPACE_VOLUME, "mountPath": runtime.git.path})
+        volumes += clone_volumes(runtime.git)
+        clone = build_clone_container(
+            runtime.git, workspace, security_context=security_context, resources=resources
+        )
+        before = {"initContainers": [clone]}
     return {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": runtime.limits.termination_grace_seconds,
@@ -74,8 +94,9 @@ def build_pod_spec(
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
+        **before,
         "containers": [container],
-        "volumes": _volumes(runtime, secret_name),
+        "volumes": volumes,
         **_dns(runtime.dns),
         **_placement(runtime),
     }

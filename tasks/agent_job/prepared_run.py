@@ -17,6 +17,7 @@ from tasks.agent_job.environment import (
 )
 from tasks.agent_job.error_codes import ErrorCode
 from tasks.agent_job.errors import InputInvalid
+from tasks.agent_job.git_clone import clones_repository, work_tree
 from tasks.agent_job.names import AgentId, FlowRunId, label_value, parse_agent_id
 from tasks.agent_job.run_request import AgentRunRequest
 from tasks.agent_job.run_result import SessionParameters
@@ -67,13 +68,14 @@ class PreparedRun:
     files: Mapping[str, bytes] = field(repr=False)
     timeout_seconds: int
     confidential_prompt: str | None = field(default=None, repr=False)
+    traceparent: str | None = None
 
     @property
     def working_directory(self) -> str:
         """Where the agent works in its pod."""
-        return (
-            self.request.workspace.cwd or self.runtime.working_directory or self.runtime.home_path
-        )
+        git, workspace = self.runtime.git, self.request.workspace
+        clone = work_tree(git) if git and clones_repository(git, workspace) else None
+        return workspace.cwd or clone or self.runtime.working_directory or self.runtime.home_path
 
     @property
     def system_prompt_bytes(self) -> int | None:
@@ -103,6 +105,7 @@ def prepare_run(
     flow_run_id: FlowRunId,
     run_script: str,
     confidential_prompt: str | None = None,
+    traceparent: str | None = None,
 ) -> PreparedRun:
     """Return the run that a request, an agent and a runtime describe.
 
@@ -113,6 +116,7 @@ def prepare_run(
         flow_run_id: Stands in the prompt's templates and in the agent's env.
         run_script: Text of the script that starts the agent in its pod.
         confidential_prompt: The prompt that `prompt_secret` or `prompt_block` refers to.
+        traceparent: Prefect's own for the flow run, where it traces runs.
 
     Raises:
         InputInvalid: The run cannot be carried out as described, with code `input_invalid`,
@@ -145,6 +149,7 @@ def prepare_run(
         files=files,
         timeout_seconds=timeout_seconds,
         confidential_prompt=confidential_prompt,
+        traceparent=traceparent,
     )
 
 
@@ -161,6 +166,7 @@ def prepare_again(run: PreparedRun, request: AgentRunRequest) -> PreparedRun:
         flow_run_id=run.flow_run_id,
         run_script=run.files[RUN_SCRIPT_FILE].decode(),
         confidential_prompt=run.confidential_prompt,
+        traceparent=run.traceparent,
     )
 
 

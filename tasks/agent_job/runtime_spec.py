@@ -27,6 +27,8 @@ LabelValue = Annotated[
     str, StringConstraints(pattern=r"^([A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?)?$")
 ]
 
+Image = Annotated[str, StringConstraints(pattern=r"^[^\s]+$", max_length=1024)]
+PullPolicy = Literal["IfNotPresent", "Always", "Never"]
 KeepPolicy = Literal["never", "on_failure", "always"]
 
 # Ours, the Job controller's, and Prefect's: its worker takes what bears its labels for its own.
@@ -115,6 +117,31 @@ class EnvFromKey(SpecModel):
     key: DataKey = Field(description="Key within it.")
     optional: bool = Field(
         default=False, description="Start without it when the object or the key is missing."
+    )
+
+
+class GitClone(SpecModel):
+    """How the repository of a run is cloned before its agent starts."""
+
+    image: Image = Field(description="Image with git and /bin/sh; with ssh for ssh addresses.")
+    image_pull_policy: PullPolicy = Field(
+        default="IfNotPresent", description="When the image is pulled."
+    )
+    path: AbsolutePath = Field(
+        default="/workspace",
+        description="Folder of the clone's volume in the pod; the clone is `repo` in it, and the "
+        "agent works there when the run names no folder.",
+    )
+    depth: int = Field(
+        default=1, ge=0, description="How many commits of history are fetched; 0 for all of them."
+    )
+    credentials_secret: ObjectName | None = Field(
+        default=None,
+        description="Kubernetes Secret of type kubernetes.io/basic-auth, or kubernetes.io/ssh-auth "
+        "with known_hosts beside the key; only the container that clones sees it.",
+    )
+    storage_limit: Quantity = Field(
+        default="10Gi", description="Local disk for the clone and what the agent builds in it."
     )
 
 
@@ -233,7 +260,7 @@ class WholeRunRetry(SpecModel):
 class RuntimeFields(BaseModel):
     """The fields that a runtime's block and its frozen spec share."""
 
-    image: Annotated[str, StringConstraints(pattern=r"^[^\s]+$", max_length=1024)] = Field(
+    image: Image = Field(
         description="Image with the `claude` command and /bin/sh; a pinned tag or digest."
     )
     namespace: DnsLabel | None = Field(
@@ -241,7 +268,7 @@ class RuntimeFields(BaseModel):
         description="Namespace of the agents' Jobs; where empty the pod's own, else the "
         "kubeconfig context's, else default.",
     )
-    image_pull_policy: Literal["IfNotPresent", "Always", "Never"] = Field(
+    image_pull_policy: PullPolicy = Field(
         default="IfNotPresent", description="When the image is pulled."
     )
     image_pull_secrets: tuple[ObjectName, ...] = Field(
@@ -299,6 +326,11 @@ class RuntimeFields(BaseModel):
         default=None,
         description="Where agents work when the run names no folder; HOME where empty.",
     )
+    git: GitClone | None = Field(
+        default=None,
+        description="Clone the repository that a run's workspace names before its agent starts; "
+        "where empty the agent only knows its address.",
+    )
     run_as_user: int = Field(default=1000, ge=1, description="User id of the agent; never root.")
     run_as_group: int = Field(default=1000, ge=1, description="Group id of the agent.")
     fs_group: int = Field(default=1000, ge=1, description="Group id that volumes are handed to.")
@@ -328,7 +360,8 @@ class RuntimeFields(BaseModel):
             reserved = sorted(key for key in keys if _RESERVED_PREFIX.fullmatch(key))
             if reserved:
                 raise ValueError(f"{field}: {', '.join(reserved)} is reserved")
-        for path in (self.home_path, *(mount.path for mount in self.mounts)):
+        clone = [self.git.path] if self.git is not None else []
+        for path in (self.home_path, *clone, *(mount.path for mount in self.mounts)):
             if _overlaps(path, INPUT_DIR) or _overlaps(path, WORK_DIR):
                 raise ValueError(f"{path} is needed by the run itself")
         if ".." in self.home_sub_path.split("/"):
@@ -336,7 +369,8 @@ class RuntimeFields(BaseModel):
         if self.dns.policy == "None" and not self.dns.nameservers:
             raise ValueError("dns: the policy None needs a name server")
         _refuse_doubles("env_from_keys", [item.env for item in self.env_from_keys])
-        _refuse_doubles("mounts", [self.home_path, *(mount.path for mount in self.mounts)])
+        paths = [self.home_path, *clone, *(mount.path for mount in self.mounts)]
+        _refuse_doubles("mounts", paths)
         return self
 
 

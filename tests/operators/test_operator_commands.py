@@ -16,7 +16,7 @@ from tests.engine.conftest import (
     jobs_of,
     lease_of,
 )
-from tests.main_job.conftest import CliRun, Traces
+from tests.main_job.conftest import CliRun, Traces, wait_until
 from tests.operators.conftest import Operated
 from tests.prefect_server import PrefectServer
 
@@ -195,7 +195,8 @@ def test_attach_takes_up_the_job_of_a_killed_run_and_ends_its_flow_run(
     prefect_server: PrefectServer,
     traces: Traces,
 ) -> None:
-    request = build_request(replay_image, env=SLOW)
+    slow = {**SLOW, "REPLAY_LINE_DELAY_SECONDS": "5"}
+    request = build_request(replay_image, env=slow)
     agent_id = request["agent"]["agent_id"]
     live = live_cli(request)
     live.wait_for(STREAMING)
@@ -219,6 +220,39 @@ def test_attach_takes_up_the_job_of_a_killed_run_and_ends_its_flow_run(
     ended = operate("attach", agent_id)
     assert ended.exit_code == 2
     assert "there is nothing to attach to" in ended.text
+
+
+@pytest.mark.slice
+@pytest.mark.long
+def test_attach_reads_the_result_of_an_agent_that_has_ended_alone(
+    live_cli: StartCli,
+    operate: Operate,
+    build_request: BuildRequest,
+    replay_image: str,
+    agents_namespace: str,
+    traces: Traces,
+) -> None:
+    request = build_request(replay_image, env=SLOW)
+    agent_id = request["agent"]["agent_id"]
+    live = live_cli(request)
+    live.wait_for(STREAMING)
+    flow_run_id = flow_run_of(traces, agents_namespace, agent_id)
+    kill(live)
+
+    def ended() -> bool:
+        [job] = jobs_of(traces, agents_namespace, agent_id)
+        return bool(job["status"].get("conditions"))
+
+    wait_until(ended, 120)
+    expire_lease(traces, agents_namespace, agent_id)
+
+    attached = operate("attach", flow_run_id, "--json")
+
+    assert attached.exit_code == 0, attached.text
+    result = json.loads(attached.stdout.rstrip("\n").rpartition("\n")[2])
+    assert (result["flow_run_id"], result["transcript"]["complete"]) == (flow_run_id, True)
+    [job] = jobs_of(traces, agents_namespace, agent_id)
+    assert "claude-jobs.dev/harvested-at" in job["metadata"]["annotations"], attached.text
 
 
 def test_paused_agent_is_blocked_until_it_is_resumed(

@@ -1,6 +1,8 @@
 from base64 import b64decode
 from copy import deepcopy
+from hashlib import sha256
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -30,12 +32,18 @@ ANNOTATIONS = {
     "claude-jobs.dev/attempt": "1",
     "claude-jobs.dev/line-token": TOKEN,
 }
+ATTRIBUTES = (
+    f"prefect.run.type=flow,prefect.run.id={FLOW_RUN_ID},k8s.namespace.name=agents,"
+    f"k8s.job.name={NAME},claude_jobs.agent.id=agent-abc"
+)
 ENV: dict[str, Any] = {
     "DISABLE_AUTOUPDATER": "1",
     "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     "GIT_TERMINAL_PROMPT": "0",
     "TERM": "dumb",
     "LANG": "C.UTF-8",
+    "TRACEPARENT": f"00-{UUID(FLOW_RUN_ID).hex}-{sha256(NAME.encode()).hexdigest()[:16]}-01",
+    "OTEL_RESOURCE_ATTRIBUTES": ATTRIBUTES,
     "HOME": "/home/agent",
     "CLAUDE_CONFIG_DIR": "/home/agent/.claude",
     "CLAUDE_JOBS_INPUT_DIR": "/var/run/claude-jobs/input",
@@ -267,6 +275,7 @@ def test_job_of_a_run_that_says_nothing() -> None:
                         *("--max-turns", "1000"),
                     ],
                     "env": {
+                        "OTEL_RESOURCE_ATTRIBUTES": f"{ATTRIBUTES},claude_jobs.task.id=T-1",
                         "CLAUDE_JOBS_TASK_ID": "T-1",
                         "CLAUDE_JOBS_SESSION_ID": "s-1",
                         "CLAUDE_JOBS_LINKED_IDS": "a,b",

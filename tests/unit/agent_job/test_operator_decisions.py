@@ -77,7 +77,7 @@ def test_job_without_an_owner_is_attached_as_its_own_flow_run(job: JobSnapshot, 
             replace(JOB, flow_run_id=None), RELEASED, None, "does not know", "PREFECT_API_URL"
         ),
         pytest.param(JOB, RELEASED, "CANCELLING", "was cancelled", "stop job-1"),
-        pytest.param(JOB, RELEASED, "COMPLETED", "is completed", "stop job-1"),
+        pytest.param(JOB, RELEASED, "COMPLETED", "is completed", "show job-1"),
     ],
 )
 def test_job_that_cannot_be_attached_is_refused_with_what_to_do(

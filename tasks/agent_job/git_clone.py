@@ -1,0 +1,123 @@
+"""The init container that clones a run's repository, where the runtime says so.
+
+Credentials are files of a Secret that this container alone mounts; git asks for them when a server
+does, so that they stand in no pod spec, command line, environment or clone.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.agent_job.run_request import Workspace
+from tasks.agent_job.runtime_spec import GitClone
+from tasks.claude_code.command_line import escape_for_kubernetes
+
+CLONE_CONTAINER = "clone"
+WORKSPACE_VOLUME = "workspace"
+CREDENTIALS_VOLUME = "git-credentials"
+CREDENTIALS_DIR = "/var/run/claude-jobs/git"
+
+# Read by the pod's group, which is the volume's, and by nobody else.
+_CREDENTIALS_MODE = 0o440
+
+# Everything is quoted, and `--` keeps a value from being taken for an option.
+_SCRIPT = r"""
+set -eu
+export GIT_TERMINAL_PROMPT=0 GIT_ALLOW_PROTOCOL=https:http:ssh:git
+helper='!f() { [ "$1" = get ] || return 0
+[ -r "$CREDENTIALS_DIR/password" ] || return 0
+if [ -r "$CREDENTIALS_DIR/username" ]; then
+printf "username=%s\n" "$(cat "$CREDENTIALS_DIR/username")"; else echo username=git; fi
+printf "password=%s\n" "$(cat "$CREDENTIALS_DIR/password")"; }; f'
+if [ -r "$CREDENTIALS_DIR/ssh-privatekey" ]; then
+  export GIT_SSH_COMMAND="ssh -i $CREDENTIALS_DIR/ssh-privatekey -o IdentitiesOnly=yes \
+-o BatchMode=yes -o UserKnownHostsFile=$CREDENTIALS_DIR/known_hosts"
+fi
+git init -q -- "$GIT_TREE"
+cd "$GIT_TREE"
+git remote add -- origin "$GIT_URL"
+set -- -c credential.helper= -c "credential.helper=$helper"
+[ "$GIT_DEPTH" = 0 ] && depth= || depth=--depth=$GIT_DEPTH
+git "$@" fetch -q $depth -- origin "${GIT_REF:-HEAD}"
+if [ -n "$GIT_BRANCH" ]; then
+  git checkout -q -B "$GIT_BRANCH" FETCH_HEAD --
+elif [ -n "$GIT_REF" ] &&
+  git "$@" ls-remote -q --exit-code -- origin "refs/heads/$GIT_REF" >/dev/null; then
+  git checkout -q -B "$GIT_REF" FETCH_HEAD --
+else
+  git checkout -q --detach FETCH_HEAD --
+fi
+git log -1 --format='Cloned commit %H.'
+"""
+
+
+def work_tree(clone: GitClone) -> str:
+    """Return where the clone lies.
+
+    A folder in the volume, not its root: that belongs to another user, and git uses no such clone.
+    """
+    return f"{clone.path.rstrip('/')}/repo"
+
+
+def clones_repository(clone: GitClone | None, workspace: Workspace) -> bool:
+    """Tell whether a run's repository is cloned before its agent starts."""
+    return clone is not None and workspace.repo_url is not None
+
+
+def build_clone_container(
+    clone: GitClone,
+    workspace: Workspace,
+    *,
+    security_context: Mapping[str, Any],
+    resources: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the init container; it holds the repository's address, and no credential.
+
+    Args:
+        clone: How to clone.
+        workspace: What.
+        security_context: The agent container's own.
+        resources: The agent container's own: a pod is given the larger of both, not the sum.
+    """
+    environment = {
+        "HOME": clone.path,
+        "GIT_TREE": work_tree(clone),
+        "GIT_URL": workspace.repo_url or "",
+        "GIT_REF": workspace.repo_ref or "",
+        "GIT_BRANCH": workspace.branch or "",
+        "GIT_DEPTH": str(clone.depth),
+        "CREDENTIALS_DIR": CREDENTIALS_DIR,
+    }
+    mounts: list[dict[str, Any]] = [{"name": WORKSPACE_VOLUME, "mountPath": clone.path}]
+    if clone.credentials_secret is not None:
+        mounts.append({"name": CREDENTIALS_VOLUME, "mountPath": CREDENTIALS_DIR, "readOnly": True})
+    return {
+        "name": CLONE_CONTAINER,
+        "image": clone.image,
+        "imagePullPolicy": clone.image_pull_policy,
+        "command": ["/bin/sh", "-c", escape_for_kubernetes(_SCRIPT)],
+        "env": [
+            {"name": name, "value": escape_for_kubernetes(value)}
+            for name, value in environment.items()
+        ],
+        "workingDir": clone.path,
+        # What git said last is what people are told when it fails.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "resources": dict(resources),
+        "securityContext": dict(security_context),
+        "volumeMounts": mounts,
+    }
+
+
+def clone_volumes(clone: GitClone) -> list[dict[str, Any]]:
+    """Return the volumes that the clone and its credentials need."""
+    volumes: list[dict[str, Any]] = [
+        {"name": WORKSPACE_VOLUME, "emptyDir": {"sizeLimit": clone.storage_limit}}
+    ]
+    if clone.credentials_secret is not None:
+        source = {
+            "secretName": clone.credentials_secret,
+            "defaultMode": _CREDENTIALS_MODE,
+            "optional": False,
+        }
+        volumes.append({"name": CREDENTIALS_VOLUME, "secret": source})
+    return volumes
