@@ -77,6 +77,7 @@ def deployed(
     try:
         prefect = _environment(server, flow_run_image)
         _run([_PREFECT, "work-pool", "create", "kubernetes", *_POOL_OPTIONS], prefect)
+        _run([_PREFECT, "work-pool", "create", "process", "--type=process"], prefect)
         _run([_PREFECT, "--no-prompt", "deploy", "--prefect-file", _PREFECT_FILE, "--all"], prefect)
         kubectl("apply", "-k", str(overlay))
         kubectl("rollout", "status", "deployment/prefect-worker", "--timeout=120s")
