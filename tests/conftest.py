@@ -74,7 +74,8 @@ def _cluster_environment(request: pytest.FixtureRequest, monkeypatch: pytest.Mon
 def core_api(cluster_kubeconfig: str) -> Iterator[client.CoreV1Api]:
     """The official client, for preparing and looking around; never for what is under test."""
     configuration = client.Configuration()
-    config.load_kube_config(cluster_kubeconfig, client_configuration=configuration)  # pyright: ignore[reportUnknownMemberType] # its annotations are incomplete
+    admin = os.environ.get("ADMIN_KUBECONFIG", cluster_kubeconfig)
+    config.load_kube_config(admin, client_configuration=configuration)  # pyright: ignore[reportUnknownMemberType] # its annotations are incomplete
     with client.ApiClient(configuration) as api_client:
         yield client.CoreV1Api(api_client)
 
