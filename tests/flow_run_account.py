@@ -1,7 +1,7 @@
 """A kubeconfig of an account with exactly what the shipped Roles allow, in every namespace.
 
     python -m tests.flow_run_account limited.kubeconfig
-    ADMIN_KUBECONFIG=$KUBECONFIG KUBECONFIG=limited.kubeconfig uv run pytest -m cluster tests/main_job
+    ADMIN_KUBECONFIG=$KUBECONFIG KUBECONFIG=limited.kubeconfig uv run pytest -m cluster ...
 
 The tests then prepare and look around as the administrator, and the product is that account. Its
 rules are the shipped ones; only the binding is for all namespaces, since tests make their own.
@@ -30,8 +30,8 @@ def shipped_rules() -> list[dict[str, Any]]:
 def write_kubeconfig(admin_kubeconfig: str, target: Path) -> None:
     """Make the account anew and write its kubeconfig."""
     library: Any = client
-    load: Any = config.load_kube_config  # pyright: ignore[reportUnknownMemberType] # its annotations are incomplete
-    load(admin_kubeconfig)
+    loader: Any = config
+    loader.load_kube_config(admin_kubeconfig)
     core, rbac = library.CoreV1Api(), library.RbacAuthorizationV1Api()
     metadata = {"name": _NAME}
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": _NAME}
@@ -57,7 +57,8 @@ def _ensure(create: Any, *arguments: Any) -> bool:
     try:
         create(*arguments)
     except client.ApiException as refused:
-        if refused.status != 409:
+        status: Any = refused.status  # pyright: ignore[reportUnknownMemberType] # has no annotation
+        if status != 409:
             raise
         return False
     return True

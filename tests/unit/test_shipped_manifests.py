@@ -83,7 +83,7 @@ def test_results_outlive_pods_and_are_found_where_the_worker_reads() -> None:
             {mount["mountPath"]: claims.get(mount["name"]) for mount in c["volumeMounts"]}
             for c in pod["containers"]
         ]
-        only("PersistentVolumeClaim", mounts[folder])
+        only("PersistentVolumeClaim", mounts[folder] or "none")
 
 
 def test_deployments_are_modules_without_a_limit_that_a_restart_of_prefect_breaks() -> None:
