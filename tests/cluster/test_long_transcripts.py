@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tasks.cluster.client import ClusterClient
+from tasks.cluster.pods import read_pod
 from tests.cluster.scripted_agent import AgentFollow, start_agent
 from tests.cluster.service_accounts import client_allowed, rule
 
@@ -68,6 +69,14 @@ def restart_api_server() -> None:
     )
 
 
+async def pod_succeeded(client: ClusterClient, namespace: str, pod: str) -> None:
+    while True:
+        found = await read_pod(client, namespace, pod)
+        if found["status"]["phase"] == "Succeeded":
+            return
+        await asyncio.sleep(0.5)
+
+
 @pytest.fixture
 def spool(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "spool"
@@ -115,6 +124,8 @@ async def test_lines_rotated_away_are_named_where_exec_is_forbidden(
         rules, admin=cluster_client, kubeconfig=kubeconfig, namespace=namespace
     ) as limited:
         pod = await start_agent(cluster_client, namespace, MANY_LINES.command, settings)
+        # A follow from the start gets across every rotation at times, and then nothing is missing.
+        await pod_succeeded(cluster_client, namespace, pod)
         follow = AgentFollow(limited, namespace, pod, spool, keeps_lines=False)
         followed = await follow.follow()
 
