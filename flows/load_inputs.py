@@ -65,10 +65,15 @@ async def load_runtime(request: AgentRunRequest, kubeconfig: Path | None) -> Run
     """
     if isinstance(request.runtime, RuntimeSpec):
         return RuntimeInputs(request.runtime, find_cluster(kubeconfig))
-    return await _load_runtime_block(request.runtime, kubeconfig)
+    return await load_runtime_block(request.runtime, kubeconfig)
 
 
-async def _load_runtime_block(name: str, kubeconfig: Path | None) -> RuntimeInputs:
+async def load_runtime_block(name: str, kubeconfig: Path | None) -> RuntimeInputs:
+    """Return the runtime of a block, and the cluster that it or the kubeconfig names.
+
+    Raises:
+        InputInvalid: There is no such block, or no cluster.
+    """
     from blocks.agent_runtime import AgentRuntime
 
     try:

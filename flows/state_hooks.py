@@ -14,9 +14,9 @@ from tasks.agent_job.orphans import owner_of
 from tasks.agent_job.run_request import AgentRunRequest, parse_request
 from tasks.agent_job.snapshots import JobSnapshot, jobs_from_api
 from tasks.cluster.client import ClusterClient
-from tasks.cluster.errors import ObjectConflict, ObjectNotFound
-from tasks.cluster.jobs import delete_job, list_jobs
+from tasks.cluster.jobs import list_jobs
 from tasks.cluster.objects import Propagation
+from tasks.owned_job import delete_job_as_seen
 
 # The runner sets the state only after its hooks.
 _HOOK_SECONDS = 30.0
@@ -61,7 +61,11 @@ async def _delete_jobs(request: AgentRunRequest, flow_run_id: FlowRunId) -> list
         for _ in range(_LOOKS):
             found = await list_jobs(client, namespace, label_selector=selector)
             own = [job for job in jobs_from_api(found.items) if _is_left(job, flow_run_id)]
-            deleted += [job.name for job in own if await _delete(client, namespace, job)]
+            deleted += [
+                job.name
+                for job in own
+                if await delete_job_as_seen(client, namespace, job, Propagation.FOREGROUND)
+            ]
             if not own:
                 break
     return [f"Job {namespace}/{name}" for name in dict.fromkeys(deleted)]
@@ -70,19 +74,3 @@ async def _delete_jobs(request: AgentRunRequest, flow_run_id: FlowRunId) -> list
 def _is_left(job: JobSnapshot, flow_run_id: FlowRunId) -> bool:
     """Tell whether a Job is this run's own; one that another run has taken over is that run's."""
     return owner_of(job) == flow_run_id and not job.finished and not job.deleting
-
-
-async def _delete(client: ClusterClient, namespace: str, job: JobSnapshot) -> bool:
-    try:
-        # With the resourceVersion: a run that takes it over meanwhile keeps it.
-        await delete_job(
-            client,
-            namespace,
-            job.name,
-            uid=job.uid,
-            resource_version=job.resource_version,
-            propagation=Propagation.FOREGROUND,
-        )
-    except (ObjectNotFound, ObjectConflict):
-        return False
-    return True

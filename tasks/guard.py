@@ -27,15 +27,14 @@ from tasks.cluster.errors import (
     ClusterForbidden,
     ClusterUnauthorised,
     NamespaceNotFound,
-    ObjectConflict,
-    ObjectNotFound,
 )
-from tasks.cluster.jobs import delete_job, list_jobs
+from tasks.cluster.jobs import list_jobs
 from tasks.cluster.objects import Propagation
 from tasks.cluster.pods import list_pods
+from tasks.owned_job import delete_job_as_seen
 from tasks.permissions import check_permissions
 from tasks.run_context import RunContext
-from tasks.secret import create_tombstone, find_run_secret
+from tasks.secret import find_run_secret, revoke_secret
 from tasks.stage import StageLimit, stage
 from tasks.stored_results import read_stored_result
 
@@ -150,7 +149,8 @@ async def _find_secrets(
     """Look for the Secrets of all Jobs but those whose result is kept."""
     agent_id = context.prepared.agent_id
     wanted = [job for job in jobs if job.agent_id == agent_id and job.harvested_at is None]
-    found = await asyncio.gather(*(find_run_secret(context, job) for job in wanted))
+    client, namespace = context.client, context.namespace
+    found = await asyncio.gather(*(find_run_secret(client, namespace, job) for job in wanted))
     return {job.uid: secret for job, secret in zip(wanted, found, strict=True)}
 
 
@@ -181,7 +181,7 @@ async def _take_step(context: RunContext, verdict: GuardVerdict) -> None:
             for job in verdict.jobs:
                 await _delete(context, job)
         case Supersede():
-            if await create_tombstone(context, verdict.job):
+            if await revoke_secret(context, verdict.job):
                 await _delete(context, verdict.job)
             else:
                 await asyncio.sleep(_LOOK_AGAIN_SECONDS)
@@ -192,18 +192,8 @@ async def _take_step(context: RunContext, verdict: GuardVerdict) -> None:
 
 async def _delete(context: RunContext, job: JobSnapshot) -> None:
     context.lease.check_may_write()
-    try:
-        await delete_job(
-            context.client,
-            context.namespace,
-            job.name,
-            uid=job.uid,
-            resource_version=job.resource_version,
-            propagation=Propagation.FOREGROUND,
-        )
-    except (ObjectNotFound, ObjectConflict):
-        # Gone, or no longer what was judged: the next look tells.
-        return
+    # Where it is gone, or no longer what was judged, the next look tells.
+    await delete_job_as_seen(context.client, context.namespace, job, Propagation.FOREGROUND)
 
 
 def _unreachable(context: RunContext, error: ClusterError) -> AgentRunError:

@@ -1,8 +1,9 @@
-"""Deleting an agent's Job as its owner, and only as its owner."""
+"""Deleting an agent's Job, and only as it was seen."""
 
 from tasks.agent_job.commitment import is_owned
 from tasks.agent_job.names import JobName, JobUid
 from tasks.agent_job.snapshots import JobSnapshot
+from tasks.cluster.client import ClusterClient
 from tasks.cluster.errors import ObjectConflict, ObjectNotFound
 from tasks.cluster.jobs import delete_job, read_job
 from tasks.cluster.objects import Propagation
@@ -12,6 +13,30 @@ from tasks.run_context import RunContext
 
 # Every change of a Job between a look at it and its deletion refuses the latter.
 _LOOKS = 4
+
+
+async def delete_job_as_seen(
+    client: ClusterClient, namespace: str, job: JobSnapshot, propagation: Propagation
+) -> bool:
+    """Delete a Job, if nobody has changed it since it was read; tell whether that was so.
+
+    A run that has taken it over meanwhile keeps it.
+
+    Raises:
+        ClusterError: It was not deleted, or nobody knows.
+    """
+    try:
+        await delete_job(
+            client,
+            namespace,
+            job.name,
+            uid=job.uid,
+            resource_version=job.resource_version,
+            propagation=propagation,
+        )
+    except (ObjectNotFound, ObjectConflict):
+        return False
+    return True
 
 
 async def delete_owned_job(

@@ -16,13 +16,14 @@ from tasks.agent_job.manifest import (
 from tasks.agent_job.names import JobUid, PodUid, job_pods_selector
 from tasks.agent_job.prepared_run import PACKED_PROMPT_FILE, PROMPT_FILE, RUN_SCRIPT_FILE
 from tasks.agent_job.snapshots import JobSnapshot, PodSnapshot, pods_from_api
+from tasks.cluster.client import ClusterClient
 from tasks.cluster.errors import ClusterError, ObjectAlreadyExists, ObjectNotFound
 from tasks.cluster.objects import Propagation
 from tasks.cluster.pods import list_pods
 from tasks.cluster.resources import JsonObject
 from tasks.cluster.retry import RETRY_SAFE
 from tasks.cluster.secrets import create_secret, read_secret
-from tasks.lease_keeper import LeaseLost, WritesPaused
+from tasks.lease_keeper import LeaseKeeper, LeaseLost, WritesPaused
 from tasks.owned_job import delete_owned_job
 from tasks.pod import limit_pod_wait, wait_for_pod_list, wait_for_pod_object
 from tasks.run_context import AttemptInProgress, RunContext
@@ -79,10 +80,10 @@ async def _accept_existing(
         attempt.pod_uid = bound
 
 
-async def find_run_secret(context: RunContext, job: JobSnapshot) -> RunSecret:
+async def find_run_secret(client: ClusterClient, namespace: str, job: JobSnapshot) -> RunSecret:
     """Tell whether a Job has its Secret, none, or a tombstone; one of another owner is none."""
     try:
-        secret = await read_secret(context.client, context.namespace, job.name)
+        secret = await read_secret(client, namespace, job.name)
     except ObjectNotFound:
         return RunSecret.ABSENT
     if _owner_uid(secret) != job.uid:
@@ -126,26 +127,39 @@ async def has_same_prompt(context: RunContext, job: JobSnapshot) -> bool:
     )
 
 
-async def create_tombstone(context: RunContext, job: JobSnapshot) -> bool:
+async def create_tombstone(
+    client: ClusterClient, namespace: str, lease: LeaseKeeper, job: JobSnapshot, run_script: str
+) -> bool:
     """Make sure that a Job never gets its prompt; tell whether that is so.
 
     Where the Secret is there already, its agent may be starting: look again.
 
+    Args:
+        client: The connection.
+        namespace: Of the Job.
+        lease: Held for the agent.
+        job: Without a Secret.
+        run_script: Says in a pod that starts all the same why it does not work.
+
     Raises:
         ClusterError: It could not be written.
+        LeaseLost: Another process owns the agent.
+        WritesPaused: Whether we still own the agent is not known.
     """
     manifest = build_tombstone_manifest(
-        namespace=context.namespace,
-        job_name=job.name,
-        job_uid=job.uid,
-        run_script=context.prepared.files[RUN_SCRIPT_FILE].decode(),
+        namespace=namespace, job_name=job.name, job_uid=job.uid, run_script=run_script
     )
-    retry = context.lease.guarded(RETRY_SAFE)
     try:
-        await create_secret(context.client, context.namespace, manifest, retry=retry)
+        await create_secret(client, namespace, manifest, retry=lease.guarded(RETRY_SAFE))
     except ObjectAlreadyExists:
-        return await find_run_secret(context, job) is RunSecret.REVOKED
+        return await find_run_secret(client, namespace, job) is RunSecret.REVOKED
     return True
+
+
+async def revoke_secret(context: RunContext, job: JobSnapshot) -> bool:
+    """Create the tombstone of a Job of this run's agent; errors as in `create_tombstone`."""
+    run_script = context.prepared.files[RUN_SCRIPT_FILE].decode()
+    return await create_tombstone(context.client, context.namespace, context.lease, job, run_script)
 
 
 def _owner_uid(secret: JsonObject) -> JobUid | None:
@@ -165,7 +179,7 @@ async def abandon_unstarted(context: RunContext, job: JobSnapshot) -> None:
     Where that cannot be made sure of, the Job is left, and the next guard decides.
     """
     try:
-        await create_tombstone(context, job)
+        await revoke_secret(context, job)
         if await _may_have_started(context, job):
             context.say(f"Job {job.name} is left: its agent may have started meanwhile.")
             return
@@ -176,7 +190,8 @@ async def abandon_unstarted(context: RunContext, job: JobSnapshot) -> None:
 
 
 async def _may_have_started(context: RunContext, job: JobSnapshot) -> bool:
-    if await find_run_secret(context, job) is RunSecret.REVOKED:
+    secret = await find_run_secret(context.client, context.namespace, job)
+    if secret is RunSecret.REVOKED:
         return False
     found = await list_pods(
         context.client, context.namespace, label_selector=job_pods_selector(job.name)

@@ -31,6 +31,10 @@ class PrefectServer:
     def get(self, path: str) -> Any:
         return json.loads(self._ask("GET", path))
 
+    def send(self, path: str, body: Any) -> None:
+        """Post what has no answer."""
+        self._ask("POST", path, json.dumps(body).encode())
+
     def delete(self, path: str) -> None:
         self._ask("DELETE", path)
 

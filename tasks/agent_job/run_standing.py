@@ -24,7 +24,7 @@ class FlowRunRecord:
 
     state_type: str
     state_at: datetime | None = None
-    has_heartbeat: bool = False
+    has_heartbeat: bool = True
     deployment_id: UUID | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False, hash=False)
 

@@ -213,10 +213,10 @@ def test_job_is_as_far_as(
         ("COMPLETED", RunStanding.OVER),
         ("FAILED", RunStanding.OVER),
         ("CRASHED", RunStanding.OVER),
-        (FlowRunRecord("RUNNING", LONG_AGO), RunStanding.SILENT),
-        (FlowRunRecord("RUNNING", LONG_AGO, has_heartbeat=True), RunStanding.RUNNING),
-        (FlowRunRecord("RUNNING", NOW), RunStanding.RUNNING),
-        (FlowRunRecord("RUNNING"), RunStanding.RUNNING),
+        (FlowRunRecord("RUNNING", LONG_AGO, has_heartbeat=False), RunStanding.SILENT),
+        (FlowRunRecord("RUNNING", LONG_AGO), RunStanding.RUNNING),
+        (FlowRunRecord("RUNNING", NOW, has_heartbeat=False), RunStanding.RUNNING),
+        (FlowRunRecord("RUNNING", has_heartbeat=False), RunStanding.RUNNING),
         (None, RunStanding.DELETED),
     ],
 )
@@ -242,7 +242,8 @@ def test_every_object_and_every_named_flow_run_is_listed_once() -> None:
     job = replace(JOB, owner_flow_run_id=OTHER_RUN)
     lease = replace(LEASE, holder=f"{OTHER_RUN}/x", attempt_flow_run_id=RUN)
     contents = _contents(jobs=[job], secrets=[SECRET], leases=[lease], pods=[RUNNING_POD])
-    runs = {RUN: FlowRunRecord("CRASHED", LONG_AGO), OTHER_RUN: FlowRunRecord("RUNNING", LONG_AGO)}
+    silent = FlowRunRecord("RUNNING", LONG_AGO, has_heartbeat=False)
+    runs = {RUN: FlowRunRecord("CRASHED", LONG_AGO), OTHER_RUN: silent}
 
     found = find_swept_objects(contents, runs, AGES)
 

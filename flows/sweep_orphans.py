@@ -1,0 +1,208 @@
+"""`sweep_orphans`: finds what runs have left without an owner, and clears it away by policy."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.events import emit_event
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from flows.check_request import find_cluster, read_run_script
+from flows.load_inputs import load_runtime_block
+from tasks.agent_job.errors import InputInvalid
+from tasks.agent_job.names import FlowRunId
+from tasks.agent_job.sweep_config import SweepConfig
+from tasks.agent_job.sweep_objects import (
+    NamespaceContents,
+    SweepAges,
+    SweptObject,
+    find_swept_objects,
+    is_fresh,
+    named_flow_runs,
+)
+from tasks.agent_job.sweep_report import (
+    Outcome,
+    SweepReport,
+    SweptRow,
+    build_sweep_event,
+    build_sweep_report,
+    build_sweep_table,
+)
+from tasks.agent_job.sweep_rules import Finding, SweepAction, SweepVerdict, judge_object
+from tasks.artifacts import publish_table
+from tasks.cluster.client import ClusterClient
+from tasks.cluster.connection import ClusterConnection
+from tasks.cluster.errors import ClusterError
+from tasks.flow_run_records import ask_for_heartbeats, read_flow_run_records
+from tasks.sweep_actions import Sweeper
+from tasks.sweep_lists import list_namespace
+
+ARTIFACT_KEY = "sweep-orphans"
+_PUBLISH_SECONDS = 15.0
+_DEFAULTS = SweepConfig()
+
+
+@dataclass
+class Sweep:
+    """A sweep that is over.
+
+    Attributes:
+        problems: What could not be looked at, as sentences.
+        requests: Sent to Kubernetes, by verb and resource.
+    """
+
+    rows: list[SweptRow] = field(default_factory=list[SweptRow])
+    problems: list[str] = field(default_factory=list[str])
+    namespaces: list[str] = field(default_factory=list[str])
+    requests: Counter[str] = field(default_factory=Counter[str])
+
+
+@flow(
+    name="sweep-orphans",
+    description="Find agents, Secrets and Leases that no run owns any more.",
+    validate_parameters=True,
+)
+async def sweep_orphans(config: SweepConfig = _DEFAULTS) -> State[dict[str, object]]:
+    """Look at everything that runs have left, and do about it what the policy says.
+
+    Args:
+        config: Where to look, and what may be done; by default nothing is changed.
+
+    Returns:
+        Completed, or Failed where something needs a person; its data is the `SweepReport`.
+    """
+    logger = get_run_logger()
+    try:
+        connection, namespaces = await _load_cluster(config)
+    except InputInvalid as error:
+        return Failed(name="Invalid input", message=error.message)
+    sweep = await sweep_cluster(
+        config, connection, namespaces, FlowRunId(str(flow_run.id)), logger.info
+    )
+    report = build_sweep_report(
+        sweep.rows,
+        namespaces=sweep.namespaces,
+        dry_run=config.dry_run,
+        problems=sweep.problems,
+        kubernetes_requests=sweep.requests.total(),
+    )
+    await _publish(sweep.rows, report, logger.warning)
+    return _to_state(report)
+
+
+async def sweep_cluster(
+    config: SweepConfig,
+    connection: ClusterConnection,
+    namespaces: tuple[str | None, ...],
+    flow_run_id: FlowRunId,
+    say: Callable[[str], None],
+) -> Sweep:
+    """Sweep namespaces one after the other; one that cannot be listed does not stop the others.
+
+    Args:
+        config: What may be done.
+        connection: The cluster.
+        namespaces: Where to look; `None` is the connection's own.
+        flow_run_id: In whose name Leases are held.
+        say: Told what is done, as sentences.
+    """
+    ages = SweepAges(
+        timedelta(seconds=config.minimum_age_seconds), timedelta(days=config.idle_lease_days)
+    )
+    sweep = Sweep()
+    async with ClusterClient(connection) as client:
+        sweeper = Sweeper(client, flow_run_id, config.policy, ages, read_run_script())
+        for given in namespaces:
+            namespace = client.resolve_namespace(given).name
+            sweep.namespaces.append(namespace)
+            try:
+                contents = await list_namespace(client, namespace)
+            except ClusterError as error:
+                sweep.problems.append(f"Namespace {namespace} was not swept: {error.message}")
+                continue
+            for swept, verdict in await _judge(contents, config, ages):
+                row = await _answer(swept, verdict, sweeper, config, sweep.rows)
+                sweep.rows.append(row)
+                if row.outcome is not Outcome.NONE:
+                    say(_sentence(row))
+        sweep.requests = client.requests
+    return sweep
+
+
+async def _load_cluster(config: SweepConfig) -> tuple[ClusterConnection, tuple[str | None, ...]]:
+    if config.runtime is None:
+        return find_cluster(None), config.namespaces or (None,)
+    inputs = await load_runtime_block(config.runtime, None)
+    return inputs.connection, config.namespaces or (inputs.spec.namespace,)
+
+
+async def _judge(
+    contents: NamespaceContents, config: SweepConfig, ages: SweepAges
+) -> list[tuple[SweptObject, SweepVerdict]]:
+    named = named_flow_runs(contents)
+    now = contents.server_now
+    held = {lease.agent_id for lease in contents.leases if is_fresh(lease, now)}
+    unowned = [run for run, agent_id in named.items() if agent_id not in held]
+    records = await ask_for_heartbeats(await read_flow_run_records(named), unowned)
+    judged = [
+        (swept, judge_object(swept.facts, config.policy))
+        for swept in find_swept_objects(contents, records, ages)
+    ]
+    findings = list(Finding)
+    # Agents at work come first, and flow runs after their Jobs.
+    return sorted(judged, key=lambda one: (findings.index(one[1].finding), one[0].name))
+
+
+async def _answer(
+    swept: SweptObject,
+    verdict: SweepVerdict,
+    sweeper: Sweeper,
+    config: SweepConfig,
+    before: list[SweptRow],
+) -> SweptRow:
+    if verdict.action is SweepAction.NONE:
+        return SweptRow(swept, verdict, Outcome.NONE)
+    if verdict.action is SweepAction.REPORT:
+        return SweptRow(swept, verdict, Outcome.REPORTED)
+    if config.dry_run:
+        return SweptRow(swept, verdict, Outcome.DRY_RUN)
+    used = sum(row.outcome in {Outcome.DONE, Outcome.FAILED} for row in before)
+    if used >= config.max_actions:
+        return SweptRow(swept, verdict, Outcome.OVER_LIMIT)
+    return await sweeper.carry_out(swept, verdict)
+
+
+def _sentence(row: SweptRow) -> str:
+    swept, verdict = row.swept, row.verdict
+    note = f" {row.note}" if row.note else ""
+    action = verdict.action.replace("_", " ")
+    return (
+        f"{swept.kind} {swept.namespace}/{swept.name}: {verdict.reason} – {action}, "
+        f"{row.outcome}.{note}"
+    )
+
+
+async def _publish(rows: list[SweptRow], report: SweepReport, warn: Callable[[str], None]) -> None:
+    table, left_out = build_sweep_table(rows)
+    more = f" {left_out} more rows are left out." if left_out else ""
+    try:
+        await publish_table(
+            ARTIFACT_KEY, table, f"{report.summary}{more}", seconds=_PUBLISH_SECONDS
+        )
+        for event in filter(None, map(build_sweep_event, rows)):
+            emit_event(event.name, resource=event.resource, payload=event.payload)
+    except Exception as error:
+        warn(f"The sweep's table or events could not be published ({type(error).__name__}).")
+
+
+def _to_state(report: SweepReport) -> State[dict[str, object]]:
+    data = report.model_dump(mode="json")
+    if report.problems:
+        return Failed(name="Sweep incomplete", message=report.summary, data=data)
+    if report.needs_person:
+        return Failed(name="Orphans found", message=report.summary, data=data)
+    return Completed(message=report.summary, data=data)
