@@ -32,17 +32,18 @@ if [ -r "$CREDENTIALS_DIR/ssh-privatekey" ]; then
   export GIT_SSH_COMMAND="ssh -i $CREDENTIALS_DIR/ssh-privatekey -o IdentitiesOnly=yes \
 -o BatchMode=yes -o UserKnownHostsFile=$CREDENTIALS_DIR/known_hosts"
 fi
+ref=${GIT_REF:-} branch=${GIT_BRANCH:-}
 git init -q -- "$GIT_TREE"
 cd "$GIT_TREE"
 git remote add -- origin "$GIT_URL"
 set -- -c credential.helper= -c "credential.helper=$helper"
 [ "$GIT_DEPTH" = 0 ] && depth= || depth=--depth=$GIT_DEPTH
-git "$@" fetch -q $depth -- origin "${GIT_REF:-HEAD}"
-if [ -n "$GIT_BRANCH" ]; then
-  git checkout -q -B "$GIT_BRANCH" FETCH_HEAD --
-elif [ -n "$GIT_REF" ] &&
-  git "$@" ls-remote -q --exit-code -- origin "refs/heads/$GIT_REF" >/dev/null; then
-  git checkout -q -B "$GIT_REF" FETCH_HEAD --
+git "$@" fetch -q $depth -- origin "${ref:-HEAD}"
+if [ -n "$branch" ]; then
+  git checkout -q -B "$branch" FETCH_HEAD --
+elif [ -n "$ref" ] &&
+  git "$@" ls-remote -q --exit-code -- origin "refs/heads/$ref" >/dev/null; then
+  git checkout -q -B "$ref" FETCH_HEAD --
 else
   git checkout -q --detach FETCH_HEAD --
 fi
@@ -81,9 +82,9 @@ def build_clone_container(
     environment = {
         "HOME": clone.path,
         "GIT_TREE": work_tree(clone),
-        "GIT_URL": workspace.repo_url or "",
-        "GIT_REF": workspace.repo_ref or "",
-        "GIT_BRANCH": workspace.branch or "",
+        "GIT_URL": workspace.repo_url,
+        "GIT_REF": workspace.repo_ref,
+        "GIT_BRANCH": workspace.branch,
         "GIT_DEPTH": str(clone.depth),
         "CREDENTIALS_DIR": CREDENTIALS_DIR,
     }
@@ -98,6 +99,7 @@ def build_clone_container(
         "env": [
             {"name": name, "value": escape_for_kubernetes(value)}
             for name, value in environment.items()
+            if value is not None
         ],
         "workingDir": clone.path,
         # What git said last is what people are told when it fails.

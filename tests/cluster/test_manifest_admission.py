@@ -56,6 +56,7 @@ def _spec(
         "task_id": "T 1",
         "prompt": "Do it.",
         "wake": {"reason": LITERAL},
+        "workspace": {"repo_url": "https://git.example/project.git"},
         "env": {"LITERAL": LITERAL},
         "timeout_seconds": 60,
     }
@@ -113,6 +114,7 @@ def test_job_and_secrets_pass_the_servers_own_checks(
         "env_from_keys": [{"env": "K", "kind": "secret", "name": "s", "key": "k"}],
         "home_claim": "homes",
         "read_only_root_filesystem": True,
+        "git": {"image": "git:1", "credentials_secret": "git-robot"},
     }
     spec = _spec(namespace, run_script=RUN_SCRIPT, runtime=runtime, agent={"instructions": "Hi."})
     job_uid = JobUid(str(uuid.uuid4()))

@@ -107,7 +107,6 @@ def test_ended_run_is_told_from_what_was_stored(
     assert "Neither the cluster nor the result storage has a transcript" in missing.text
 
 
-@pytest.mark.slice
 @pytest.mark.long
 def test_kept_failure_is_listed_with_its_outcome_and_cost(
     run_cli: RunCli, operate: Operate, build_request: BuildRequest, replay_image: str
@@ -126,7 +125,6 @@ def test_kept_failure_is_listed_with_its_outcome_and_cost(
     assert row["job_name"] in table
 
 
-@pytest.mark.slice
 @pytest.mark.long
 def test_stop_cancels_the_run_that_lives(
     live_cli: StartCli,
@@ -154,6 +152,8 @@ def test_stop_cancels_the_run_that_lives(
     assert not jobs_of(traces, agents_namespace, agent_id)
 
 
+@pytest.mark.slice
+@pytest.mark.long
 def test_stop_ends_the_job_whose_owner_is_gone(
     live_cli: StartCli,
     operate: Operate,
@@ -186,6 +186,8 @@ def test_stop_ends_the_job_whose_owner_is_gone(
     assert "there was nothing to stop" in again.text
 
 
+@pytest.mark.slice
+@pytest.mark.long
 def test_attach_takes_up_the_job_of_a_killed_run_and_ends_its_flow_run(
     live_cli: StartCli,
     operate: Operate,
@@ -222,7 +224,6 @@ def test_attach_takes_up_the_job_of_a_killed_run_and_ends_its_flow_run(
     assert "there is nothing to attach to" in ended.text
 
 
-@pytest.mark.slice
 @pytest.mark.long
 def test_attach_reads_the_result_of_an_agent_that_has_ended_alone(
     live_cli: StartCli,
@@ -286,7 +287,6 @@ def test_paused_agent_is_blocked_until_it_is_resumed(
     assert run.result["error_code"] is None, run.output
 
 
-@pytest.mark.slice
 @pytest.mark.long
 def test_pause_leaves_the_agent_at_work_and_its_lease_to_its_run(
     live_cli: StartCli,
@@ -343,7 +343,6 @@ def test_cluster_that_does_not_answer_is_no_traceback(
     assert "Traceback" not in found.text
 
 
-@pytest.mark.slice
 @pytest.mark.long
 def test_list_without_prefect_shows_the_cluster_and_says_what_is_left_out(
     run_cli: RunCli, operate: Operate, build_request: BuildRequest, replay_image: str
