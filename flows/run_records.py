@@ -1,7 +1,6 @@
 """What Prefect and the result storage know of a run, for commands that tell people of it."""
 
 import asyncio
-import re
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -33,6 +32,7 @@ from tasks.agent_job.run_result import AgentRunResult
 from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.agent_job.snapshots import JobSnapshot
 from tasks.agent_job.storage_keys import attempt_folder, own_attempt_folder
+from tasks.claude_code.progress import read_cost
 from tasks.claude_code.safe_text import one_line
 from tasks.result_storage import ResultStorage, open_result_storage
 from tasks.stored_results import read_stored_result
@@ -41,7 +41,6 @@ T = TypeVar("T")
 
 _ANSWER_SECONDS = 10.0
 _LINE_CHARACTERS = 200
-_COST = re.compile(r"^\| Cost so far \| \$([0-9.]+) \|$", re.MULTILINE)
 
 
 @asynccontextmanager
@@ -169,10 +168,8 @@ class RunRecords:
         if job.over:
             return RunRecord(await self.result_of(owner, attempt_folder(job.agent_id, owner, job)))
         page = await self._artifact(owner, artifact_key(job.agent_id, "progress"))
-        cost = _COST.search(page) if page else None
-        return RunRecord(
-            cost_usd=float(cost[1]) if cost else None, last_line=await self._last_line(owner)
-        )
+        cost = read_cost(page) if page is not None else None
+        return RunRecord(cost_usd=cost, last_line=await self._last_line(owner))
 
     async def _last_line(self, flow_run_id: FlowRunId) -> str | None:
         """Return the last line of the run's log, where known secrets are masked."""

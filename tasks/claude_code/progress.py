@@ -1,5 +1,6 @@
 """How far a run has got, told by its events while it works."""
 
+import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -26,6 +27,7 @@ _TEXT_CHARACTERS = 200
 _TOOLS_LIMIT = 8
 
 _BAR_CELLS = 10
+_COST_ROW = re.compile(r"^\| Cost so far \| \$([0-9]+\.[0-9]+) \|$", re.MULTILINE)
 # Claude Code counts what it has paid at the end of a turn only.
 _NOT_TOLD = "told when the turn ends"
 
@@ -148,6 +150,12 @@ def render_progress(
         rows.append(("Said last", escape_markdown(progress.last_text)))
     as_of = f"*As of {at:%Y-%m-%d %H:%M:%S} UTC.*"
     return "\n\n".join([table(("Now", code_span(progress.activity)), rows), as_of])
+
+
+def read_cost(page: str) -> float | None:
+    """Return the cost in USD that a page of `render_progress` tells; `None` where it tells none."""
+    found = _COST_ROW.search(page)
+    return float(found[1]) if found else None
 
 
 def _turns(turns: int, max_turns: int | None) -> str:

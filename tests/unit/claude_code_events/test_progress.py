@@ -6,7 +6,7 @@ import pytest
 
 from tasks.claude_code.event_types import ResultEvent, TokenCounts
 from tasks.claude_code.events import parse_event_leniently
-from tasks.claude_code.progress import ProgressState, RunProgress, render_progress
+from tasks.claude_code.progress import ProgressState, RunProgress, read_cost, render_progress
 from tests.unit.run_outcomes.recordings import read_recording, recording_names
 
 AT = datetime(2026, 11, 20, 18, 0, tzinfo=UTC)
@@ -142,3 +142,13 @@ def test_progress_of_which_little_is_known_claims_nothing() -> None:
     assert "| Tokens | told when the turn ends |" in text
     assert "| Cost so far | $0.2500 |" in text
     assert "Said last" not in text
+
+
+@pytest.mark.parametrize("cost_usd", [None, 0.0, 0.1234, 1234.5])
+def test_cost_is_read_back_from_the_page_that_tells_it(cost_usd: float | None) -> None:
+    said = "| Cost so far | $9.9999 |"
+    progress = RunProgress(activity=said, last_text=said, cost_usd=cost_usd)
+
+    page = render_progress(progress, max_turns=3, running_seconds=1, silent_seconds=1, at=AT)
+
+    assert read_cost(page) == cost_usd
