@@ -209,5 +209,6 @@ def test_run_stopped_for_longer_than_its_lease_steps_back(world: World) -> None:
         checks = {
             str(case): pool.submit(_check, world, case, in_real_time=True) for case in _cases()
         }
-    failures = {name: check.exception() for name, check in checks.items()}
-    assert {name: error for name, error in failures.items() if error is not None} == {}
+    errors = {name: check.exception() for name, check in checks.items()}
+    failures = [f"{name}: {error}" for name, error in errors.items() if error is not None]
+    assert not failures, "\n\n".join(failures)
