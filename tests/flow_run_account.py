@@ -56,9 +56,9 @@ def _ensure(create: Any, *arguments: Any) -> bool:
     """Tell whether it was created now; False where it is there already."""
     try:
         create(*arguments)
-    except client.ApiException as refused:
-        status: Any = refused.status  # pyright: ignore[reportUnknownMemberType] # has no annotation
-        if status != 409:
+    except client.ApiException as error:
+        refused: Any = error
+        if refused.status != 409:
             raise
         return False
     return True

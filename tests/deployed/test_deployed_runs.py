@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,6 +17,14 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]
 
 SLOW = {"REPLAY_TRANSCRIPT": "tools", "REPLAY_LINE_DELAY_SECONDS": "2"}
 FLOW_RUN_LABEL = "prefect.io/flow-run-id"
+# After this the observer calls a run crashed whose Job has failed, unless another one is at work.
+OBSERVER_SECONDS = 30
+
+
+@pytest.fixture(scope="module", autouse=True)
+def failing_run(deployed: Deployed, replay_image: str) -> StartedRun:
+    """Started first and looked at last, since the observer takes its time."""
+    return deployed.start(replay_image, env={"REPLAY_TRANSCRIPT": "max_turns"})
 
 
 def flow_run_pods(traces: Traces, run: StartedRun) -> list[Any]:
@@ -110,17 +119,15 @@ def test_run_survives_the_deletion_of_its_pod(
 
 
 def test_failed_agent_is_told_by_us_and_not_by_the_observer(
-    deployed: Deployed, replay_image: str, traces: Traces
+    failing_run: StartedRun, traces: Traces
 ) -> None:
-    run = deployed.start(replay_image, env={"REPLAY_TRANSCRIPT": "max_turns"})
+    state = failing_run.wait_for_end()
 
-    state = run.wait_for_end()
-
-    assert (state["type"], state["name"]) == ("FAILED", "Max turns reached"), run.logs
-    [job] = jobs_of(traces, NAMESPACE, run.agent_id)
+    assert (state["type"], state["name"]) == ("FAILED", "Max turns reached"), failing_run.logs
+    [job] = jobs_of(traces, NAMESPACE, failing_run.agent_id)
     assert [c["type"] for c in job["status"]["conditions"]] == ["Failed"]
-    # The observer had the events by now; it waits 30 s before it calls a run crashed.
-    time.sleep(35)
-    assert "Crashed" not in run.states
-    assert run.state["name"] == state["name"]
+    ended_seconds = (datetime.now(UTC) - datetime.fromisoformat(state["timestamp"])).total_seconds()
+    time.sleep(max(0, OBSERVER_SECONDS + 5 - ended_seconds))
+    assert "Crashed" not in failing_run.states
+    assert failing_run.state["name"] == state["name"]
     assert FLOW_RUN_LABEL not in json.dumps(job["metadata"]["labels"])
