@@ -166,6 +166,7 @@ async def test_orphan_is_adopted_once(orphanage: Orphanage, prefect_api: Prefect
 
 @pytest.mark.long
 @pytest.mark.slice
+@pytest.mark.timeout(360)
 async def test_scheduled_sweeps_run_by_themselves(
     orphanage: Orphanage, prefect_api: PrefectServer, tmp_path: Path
 ) -> None:
@@ -180,7 +181,7 @@ async def test_scheduled_sweeps_run_by_themselves(
             runs = prefect_api.post("/flow_runs/filter", wanted)
             return [run for run in runs if run["state_type"] in {"COMPLETED", "FAILED"}]
 
-        await _until(lambda: len(ended()) >= 2, 120, lambda: log.read_text())
+        await _until(lambda: len(ended()) >= 2, 300, lambda: log.read_text())
     finally:
         process.terminate()
         process.wait(30)
