@@ -9,13 +9,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequ
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
 
 from flows import operator_tables
-from flows.cluster_look import open_cluster
 from flows.foreground_run import (
     EXIT_INPUT_INVALID,
     EXIT_INTERRUPTED,
@@ -32,8 +31,10 @@ from tasks.agent_job.names import parse_agent_id
 from tasks.agent_job.operator_errors import CommandRefused, NotDone
 from tasks.agent_job.run_result import AgentRunResult
 from tasks.cluster.errors import ClusterError, ClusterForbidden, KubeconfigInvalid
-from tasks.pause_switch import pause_agent, resume_agent
 from tasks.run_controls import RunControls, RunCrashed
+
+if TYPE_CHECKING:
+    from flows.cluster_look import ClusterAccess
 
 T = TypeVar("T")
 
@@ -59,7 +60,7 @@ def ls(kubeconfig: Kubeconfig = None, namespace: Namespace = None, as_json: AsJs
     """
 
     async def command() -> None:
-        async with open_cluster(kubeconfig, namespace) as access:
+        async with _cluster(kubeconfig, namespace) as access:
             look = await access.look()
             async with _records(kubeconfig, as_json=as_json) as records:
                 rows = list_rows(look, await records.records_of(look.jobs))
@@ -85,7 +86,7 @@ def show(
     async def command() -> None:
         from flows.operator_runs import find_run
 
-        async with open_cluster(kubeconfig, namespace) as access:
+        async with _cluster(kubeconfig, namespace) as access:
             look = await access.look()
             async with _records(kubeconfig, as_json=as_json) as records:
                 run = await find_run(look, records, name)
@@ -116,7 +117,7 @@ def logs(
         from flows.operator_runs import show_transcript
 
         output = LiveOutput(_console())
-        async with open_cluster(kubeconfig, namespace) as access:
+        async with _cluster(kubeconfig, namespace) as access:
             look = await access.look()
             async with _records(kubeconfig, as_json=as_json) as records:
                 await show_transcript(
@@ -147,7 +148,7 @@ def stop(
     async def command() -> None:
         from flows.stop_agent import stop_agent
 
-        async with open_cluster(kubeconfig, namespace) as access:
+        async with _cluster(kubeconfig, namespace) as access:
             look = await access.look()
             target = require_target(look, name)
             report = await stop_agent(access, look, target, _say(as_json=as_json))
@@ -205,7 +206,9 @@ def pause(
     """
 
     async def command() -> None:
-        async with open_cluster(kubeconfig, namespace) as access:
+        from tasks.pause_switch import pause_agent
+
+        async with _cluster(kubeconfig, namespace) as access:
             before = await pause_agent(
                 access.client, access.namespace, parse_agent_id(agent), reason
             )
@@ -228,7 +231,9 @@ def resume(
     """Let a paused agent be started again."""
 
     async def command() -> None:
-        async with open_cluster(kubeconfig, namespace) as access:
+        from tasks.pause_switch import resume_agent
+
+        async with _cluster(kubeconfig, namespace) as access:
             ended = await resume_agent(access.client, access.namespace, parse_agent_id(agent))
             _say(as_json=as_json)(
                 f"Agent {agent} may be started again; it was {ended.describe()}."
@@ -250,6 +255,17 @@ async def _records(kubeconfig: Path | None, *, as_json: bool) -> AsyncGenerator[
         yield records
     for note in records.notes:
         _say(as_json=as_json)(note)
+
+
+@asynccontextmanager
+async def _cluster(
+    kubeconfig: Path | None, namespace: str | None
+) -> AsyncGenerator["ClusterAccess", None]:
+    # Nor need any other command wait for the Kubernetes client, which takes one.
+    from flows.cluster_look import open_cluster
+
+    async with open_cluster(kubeconfig, namespace) as access:
+        yield access
 
 
 def _carry_out(command: Coroutine[Any, Any, T], *, as_json: bool) -> T:
