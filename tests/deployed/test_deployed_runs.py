@@ -107,8 +107,10 @@ def test_run_survives_the_deletion_of_its_pod(
     assert run.result["transcript"]["complete"] is True, run.result["transcript"]
     assert run.result["kubernetes"]["job_uid"] == job["metadata"]["uid"]
     assert "AwaitingRetry" in run.states
-    # Kubernetes replaced the pod, or the worker started another Job, or both.
-    assert len(flow_run_pods(traces, run)) >= 2
+    # Kubernetes replaced the pod, or the worker started another Job, or both; which of them are
+    # still there depends on when the first Job was collected.
+    uids = {found["metadata"]["uid"] for found in flow_run_pods(traces, run)}
+    assert uids - {pod["metadata"]["uid"]}
     # One agent, and a later owner of it than the first.
     assert {own["metadata"]["uid"] for own in jobs_of(traces, NAMESPACE, run.agent_id)} <= {
         job["metadata"]["uid"]
