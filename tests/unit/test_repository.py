@@ -11,10 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CODE_FOLDERS = ("bench", "blocks", "flows", "tasks", "deployments")
-TEST_COMMAND = (
-    ".uv/bin/uv run pytest -n 4 --dist loadfile --no-loadscope-reorder "
-    '-m "not cluster and not long"'
-)
+TEST_COMMAND = '.uv/bin/uv run pytest -n 4 --dist loadfile -m "not cluster and not long"'
 LONGEST_MODULE_LINES = 400
 
 # Split, so that this file passes its own test.
