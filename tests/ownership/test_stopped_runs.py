@@ -19,7 +19,6 @@ from tests.ownership.run_processes import RunProcess
 _RUN_SECONDS = 180.0
 _JOB_GONE = "k8s_job_deleted_externally"
 _BLOCKED = "k8s_concurrent_run_blocked"
-_NOT_TAKEN_OVER = "k8s_pod_reattach_failed"
 # With it an agent lives until its next owner has come.
 _SLOW_LINE_SECONDS = 0.5
 _AT_ONCE = 6
@@ -176,10 +175,6 @@ def _check_outcomes(
     assert theirs["error_code"] is None, rivals.describe()
     assert theirs["transcript"]["complete"], rivals.describe()
     if ours["error_code"] == _BLOCKED:
-        return
-    # Its call was given up before it knew of a successor; what it wanted is left as it is.
-    if in_real_time and case.write.resource == "jobs" and case.write.verb == "patch":
-        assert ours["error_code"] == _NOT_TAKEN_OVER or case.write.is_last, rivals.describe()
         return
     # It may have waited for its successor's end, or it had only to read on; in time it steps back.
     waited = case.write.resource == "leases" and case.write.name.startswith("take")
