@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from kubernetes import client
 
 from tests.main_job.conftest import SMALL, traces
 from tests.prefect_server import OwnPrefectServer, PrefectServer, run_prefect_server
+from tests.waits import wait_until
 
 __all__ = ["traces"]
 
@@ -219,10 +219,9 @@ class StartedRun:
         return json.loads((folder / "result.json").read_bytes())
 
     def _wait_until(self, condition: Callable[[], bool], seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > deadline:
-                pods = kubectl("get", "pods,jobs", "-o", "wide")
-                worker = kubectl("logs", "deployment/prefect-worker", "--tail=40")
-                raise AssertionError(f"{self.states}\n{self.logs}\n{pods}\n{worker}")
-            time.sleep(0.5)
+        def describe() -> str:
+            pods = kubectl("get", "pods,jobs", "-o", "wide")
+            worker = kubectl("logs", "deployment/prefect-worker", "--tail=40")
+            return f"{self.states}\n{self.logs}\n{pods}\n{worker}"
+
+        wait_until(condition, seconds, pause_seconds=0.5, describe=describe)

@@ -10,7 +10,8 @@ import pytest
 from tasks.agent_job.pod_security import restricted_violations
 from tests.deployed.conftest import NAMESPACE, READY, Deployed, StartedRun, kubectl
 from tests.engine.conftest import COLLECTED_SECONDS, holder_of, jobs_of, lease_of
-from tests.main_job.conftest import Traces, wait_until
+from tests.main_job.conftest import Traces
+from tests.waits import wait_until
 
 # A pod with Prefect in it takes some ten seconds to its first line, and a run has up to three.
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(420)]

@@ -21,6 +21,7 @@ from tests.main_job.conftest import (
     storage,
     traces,
 )
+from tests.waits import wait_until
 
 __all__ = ["build_request", "run_cli", "start_cli", "storage", "traces"]
 
@@ -65,12 +66,14 @@ class LiveProcess:
         return plain(self._text)
 
     def wait_for(self, text: str, seconds: float = 60) -> None:
-        deadline = time.monotonic() + seconds
-        while text not in self.output:
+        def is_there() -> bool:
+            if text in self.output:
+                return True
             ended = self.process.poll()
             assert ended is None or text in self.output, f"ended with {ended}: {self.output}"
-            assert time.monotonic() < deadline, f"no {text!r} in: {self.output}"
-            time.sleep(0.05)
+            return False
+
+        wait_until(is_there, seconds, describe=lambda: f"no {text!r} in: {self.output}")
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

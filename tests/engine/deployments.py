@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from tests.engine.conftest import LiveProcess
 from tests.prefect_server import PrefectServer
+from tests.waits import wait_until
 
 ROOT = Path(__file__).parents[2]
 READY = "Claude Code ready"
@@ -41,21 +41,18 @@ class Deployment:
         return self._server.flow_run(flow_run_id)["state"]
 
     def wait_for_log(self, flow_run_id: str, text: str) -> None:
-        self._wait_until(flow_run_id, lambda: text in self._server.logs(flow_run_id), 60)
+        self._wait_until(flow_run_id, lambda: text in self._server.logs(flow_run_id), 90)
 
-    def wait_for_state(self, flow_run_id: str, kind: str, seconds: float = 45) -> None:
+    def wait_for_state(self, flow_run_id: str, kind: str, seconds: float = 90) -> None:
         self._wait_until(flow_run_id, lambda: self.state(flow_run_id)["type"] == kind, seconds)
 
     def _wait_until(self, flow_run_id: str, condition: Callable[[], bool], seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > deadline:
-                raise AssertionError(
-                    f"{self.state(flow_run_id)}\n{self._server.logs(flow_run_id)}\n"
-                    f"{self._process.output}"
-                )
-            # Each look costs the server's database something.
-            time.sleep(0.5)
+        def describe() -> str:
+            logs = self._server.logs(flow_run_id)
+            return f"{self.state(flow_run_id)}\n{logs}\n{self._process.output}"
+
+        # Each look costs the server's database something.
+        wait_until(condition, seconds, pause_seconds=0.5, describe=describe)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process that starts the runs, not to those of the runs."""

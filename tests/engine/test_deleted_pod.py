@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.engine.conftest import LiveProcess, holder_of
-from tests.main_job.conftest import Traces, wait_until
+from tests.main_job.conftest import Traces
+from tests.waits import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 

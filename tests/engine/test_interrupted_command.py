@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from tests.engine.conftest import COLLECTED_SECONDS, LiveProcess, flow_run_of, holder_of, jobs_of
-from tests.main_job.conftest import Traces, wait_until
+from tests.main_job.conftest import Traces
 from tests.prefect_server import PrefectServer
+from tests.waits import wait_until
 
 pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(240)]
 

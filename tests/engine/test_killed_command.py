@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from tests.engine.conftest import LiveProcess, expire_lease, flow_run_of, holder_of, jobs_of
-from tests.main_job.conftest import CliRun, Traces, wait_until
+from tests.main_job.conftest import CliRun, Traces
 from tests.prefect_server import PrefectServer
+from tests.waits import wait_until
 
 pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(180)]
 

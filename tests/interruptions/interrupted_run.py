@@ -27,8 +27,9 @@ from tests.interruptions.interruption_table import (
 )
 from tests.interruptions.prefect_gate import PrefectGate
 from tests.interruptions.stage_barriers import READY, Barrier
-from tests.main_job.conftest import SMALL, wait_until
+from tests.main_job.conftest import SMALL
 from tests.prefect_server import PrefectServer
+from tests.waits import wait_until
 
 LINES = 17  # of the recording
 _OUTAGE_SECONDS = 5.0

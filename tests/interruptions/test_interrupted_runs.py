@@ -17,8 +17,8 @@ from tests.interruptions.interruption_table import (
     Stage,
 )
 from tests.interruptions.prefect_gate import PrefectGate
-from tests.main_job.conftest import wait_until
 from tests.prefect_server import PrefectServer
+from tests.waits import wait_until
 
 pytestmark = pytest.mark.timeout(400)
 

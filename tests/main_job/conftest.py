@@ -205,11 +205,3 @@ def token_allowed(core_api: client.CoreV1Api, agents_namespace: str) -> Callable
 def plain(text: str) -> str:
     """Text without terminal codes."""
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    """Ask again until it holds; fails when it does not in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.1)

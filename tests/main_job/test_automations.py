@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.main_job.conftest import PrefectServer, wait_until
+from tests.main_job.conftest import PrefectServer
+from tests.waits import wait_until
 
 pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(300)]
 

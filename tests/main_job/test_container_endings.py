@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from tests.main_job.conftest import PrefectServer, Traces, wait_until
+from tests.main_job.conftest import PrefectServer, Traces
 from tests.main_job.endings import AT_WORK, StartedRun, StartRun
 from tests.main_job.injecting_webhook import injected_init_container
+from tests.waits import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
 

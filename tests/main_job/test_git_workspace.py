@@ -17,7 +17,8 @@ from tasks.cluster.connection import ClusterConnection
 from tasks.cluster.exec import open_exec
 from tests.embedded_cluster import REPLAY_IMAGE
 from tests.git_server import GIT_PASSWORD, GIT_USER, make_repository, serve_repositories
-from tests.main_job.conftest import CliRun, Traces, wait_until
+from tests.main_job.conftest import CliRun, Traces
+from tests.waits import wait_until
 
 pytestmark = [
     pytest.mark.any_cluster,

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from tests.main_job.conftest import PrefectServer, Traces, wait_until
+from tests.main_job.conftest import PrefectServer, Traces
 from tests.main_job.endings import AT_WORK, StartedRun
+from tests.waits import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.long, pytest.mark.timeout(420)]
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.main_job.conftest import CliRun, Traces, plain, wait_until
+from tests.main_job.conftest import CliRun, Traces, plain
 from tests.prefect_server import PrefectServer
+from tests.waits import wait_until
 
 pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(120)]
 

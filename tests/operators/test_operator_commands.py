@@ -16,9 +16,10 @@ from tests.engine.conftest import (
     jobs_of,
     lease_of,
 )
-from tests.main_job.conftest import CliRun, Traces, wait_until
+from tests.main_job.conftest import CliRun, Traces
 from tests.operators.conftest import Operated
 from tests.prefect_server import PrefectServer
+from tests.waits import wait_until
 
 pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(240)]
 
