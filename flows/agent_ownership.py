@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from contextlib import suppress
 from uuid import UUID
 
 import anyio
@@ -10,7 +9,7 @@ from prefect.exceptions import TerminationSignal
 
 from flows.agent_attempt import end_attempt
 from flows.flow_run_state import CancellationReader
-from flows.guarded_stages import conclude, renewing, run_stages, while_owner
+from flows.guarded_stages import conclude, renewing, run_stages
 from flows.termination import SECONDS_TO_CONCLUDE, SECONDS_TO_END_AGENT, cancelled_by_sigterm
 from tasks.agent_job.errors import AgentRunError
 from tasks.agent_job.run_result import AgentRunResult
@@ -37,8 +36,7 @@ async def own_and_run(context: RunContext) -> AgentRunResult:
             results = [await run_stages(context)]
             while (following := await _next_attempt(context, results)) is not None:
                 delay_seconds, context = following
-                await while_owner(context, _pause(context, delay_seconds))
-                results.append(await run_stages(context))
+                results.append(await run_stages(context, delay_seconds=delay_seconds))
             return results[-1]
     except (asyncio.CancelledError, TerminationSignal):
         result = await _end_if_cancelled(context, cancellation)
@@ -55,7 +53,9 @@ async def _next_attempt(
     context: RunContext, results: list[AgentRunResult]
 ) -> tuple[int, RunContext] | None:
     """Return how long to wait and what to work with, where another attempt is due."""
-    if not context.lease.held or context.controls.cancel_requested.is_set():
+    if context.lease_lost or not context.lease.held:
+        return None
+    if context.controls.cancel_requested.is_set():
         return None
     rules = context.prepared.runtime.retry
     planned = plan_next_attempt(
@@ -83,13 +83,6 @@ async def _earlier_results(
         # What they have cost is then unknown, which the plan finds out by their numbers.
         context.say(error.message)
         return []
-
-
-async def _pause(context: RunContext, seconds: int) -> None:
-    """Wait, but not for a run that is being cancelled."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await context.controls.cancel_requested.wait()
 
 
 async def _end_if_cancelled(

@@ -17,6 +17,7 @@ from tasks.agent_job.state_names import state_name
 _READ_SECONDS = 4.0
 _POLL_SECONDS = 10.0
 _CANCEL_STATES = frozenset({StateType.CANCELLING, StateType.CANCELLED})
+_ENDED_STATES = frozenset({StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED})
 # Deeper nesting than this is a circle.
 _GENERATIONS = 20
 
@@ -88,6 +89,21 @@ async def read_whether_cancelled(flow_run_id: UUID) -> bool | None:
         # Whatever went wrong, who asks does the safe thing: the Job is left alone.
         return None
     return flow_run.state_type in _CANCEL_STATES
+
+
+async def has_ended(flow_run_id: UUID) -> bool:
+    """Ask the API whether a process of a flow run has said how it ended.
+
+    Prefect lets a second process of a completed run fail it. A crash is nobody's own word; False
+    also where the API cannot be read.
+    """
+    try:
+        async with asyncio.timeout(_READ_SECONDS), get_client() as client:
+            flow_run = await client.read_flow_run(flow_run_id)
+    except Exception:
+        # Whatever went wrong, who asks then says how it fared itself.
+        return False
+    return flow_run.state_type in _ENDED_STATES
 
 
 def to_state(result: AgentRunResult) -> State[dict[str, object]]:

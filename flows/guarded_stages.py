@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
+from uuid import UUID
 
 from flows.agent_attempt import harvest, start_attempt, take_over
+from flows.flow_run_state import has_ended
 from tasks.agent_job.error_codes import ErrorCode
 from tasks.agent_job.errors import AgentRunError
 from tasks.agent_job.guard_verdicts import Harvest, Reattach, ReturnStored, StartNew
@@ -23,24 +25,35 @@ from tasks.secret import has_same_prompt
 T = TypeVar("T")
 
 
-async def run_stages(context: RunContext) -> AgentRunResult:
-    """Guard, make or take up an attempt, follow it to its end, and conclude."""
+async def run_stages(context: RunContext, *, delay_seconds: int = 0) -> AgentRunResult:
+    """Guard, make or take up an attempt, follow it to its end, and conclude.
+
+    Args:
+        context: The run.
+        delay_seconds: How long to wait first; a cancellation ends the wait.
+    """
     try:
-        stored = await while_owner(context, _guard_and_run(context))
+        stored = await while_owner(context, _guard_and_run(context, delay_seconds))
         if stored is not None:
             return stored
     except AgentRunError as error:
         context.failure = error
-        context.lease_lost = isinstance(error, LeaseLost)
-        blocked = error.code is ErrorCode.CONCURRENT_RUN_BLOCKED
-        if blocked and await context.lease.is_with_twin():
-            context.controls.stepped_back = True
-            context.say(
-                "Another process of this flow run is at work on it; this one steps back and leaves "
-                "the run's state to it."
-            )
-            return await conclude_run(context)
+        # Whatever went wrong here: where a twin is at work, how the run ends is its business.
+        with_twin = await context.lease.is_with_twin()
+        context.lease_lost = with_twin or isinstance(error, LeaseLost)
+        if with_twin or (context.lease_lost and await has_ended(UUID(context.flow_run_id))):
+            return await _step_back(context)
     return await conclude(context)
+
+
+async def _step_back(context: RunContext) -> AgentRunResult:
+    """Leave the run's state to another process of this flow run."""
+    context.controls.stepped_back = True
+    context.say(
+        "Another process of this flow run is at work on it, or has ended it; this one steps back "
+        "and leaves the run's state to it."
+    )
+    return await conclude_run(context)
 
 
 async def conclude(context: RunContext) -> AgentRunResult:
@@ -52,8 +65,9 @@ async def conclude(context: RunContext) -> AgentRunResult:
     return result
 
 
-async def _guard_and_run(context: RunContext) -> AgentRunResult | None:
+async def _guard_and_run(context: RunContext, delay_seconds: int) -> AgentRunResult | None:
     """Do what the guard says; return a result only where one was stored before."""
+    await _pause(context, delay_seconds)
     # Beside the guard, which takes longer, so that nothing waits for it.
     asking = asyncio.create_task(may_exec(context.client, context.namespace))
     try:
@@ -70,6 +84,13 @@ async def _guard_and_run(context: RunContext) -> AgentRunResult | None:
     finally:
         asking.cancel()
     return None
+
+
+async def _pause(context: RunContext, seconds: int) -> None:
+    """Wait, but not for a run that is being cancelled."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await context.controls.cancel_requested.wait()
 
 
 async def _guard_until_ours(context: RunContext) -> FinalVerdict:
@@ -121,6 +142,7 @@ async def _conclude_other(context: RunContext, verdict: Reattach | Harvest) -> N
         return
     finally:
         context.attempt = None
+    await context.lease.confirm()
     result = await conclude_run(theirs)
     await clean_up(theirs, result)
     context.say(
@@ -143,15 +165,26 @@ async def renewing(context: RunContext) -> AsyncGenerator[None, None]:
 
 
 async def while_owner(context: RunContext, body: Coroutine[Any, Any, T]) -> T:
-    """Run `body` while the Lease is renewed; stop it when somebody else has taken the agent."""
+    """Run `body` while the Lease is renewed; stop it when somebody else has taken the agent.
+
+    How it ended counts only while the Lease is ours. A process that was stopped for longer than
+    the Lease lasts may learn of its successor's doings, or of a call that took too long, before its
+    next renewal is refused.
+
+    Raises:
+        LeaseLost: Somebody else has taken the agent, however `body` has ended.
+    """
     keeping = asyncio.create_task(context.lease.keep())
     working = asyncio.create_task(body)
     try:
         await asyncio.wait({keeping, working}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
+        if keeping.done():
             working.cancel()
             await asyncio.gather(working, return_exceptions=True)
+            # It ends only where the Lease was lost.
             await keeping
+        if isinstance(working.exception(), AgentRunError) or context.lease.is_doubtful:
+            await context.lease.confirm()
         return await working
     finally:
         for task in (keeping, working):

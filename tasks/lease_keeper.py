@@ -19,11 +19,13 @@ from tasks.agent_job.lease import (
     LeaseSighting,
     LeaseState,
     LeaseVerdict,
+    Tenure,
     build_commit,
     build_lease,
     build_release,
     build_renewal,
     judge_lease,
+    judge_tenure,
     lease_holder,
     may_write,
 )
@@ -44,6 +46,8 @@ from tasks.cluster.retry import RETRY_REFUSED, RETRY_SAFE, RetryPolicy
 _LOOK_AGAIN_SECONDS = 3.0
 _RETRY_RENEWAL_SECONDS = 5.0
 _RELEASE_SECONDS = 5.0
+# Asked when a run ends, also where the API is what failed it.
+_ASK_SECONDS = 10.0
 _UNANSWERED_LIMIT = 5
 # Our own renewals move the resourceVersion too; more conflicts than this are somebody else's.
 _UPDATE_TRIES = 4
@@ -119,14 +123,38 @@ class LeaseKeeper:
         """Whether we took it and have not let it go."""
         return self._lease is not None
 
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether we took it, and a successor may have taken it since."""
+        return self.held and not may_write(self._last_success_at, self._monotonic())
+
     async def is_with_twin(self) -> bool:
-        """Tell whether another process of our own flow run holds it; False where nobody answers."""
+        """Tell whether another process of our own flow run holds it.
+
+        Takes at most 10 s; False where nobody answers.
+        """
         try:
-            lease, _ = await self._read()
-        except ClusterError:
+            async with asyncio.timeout(_ASK_SECONDS):
+                lease, _ = await self._read()
+        except (ClusterError, TimeoutError):
             return False
-        holder = lease.holder if lease else ""
-        return holder != self._me and holder.partition("/")[0] == self.flow_run_id
+        return judge_tenure(lease, self._me) is Tenure.TWIN
+
+    async def confirm(self) -> None:
+        """Ask whether a Lease that we took is still ours; where nobody answers, it is.
+
+        Takes at most 10 s.
+
+        Raises:
+            LeaseLost: Somebody else has taken it.
+        """
+        if self._lease is None:
+            return
+        try:
+            async with asyncio.timeout(_ASK_SECONDS):
+                await self._read_own()
+        except (ClusterError, TimeoutError):
+            return
 
     def check_may_write(self) -> None:
         """Refuse to go on when a successor may already be at work.
@@ -296,7 +324,7 @@ class LeaseKeeper:
 
     async def _read_own(self) -> None:
         lease, _ = await self._read()
-        if lease is None or lease.holder != self._me:
+        if lease is None or judge_tenure(lease, self._me) is not Tenure.OURS:
             self._lease = None
             raise LeaseLost(lease.holder if lease else "")
         self._lease = lease

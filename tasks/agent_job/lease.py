@@ -39,6 +39,19 @@ class LeaseState(StrEnum):
     RENEWED = "renewed"
 
 
+class Tenure(StrEnum):
+    """Whose a Lease is that this process once held, or wanted.
+
+    `TWIN` is another process of the same flow run, whose business the run's end is. `LOST` is
+    anybody else's or nobody's: a run lets its Lease go last of all, so a former owner that finds it
+    released or gone has had a successor.
+    """
+
+    OURS = "ours"
+    TWIN = "twin"
+    LOST = "lost"
+
+
 @dataclass(frozen=True, slots=True)
 class LeaseSighting:
     """The first look at somebody else's Lease; what changes afterwards shows that they live.
@@ -110,6 +123,21 @@ def judge_lease(
     if first is not None and _was_renewed(lease, first.lease):
         return LeaseVerdict(LeaseState.RENEWED, holder)
     return LeaseVerdict(LeaseState.FRESH, holder, expires_in)
+
+
+def judge_tenure(lease: LeaseSnapshot | None, me: LeaseHolder) -> Tenure:
+    """Tell whose a Lease is, however old it is.
+
+    Args:
+        lease: As just read; `None` if there is none.
+        me: This process.
+    """
+    if lease is None or not lease.holder:
+        return Tenure.LOST
+    if lease.holder == me:
+        return Tenure.OURS
+    flow_run_ids = {holder.rpartition("/")[0] for holder in (lease.holder, me)}
+    return Tenure.TWIN if len(flow_run_ids) == 1 else Tenure.LOST
 
 
 def may_write(last_success_at: float, now: float) -> bool:

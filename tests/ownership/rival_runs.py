@@ -74,6 +74,12 @@ class Rivals:
         self._world.api.faults(rule)
         return name
 
+    def refuse(self, match: dict[str, str]) -> None:
+        """Have the next such call in the agent's namespace refused (403)."""
+        name = f"refuse-{uuid.uuid4().hex[:8]}"
+        matched = {"namespace": self.space.name, **match}
+        self._world.api.faults({"id": name, "match": matched, "times": 1, "do": {"status": 403}})
+
     def is_held(self, barrier: str, seconds: float = 0.0) -> bool:
         """Tell whether a call waits at a barrier, or does within so many seconds."""
         query = f"name={barrier}&count=1&timeout={seconds:g}"
@@ -85,12 +91,21 @@ class Rivals:
 
     def expire_lease(self) -> None:
         """Make the Lease as old as if its duration had passed since its last renewal."""
+        self._change_lease(lambda _: {"renewTime": _LONG_AGO})
+
+    def succeed_and_release(self) -> None:
+        """Leave the Lease as a successor does that has come and gone."""
+        self._change_lease(
+            lambda spec: {"holderIdentity": "", "leaseTransitions": spec["leaseTransitions"] + 1}
+        )
+
+    def _change_lease(self, change: Callable[[Any], dict[str, Any]]) -> None:
         while True:
             leases = self._world.api.ok("GET", self.space.leases)["items"]
             if not leases:
                 return
             [lease] = leases
-            lease["spec"]["renewTime"] = _LONG_AGO
+            lease["spec"] |= change(lease["spec"])
             path = f"{self.space.leases}/{lease['metadata']['name']}"
             # 409: its holder was not quite dead yet.
             if self._world.api.call("PUT", path, lease).status_code != 409:

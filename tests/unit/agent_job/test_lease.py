@@ -9,11 +9,13 @@ from tasks.agent_job.lease import (
     LeaseSighting,
     LeaseState,
     LeaseVerdict,
+    Tenure,
     build_commit,
     build_lease,
     build_release,
     build_renewal,
     judge_lease,
+    judge_tenure,
     lease_holder,
     may_write,
 )
@@ -313,3 +315,22 @@ def test_lease_without_an_acquire_time_gets_one() -> None:
     found = LeaseSnapshot("lease-1", holder=ME, epoch=1)
 
     assert build_renewal(found, ME, NOW)["spec"]["acquireTime"] == "2024-05-01T12:00:00.250000Z"
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        pytest.param(lease(ME), Tenure.OURS, id="ours"),
+        pytest.param(lease(ME, renewed=-900), Tenure.OURS, id="ours, not renewed for long"),
+        pytest.param(lease(SAME_RUN), Tenure.TWIN, id="another process of this flow run's"),
+        pytest.param(lease(OTHER), Tenure.LOST, id="another flow run's"),
+        pytest.param(lease("run-1x/bbbb"), Tenure.LOST, id="a flow run's with a longer id"),
+        pytest.param(lease("somebody"), Tenure.LOST, id="nobody's we know"),
+        pytest.param(lease(""), Tenure.LOST, id="let go by a successor"),
+        pytest.param(None, Tenure.LOST, id="gone"),
+    ],
+)
+def test_tenure_is_read_from_who_holds_the_lease(
+    found: LeaseSnapshot | None, expected: Tenure
+) -> None:
+    assert judge_tenure(found, ME) is expected
