@@ -40,8 +40,10 @@ async def start_attempt(context: RunContext, number: int, *, exec_permitted: boo
     """
     spec = replace(_spec(context, number), exec_permitted=exec_permitted)
     _say_what_starts(context, spec)
+    context.uncommitted = spec
     job = await create_agent_job(context, spec)
     await commit_agent_job(context, job, number)
+    context.uncommitted = None
     async with _at_work(context, job, resumed=context.prepared.resume_session is not None):
         try:
             await create_run_secret(context, spec)

@@ -15,6 +15,7 @@ from tasks.agent_job.names import JobUid
 from tasks.agent_job.run_result import AgentRunResult
 from tasks.cleanup import clean_up
 from tasks.guard import FinalVerdict, guard_agent
+from tasks.job import withdraw_job
 from tasks.lease_keeper import LeaseLost
 from tasks.permissions import may_exec
 from tasks.report import publish_report
@@ -41,6 +42,8 @@ async def run_stages(context: RunContext, *, delay_seconds: int = 0) -> AgentRun
         # Whatever went wrong here: where a twin is at work, how the run ends is its business.
         with_twin = await context.lease.is_with_twin()
         context.lease_lost = with_twin or isinstance(error, LeaseLost)
+        if context.lease_lost and context.uncommitted is not None:
+            await withdraw_job(context, context.uncommitted)
         if with_twin or (context.lease_lost and await has_ended(UUID(context.flow_run_id))):
             return await _step_back(context)
     return await conclude(context)

@@ -86,14 +86,7 @@ async def _accept_existing(
     except ObjectNotFound:
         return None
     found = JobSnapshot.from_api(raw)
-    taken = judge_taken_name(
-        found,
-        flow_run_id=spec.run.flow_run_id,
-        attempt=spec.attempt,
-        owner_epoch=spec.owner_epoch,
-        manifest_sha256=manifest["metadata"]["annotations"][ANNOTATION_MANIFEST_SHA256],
-    )
-    match taken:
+    match _judge_name(found, spec, manifest):
         case NameTaken.OURS:
             return found
         case NameTaken.LATE:
@@ -104,6 +97,16 @@ async def _accept_existing(
             raise LeaseLost("")
         case NameTaken.FOREIGN:
             raise _name_taken(spec)
+
+
+def _judge_name(found: JobSnapshot, spec: JobSpec, manifest: JsonObject) -> NameTaken:
+    return judge_taken_name(
+        found,
+        flow_run_id=spec.run.flow_run_id,
+        attempt=spec.attempt,
+        owner_epoch=spec.owner_epoch,
+        manifest_sha256=manifest["metadata"]["annotations"][ANNOTATION_MANIFEST_SHA256],
+    )
 
 
 def _name_taken(spec: JobSpec) -> AgentRunError:
@@ -156,6 +159,20 @@ async def delete_inert_job(context: RunContext, job: JobSnapshot) -> None:
         )
     except ClusterError as error:
         context.say(f"Job {job.name} is left to the next run: {error.message}")
+
+
+async def withdraw_job(context: RunContext, spec: JobSpec) -> None:
+    """Delete what an unheard request for a Job has made after all, if it is there by now.
+
+    For a run that has lost its Lease before it could commit: the Job would stay until its deadline,
+    unless the next guard of this agent or a sweep comes first.
+    """
+    try:
+        found = JobSnapshot.from_api(await read_job(context.client, context.namespace, spec.name))
+    except ClusterError:
+        return
+    if _judge_name(found, spec, build_job_manifest(spec)) is NameTaken.OURS:
+        await delete_inert_job(context, found)
 
 
 @stage("Take over Job")

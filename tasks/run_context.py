@@ -14,6 +14,7 @@ from tasks.agent_job.completion import find_agent_pod
 from tasks.agent_job.errors import AgentRunError
 from tasks.agent_job.evidence import ClusterEvidence
 from tasks.agent_job.forensics import LAST_DECISIONS, LAST_LINES, Decision
+from tasks.agent_job.manifest import JobSpec
 from tasks.agent_job.names import FlowRunId, JobName, JobUid, PodUid, line_token
 from tasks.agent_job.pod_states import merge_states
 from tasks.agent_job.prepared_run import PreparedRun, prepare_again
@@ -144,6 +145,7 @@ class RunContext:
         asked_session_id: The session that the request itself names; null where it names none.
         asked_budget_usd: For all attempts together; null for no limit.
         attempt: The Job at work, once there is one.
+        uncommitted: The Job that is being created, until it is committed.
         failure: The stage that ended the run, if one did.
         cancelled: The run is being cancelled, and its agent ended for that.
         deleted_by_us: We asked for the Job's deletion.
@@ -184,6 +186,7 @@ class RunContext:
         self.redactor = Redactor(self._secrets)
         self.started_at = datetime.now(UTC)
         self.attempt: AttemptInProgress | None = None
+        self.uncommitted: JobSpec | None = None
         self._asking: RunContext | None = None
         self.lease = LeaseKeeper(client, namespace, prepared.agent_id, prepared.flow_run_id)
         self.failure: AgentRunError | None = None
