@@ -21,6 +21,7 @@ from flows.foreground_run import (
 from flows.live_output import LiveOutput
 from flows.local_cluster import local_cluster
 from flows.operator_commands import attach, logs, ls, pause, resume, show, stop
+from flows.usage_command import usage
 from tasks.agent_job.error_codes import ErrorCode
 from tasks.agent_job.errors import InputInvalid
 from tasks.agent_job.run_request import AgentRunRequest, parse_request
@@ -44,7 +45,7 @@ app.command()(demo)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
     local_cluster
 )
-for command in (ls, show, logs, stop, attach, pause, resume):
+for command in (ls, show, logs, stop, attach, pause, resume, usage):
     app.command()(command)
 
 

@@ -31,6 +31,7 @@ from tasks.cluster.errors import (
 from tasks.cluster.jobs import list_jobs
 from tasks.cluster.objects import Propagation
 from tasks.cluster.pods import list_pods
+from tasks.day_budget import check_budget_of_today
 from tasks.owned_job import delete_job_as_seen
 from tasks.permissions import check_permissions
 from tasks.run_context import RunContext
@@ -81,6 +82,8 @@ async def _guard(context: RunContext) -> FinalVerdict:
         if decided.reason != said:
             said = decided.reason
             context.say(f"Guard: {said}")
+        if isinstance(decided, StartNew):
+            await check_budget_of_today(context)
         if isinstance(decided, StartNew | Reattach | Harvest | ReturnStored):
             return decided
         await _take_step(context, decided)

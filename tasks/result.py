@@ -19,6 +19,7 @@ from tasks.run_context import AttemptInProgress, RunContext
 from tasks.stage import stage
 from tasks.stored_results import write_result
 from tasks.task_sessions import note_session
+from tasks.usage_records import record_usage
 
 # Storages may hang; what could not be stored in time is read again by the next run.
 _STORE_SECONDS = 120.0
@@ -56,6 +57,7 @@ async def conclude_run(context: RunContext) -> AgentRunResult:
         redactor=context.redactor,
     )
     if attempt is not None and not context.lease_lost:
+        await _record_usage(context, result)
         stored = await _store_result(context, result, attempt)
         await note_session(context, result)
         context.result_stored = stored and (stored_key is not None or not attempt.spool.exists())
@@ -208,6 +210,19 @@ async def _store_result(
         _say_not_stored(context, "result", error)
         return False
     return True
+
+
+async def _record_usage(context: RunContext, result: AgentRunResult) -> None:
+    """Record what the Job has used, before its result, so that no stored one is missing there."""
+    try:
+        context.lease.check_may_write()
+        limit_seconds = context.bounded(_STORE_SECONDS, leaving_seconds=_RESULT_SECONDS)
+        async with asyncio.timeout(limit_seconds):
+            await record_usage(context.storage, context.prepared.agent_id, result)
+    except Exception as error:
+        # The verdict is worth more than its bookkeeping.
+        why = str(error) or type(error).__name__
+        context.say(f"What this run has used is not recorded for budgets and reports: {why}")
 
 
 def _say_not_stored(context: RunContext, what: str, error: Exception) -> None:

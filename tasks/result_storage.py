@@ -13,10 +13,10 @@ import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 from prefect.blocks.core import Block
-from prefect.filesystems import WritableFileSystem
+from prefect.filesystems import LocalFileSystem, RemoteFileSystem, WritableFileSystem
 from prefect.settings import get_current_settings
 
 from tasks.agent_job.errors import InputInvalid
@@ -58,6 +58,15 @@ class ResultStorage(Protocol):
         """
         ...
 
+    async def find(self, pattern: str) -> list[str]:
+        """Return the keys that match a pattern, in order; `*` stands for no slash.
+
+        Raises:
+            InputInvalid: This kind of storage cannot tell what is in it.
+            OSError: The storage cannot be read.
+        """
+        ...
+
 
 class FolderStorage:
     """A folder; objects appear under their key whole or not at all (write aside, then rename)."""
@@ -85,6 +94,10 @@ class FolderStorage:
             return await asyncio.to_thread(path.read_bytes)
         except FileNotFoundError as error:
             raise StoredObjectMissing(f"nothing is stored at {path}") from error
+
+    async def find(self, pattern: str) -> list[str]:
+        """See `ResultStorage.find`; a folder that is not there yet has no keys."""
+        return await asyncio.to_thread(_find_files, self._root, pattern)
 
     def _write(self, key: str, content: bytes) -> None:
         with self._replacing(key) as out:
@@ -139,6 +152,20 @@ class BlockStorage:
         except (FileNotFoundError, ValueError) as error:
             raise StoredObjectMissing(f"nothing is stored at {self._reference}/{key}") from error
 
+    async def find(self, pattern: str) -> list[str]:
+        """See `ResultStorage.find`; only local and remote file systems of Prefect can tell."""
+        match self._block:
+            case LocalFileSystem():
+                root = _expanded(self._block.basepath or "~")
+                return await asyncio.to_thread(_find_files, root, pattern)
+            case RemoteFileSystem():
+                return await asyncio.to_thread(_find_remote, self._block, pattern)
+            case _:
+                raise InputInvalid(
+                    f"The block {self._reference!r} cannot list what is stored in it; name the "
+                    "same place as a path, or as a local or remote file system block."
+                )
+
 
 async def open_result_storage(reference: str | None) -> ResultStorage:
     """Return the storage that a runtime names.
@@ -163,6 +190,20 @@ async def open_result_storage(reference: str | None) -> ResultStorage:
     if not isinstance(block, WritableFileSystem):
         raise InputInvalid(f"The block {reference!r} cannot be written to: it is no file system.")
     return BlockStorage(reference, block)
+
+
+def _find_files(root: Path, pattern: str) -> list[str]:
+    # `glob` leaves out what it may not read; a folder that cannot be read must not look empty.
+    if root.exists():
+        next(root.iterdir(), None)
+    return sorted(path.relative_to(root).as_posix() for path in root.glob(pattern))
+
+
+def _find_remote(block: RemoteFileSystem, pattern: str) -> list[str]:
+    # The library below carries no annotations.
+    base = cast("Any", block.filesystem)._strip_protocol(block.basepath).rstrip("/")
+    found = cast("Any", block.filesystem).glob(f"{base}/{pattern}")
+    return sorted(str(path).removeprefix(f"{base}/") for path in found)
 
 
 def _no_storage(reference: str) -> InputInvalid:

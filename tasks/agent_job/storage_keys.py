@@ -4,6 +4,7 @@ The keys follow from ids that stand on the Job, so a hook, a later run or a read
 without asking anybody.
 """
 
+from datetime import date
 from urllib.parse import quote
 
 from tasks.agent_job.names import AgentId, FlowRunId
@@ -33,6 +34,21 @@ def result_key(folder: str) -> str:
 def transcript_key(folder: str) -> str:
     """Return the key of an attempt's transcript: the agent's stdout lines, gzip."""
     return f"{folder}/transcript.jsonl.gz"
+
+
+def usage_key(agent_id: AgentId, day: date) -> str:
+    """Return the key of what an agent's runs have used on a day, JSON."""
+    return f"{_part(agent_id)}/usage/{day.isoformat()}.json"
+
+
+def usage_pattern(day: date) -> str:
+    """Return the pattern of all agents' keys of a day."""
+    return f"*/usage/{day.isoformat()}.json"
+
+
+def usage_csv_key(since: date, until: date) -> str:
+    """Return the key of a usage report; with a dot, which no agent's folder has."""
+    return f"usage.reports/usage-{since.isoformat()}-to-{until.isoformat()}.csv"
 
 
 def session_key(agent_id: AgentId, task_id: str) -> str:

@@ -119,6 +119,13 @@ class AgentFields(BaseModel):
         allow_inf_nan=False,
         description="US dollars after which Claude Code stops by itself; no limit where empty.",
     )
+    daily_budget_usd: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="US dollars per day (UTC) after which the agent is not started any more; the "
+        "run that crosses it may go on. No limit where empty.",
+    )
     permission_mode: PermissionMode = Field(
         default="bypassPermissions",
         description="What Claude may do without asking; nobody can answer in a pod. "
