@@ -1,14 +1,9 @@
 """Pods: one API call each. Never deleted from here; a live Job would replace them."""
 
 from tasks.cluster.client import ClusterClient
-from tasks.cluster.objects import ObjectList, list_objects, read_object
-from tasks.cluster.resources import PODS, JsonObject
+from tasks.cluster.objects import ObjectList, list_objects
+from tasks.cluster.resources import PODS
 from tasks.cluster.retry import RetryPolicy
-
-
-async def read_pod(client: ClusterClient, namespace: str, name: str) -> JsonObject:
-    """Return one pod, or raise `ObjectNotFound`."""
-    return await read_object(client, PODS, namespace, name)
 
 
 async def list_pods(

@@ -3,6 +3,7 @@
 The contract tests know nothing but the Kubernetes API, so that the same files judge every server.
 """
 
+import os
 import time
 import uuid
 from collections.abc import AsyncGenerator, Generator
@@ -31,6 +32,14 @@ def kubeconfig(cluster_kubeconfig: str) -> str:
 async def cluster_client(kubeconfig: str) -> AsyncGenerator[ClusterClient, None]:
     """The client under test, as the user of the kubeconfig."""
     async with ClusterClient(ClusterConnection.from_kubeconfig_file(kubeconfig)) as client:
+        yield client
+
+
+@pytest_asyncio.fixture
+async def admin_client(kubeconfig: str) -> AsyncGenerator[ClusterClient, None]:
+    """A client as the administrator, for what others than the product do."""
+    path = os.environ.get("ADMIN_KUBECONFIG", kubeconfig)
+    async with ClusterClient(ClusterConnection.from_kubeconfig_file(path)) as client:
         yield client
 
 

@@ -3,6 +3,9 @@
 import uuid
 from typing import Any
 
+from tasks.cluster.client import ClusterClient
+from tasks.cluster.pods import list_pods
+from tasks.cluster.resources import JsonObject
 from tasks.cluster.server_version import ServerVersion
 
 IMAGE = "busybox:1.36"
@@ -30,6 +33,19 @@ def expected(name: str, version: ServerVersion) -> Any:
 
 def unique(prefix: str) -> str:
     return f"{prefix}-{uuid.uuid4().hex[:8]}"
+
+
+class PodGone(LookupError):
+    """There is no pod of this name."""
+
+
+async def pod_named(client: ClusterClient, namespace: str, name: str) -> JsonObject:
+    """Return one pod, or raise `PodGone`; the product never reads a pod by its name."""
+    found = await list_pods(client, namespace, label_selector="")
+    for pod in found.items:
+        if pod["metadata"]["name"] == name:
+            return pod
+    raise PodGone(name)
 
 
 def lease(name: str, holder: str = "me") -> dict[str, Any]:

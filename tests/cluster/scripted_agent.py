@@ -12,14 +12,14 @@ from typing import Any
 from tasks.claude_code.line_grammar import StdoutLine
 from tasks.claude_code.read_policy import SILENCE_SECONDS
 from tasks.cluster.client import ClusterClient
-from tasks.cluster.errors import ClusterError, ObjectNotFound
+from tasks.cluster.errors import ClusterError
 from tasks.cluster.jobs import create_job
 from tasks.cluster.log_follower import FollowedLog, LogFollower, LogTarget, PodView
-from tasks.cluster.pods import job_pod_selector, list_pods, read_pod
+from tasks.cluster.pods import job_pod_selector, list_pods
 from tasks.cluster.resources import JsonObject
 from tasks.cluster.secrets import create_secret
 from tasks.line_delivery import OnLines
-from tests.cluster.contract_objects import IMAGE, unique
+from tests.cluster.contract_objects import IMAGE, PodGone, pod_named, unique
 
 RUN_SCRIPT = Path(__file__).parents[2] / "tasks" / "claude_code" / "run_script.sh"
 INPUT_DIR = "/var/run/claude-jobs/input"
@@ -184,9 +184,9 @@ class AgentFollow:
     async def _watch(self) -> None:
         while True:
             try:
-                pod = await read_pod(self.client, self.namespace, self.pod_name)
+                pod = await pod_named(self.client, self.namespace, self.pod_name)
                 self.view = _view_of(pod)
-            except ObjectNotFound:
+            except PodGone:
                 self.view = PodView(self.view.container_started, True, True)
             except ClusterError:
                 pass

@@ -249,13 +249,13 @@ async def test_foreground_deletion_is_the_sigterm_and_the_last_events_carry_the_
 
 
 async def test_deleted_pod_of_a_live_job_is_replaced(
-    cluster_client: ClusterClient, namespace: str
+    cluster_client: ClusterClient, admin_client: ClusterClient, namespace: str
 ) -> None:
     created = await create_job(cluster_client, namespace, job(unique("replaced"), UNTIL_TERM))
     observer = observer_of(cluster_client, created)
     seen = await until(observer, is_running)
     first = seen.pods[0].latest["metadata"]
-    await cluster_client.request("DELETE", f"/api/v1/namespaces/{namespace}/pods/{first['name']}")
+    await admin_client.request("DELETE", f"/api/v1/namespaces/{namespace}/pods/{first['name']}")
     seen = await until(observer, lambda o: len(o.pods) == 2 and o.pods[0].is_gone)
 
     assert seen.pods[0].latest["metadata"]["uid"] == first["uid"]

@@ -22,7 +22,7 @@ from tasks.cluster.leases import (
 )
 from tasks.cluster.objects import Propagation
 from tasks.cluster.pod_logs import read_log_tail
-from tasks.cluster.pods import job_pod_selector, list_pods, read_pod
+from tasks.cluster.pods import job_pod_selector, list_pods
 from tasks.cluster.resources import JOBS, PODS, ApiResource
 from tasks.cluster.secrets import (
     create_secret,
@@ -34,7 +34,7 @@ from tasks.cluster.secrets import (
 from tasks.cluster.server_version import ServerVersion
 from tasks.cluster.volume_claims import read_volume_claim
 from tasks.cluster.watch import Changed, Listed, Selection, watch_objects
-from tests.cluster.contract_objects import expected, job, lease, secret, unique
+from tests.cluster.contract_objects import expected, job, lease, pod_named, secret, unique
 from tests.cluster.service_accounts import client_allowed, rule
 
 pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(90)]
@@ -42,7 +42,7 @@ pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(90)]
 ROLE = [
     rule("coordination.k8s.io", "leases", "get", "list", "create", "update", "delete"),
     rule("batch", "jobs", "get", "list", "watch", "create", "patch", "delete"),
-    rule("", "pods", "get", "list", "watch"),
+    rule("", "pods", "list", "watch"),
     rule("", "pods/log", "get"),
     rule("", "pods/exec", "get", "create"),
     rule("", "secrets", "get", "list", "create", "delete"),
@@ -109,7 +109,7 @@ async def live_through_a_job(client: ClusterClient, namespace: str) -> None:
     await read_job(client, namespace, name)
     await list_jobs(client, namespace, label_selector=f"test={name}")
     pod = await running_pod(client, namespace, name)
-    found = await read_pod(client, namespace, pod)
+    found = await pod_named(client, namespace, pod)
     await list_kubernetes_events(client, namespace, involved_uid=found["metadata"]["uid"])
     await read_log_tail(client, namespace, pod, "agent", tail_lines=1, limit_bytes=10)
     await run_in_pod(client, namespace, pod, "agent", ["true"])
@@ -122,10 +122,10 @@ async def live_through_a_job(client: ClusterClient, namespace: str) -> None:
 
 
 async def test_role_allows_all_that_the_code_does_and_nothing_it_does_not(
-    cluster_client: ClusterClient, kubeconfig: str, namespace: str
+    admin_client: ClusterClient, kubeconfig: str, namespace: str
 ) -> None:
     async with client_allowed(
-        ROLE, admin=cluster_client, kubeconfig=kubeconfig, namespace=namespace
+        ROLE, admin=admin_client, kubeconfig=kubeconfig, namespace=namespace
     ) as client:
         await live_through_leases(client, namespace)
         await live_through_a_job(client, namespace)
@@ -153,14 +153,14 @@ async def exec_allowed_by(verb: str, admin: ClusterClient, kubeconfig: str, name
 
 
 async def test_exec_is_allowed_by_get_alone_on_older_servers_only(
-    cluster_client: ClusterClient, kubeconfig: str, namespace: str, server_version: ServerVersion
+    admin_client: ClusterClient, kubeconfig: str, namespace: str, server_version: ServerVersion
 ) -> None:
-    allowed = await exec_allowed_by("get", cluster_client, kubeconfig, namespace)
+    allowed = await exec_allowed_by("get", admin_client, kubeconfig, namespace)
 
     assert allowed is expected("exec by get alone", server_version)
 
 
 async def test_exec_is_not_allowed_by_create_alone(
-    cluster_client: ClusterClient, kubeconfig: str, namespace: str
+    admin_client: ClusterClient, kubeconfig: str, namespace: str
 ) -> None:
-    assert not await exec_allowed_by("create", cluster_client, kubeconfig, namespace)
+    assert not await exec_allowed_by("create", admin_client, kubeconfig, namespace)

@@ -1,7 +1,7 @@
 """What a watch brings, and how it ends."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -9,8 +9,10 @@ import pytest
 
 from tasks.cluster.client import ClusterClient
 from tasks.cluster.errors import ClusterError, ResourceExpired
-from tasks.cluster.leases import create_lease, delete_lease, replace_lease
-from tasks.cluster.resources import JOBS, LEASES
+from tasks.cluster.jobs import create_job, delete_job, patch_job
+from tasks.cluster.json_patch import annotation_path, expect, label_path, put
+from tasks.cluster.objects import Propagation
+from tasks.cluster.resources import JOBS, JsonObject
 from tasks.cluster.watch import (
     Changed,
     Deleted,
@@ -22,7 +24,7 @@ from tasks.cluster.watch import (
     watch_objects,
     watch_once,
 )
-from tests.cluster.contract_objects import lease, unique
+from tests.cluster.contract_objects import job, unique
 
 pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(60)]
 
@@ -39,30 +41,53 @@ async def next_of(kind: type[T], events: AsyncGenerator[WatchEvent, None]) -> T:
     raise AssertionError("the watch ended")
 
 
+async def change_until(
+    holds: Callable[[JsonObject], bool], events: AsyncGenerator[WatchEvent, None]
+) -> JsonObject:
+    """Return the first change of which it holds; a Job's controller makes changes of its own."""
+    while not holds(changed := (await next_of(Changed, events)).object):
+        pass
+    return changed
+
+
+async def deletion_of(events: AsyncGenerator[WatchEvent, None]) -> JsonObject:
+    """Return the object of the next deletion; only changes may come before it."""
+    async with asyncio.timeout(20):
+        async for event in events:
+            if isinstance(event, Deleted):
+                return event.object
+            assert isinstance(event, Changed | StillWatching)
+    raise AssertionError("the watch ended")
+
+
+async def create_idle_job(client: ClusterClient, namespace: str, name: str) -> JsonObject:
+    return await create_job(client, namespace, job(name, parallelism=0))
+
+
 async def test_watch_brings_what_is_there_and_each_change_after_it(
     cluster_client: ClusterClient, namespace: str
 ) -> None:
     name = unique("watched")
-    first = await create_lease(cluster_client, namespace, lease(name))
-    selection = Selection(LEASES, namespace, label_selector=f"test={name}")
+    first = await create_idle_job(cluster_client, namespace, name)
+    uid = first["metadata"]["uid"]
+    selection = Selection(JOBS, namespace, label_selector=f"test={name}")
     async with aclosing(watch_objects(cluster_client, selection)) as events:
         listed = await next_of(Listed, events)
-        assert [item["metadata"]["uid"] for item in listed.objects] == [first["metadata"]["uid"]]
+        assert [item["metadata"]["uid"] for item in listed.objects] == [uid]
 
-        await create_lease(cluster_client, namespace, lease(unique("unselected")))
-        first["spec"]["holderIdentity"] = "other"
-        written = await replace_lease(cluster_client, namespace, first)
-        assert (await next_of(Changed, events)).object["spec"]["holderIdentity"] == "other"
-
-        await delete_lease(
-            cluster_client,
-            namespace,
-            name,
-            uid=written["metadata"]["uid"],
-            resource_version=written["metadata"]["resourceVersion"],
+        await create_idle_job(cluster_client, namespace, unique("unselected"))
+        claim = [expect("/metadata/uid", uid), put(annotation_path("owner"), "other")]
+        written = await patch_job(cluster_client, namespace, name, claim)
+        changed = await change_until(
+            lambda found: found["metadata"]["annotations"]["owner"] == "other", events
         )
-        last = (await next_of(Deleted, events)).object
-        assert last["spec"]["holderIdentity"] == "other"
+        assert changed["metadata"]["uid"] == uid
+
+        await delete_job(
+            cluster_client, namespace, name, uid=uid, propagation=Propagation.BACKGROUND
+        )
+        last = await deletion_of(events)
+        assert last["metadata"]["annotations"]["owner"] == "other"
         assert int(last["metadata"]["resourceVersion"]) > int(
             written["metadata"]["resourceVersion"]
         )
@@ -72,26 +97,27 @@ async def test_object_that_loses_its_label_is_deleted_from_a_labelled_watch(
     cluster_client: ClusterClient, namespace: str
 ) -> None:
     name = unique("relabelled")
-    stored = await create_lease(cluster_client, namespace, lease(name))
-    selection = Selection(LEASES, namespace, label_selector=f"test={name}")
+    stored = await create_idle_job(cluster_client, namespace, name)
+    uid = stored["metadata"]["uid"]
+    selection = Selection(JOBS, namespace, label_selector=f"test={name}")
     async with aclosing(watch_objects(cluster_client, selection)) as events:
         await next_of(Listed, events)
-        stored["metadata"]["labels"] = {"test": "another"}
-        await replace_lease(cluster_client, namespace, stored)
-        gone = await next_of(Deleted, events)
+        relabel = [expect("/metadata/uid", uid), put(label_path("test"), "another")]
+        await patch_job(cluster_client, namespace, name, relabel)
+        gone = await deletion_of(events)
 
-    assert gone.object["metadata"]["uid"] == stored["metadata"]["uid"]
+    assert gone["metadata"]["uid"] == uid
 
 
 async def test_watch_of_one_name_brings_that_object_only(
     cluster_client: ClusterClient, namespace: str
 ) -> None:
     name = unique("named")
-    selection = Selection(LEASES, namespace, field_selector=f"metadata.name={name}")
+    selection = Selection(JOBS, namespace, field_selector=f"metadata.name={name}")
     async with aclosing(watch_objects(cluster_client, selection)) as events:
         assert (await next_of(Listed, events)).objects == ()
-        await create_lease(cluster_client, namespace, lease(unique("unnamed")))
-        await create_lease(cluster_client, namespace, lease(name))
+        await create_idle_job(cluster_client, namespace, unique("unnamed"))
+        await create_idle_job(cluster_client, namespace, name)
         assert (await next_of(Changed, events)).object["metadata"]["name"] == name
 
 
@@ -99,11 +125,11 @@ async def test_watch_that_the_server_ends_is_listed_and_watched_again(
     cluster_client: ClusterClient, namespace: str
 ) -> None:
     name = unique("ending")
-    selection = Selection(LEASES, namespace, label_selector=f"test={name}")
+    selection = Selection(JOBS, namespace, label_selector=f"test={name}")
     async with aclosing(watch_objects(cluster_client, selection, watch_seconds=1)) as events:
         await next_of(Listed, events)
         assert (await next_of(WatchLost, events)).error is None
-        await create_lease(cluster_client, namespace, lease(name))
+        await create_idle_job(cluster_client, namespace, name)
         assert len((await next_of(Listed, events)).objects) == 1
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tasks.cluster.client import ClusterClient
-from tasks.cluster.pods import read_pod
+from tests.cluster.contract_objects import pod_named
 from tests.cluster.scripted_agent import AgentFollow, start_agent
 from tests.cluster.service_accounts import client_allowed, rule
 
@@ -71,7 +71,7 @@ def restart_api_server() -> None:
 
 async def pod_succeeded(client: ClusterClient, namespace: str, pod: str) -> None:
     while True:
-        found = await read_pod(client, namespace, pod)
+        found = await pod_named(client, namespace, pod)
         if found["status"]["phase"] == "Succeeded":
             return
         await asyncio.sleep(0.5)

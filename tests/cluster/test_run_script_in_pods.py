@@ -8,14 +8,15 @@ import pytest
 from tasks.claude_code.line_grammar import Refusal, StdoutLine, parse_line, parse_trailer_text
 from tasks.cluster.client import ClusterClient
 from tasks.cluster.pod_logs import read_log_tail
-from tasks.cluster.pods import list_pods, read_pod
+from tasks.cluster.pods import list_pods
+from tests.cluster.contract_objects import pod_named
 from tests.cluster.scripted_agent import TOKEN, start_agent
 
 pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(90)]
 
 
 async def read_container_state(client: ClusterClient, namespace: str, pod: str) -> dict[str, Any]:
-    status = (await read_pod(client, namespace, pod))["status"]
+    status = (await pod_named(client, namespace, pod))["status"]
     statuses: list[dict[str, Any]] = status.get("containerStatuses") or [{"state": {}}]
     return statuses[0]["state"]
 
@@ -46,7 +47,7 @@ async def test_replacement_of_a_deleted_pod_refuses_and_never_reads_the_prompt(
             break
         await asyncio.sleep(0.1)
     assert await read_stdout(cluster_client, namespace, first) == [b"Go on."]
-    job = (await read_pod(cluster_client, namespace, first))["metadata"]["labels"]["job-name"]
+    job = (await pod_named(cluster_client, namespace, first))["metadata"]["labels"]["job-name"]
     core_api.delete_namespaced_pod(first, namespace, grace_period_seconds=0)
 
     second = first

@@ -33,7 +33,6 @@ CALLS = {
     "create_job": {"create jobs"},
     "patch_job": {"patch jobs"},
     "delete_job": {"delete jobs"},
-    "read_pod": {"get pods"},
     "list_pods": {"list pods"},
     "watch_objects": {"list jobs", "watch jobs", "list pods", "watch pods"},
     "read_log_tail": {"get pods/log"},
