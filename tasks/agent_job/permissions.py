@@ -1,7 +1,7 @@
-"""What a run may do in the cluster: the one list that Role, check and documentation follow.
+"""What runs and sweeps may do in the cluster: one list each, for Role, check and documentation.
 
-`deployments/kubernetes/base/flow-run-role.yaml` grants exactly this, and a run refuses to start
-where one that it needs is missing: most are needed only after the agent was paid for.
+The Roles in `deployments/kubernetes/base` grant exactly this. A run refuses to start where one that
+it needs is missing: most are needed only after the agent was paid for.
 """
 
 from collections.abc import Iterable, Sequence
@@ -65,6 +65,23 @@ RUN_PERMISSIONS: tuple[Permission, ...] = (
     Permission("list", "", "events", "say why a pod does not start, or was evicted"),
 )
 """All that a run and its cancellation hook do; the hook needs nothing of its own."""
+
+SWEEP_PERMISSIONS: tuple[Permission, ...] = (
+    Permission("get", _LEASES, "leases", "look who owns an agent that something is done about"),
+    Permission("list", _LEASES, "leases", "tell who is alive"),
+    Permission("create", _LEASES, "leases", "own an agent whose Lease has gone"),
+    Permission("update", _LEASES, "leases", "own an agent while something is done about it"),
+    Permission("delete", _LEASES, "leases", "clear away what nobody has touched for days"),
+    Permission("get", _JOBS, "jobs", "look again before anything is done about a Job"),
+    Permission("list", _JOBS, "jobs", "find what runs have left"),
+    Permission("delete", _JOBS, "jobs", "stop an orphan, and clear away what has ended"),
+    Permission("list", "", "pods", "tell whether an agent has started"),
+    Permission("get", "", "secrets", "tell whether a Job has got its prompt"),
+    Permission("list", "", "secrets", "find those whose Job is gone"),
+    Permission("create", "", "secrets", "keep a Job that is deleted from still starting"),
+    Permission("delete", "", "secrets", "clear away those whose Job is gone"),
+)
+"""All that a sweep does; with `dry_run` no more than its lists."""
 
 READ_NODES = Permission("get", "", "nodes", "tell that a node was lost or removed")
 """Needs a ClusterRole; runs do without, and then name such a cause less often."""

@@ -175,7 +175,11 @@ class Deployed:
         }
         request = {"agent": {"agent_id": agent_id}, "runtime": runtime, "prompt": "Hi.", **fields}
         [deployment] = self.server.post(
-            "/deployments/filter", {"deployments": {"name": {"any_": ["kubernetes"]}}}
+            "/deployments/filter",
+            {
+                "flows": {"name": {"any_": ["run-agent"]}},
+                "deployments": {"name": {"any_": ["kubernetes"]}},
+            },
         )
         body = {"parameters": {"request": request}, "state": {"type": "SCHEDULED"}}
         path = f"/deployments/{deployment['id']}/create_flow_run"

@@ -91,14 +91,23 @@ def prefect(prefect_server: PrefectServer) -> Callable[..., str]:
     return run
 
 
+# Has a sweep fail at once.
+FAIL_A_SWEEP = """
+from flows.sweep_orphans import sweep_orphans
+from tasks.agent_job.sweep_config import SweepConfig
+import asyncio
+asyncio.run(sweep_orphans(SweepConfig(runtime="not-there"), return_state=True))
+"""
+
+
 @pytest.fixture
 def create_automations(
     prefect: Callable[..., str], prefect_server: PrefectServer, tmp_path: Path
-) -> Iterator[Callable[[str], None]]:
-    """Create the automations of the folder with a notification block; no later run meets them."""
+) -> Iterator[Callable[..., None]]:
+    """Create automations of the folder with a notification block; no later run meets them."""
 
-    def create(block_id: str) -> None:
-        for file in sorted(AUTOMATIONS.glob("*.yaml")):
+    def create(block_id: str, names: str) -> None:
+        for file in sorted(AUTOMATIONS.glob(names)):
             filled_in = tmp_path / file.name
             filled_in.write_text(file.read_text().replace(NO_BLOCK, block_id))
             prefect("-m", "prefect", "automation", "create", "--from-file", filled_in)
@@ -112,12 +121,12 @@ def test_automations_fire_on_a_failed_run_of_a_deployment(
     prefect: Callable[..., str],
     prefect_server: PrefectServer,
     listener: Listener,
-    create_automations: Callable[[str], None],
+    create_automations: Callable[..., None],
     build_request: Callable[..., dict[str, Any]],
     replay_image: str,
 ) -> None:
     block_id, deployment_id = json.loads(prefect("-c", PREPARE, listener.url))
-    create_automations(block_id)
+    create_automations(block_id, "*.yaml")
     request = build_request(replay_image, env={"REPLAY_TRANSCRIPT": "auth_401"})
     flow_run = prefect_server.post(
         f"/deployments/{deployment_id}/create_flow_run", {"parameters": {"request": request}}
@@ -139,3 +148,19 @@ def test_automations_fire_on_a_failed_run_of_a_deployment(
         return prefect_server.post("/deployments/filter", wanted)[0]["paused"]
 
     wait_until(is_paused, 30)
+
+
+@pytest.mark.long
+@pytest.mark.slice
+def test_automation_tells_of_a_sweep_that_needs_a_person(
+    prefect: Callable[..., str], listener: Listener, create_automations: Callable[..., None]
+) -> None:
+    block_id, _ = json.loads(prefect("-c", PREPARE, listener.url))
+    create_automations(block_id, "notify-of-failed-sweeps.yaml")
+
+    prefect("-c", FAIL_A_SWEEP)
+
+    wait_until(lambda: bool(listener.received), 60)
+    [message] = listener.received
+    assert message["subject"] == "Sweep of orphans: Invalid input"
+    assert "There is no Agent Runtime block" in message["body"]

@@ -3,21 +3,44 @@
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from kubernetes import client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tasks.cluster.client import ClusterClient
 from tasks.cluster.connection import ClusterConnection
+from tests.cluster.service_accounts import connection_with_token
 from tests.prefect_server import PrefectServer
 from tests.sweep.orphanage import Orphanage
 
+ROLE_FILE = Path(__file__).parents[2] / "deployments" / "kubernetes" / "base" / "sweep-role.yaml"
+
 
 @pytest.fixture
-def connection(cluster_kubeconfig: str) -> ClusterConnection:
-    return ClusterConnection.from_kubeconfig_file(cluster_kubeconfig)
+def connection(
+    core_api: client.CoreV1Api, cluster_kubeconfig: str, swept_namespace: str
+) -> ClusterConnection:
+    """What sweeps use: an account with the shipped Role and nothing else."""
+    library: Any = client
+    api: Any = core_api
+    rbac = library.RbacAuthorizationV1Api(api.api_client)
+    metadata = {"name": "sweep", "namespace": swept_namespace}
+    [rules] = [d["rules"] for d in yaml.safe_load_all(ROLE_FILE.read_text()) if "rules" in d]
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "sweep"}
+    account = {"kind": "ServiceAccount", **metadata}
+    api.create_namespaced_service_account(swept_namespace, {"metadata": metadata})
+    rbac.create_namespaced_role(swept_namespace, {"metadata": metadata, "rules": rules})
+    rbac.create_namespaced_role_binding(
+        swept_namespace, {"metadata": metadata, "roleRef": role, "subjects": [account]}
+    )
+    answer = api.create_namespaced_service_account_token(
+        "sweep", swept_namespace, {"spec": {"expirationSeconds": 3600}}
+    )
+    return connection_with_token(cluster_kubeconfig, answer.status.token)
 
 
 @pytest.fixture
@@ -40,7 +63,8 @@ def prefect_api(prefect_server: PrefectServer) -> Iterator[PrefectServer]:
 
 @pytest.fixture
 async def orphanage(
-    connection: ClusterConnection, swept_namespace: str, prefect_api: PrefectServer
+    cluster_kubeconfig: str, swept_namespace: str, prefect_api: PrefectServer
 ) -> AsyncIterator[Orphanage]:
-    async with ClusterClient(connection) as cluster:
+    admin = ClusterConnection.from_kubeconfig_file(cluster_kubeconfig)
+    async with ClusterClient(admin) as cluster:
         yield Orphanage(cluster, swept_namespace, prefect_api)

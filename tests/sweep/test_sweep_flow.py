@@ -31,16 +31,23 @@ state = asyncio.run(sweep_orphans(config, return_state=True))
 told = {"type": state.type.value, "name": state.name, "message": state.message}
 print(json.dumps({**told, "flow_run_id": str(state.state_details.flow_run_id)}))
 """
+# Ends, with what it has started, when its input is closed, as by the end of whoever started it. Not
+# by SIGTERM: Prefect makes an exception of it, which sometimes comes where it is swallowed.
 SERVE = """
-import sys
+import os, signal, sys, threading
 from datetime import timedelta
 from prefect.types.entrypoint import EntrypointType
 from flows.sweep_orphans import sweep_orphans
 name, namespace = sys.argv[1:]
+def end_with_starter():
+    sys.stdin.read()
+    os.killpg(0, signal.SIGKILL)
+threading.Thread(target=end_with_starter, daemon=True).start()
 config = {"namespaces": [namespace], "dry_run": False, "minimum_age_seconds": 0}
 sweep_orphans.serve(
     name,
     interval=timedelta(seconds=5),
+    limit=1,
     parameters={"config": config},
     pause_on_shutdown=False,
     entrypoint_type=EntrypointType.MODULE_PATH,
@@ -75,8 +82,10 @@ def _serve(
             [sys.executable, "-c", SERVE, name, namespace],
             cwd=ROOT,
             env={**os.environ, "PREFECT_API_URL": server.api_url},
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
 
 
@@ -183,8 +192,7 @@ async def test_scheduled_sweeps_run_by_themselves(
 
         await _until(lambda: len(ended()) >= 2, 300, lambda: log.read_text())
     finally:
-        process.terminate()
-        process.wait(30)
+        process.communicate()
 
     first, second = ended()[:2]
     assert first["auto_scheduled"] is True

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tasks.agent_job.pod_security import restricted_violations
+from tasks.agent_job.sweep_config import SweepConfig
 
 KUBERNETES = Path(__file__).parents[2] / "deployments" / "kubernetes"
 PREFECT_FILE = Path(__file__).parents[2] / "deployments" / "prefect.yaml"
@@ -48,14 +49,19 @@ def test_namespace_enforces_the_restricted_standard() -> None:
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
-def test_only_worker_and_flow_run_get_a_token() -> None:
+def test_agents_alone_get_no_token() -> None:
     accounts = {
         d["metadata"]["name"]: d["automountServiceAccountToken"]
         for d in base()
         if d["kind"] == "ServiceAccount"
     }
 
-    assert accounts == {"prefect-worker": True, "flow-run": True, "agent": False}
+    assert accounts == {
+        "prefect-worker": True,
+        "flow-run": True,
+        "sweep": True,
+        "agent": False,
+    }
 
 
 def test_flow_runs_are_what_the_manifests_prepare() -> None:
@@ -84,6 +90,22 @@ def test_results_outlive_pods_and_are_found_where_the_worker_reads() -> None:
             for c in pod["containers"]
         ]
         only("PersistentVolumeClaim", mounts[folder] or "none")
+
+
+def test_deployments_run_as_accounts_that_the_manifests_make() -> None:
+    deployments = yaml.safe_load(PREFECT_FILE.read_text())["deployments"]
+    variables = [d["work_pool"].get("job_variables", {}) for d in deployments]
+
+    for account in (v["service_account_name"] for v in variables if "service_account_name" in v):
+        only("ServiceAccount", account)
+
+
+def test_deployed_sweep_is_scheduled_and_changes_nothing_until_told_to() -> None:
+    deployments = yaml.safe_load(PREFECT_FILE.read_text())["deployments"]
+    [sweep] = [d for d in deployments if d["entrypoint"].startswith("flows.sweep_orphans.")]
+
+    assert SweepConfig.model_validate(sweep["parameters"]["config"]) == SweepConfig(dry_run=True)
+    assert [schedule["cron"] for schedule in sweep["schedules"]] == ["*/15 * * * *"]
 
 
 def test_deployments_are_modules_without_a_limit_that_a_restart_of_prefect_breaks() -> None:

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tasks.agent_job.permissions import (
     NEEDED_PERMISSIONS,
     READ_NODES,
     RUN_PERMISSIONS,
+    SWEEP_PERMISSIONS,
     Permission,
     PolicyRule,
     missing_permissions,
@@ -102,10 +104,15 @@ def as_triples(permissions: tuple[Permission, ...]) -> list[tuple[str, str, str]
     return [(p.verb, p.group, p.resource) for p in permissions]
 
 
-def test_shipped_role_is_exactly_the_list() -> None:
-    granted = granted_by(role_named("flow-run", KUBERNETES / "base" / "flow-run-role.yaml"))
+@pytest.mark.parametrize(
+    ("name", "permissions"),
+    [("flow-run", RUN_PERMISSIONS), ("sweep", SWEEP_PERMISSIONS)],
+    ids=["flow-run", "sweep"],
+)
+def test_shipped_role_is_exactly_the_list(name: str, permissions: tuple[Permission, ...]) -> None:
+    granted = granted_by(role_named(name, KUBERNETES / "base" / f"{name}-role.yaml"))
 
-    assert granted == as_triples(RUN_PERMISSIONS)
+    assert granted == as_triples(permissions)
 
 
 def test_shipped_cluster_role_reads_nodes_and_nothing_else() -> None:
@@ -118,6 +125,43 @@ def test_list_is_exactly_what_the_flow_and_what_it_imports_call() -> None:
     called = {name for module in modules_below("flows.run_agent") for name in calls_of(module)}
 
     assert set().union(*(CALLS[name] for name in called)) == {short(p) for p in RUN_PERMISSIONS}
+
+
+def test_list_is_exactly_what_a_sweep_calls() -> None:
+    called = calls_reached_from("flows.sweep_orphans", "sweep_orphans")
+
+    assert set().union(*(CALLS[name] for name in called)) == {short(p) for p in SWEEP_PERMISSIONS}
+
+
+def calls_reached_from(module: str, name: str) -> set[str]:
+    """Name the calls that a function can get to: a sweep uses little of what its modules can do."""
+    called: set[str] = set()
+    seen: set[tuple[str, str]] = set()
+    waiting = [(module, name)]
+    while waiting:
+        where, what = waiting.pop()
+        if (where, what) in seen:
+            continue
+        seen.add((where, what))
+        if where in CALLING_MODULES:
+            called |= {what} & set(CALLS)
+            continue
+        definitions, imported = parts_of(where)
+        for used in definitions.get(what, ()):
+            waiting.append(imported.get(used) or (where, used))
+    return called
+
+
+@cache
+def parts_of(module: str) -> tuple[dict[str, set[str]], dict[str, tuple[str, str]]]:
+    """Return which names each function and class of a module uses, and where they are from."""
+    tree = tree_of(module)
+    definitions = {
+        node.name: {used.id for used in ast.walk(node) if isinstance(used, ast.Name)}
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    }
+    return definitions, {name: (source, name) for source, name in imports_of(module)}
 
 
 def modules_below(start: str) -> set[str]:
@@ -139,22 +183,27 @@ def calls_of(module: str) -> Iterator[str]:
 
 
 def imports_of(module: str) -> Iterator[tuple[str, str]]:
-    spec = find_spec(module)
-    assert spec is not None, module
-    assert spec.origin is not None, module
-    for node in ast.walk(ast.parse(Path(spec.origin).read_text())):
+    for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in OWN_PACKAGES:
             for alias in node.names:
                 yield node.module or "", alias.name
+
+
+def tree_of(module: str) -> ast.Module:
+    spec = find_spec(module)
+    assert spec is not None, module
+    assert spec.origin is not None, module
+    return ast.parse(Path(spec.origin).read_text())
 
 
 def is_module(name: str) -> bool:
     return find_spec(name) is not None
 
 
-def test_nothing_is_listed_twice_or_without_a_purpose() -> None:
-    assert len({short(p) for p in RUN_PERMISSIONS}) == len(RUN_PERMISSIONS)
-    assert all(p.purpose for p in RUN_PERMISSIONS)
+@pytest.mark.parametrize("permissions", [RUN_PERMISSIONS, SWEEP_PERMISSIONS], ids=["run", "sweep"])
+def test_nothing_is_listed_twice_or_without_a_purpose(permissions: tuple[Permission, ...]) -> None:
+    assert len({short(p) for p in permissions}) == len(permissions)
+    assert all(p.purpose for p in permissions)
 
 
 def test_run_does_without_exec_only() -> None:
