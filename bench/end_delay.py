@@ -1,147 +1,115 @@
-"""From the end of a Job's container to its end being known.
+"""From the end of a Job's container to somebody's knowing of it, with all its output.
 
     python -m bench.end_delay
 
-The container leaves the instant of its end as its termination message, by this machine's clock, so
-the cluster's node must be this machine. A kubelet looks at its containers once a second and reports
-what it has seen then; when the API tells it is found out by asking all the time, and what comes
-after that is ours.
+The agent's last line is the instant of its end by this machine's clock, so the cluster's node must
+be this machine. A kubelet looks at its containers once a second and reports what it has seen then;
+when the API tells it is found out by asking all the time, and what comes after that is the
+contestants' own.
 """
 
+import argparse
 import asyncio
 import random
 import sys
 import time
-import uuid
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from bench.figures import Claim, conclude, percentile, print_row
-from bench.surroundings import cluster, namespace_of_own, python_image
+from bench.contestants import CONTESTANTS, OWN, carry_out, installed_contestants, name_gaps
+from bench.figures import SPREAD_COLUMNS, Goal, Table, median, spread_rows
+from bench.surroundings import cluster, namespace_of_own, python_image, show
 from tasks.agent_job.snapshots import PodSnapshot
 from tasks.cluster.client import ClusterClient
-from tasks.cluster.job_observer import JobObserver
-from tasks.cluster.jobs import create_job
-from tasks.cluster.pods import job_pod_selector, list_pods
-from tasks.cluster.resources import JsonObject
+from tasks.cluster.pods import list_pods
 
-_ENDS = 20
+ENDS = 10
+SUBSET_ENDS = 5
 _P50_MS_MAX = 300.0
 _ASK_SECONDS = 0.005
-_END = """
-import os, sys, time
-time.sleep(float(sys.argv[1]))
-path = os.environ.get("CLAUDE_JOBS_TERMINATION_LOG", "/dev/termination-log")
-with open(path, "w") as file:
-    file.write(str(time.time()))
-os._exit(0)
-"""
+# A kubelet's look comes at any moment of the container's end.
+_PRINT = "sleep {seconds:.3f}; exec python3 -c 'import time; print(time.time())'"
 
 
-def _job(name: str) -> dict[str, Any]:
-    container = {
-        "name": "agent",
-        "image": python_image(),
-        "imagePullPolicy": "IfNotPresent",
-        # A kubelet's look comes at any moment of the container's end.
-        "command": ["python3", "-c", _END, f"{random.uniform(1, 2):.3f}"],
-    }
-    pod_spec = {
-        "restartPolicy": "Never",
-        "automountServiceAccountToken": False,
-        "containers": [container],
-    }
-    return {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {"name": name},
-        "spec": {"backoffLimit": 0, "template": {"spec": pod_spec}},
-    }
-
-
-@dataclass(frozen=True)
-class Delay:
-    """Of one end, in milliseconds.
+@dataclass
+class Ends:
+    """Of one contestant's Jobs, in milliseconds.
 
     Attributes:
-        told: From the container's end until the API told it.
-        known: From the container's end until the run's observer knew.
+        after_told: From the API's telling of the end to the contestant's knowing.
+        after_end: From the agent's end.
+        failures: Why it gave up, where it did.
     """
 
-    told: float
-    known: float
+    after_told: list[float] = field(default_factory=list[float])
+    after_end: list[float] = field(default_factory=list[float])
+    failures: list[str] = field(default_factory=list[str])
 
-    @property
-    def ours(self) -> float:
-        """What was left to do once the API told."""
-        return max(0.0, self.known - self.told)
-
-
-async def measure(client: ClusterClient, namespace: str) -> Delay:
-    """Let one container end."""
-    name = f"end-{uuid.uuid4().hex[:8]}"
-    job = await create_job(client, namespace, _job(name))
-    observer = JobObserver(
-        client, namespace=namespace, job_name=name, job_uid=job["metadata"]["uid"]
-    )
-    observing = asyncio.create_task(observer.run())
-    asking = asyncio.create_task(_ask(client, namespace, name))
-    try:
-        known = await _observe(observer)
-        return Delay(await asking, known)
-    finally:
-        asking.cancel()
-        observing.cancel()
+    async def add(self, contestant: str, client: ClusterClient, space: str, way: str) -> None:
+        """Have one Job carried out."""
+        lines: list[bytes] = []
+        asking = asyncio.create_task(_ask(client, space, await _known_pods(client, space)))
+        command = _PRINT.format(seconds=random.uniform(1, 2))
+        ending = await carry_out(
+            CONTESTANTS[contestant], client, space, way, command, python_image(), lines.append
+        )
+        told_at = await asking
+        if ending.failure or not lines:
+            self.failures.append(ending.failure or "no line")
+            return
+        self.after_told.append(max(0.0, ending.known_at - told_at) * 1000)
+        self.after_end.append((ending.known_at - float(lines[-1])) * 1000)
 
 
-async def _observe(observer: JobObserver) -> float:
-    seen = observer.observation
+async def _known_pods(client: ClusterClient, space: str) -> set[str]:
+    return {
+        pod["metadata"]["uid"] for pod in (await list_pods(client, space, label_selector="")).items
+    }
+
+
+async def _ask(client: ClusterClient, space: str, known: set[str]) -> float:
+    """Return when the API has told of the end of a pod that is not among the known ones."""
     while True:
-        for pod in seen.pods:
-            delay = _delay_ms(pod.latest)
-            if delay is not None:
-                return delay
-        seen = await observer.changed(seen.version)
-
-
-async def _ask(client: ClusterClient, namespace: str, job_name: str) -> float:
-    selector = job_pod_selector(job_name)
-    while True:
-        found = await list_pods(client, namespace, label_selector=selector)
-        for pod in found.items:
-            delay = _delay_ms(pod)
-            if delay is not None:
-                return delay
+        for pod in (await list_pods(client, space, label_selector="")).items:
+            agent = PodSnapshot.from_api(pod).agent
+            is_new = pod["metadata"]["uid"] not in known
+            if is_new and agent is not None and agent.terminated is not None:
+                return time.time()
         await asyncio.sleep(_ASK_SECONDS)
 
 
-def _delay_ms(pod: JsonObject) -> float | None:
-    agent = PodSnapshot.from_api(pod).agent
-    if agent is None or agent.terminated is None:
-        return None
-    return (time.time() - float(agent.terminated.message or "nan")) * 1000
-
-
-async def measure_all(kubeconfig: str) -> list[Delay]:
-    """Measure one container after the other."""
-    async with namespace_of_own(kubeconfig) as (client, namespace):
-        return [await measure(client, namespace) for _ in range(_ENDS)]
-
-
-def _print_part(name: str, delays: list[float]) -> None:
-    print_row(name, *(f"{percentile(delays, percent):.1f} ms" for percent in (50, 95, 100)))
+async def measure(kubeconfig: str, contestants: Sequence[str], ends: int) -> Table:
+    """Let one Job after the other end, each contestant in turn."""
+    found = {name: Ends() for name in contestants}
+    async with namespace_of_own(kubeconfig) as (client, space):
+        for _ in range(ends):
+            for name in contestants:
+                await found[name].add(name, client, space, kubeconfig)
+    told = {name: ended.after_told for name, ended in found.items()}
+    whole = {f"{name}, since its end": ended.after_end for name, ended in found.items()}
+    failures = tuple(
+        f"{name}, {len(ended.failures)} times: {ended.failures[0]}"
+        for name, ended in found.items()
+        if ended.failures
+    )
+    own = found[OWN].after_told
+    return Table(
+        "(a) from the container's end, as the API tells it, to knowing it and all output, ms",
+        ("", *SPREAD_COLUMNS),
+        (*spread_rows(told, OWN), *spread_rows(whole, f"{OWN}, since its end")),
+        (Goal("our median after the API told", median(own) if own else None, _P50_MS_MAX, "ms"),),
+        (*failures, *name_gaps(contestants)),
+        told,
+    )
 
 
 def main() -> int:
     """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--ends", type=int, default=ENDS, help="Jobs of each")
+    ends = parser.parse_args().ends
     with cluster() as kubeconfig:
-        delays = asyncio.run(measure_all(kubeconfig))
-    print_row(f"{len(delays)} ends", "p50", "p95", "longest")
-    _print_part("known", [delay.known for delay in delays])
-    _print_part("API told", [delay.told for delay in delays])
-    ours = [delay.ours for delay in delays]
-    _print_part("ours", ours)
-    return conclude(Claim("p50 of what is ours", percentile(ours, 50), _P50_MS_MAX, "ms"))
+        return show(asyncio.run(measure(kubeconfig, installed_contestants(), ends)))
 
 
 if __name__ == "__main__":
