@@ -3,7 +3,7 @@
 import json
 from collections.abc import Awaitable
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -21,10 +21,12 @@ from flows.foreground_run import (
 from flows.live_output import LiveOutput
 from flows.local_cluster import local_cluster
 from flows.operator_commands import attach, logs, ls, pause, resume, show, stop
+from flows.preflight_command import preflight
+from flows.request_file import read_request
 from flows.usage_command import usage
 from tasks.agent_job.error_codes import ErrorCode
 from tasks.agent_job.errors import InputInvalid
-from tasks.agent_job.run_request import AgentRunRequest, parse_request
+from tasks.agent_job.run_request import AgentRunRequest
 from tasks.agent_job.run_result import AgentRunResult
 from tasks.run_controls import RunControls, RunCrashed
 
@@ -45,7 +47,7 @@ app.command()(demo)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
     local_cluster
 )
-for command in (ls, show, logs, stop, attach, pause, resume, usage):
+for command in (ls, show, logs, stop, attach, pause, resume, usage, preflight):
     app.command()(command)
 
 
@@ -69,7 +71,7 @@ def run(
     """
     output = LiveOutput(Console(highlight=False, soft_wrap=True))
     try:
-        request = _read_request(parameters)
+        request = read_request(parameters)
         check_request(request, kubeconfig)
     except InputInvalid as error:
         _end_without_result(error.code, error.message, output, as_json=as_json)
@@ -103,22 +105,3 @@ def _end_without_result(code: str, message: str, output: LiveOutput, *, as_json:
     output.show_refusal(code, message)
     if as_json:
         typer.echo(json.dumps({"error_code": code, "message": message}))
-
-
-def _read_request(parameters: Path) -> AgentRunRequest:
-    try:
-        if str(parameters) == "-":
-            text = typer.get_text_stream("stdin").read()
-        else:
-            text = parameters.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputInvalid(f"The request {parameters} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise InputInvalid(f"The request {parameters} is not UTF-8 text.") from error
-    try:
-        raw: Any = json.loads(text)
-    except ValueError as error:
-        raise InputInvalid(f"The request {parameters} is not JSON: {error}.") from error
-    if not isinstance(raw, dict):
-        raise InputInvalid(f"The request {parameters} is not a JSON object.")
-    return parse_request(cast("dict[str, Any]", raw))

@@ -38,6 +38,11 @@ class ResultStorage(Protocol):
         """Where people find the objects."""
         ...
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder that holds the objects; `None` where it is none of this machine."""
+        ...
+
     async def write(self, key: str, content: bytes) -> None:
         """Store `content` under `key`, replacing what was there.
 
@@ -78,6 +83,11 @@ class FolderStorage:
     def description(self) -> str:
         """The folder's path."""
         return str(self._root)
+
+    @property
+    def folder(self) -> Path | None:
+        """See `ResultStorage.folder`."""
+        return self._root
 
     async def write(self, key: str, content: bytes) -> None:
         """See `ResultStorage.write`."""
@@ -136,6 +146,13 @@ class BlockStorage:
     def description(self) -> str:
         """The block's name."""
         return f"block {self._reference}"
+
+    @property
+    def folder(self) -> Path | None:
+        """See `ResultStorage.folder`."""
+        if isinstance(self._block, LocalFileSystem):
+            return _expanded(self._block.basepath or ".")
+        return None
 
     async def write(self, key: str, content: bytes) -> None:
         """See `ResultStorage.write`."""

@@ -84,6 +84,17 @@ VOLUMES = Resource(
     has_status=True,
     returns_deleted=True,
 )
+# Kept and answered; nothing counts what is used.
+RESOURCE_QUOTAS = Resource(
+    "",
+    "v1",
+    "resourcequotas",
+    "ResourceQuota",
+    True,
+    ("quota",),
+    has_status=True,
+    returns_deleted=True,
+)
 JOBS = Resource("batch", "v1", "jobs", "Job", True, has_status=True, in_all=True)
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 ROLES = Resource(_RBAC, "v1", "roles", "Role")
@@ -101,6 +112,7 @@ STORED = (
     SERVICE_ACCOUNTS,
     VOLUME_CLAIMS,
     VOLUMES,
+    RESOURCE_QUOTAS,
     JOBS,
     LEASES,
     ROLES,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from deployments.local.api_errors import Cause, bad_request
 from deployments.local.objects import listed, mapped
+from deployments.local.quantities import parse_quantity
 from deployments.local.resources import (
     CONFIG_MAPS,
     JOBS,
@@ -265,4 +266,13 @@ def _container_faults(field: str, container: JsonObject, volumes: set[str]) -> l
             causes.append(("FieldValueNotFound", f"Not found: {_quoted(mount.get('name'))}", place))
         if not mount.get("mountPath"):
             causes.append(_required(f"{field}.volumeMounts[{index}].mountPath"))
-    return causes
+    return causes + _request_faults(f"{field}.resources.requests", mapped(container, "resources"))
+
+
+def _request_faults(field: str, resources: JsonObject) -> list[Cause]:
+    limits = mapped(resources, "limits")
+    return [
+        _invalid(field, text, f"must be less than or equal to {name} limit")
+        for name, text in mapped(resources, "requests").items()
+        if name in limits and parse_quantity(text) > parse_quantity(limits[name])
+    ]

@@ -5,7 +5,7 @@ values. What people wrote to the agent stands in the run's Secret too, as it is 
 """
 
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from tasks.agent_job.errors import InputInvalid
@@ -228,8 +228,20 @@ def mounted_secrets(runtime: RuntimeSpec) -> tuple[str, ...]:
 
 def quantity_bytes(quantity: str) -> int:
     """Return a Kubernetes quantity of storage in bytes, rounded down."""
+    return int(quantity_value(quantity))
+
+
+def quantity_value(quantity: str) -> Decimal:
+    """Return a Kubernetes quantity in cores, bytes or pieces.
+
+    Raises:
+        ValueError: It is none.
+    """
     digits = quantity.rstrip("mkKMGTPEi")
-    return int(Decimal(digits) * _UNITS[quantity.removeprefix(digits)])
+    try:
+        return Decimal(digits) * _UNITS[quantity.removeprefix(digits)]
+    except (InvalidOperation, KeyError) as error:
+        raise ValueError(f"{quantity!r} is no quantity") from error
 
 
 def _plain(name: str, value: str) -> dict[str, Any]:

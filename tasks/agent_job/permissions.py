@@ -83,6 +83,12 @@ SWEEP_PERMISSIONS: tuple[Permission, ...] = (
 )
 """All that a sweep does; with `dry_run` no more than its lists."""
 
+PREFLIGHT_PERMISSIONS: tuple[Permission, ...] = (
+    Permission("get", "", "persistentvolumeclaims", "tell whether the agents' homes are there"),
+    Permission("list", "", "resourcequotas", "tell whether there is room for another agent"),
+)
+"""What a preflight looks at beyond what runs do; without them it says that it could not look."""
+
 READ_NODES = Permission("get", "", "nodes", "tell that a node was lost or removed")
 """Needs a ClusterRole; runs do without, and then name such a cause less often."""
 

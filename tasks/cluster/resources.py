@@ -44,6 +44,7 @@ KUBERNETES_EVENTS = ApiResource("", "v1", "events")
 NAMESPACES = ApiResource("", "v1", "namespaces")
 NODES = ApiResource("", "v1", "nodes")
 VOLUME_CLAIMS = ApiResource("", "v1", "persistentvolumeclaims")
+RESOURCE_QUOTAS = ApiResource("", "v1", "resourcequotas")
 ACCESS_REVIEWS = ApiResource("authorization.k8s.io", "v1", "selfsubjectaccessreviews")
 RULES_REVIEWS = ApiResource("authorization.k8s.io", "v1", "selfsubjectrulesreviews")
 

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from tasks.cluster.client import ClusterClient
+from tasks.cluster.retry import RetryPolicy
 
 
 @dataclass(frozen=True, order=True)
@@ -21,9 +22,11 @@ class ServerVersion:
     git_version: str
 
 
-async def read_server_version(client: ClusterClient) -> ServerVersion:
+async def read_server_version(
+    client: ClusterClient, *, retry: RetryPolicy | None = None
+) -> ServerVersion:
     """Return the API server's version; needs no permission."""
-    raw = (await client.request("GET", "/version")).json
+    raw = (await client.request("GET", "/version", retry=retry)).json
     return ServerVersion(
         _leading_number(raw.get("major")),
         _leading_number(raw.get("minor")),

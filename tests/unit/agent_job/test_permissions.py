@@ -12,6 +12,7 @@ import yaml
 
 from tasks.agent_job.permissions import (
     NEEDED_PERMISSIONS,
+    PREFLIGHT_PERMISSIONS,
     READ_NODES,
     RUN_PERMISSIONS,
     SWEEP_PERMISSIONS,
@@ -50,6 +51,7 @@ CALLS = {
     "delete_secret": {"delete secrets"},
     "list_kubernetes_events": {"list events"},
     "read_volume_claim": {"get persistentvolumeclaims"},
+    "list_resource_quotas": {"list resourcequotas"},
     "read_namespace": {"get namespaces"},
     # Helps to name a cause, and only where a ClusterRole allows it.
     "read_node": set[str](),
@@ -72,6 +74,7 @@ CALLING_MODULES = {
         "nodes",
         "pod_logs",
         "pods",
+        "resource_quotas",
         "secrets",
         "server_version",
         "volume_claims",
@@ -106,8 +109,12 @@ def as_triples(permissions: tuple[Permission, ...]) -> list[tuple[str, str, str]
 
 @pytest.mark.parametrize(
     ("name", "permissions"),
-    [("flow-run", RUN_PERMISSIONS), ("sweep", SWEEP_PERMISSIONS)],
-    ids=["flow-run", "sweep"],
+    [
+        ("flow-run", RUN_PERMISSIONS),
+        ("preflight", PREFLIGHT_PERMISSIONS),
+        ("sweep", SWEEP_PERMISSIONS),
+    ],
+    ids=["flow-run", "preflight", "sweep"],
 )
 def test_shipped_role_is_exactly_the_list(name: str, permissions: tuple[Permission, ...]) -> None:
     granted = granted_by(role_named(name, KUBERNETES / "base" / f"{name}-role.yaml"))
@@ -131,6 +138,13 @@ def test_list_is_exactly_what_a_sweep_calls() -> None:
     called = calls_reached_from("flows.sweep_orphans", "sweep_orphans")
 
     assert set().union(*(CALLS[name] for name in called)) == {short(p) for p in SWEEP_PERMISSIONS}
+
+
+def test_list_is_exactly_what_a_preflight_calls_beside_runs() -> None:
+    called = calls_reached_from("flows.preflight", "preflight")
+    wanted = set[str]().union(*(CALLS[name] for name in called))
+
+    assert wanted - {short(p) for p in RUN_PERMISSIONS} == {short(p) for p in PREFLIGHT_PERMISSIONS}
 
 
 def calls_reached_from(module: str, name: str) -> set[str]:
@@ -200,7 +214,11 @@ def is_module(name: str) -> bool:
     return find_spec(name) is not None
 
 
-@pytest.mark.parametrize("permissions", [RUN_PERMISSIONS, SWEEP_PERMISSIONS], ids=["run", "sweep"])
+@pytest.mark.parametrize(
+    "permissions",
+    [RUN_PERMISSIONS, PREFLIGHT_PERMISSIONS, SWEEP_PERMISSIONS],
+    ids=["run", "preflight", "sweep"],
+)
 def test_nothing_is_listed_twice_or_without_a_purpose(permissions: tuple[Permission, ...]) -> None:
     assert len({short(p) for p in permissions}) == len(permissions)
     assert all(p.purpose for p in permissions)

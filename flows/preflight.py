@@ -1,0 +1,211 @@
+"""`preflight`: whether a run would be possible, and what is missing, before one is paid for."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from flows.check_request import read_run_script
+from flows.load_inputs import RuntimeInputs, load_agent, load_prompt, load_runtime
+from tasks.agent_job.errors import InputInvalid
+from tasks.agent_job.names import FlowRunId
+from tasks.agent_job.permissions import (
+    PREFLIGHT_PERMISSIONS,
+    RUN_PERMISSIONS,
+    SWEEP_PERMISSIONS,
+)
+from tasks.agent_job.preflight_cluster import judge_cluster
+from tasks.agent_job.preflight_config import PreflightConfig
+from tasks.agent_job.preflight_facts import ClusterFacts
+from tasks.agent_job.preflight_results import (
+    Check,
+    CheckResult,
+    Level,
+    PreflightReport,
+    build_preflight_report,
+    build_preflight_table,
+    build_role,
+    error,
+    ok,
+)
+from tasks.agent_job.preflight_surroundings import judge_prefect, judge_retention, judge_storage
+from tasks.agent_job.prepared_run import PreparedRun, prepare_run
+from tasks.agent_job.run_request import AgentRunRequest
+from tasks.agent_job.runtime_spec import RuntimeSpec
+from tasks.artifacts import publish_markdown, publish_table
+from tasks.claude_code.agent_spec import AgentSpec
+from tasks.cluster.client import ClusterClient
+from tasks.cluster.errors import ClusterError
+from tasks.prefect_facts import read_prefect
+from tasks.preflight_reads import Wanted, read_cluster, read_storage
+from tasks.result_storage import open_result_storage
+
+TABLE_KEY = "preflight"
+ROLES_KEY = "preflight-roles"
+_PUBLISH_SECONDS = 15.0
+# Stands in for the flow run that is not there yet; as long as any.
+_NO_FLOW_RUN = FlowRunId(str(UUID(int=0)))
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _is_pod() -> bool:
+    return "KUBERNETES_SERVICE_HOST" in os.environ
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a process knows of itself, which decides some of the checks.
+
+    Attributes:
+        kubeconfig: To use instead of the runtime's cluster credentials.
+        own_now: Our own clock.
+        in_pod: Whether this process is a pod's.
+    """
+
+    kubeconfig: Path | None = None
+    own_now: Callable[[], datetime] = _utc_now
+    in_pod: bool = field(default_factory=_is_pod)
+
+
+@flow(
+    name="preflight",
+    description="Tell whether an agent's run would be possible, and what is missing.",
+    validate_parameters=True,
+)
+async def preflight(config: PreflightConfig) -> State[dict[str, object]]:
+    """Look at everything that a run needs, and say of each thing how it is.
+
+    Args:
+        config: The run that is to be possible.
+
+    Returns:
+        Completed, or Failed where a run would fail; its data is the `PreflightReport`.
+    """
+    logger = get_run_logger()
+    report, namespace = await check_surroundings(config, Surroundings())
+    for result in report.results:
+        if result.level is not Level.OK:
+            logger.warning("%s: %s %s", result.check, result.finding, result.advice)
+    try:
+        table = build_preflight_table(report)
+        await publish_table(TABLE_KEY, table, report.summary, seconds=_PUBLISH_SECONDS)
+        await publish_markdown(
+            ROLES_KEY,
+            describe_roles(namespace or "claude-jobs"),
+            "The Roles that runs, preflights and sweeps need",
+            seconds=_PUBLISH_SECONDS,
+        )
+    except Exception as failure:
+        logger.warning("The findings could not be published (%s).", type(failure).__name__)
+    data = report.model_dump(mode="json")
+    if report.errors:
+        return Failed(name="Not ready", message=report.summary, data=data)
+    return Completed(message=report.summary, data=data)
+
+
+async def check_surroundings(
+    config: PreflightConfig, surroundings: Surroundings
+) -> tuple[PreflightReport, str | None]:
+    """Make every check, whatever becomes of the others.
+
+    Args:
+        config: The run that is to be possible.
+        surroundings: What this process knows of itself.
+
+    Returns:
+        All findings, and the namespace of the agents where it is known.
+    """
+    results: list[CheckResult] = judge_prefect(await read_prefect())
+    facts: ClusterFacts | None = None
+    loaded = await _load(config.request, surroundings.kubeconfig)
+    results += loaded.results
+    if loaded.runtime is not None:
+        runtime = loaded.runtime.spec
+        results.append(judge_retention(runtime, config.longest_outage_seconds))
+        results.append(await _check_storage(runtime, surroundings))
+        try:
+            facts = await _look(loaded.runtime, loaded, surroundings)
+            results += judge_cluster(facts, loaded.agent, runtime)
+        except ClusterError as failure:
+            results.append(error(Check.CLUSTER, failure.message, "Correct the kubeconfig."))
+    return build_preflight_report(results), facts.namespace if facts else None
+
+
+def describe_roles(namespace: str) -> str:
+    """Return the Roles that grant exactly what is used, as a page."""
+    roles = (
+        ("flow-run", "Runs and their cancellation hook", RUN_PERMISSIONS),
+        ("preflight", "Preflights, beside the one of runs", PREFLIGHT_PERMISSIONS),
+        ("sweep", "Sweeps", SWEEP_PERMISSIONS),
+    )
+    return "\n".join(
+        f"## {title}\n\n```yaml\n{build_role(name, namespace, permissions)}```\n"
+        for name, title, permissions in roles
+    )
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """What the request names; `None` for what could not be had."""
+
+    runtime: RuntimeInputs | None
+    agent: AgentSpec | None
+    prepared: PreparedRun | None
+    results: list[CheckResult]
+
+
+async def _load(request: AgentRunRequest, kubeconfig: Path | None) -> _Loaded:
+    runtime: RuntimeInputs | None = None
+    agent: AgentSpec | None = None
+    prepared: PreparedRun | None = None
+    problems: list[str] = []
+    try:
+        runtime = await load_runtime(request, kubeconfig)
+    except (InputInvalid, ClusterError) as failure:
+        problems.append(failure.message)
+    try:
+        agent = await load_agent(request)
+        if runtime is not None:
+            prepared = prepare_run(
+                request,
+                agent,
+                runtime.spec,
+                flow_run_id=_NO_FLOW_RUN,
+                run_script=read_run_script(),
+                confidential_prompt=await load_prompt(request, runtime),
+            )
+    except (InputInvalid, ClusterError) as failure:
+        problems.append(failure.message)
+    if not problems:
+        return _Loaded(runtime, agent, prepared, [ok(Check.REQUEST, "The request is complete.")])
+    advice = "Correct the request, or the block that it names."
+    return _Loaded(
+        runtime, agent, prepared, [error(Check.REQUEST, problem, advice) for problem in problems]
+    )
+
+
+async def _look(
+    runtime: RuntimeInputs, loaded: _Loaded, surroundings: Surroundings
+) -> ClusterFacts:
+    wanted = Wanted(str(runtime.connection), runtime.spec, loaded.agent, loaded.prepared)
+    async with ClusterClient(runtime.connection) as client:
+        return await read_cluster(client, wanted, surroundings.own_now)
+
+
+async def _check_storage(runtime: RuntimeSpec, surroundings: Surroundings) -> CheckResult:
+    try:
+        storage = await open_result_storage(runtime.result_storage)
+    except InputInvalid as failure:
+        return error(
+            Check.RESULT_STORAGE, failure.message, "Correct the runtime's `result_storage`."
+        )
+    return judge_storage(await read_storage(storage, in_pod=surroundings.in_pod))
