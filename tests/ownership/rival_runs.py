@@ -36,8 +36,15 @@ class Rivals:
         self._line_delay_seconds = line_delay_seconds
         self._started: list[RunProcess] = []
 
-    def start(self, flow_run_id: str | None = None, prompt: str = "Say hello.") -> RunProcess:
-        """Start a run of the agent."""
+    def start(
+        self,
+        flow_run_id: str | None = None,
+        prompt: str = "Say hello.",
+        *,
+        env: dict[str, str] | None = None,
+        runtime: dict[str, Any] | None = None,
+    ) -> RunProcess:
+        """Start a run of the agent; `env` and `runtime` are added to what all runs have."""
         request = request_for(
             self.agent_id,
             self.space.name,
@@ -45,6 +52,8 @@ class Rivals:
             prompt=prompt,
             line_delay_seconds=self._line_delay_seconds,
         )
+        request["env"] |= env or {}
+        request["runtime"] |= runtime or {}
         run = self._world.host.start(request, flow_run_id)
         self._started.append(run)
         return run

@@ -15,7 +15,6 @@ import pytest
 
 from tests.ownership.rival_runs import Rivals, World
 from tests.ownership.run_processes import RunProcess
-from tests.prefect_server import PrefectServer
 
 _RUN_SECONDS = 180.0
 _JOB_GONE = "k8s_job_deleted_externally"
@@ -229,31 +228,6 @@ def test_run_whose_call_fails_while_its_successor_works_is_blocked(
         assert outcome["error_code"] == _BLOCKED, rivals.describe()
         assert ("steps back" in stopped.log) is same_run, rivals.describe()
         assert follower.wait(_RUN_SECONDS)["error_code"] is None, rivals.describe()
-    finally:
-        rivals.end()
-
-
-@pytest.mark.long
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("said", ["COMPLETED", "CRASHED", "RUNNING"])
-def test_run_whose_twin_has_come_and_gone_leaves_what_it_has_said(
-    world: World, prefect_server: PrefectServer, said: str
-) -> None:
-    """Prefect would let it fail a completed run."""
-    rivals = Rivals(world, _SLOW_LINE_SECONDS)
-    flow = prefect_server.post("/flows/", {"name": "ownership"})
-    asked = {"flow_id": flow["id"], "state": {"type": said}}
-    flow_run = prefect_server.post("/flow_runs/", asked)
-    to_secrets = {"verb": "create", "resource": "secrets"}
-    try:
-        barrier = rivals.hold(to_secrets, drop=True)
-        run = rivals.start(flow_run["id"])
-        rivals.until(lambda: rivals.is_held(barrier), 60)
-        rivals.succeed_and_release()
-        rivals.refuse(to_secrets)
-        rivals.release(barrier)
-        assert run.wait(_RUN_SECONDS)["error_code"] == _BLOCKED, rivals.describe()
-        assert ("steps back" in run.log) is (said == "COMPLETED"), rivals.describe()
     finally:
         rivals.end()
 
