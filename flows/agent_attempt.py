@@ -151,8 +151,13 @@ async def _at_work(
     context: RunContext, job: JobSnapshot, *, resumed: bool
 ) -> AsyncGenerator[None, None]:
     """Observe the Job while its stages run."""
+    fleet = context.controls.fleet
     observer = JobObserver(
-        context.client, namespace=context.namespace, job_name=job.name, job_uid=job.uid
+        context.client,
+        namespace=context.namespace,
+        job_name=job.name,
+        job_uid=job.uid,
+        feed=fleet.clusters.feed(context.client, context.namespace) if fleet else None,
     )
     context.deadline_at = _deadline_at(context, job)
     context.controls.job_reference = f"{context.namespace}/{job.name}"

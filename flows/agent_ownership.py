@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import nullcontext
 from uuid import UUID
 
 import anyio
@@ -16,6 +17,7 @@ from tasks.agent_job.run_result import AgentRunResult
 from tasks.agent_job.whole_run_retry import NoMoreAttempts, plan_next_attempt
 from tasks.lease_keeper import LeaseLost
 from tasks.run_context import RunContext
+from tasks.run_controls import Cancellation
 from tasks.stored_results import read_earlier_results
 from tasks.task_sessions import resume_remembered_session
 
@@ -26,10 +28,12 @@ async def own_and_run(context: RunContext) -> AgentRunResult:
     Exceptions do not tell a cancellation from a crash, a redeployment or an eviction; only the
     state in the API does. Where it says nothing of a cancellation, the Job is left alone.
     """
-    cancellation = CancellationReader(UUID(context.flow_run_id))
+    fleet = context.controls.fleet
+    cancellation = fleet.cancellation if fleet else CancellationReader(UUID(context.flow_run_id))
     asking = asyncio.create_task(_cancel_when_asked(context, cancellation))
     try:
-        with cancelled_by_sigterm():
+        # Signals of a fleet's process are the fleet's to listen for.
+        with cancelled_by_sigterm() if fleet is None else nullcontext():
             # Before the guard: whether a Job has the same prompt depends on it. Once for all
             # attempts: the plan says in which session another one goes on.
             await resume_remembered_session(context)
@@ -86,7 +90,7 @@ async def _earlier_results(
 
 
 async def _end_if_cancelled(
-    context: RunContext, cancellation: CancellationReader
+    context: RunContext, cancellation: Cancellation
 ) -> AgentRunResult | None:
     told_at = time.monotonic()
     with anyio.CancelScope(shield=True):
@@ -118,7 +122,7 @@ async def _end_cancelled(context: RunContext, told_at: float) -> AgentRunResult:
     return await conclude(context)
 
 
-async def _cancel_when_asked(context: RunContext, cancellation: CancellationReader) -> None:
+async def _cancel_when_asked(context: RunContext, cancellation: Cancellation) -> None:
     """Have the agent ended once Prefect says that the run is being cancelled.
 
     Where a runner watches the process it is told sooner; where none does, this is the only way.

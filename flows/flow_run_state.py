@@ -2,10 +2,16 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import Cancelled, Completed, Failed
 
@@ -74,6 +80,25 @@ class CancellationReader:
                 break
             self._lineage.append(task_run.flow_run_id)
         self._lineage_known = True
+
+
+async def read_cancelled(flow_run_ids: Sequence[UUID]) -> frozenset[UUID]:
+    """Ask the API which of these flow runs are being cancelled, or were; none if it is away.
+
+    Args:
+        flow_run_ids: At most 200, the API's limit of one answer.
+    """
+    wanted = FlowRunFilter(
+        id=FlowRunFilterId(any_=list(flow_run_ids)),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=sorted(_CANCEL_STATES))),
+    )
+    try:
+        async with asyncio.timeout(_READ_SECONDS), get_client() as client:
+            found = await client.read_flow_runs(flow_run_filter=wanted)
+    except Exception:
+        # Whatever went wrong, the safe answer is the same.
+        return frozenset()
+    return frozenset(run.id for run in found)
 
 
 def _any_cancelled(flow_runs: list[FlowRun]) -> bool:

@@ -1,7 +1,8 @@
 """`run_agent`: one wake-up of one agent as one flow run that owns one Kubernetes Job."""
 
 import tempfile
-from collections.abc import Awaitable
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -32,6 +33,7 @@ from tasks.agent_job.run_result import AgentRunResult
 from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.claude_code.agent_spec import AgentSpec
 from tasks.cluster.client import ClusterClient
+from tasks.cluster.connection import ClusterConnection
 from tasks.cluster.errors import ClusterError, KubeconfigInvalid
 from tasks.report import publish_refusal
 from tasks.result_storage import open_result_storage
@@ -105,6 +107,7 @@ async def await_verdict(running: Awaitable[State[Any]], controls: RunControls) -
 
 async def _carry_out(request: AgentRunRequest, controls: RunControls) -> AgentRunResult:
     started_at = datetime.now(UTC)
+    controls.flow_run_id = _flow_run_id()
     secrets: tuple[str, ...] = ()
     try:
         runtime = await load_runtime(request, controls.kubeconfig)
@@ -115,7 +118,7 @@ async def _carry_out(request: AgentRunRequest, controls: RunControls) -> AgentRu
             spool = Path(folder) / "log.jsonl"
             async with (
                 open_run_log(get_run_logger(), UUID(_flow_run_id()), spool) as log,
-                ClusterClient(runtime.connection) as client,
+                _connect(runtime.connection, controls) as client,
             ):
                 namespace = client.resolve_namespace(prepared.runtime.namespace)
                 context = RunContext(
@@ -146,6 +149,18 @@ async def _carry_out(request: AgentRunRequest, controls: RunControls) -> AgentRu
         emit_run_event(result)
     controls.result = result
     return result
+
+
+@asynccontextmanager
+async def _connect(
+    connection: ClusterConnection, controls: RunControls
+) -> AsyncGenerator[ClusterClient, None]:
+    """Give the fleet's client of a connection; one of its own to a run on its own."""
+    if controls.fleet is not None:
+        yield await controls.fleet.clusters.client(connection)
+        return
+    async with ClusterClient(connection) as client:
+        yield client
 
 
 async def _prepare(request: AgentRunRequest, runtime: RuntimeInputs) -> PreparedRun:

@@ -5,9 +5,38 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
+from tasks.agent_job.names import FlowRunId
 from tasks.agent_job.run_result import AgentRunResult
 from tasks.claude_code.rendering import RenderedLine
+from tasks.cluster.shared_clusters import SharedClusters
+
+
+class Cancellation(Protocol):
+    """Tells whether a run is being cancelled."""
+
+    async def is_cancelled(self) -> bool:
+        """Tell whether it is, or was; what cannot be read is no cancellation."""
+        ...
+
+    async def wait_until_cancelled(self) -> None:
+        """Return once it is being cancelled."""
+        ...
+
+
+@dataclass(frozen=True)
+class FleetShare:
+    """What a run shares with the other runs of its fleet, which all are in one process.
+
+    Attributes:
+        clusters: Connections and watches.
+        cancellation: Of this run; the fleet asks Prefect for all of its runs at once, and listens
+            for signals.
+    """
+
+    clusters: SharedClusters
+    cancellation: Cancellation
 
 
 class RunCrashed(Exception):
@@ -20,6 +49,8 @@ class RunControls:
 
     Attributes:
         cancel_requested: Set once to end the agent with grace and report what it has done.
+        fleet: What is shared with other runs; null for a run on its own.
+        flow_run_id: The run's id, once it has begun.
         kubeconfig: File to use instead of what the runtime block names; null for the block's.
         on_lines: Called with rendered lines as they arrive, besides the flow run's log.
         job_reference: `namespace/name` of the Job at work, once there is one.
@@ -30,6 +61,8 @@ class RunControls:
     """
 
     cancel_requested: asyncio.Event = field(default_factory=asyncio.Event)
+    fleet: FleetShare | None = None
+    flow_run_id: FlowRunId | None = None
     kubeconfig: Path | None = None
     on_lines: Callable[[Sequence[RenderedLine]], None] | None = None
     job_reference: str | None = None

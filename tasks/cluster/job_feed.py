@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import aclosing, contextmanager
-from typing import Any
+from typing import Any, Self
 
 from tasks.cluster.client import ClusterClient
 from tasks.cluster.pods import job_pod_selector
@@ -46,7 +46,7 @@ class JobFeed:
         self._subscribers: dict[object, tuple[str, OnEvent]] = {}
 
     @classmethod
-    def of_job(cls, client: ClusterClient, namespace: str, job_name: str) -> "JobFeed":
+    def of_job(cls, client: ClusterClient, namespace: str, job_name: str) -> Self:
         """Watch one Job and its pods."""
         return cls(
             client,
@@ -55,7 +55,7 @@ class JobFeed:
         )
 
     @classmethod
-    def of_namespace(cls, client: ClusterClient, namespace: str, label_selector: str) -> "JobFeed":
+    def of_namespace(cls, client: ClusterClient, namespace: str, label_selector: str) -> Self:
         """Watch all Jobs and pods with these labels, which both must carry."""
         return cls(
             client,

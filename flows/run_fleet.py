@@ -1,0 +1,131 @@
+"""`run_fleet`: many agents from one process, each as a flow run of its own."""
+
+import asyncio
+from dataclasses import dataclass
+
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.exceptions import TerminationSignal
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Completed, Failed
+
+from flows.fleet_runs import FleetRuns, PlannedRun
+from flows.load_inputs import RuntimeInputs, load_agent, load_runtime
+from flows.run_console import outlive_console
+from flows.termination import cancelled_by_sigterm
+from tasks.agent_job.errors import InputInvalid
+from tasks.agent_job.fleet import (
+    FleetMember,
+    FleetReport,
+    FleetRequest,
+    build_fleet_report,
+    build_fleet_table,
+    check_members,
+)
+from tasks.agent_job.names import MANAGED_SELECTOR, FlowRunId
+from tasks.agent_job.run_request import AgentRunRequest
+from tasks.artifacts import publish_table
+from tasks.cluster.connection import ClusterConnection
+from tasks.cluster.errors import KubeconfigInvalid
+from tasks.cluster.shared_clusters import SharedClusters, SharedJobFeed
+
+ARTIFACT_KEY = "run-fleet"
+_PUBLISH_SECONDS = 15.0
+
+
+@flow(
+    name="run-fleet",
+    description="Run many Claude Code agents from one process, each as a flow run of its own.",
+    persist_result=True,
+    result_serializer="json",
+    validate_parameters=True,
+)
+async def run_fleet(request: FleetRequest) -> State[dict[str, object]]:
+    """Run many agents, so many at a time; one that fails stops no other.
+
+    Args:
+        request: The runs, and how many are at work at a time.
+
+    Returns:
+        Completed when all have succeeded; Cancelled; else Failed. Its data is the `FleetReport`.
+
+    Raises:
+        asyncio.CancelledError: The process was told to stop, and the fleet was not cancelled: Jobs
+            at work are left to the next runs of their agents.
+    """
+    outlive_console()
+    async with SharedClusters(MANAGED_SELECTOR) as clusters:
+        try:
+            planned = await _plan(request, clusters)
+        except InputInvalid as error:
+            return Failed(name="Invalid input", message=error.message)
+        runs = FleetRuns(
+            planned, clusters, FlowRunId(str(flow_run.id)), max_concurrent=request.max_concurrent
+        )
+        try:
+            with cancelled_by_sigterm():
+                await runs.run()
+        except (asyncio.CancelledError, TerminationSignal):
+            await runs.end()
+            if not runs.cancelled:
+                raise
+    members = [run.member for run in planned]
+    report = build_fleet_report(members)
+    await _publish(members, report)
+    return _to_state(report, cancelled=runs.cancelled)
+
+
+@dataclass(frozen=True)
+class _Place:
+    connection: ClusterConnection
+    namespace: str
+    feed: SharedJobFeed
+
+
+async def _plan(request: FleetRequest, clusters: SharedClusters) -> list[PlannedRun]:
+    """Find out who runs where; nothing is created, and each runtime is read once.
+
+    Raises:
+        InputInvalid: A block is missing or wrong, or an agent is asked for twice.
+    """
+    places: dict[str, _Place] = {}
+    planned: list[PlannedRun] = []
+    keys: list[tuple[str, str, str]] = []
+    for asked in request.requests:
+        agent_id = (await load_agent(asked)).agent_id
+        name = asked.runtime if isinstance(asked.runtime, str) else asked.runtime.model_dump_json()
+        if name not in places:
+            places[name] = await _find_place(asked, clusters)
+        place = places[name]
+        keys.append((str(place.connection), place.namespace, agent_id))
+        planned.append(PlannedRun(asked, FleetMember(agent_id, place.namespace), place.feed))
+    check_members(keys)
+    return planned
+
+
+async def _find_place(asked: AgentRunRequest, clusters: SharedClusters) -> _Place:
+    runtime: RuntimeInputs = await load_runtime(asked, None)
+    try:
+        client = await clusters.client(runtime.connection)
+    except KubeconfigInvalid as error:
+        raise InputInvalid(error.message) from error
+    namespace = client.resolve_namespace(runtime.spec.namespace).name
+    return _Place(runtime.connection, namespace, clusters.feed(client, namespace))
+
+
+async def _publish(members: list[FleetMember], report: FleetReport) -> None:
+    try:
+        await publish_table(
+            ARTIFACT_KEY, build_fleet_table(members), report.summary, seconds=_PUBLISH_SECONDS
+        )
+    except Exception as error:
+        get_run_logger().warning(f"The table could not be published ({type(error).__name__}).")
+
+
+def _to_state(report: FleetReport, *, cancelled: bool) -> State[dict[str, object]]:
+    data = report.model_dump(mode="json")
+    if cancelled:
+        return Cancelled(message=report.summary, data=data)
+    if report.all_succeeded:
+        return Completed(message=report.summary, data=data)
+    return Failed(name="Runs failed", message=report.summary, data=data)

@@ -1,0 +1,135 @@
+"""A Prefect server and an embedded cluster of one's own, whose API counts what it is asked."""
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.embedded.local_api import Api
+from tests.embedded_cluster import REPLAY_IMAGE, run_embedded_cluster
+from tests.main_job.conftest import SMALL
+from tests.prefect_server import PrefectServer
+
+ROOT = Path(__file__).parents[2]
+RUN = """
+import asyncio, gc, json, sys
+from flows.run_fleet import run_fleet
+from tasks.agent_job.fleet import FleetRequest
+
+async def main():
+    request = FleetRequest.model_validate(json.loads(open(sys.argv[1]).read()))
+    state = await run_fleet(request, return_state=True)
+    # What is closed is gone from the loop a moment later.
+    await asyncio.sleep(0.5)
+    left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+    told = {"type": state.type.value, "name": state.name, "message": state.message}
+    names = [repr(task.get_coro()) for task in left]
+    return {**told, "flow_run_id": str(state.state_details.flow_run_id), "left": names}
+
+print(json.dumps(asyncio.run(main())))
+"""
+
+
+@pytest.fixture(scope="module")
+def fleet_kubeconfig() -> Iterator[Path]:
+    with run_embedded_cluster() as kubeconfig:
+        yield kubeconfig
+
+
+@pytest.fixture
+def kubernetes(fleet_kubeconfig: Path) -> Iterator[Api]:
+    """The cluster as its administrator."""
+    api = Api(yaml.safe_load(fleet_kubeconfig.read_text()))
+    yield api
+    api.ok("DELETE", "/_faults")
+    api.http.close()
+
+
+@pytest.fixture
+def fleet_namespace(kubernetes: Api) -> str:
+    name = f"fleet-{uuid.uuid4().hex[:8]}"
+    kubernetes.ok("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+    return name
+
+
+class FleetProcess:
+    """A fleet in a process of its own."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+
+    def end(self, seconds: float) -> dict[str, Any]:
+        """Wait for it; returns its state, `flow_run_id`, and what was left of its tasks."""
+        output, errors = self.process.communicate(timeout=seconds)
+        assert self.process.returncode == 0, errors
+        return json.loads(output.splitlines()[-1])
+
+
+StartFleet = Callable[..., FleetProcess]
+
+
+@pytest.fixture
+def start_fleet(
+    prefect_server: PrefectServer, fleet_kubeconfig: Path, tmp_path: Path
+) -> Iterator[StartFleet]:
+    started: list[subprocess.Popen[str]] = []
+
+    def start(requests: list[dict[str, Any]], max_concurrent: int) -> FleetProcess:
+        asked = tmp_path / f"{uuid.uuid4().hex[:8]}.json"
+        asked.write_text(json.dumps({"requests": requests, "max_concurrent": max_concurrent}))
+        environment = {
+            "PREFECT_API_URL": prefect_server.api_url,
+            "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+            "KUBECONFIG": str(fleet_kubeconfig),
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-c", RUN, asked],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return FleetProcess(process)
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def build_member(fleet_namespace: str, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """A request for a new agent; keyword arguments are its env."""
+
+    def build(**env: str) -> dict[str, Any]:
+        runtime = {
+            "image": REPLAY_IMAGE,
+            "namespace": fleet_namespace,
+            "working_directory": "/work",
+            "resources": SMALL,
+            "result_storage": str(tmp_path / "results"),
+            "retention": {"keep": "always"},
+        }
+        agent = {"agent_id": f"agent-{uuid.uuid4().hex[:8]}"}
+        return {"agent": agent, "runtime": runtime, "prompt": "Say hello.", "env": env}
+
+    return build
+
+
+def requests_of(kubernetes: Api) -> dict[str, int]:
+    """How often the API was asked what, by verb and resource."""
+    return kubernetes.ok("GET", "/_faults")["requests"]
+
+
+def jobs_of(kubernetes: Api, namespace: str) -> list[Any]:
+    return kubernetes.ok("GET", f"/apis/batch/v1/namespaces/{namespace}/jobs")["items"]
