@@ -21,8 +21,12 @@ _LIFETIME_SECONDS = 6 * 3600
 
 
 def shipped_rules() -> list[dict[str, Any]]:
-    """Return the rules of the flow run's Role and of the optional ClusterRole."""
-    files = ("base/flow-run-role.yaml", "components/node-reader/cluster-role.yaml")
+    """Return the rules of the flow run's and the sweep's Role, and of the optional ClusterRole."""
+    files = (
+        "base/flow-run-role.yaml",
+        "base/sweep-role.yaml",
+        "components/node-reader/cluster-role.yaml",
+    )
     documents = [d for file in files for d in yaml.safe_load_all((ROLES / file).read_text())]
     return [rule for document in documents for rule in document.get("rules", ())]
 

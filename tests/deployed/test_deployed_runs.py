@@ -79,15 +79,13 @@ def test_cancelled_run_ends_its_agent(
     run = deployed.start(replay_image, env={**SLOW, "REPLAY_TERM_SECONDS": "2"}, task_id="T-1")
     run.wait_for_log(READY)
 
-    cancelled_at = time.monotonic()
     deployed.server.post(
         f"/flow_runs/{run.flow_run_id}/set_state",
         {"state": {"type": "CANCELLING", "name": "Cancelling"}},
     )
 
-    wait_until(lambda: not jobs_of(traces, NAMESPACE, run.agent_id), COLLECTED_SECONDS)
     assert run.wait_for_end()["type"] == "CANCELLED", run.logs
-    assert time.monotonic() - cancelled_at < COLLECTED_SECONDS
+    wait_until(lambda: not jobs_of(traces, NAMESPACE, run.agent_id), COLLECTED_SECONDS)
     assert (run.result["error_code"], run.result["exit_code"]) == ("cancelled", 143)
     assert run.result["transcript"]["complete"] is True
     assert not holder_of(traces, NAMESPACE, run.agent_id)

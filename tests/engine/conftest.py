@@ -132,8 +132,8 @@ def expire_lease(traces: Traces, namespace: str, agent_id: str) -> None:
 
 
 # A Job that is deleted in the foreground goes when the kubelet has cleared its ended pod away: 2 to
-# 10 s after the container's end as a rule, once more than 30 s on a busy machine; not in our hands.
-COLLECTED_SECONDS = 120
+# 10 s after the container's end as a rule, more than 60 s now and then on a busy machine; not in our hands.
+COLLECTED_SECONDS = 180
 
 
 def jobs_of(traces: Traces, namespace: str, agent_id: str) -> list[Any]:

@@ -10,7 +10,7 @@ from tests.engine.conftest import LiveProcess, holder_of
 from tests.main_job.conftest import Traces
 from tests.waits import wait_until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize("grace_seconds", [None, 0], ids=["with grace", "at once"])

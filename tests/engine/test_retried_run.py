@@ -11,7 +11,7 @@ from tests.engine.conftest import holder_of, jobs_of
 from tests.main_job.conftest import CliRun, Traces
 from tests.prefect_server import PrefectServer
 
-pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(300)]
 
 
 def test_named_ending_resumes_the_session_with_the_rest_of_the_budget(

@@ -17,6 +17,7 @@ import yaml
 from kubernetes import client
 
 from tests.prefect_server import PrefectServer
+from tests.waits import WaitRanOut
 
 COMMAND = Path(sys.executable).with_name("claude-jobs")
 SMALL = {
@@ -153,7 +154,10 @@ def run_cli(
 ) -> Callable[..., CliRun]:
     def run(request: dict[str, Any], *options: str, **environment: str) -> CliRun:
         process = start_cli(request, *options, **environment)
-        output, _ = process.communicate(timeout=80)
+        try:
+            output, _ = process.communicate(timeout=150)
+        except subprocess.TimeoutExpired as unfinished:
+            raise WaitRanOut(f"the run goes on: {unfinished.output}") from None
         return CliRun(process.returncode, output)
 
     return run

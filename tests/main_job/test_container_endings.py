@@ -17,7 +17,7 @@ from tests.main_job.endings import AT_WORK, StartedRun, StartRun
 from tests.main_job.injecting_webhook import injected_init_container
 from tests.waits import wait_until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 BuildRequest = Callable[..., dict[str, Any]]
 
@@ -192,7 +192,8 @@ def test_deleted_pod_is_told_with_the_pod_that_came_in_its_place(
 
     assert ended.verdict == ("claude_truncated", "PodReplaced", 143, "Pod replaced")
     ended.assert_told(f"pod {first} was lost and replaced by", "exit code 143")
-    ended.assert_proven(first, "came after", '"exitCode": 143', "SuccessfulCreate")
+    # The kubelet may lose a deleted pod's container before it tells how it ended.
+    ended.assert_proven(first, "came after", "exit code 143 (", "SuccessfulCreate")
 
 
 def test_job_that_was_cleared_away_by_its_ttl_keeps_its_own_ending(

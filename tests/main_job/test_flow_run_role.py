@@ -10,7 +10,7 @@ import yaml
 from tasks.agent_job.permissions import NEEDED_PERMISSIONS, RUN_PERMISSIONS, Permission
 from tests.main_job.conftest import CliRun, Traces
 
-pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(300)]
 
 ROLE_FILE = Path(__file__).parents[2] / "deployments" / "kubernetes" / "base" / "flow-run-role.yaml"
 # One of each kind of consequence that it would have otherwise: none, late, and after the money.

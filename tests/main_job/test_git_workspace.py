@@ -22,7 +22,7 @@ from tests.waits import wait_until
 
 pytestmark = [
     pytest.mark.any_cluster,
-    pytest.mark.timeout(120),
+    pytest.mark.timeout(300),
     pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed"),
 ]
 

@@ -21,7 +21,7 @@ from tests.main_job.conftest import CliRun, Traces
 from tests.prefect_server import PrefectServer
 from tests.published_texts import plant
 
-pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(300)]
 
 Build = Callable[..., dict[str, Any]]
 Run = Callable[..., CliRun]

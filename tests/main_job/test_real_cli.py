@@ -12,7 +12,7 @@ from tests.main_job.conftest import CliRun, Traces, plain
 from tests.model_api import ModelApi
 from tests.prefect_server import PrefectServer
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 Build = Callable[..., dict[str, Any]]
 Run = Callable[..., CliRun]

@@ -10,7 +10,7 @@ import pytest
 
 from tests.main_job.conftest import CliRun
 
-pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(300)]
 
 EXPECTED = Path(__file__).parents[1] / "data" / "results"
 IDS = ("agent_id", "flow_run_id")
