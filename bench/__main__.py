@@ -1,6 +1,6 @@
 """All measurements, one after the other, on one cluster.
 
-    python -m bench [--full]
+    python -m bench [--full] [--plots]
 
 Prints every table with its goals, met or missed, and ends with 1 where one is missed.
 """
@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench import (
     api_requests,
@@ -23,7 +24,10 @@ from bench import (
 )
 from bench.contestants import installed_contestants
 from bench.figures import Goal, Table
+from bench.plots import plot_delays
 from bench.surroundings import cluster, describe, show
+
+_FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,9 @@ def main() -> int:
     """Measure and print everything."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="more of everything")
-    extent = _FULL if parser.parse_args().full else _SUBSET
+    parser.add_argument("--plots", action="store_true", help="renew the plots; --group bench")
+    asked = parser.parse_args()
+    extent = _FULL if asked.full else _SUBSET
     began_at, goals, broken = time.monotonic(), list[Goal](), 0
     with cluster() as kubeconfig:
         _say(asyncio.run(describe(kubeconfig)))
@@ -86,6 +92,8 @@ def main() -> int:
             for table in tables:
                 show(table)
                 goals += table.goals
+                if asked.plots and table.plot_name:
+                    plot_delays(_FOLDER / f"{table.plot_name}.svg", table.title, table.samples)
     missed = [goal for goal in goals if goal.is_missed]
     met = [goal for goal in goals if goal.measured is not None and not goal.is_missed]
     _say(f"{len(met)} goals met, {len(missed)} missed, in {time.monotonic() - began_at:.0f} s")

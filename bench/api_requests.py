@@ -232,14 +232,15 @@ def _tell_start(requests: Sequence[NotedRequest], started: Sequence[tuple[float,
 def _awaited(requests: Sequence[NotedRequest]) -> list[NotedRequest]:
     """Return those that the start waits for, of the requests up to the Secret.
 
-    Whether commands may be run in pods is asked beside the guard; of what the observer asks once
-    the Job is committed, the first list of pods tells the pod that the Secret names.
+    Whether commands may be run in pods is asked beside the guard, which lists Jobs and pods
+    together; of what the observer asks once the Job is committed, the first list of pods tells the
+    pod that the Secret names.
     """
     job = next(number for number, it in enumerate(requests) if it.what == _JOB)
     after = requests[job:]
     pods = [it for it in after if it.what == _PODS]
     return [
-        *(it for it in requests[:job] if it.what != _ACCESS),
+        *(it for it in requests[:job] if it.what not in {_ACCESS, _PODS}),
         *(it for it in after if it.what in {_JOB, _LEASE, _SECRET}),
         *pods[:1],
     ]

@@ -180,8 +180,10 @@ async def _follow(client: ClusterClient, order: Order, uid: JobUid, folder: Path
         while attempt.pod is None or not attempt.pod.ended:
             await observer.changed(observer.observation.version)
     finally:
-        for task in filter(None, (observing, poking)):
+        beside = [task for task in (observing, poking) if task is not None]
+        for task in beside:
             task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
 
 
 def _build_follower(client: ClusterClient, order: Order, attempt: AttemptInProgress) -> LogFollower:

@@ -100,6 +100,7 @@ async def measure(kubeconfig: str, contestants: Sequence[str], ends: int) -> Tab
         (Goal("our median after the API told", median(own) if own else None, _P50_MS_MAX, "ms"),),
         (*failures, *name_gaps(contestants)),
         told,
+        "end_delay",
     )
 
 

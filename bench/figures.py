@@ -45,7 +45,8 @@ class Table:
         rows: As many cells as `columns`.
         goals: What they are to show.
         notes: What a reader must know of them, gaps included.
-        samples: By whom they were measured, for plots.
+        samples: By whom they were measured.
+        plot_name: Under which the samples are plotted, if they are.
     """
 
     title: str
@@ -54,6 +55,7 @@ class Table:
     goals: tuple[Goal, ...] = ()
     notes: tuple[str, ...] = ()
     samples: Mapping[str, Sequence[float]] = field(default_factory=dict[str, Sequence[float]])
+    plot_name: str | None = None
 
 
 def percentile(values: Sequence[float], percent: int) -> float:

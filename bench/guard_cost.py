@@ -72,7 +72,6 @@ async def measure(kubeconfig: str, contestants: Sequence[str], sizes: Sequence[i
             "What is sent stays the same; that the server searches all Jobs takes time.",
             *name_gaps(contestants),
         ),
-        samples,
     )
 
 

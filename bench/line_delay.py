@@ -100,6 +100,7 @@ async def measure(
         tuple(goals),
         (*notes, *name_gaps(contestants)),
         samples,
+        "line_delay",
     )
 
 
