@@ -132,7 +132,7 @@ def expire_lease(traces: Traces, namespace: str, agent_id: str) -> None:
 
 
 # A Job that is deleted in the foreground goes when the kubelet has cleared its ended pod away: 2 to
-# 10 s after the container's end as a rule, more than 60 s now and then on a busy machine; not in our hands.
+# 10 s after the container's end as a rule, now and then more than 60 s on a busy machine.
 COLLECTED_SECONDS = 180
 
 
