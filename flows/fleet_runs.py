@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -20,6 +21,8 @@ from tasks.run_controls import FleetShare, RunControls
 
 _PROGRESS_KEY = "run-fleet-progress"
 _LOOK_SECONDS = 5.0
+# Beginning a run takes several writes to Prefect's database, which SQLite makes one at a time.
+_BEGINNING_AT_ONCE = 4
 # The API may be away or slow; then an update is dropped and the next one tells all.
 _UPDATE_SECONDS = 3.0
 
@@ -58,6 +61,7 @@ class FleetRuns:
         self._planned = planned
         self._clusters = clusters
         self._cancellation = FleetCancellation(flow_run_id)
+        self._beginning = asyncio.Semaphore(_BEGINNING_AT_ONCE)
         self._waiting: Iterator[PlannedRun] = iter(planned)
         self._max_concurrent = min(max_concurrent, len(planned))
         self._at_work: list[_AtWork] = []
@@ -111,15 +115,17 @@ class FleetRuns:
     async def _work(self) -> None:
         """Take up one run after the other, until there are no more or this one is stopped."""
         task = asyncio.current_task()
-        while task is not None and not task.cancelling() and not self.cancelled:
-            planned = next(self._waiting, None)
+        while task is not None and not task.cancelling():
+            turn = await self._take_turn()
+            planned = None if self.cancelled else next(self._waiting, None)
             if planned is None:
+                turn.close()
                 return
-            await self._run_one(planned)
+            await self._run_one(planned, turn)
 
-    async def _run_one(self, planned: PlannedRun) -> None:
+    async def _run_one(self, planned: PlannedRun, turn: ExitStack) -> None:
         cancellation, member = MemberCancellation(self._cancellation), planned.member
-        controls = RunControls(fleet=FleetShare(self._clusters, cancellation))
+        controls = RunControls(fleet=FleetShare(self._clusters, cancellation), on_begin=turn.close)
         at_work = _AtWork(controls, cancellation, member)
         self._at_work.append(at_work)
         member.state = MemberState.RUNNING
@@ -135,8 +141,16 @@ class FleetRuns:
             member.crash(str(error) or type(error).__name__)
             get_run_logger().warning(f"The run of agent {member.agent_id} broke off: {error}")
         finally:
+            turn.close()
             self._at_work.remove(at_work)
             member.flow_run_id = member.flow_run_id or controls.flow_run_id
+
+    async def _take_turn(self) -> ExitStack:
+        """Wait until few runs are being begun; closing what is returned lets the next one go."""
+        turn = ExitStack()
+        await self._beginning.acquire()
+        turn.callback(self._beginning.release)
+        return turn
 
     def _by_flow_run(self) -> Mapping[FlowRunId, MemberCancellation]:
         return {

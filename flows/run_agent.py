@@ -108,6 +108,8 @@ async def await_verdict(running: Awaitable[State[Any]], controls: RunControls) -
 async def _carry_out(request: AgentRunRequest, controls: RunControls) -> AgentRunResult:
     started_at = datetime.now(UTC)
     controls.flow_run_id = _flow_run_id()
+    if controls.on_begin is not None:
+        controls.on_begin()
     secrets: tuple[str, ...] = ()
     try:
         runtime = await load_runtime(request, controls.kubeconfig)

@@ -51,6 +51,7 @@ class RunControls:
         cancel_requested: Set once to end the agent with grace and report what it has done.
         fleet: What is shared with other runs; null for a run on its own.
         flow_run_id: The run's id, once it has begun.
+        on_begin: Called once it has.
         kubeconfig: File to use instead of what the runtime block names; null for the block's.
         on_lines: Called with rendered lines as they arrive, besides the flow run's log.
         job_reference: `namespace/name` of the Job at work, once there is one.
@@ -63,6 +64,7 @@ class RunControls:
     cancel_requested: asyncio.Event = field(default_factory=asyncio.Event)
     fleet: FleetShare | None = None
     flow_run_id: FlowRunId | None = None
+    on_begin: Callable[[], None] | None = None
     kubeconfig: Path | None = None
     on_lines: Callable[[Sequence[RenderedLine]], None] | None = None
     job_reference: str | None = None
