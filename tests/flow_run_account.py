@@ -21,9 +21,10 @@ _LIFETIME_SECONDS = 6 * 3600
 
 
 def shipped_rules() -> list[dict[str, Any]]:
-    """Return the rules of the flow run's and the sweep's Role, and of the optional ClusterRole."""
+    """Return the rules of all shipped Roles, and of the optional ClusterRole."""
     files = (
         "base/flow-run-role.yaml",
+        "base/preflight-role.yaml",
         "base/sweep-role.yaml",
         "components/node-reader/cluster-role.yaml",
     )

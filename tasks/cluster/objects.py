@@ -14,7 +14,6 @@ from tasks.cluster.json_patch import JsonPatch
 from tasks.cluster.resources import ApiResource, JsonObject
 from tasks.cluster.retry import RETRY_SAFE, RetryPolicy
 
-METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 METADATA_ONLY_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 _PAGE_SIZE = 500

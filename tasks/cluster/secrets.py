@@ -2,7 +2,6 @@
 
 from tasks.cluster.client import ClusterClient
 from tasks.cluster.objects import (
-    METADATA_ONLY,
     METADATA_ONLY_LIST,
     ObjectList,
     Propagation,
@@ -18,12 +17,6 @@ from tasks.cluster.retry import RetryPolicy
 async def read_secret(client: ClusterClient, namespace: str, name: str) -> JsonObject:
     """Return one Secret with its content, or raise `ObjectNotFound`."""
     return await read_object(client, SECRETS, namespace, name)
-
-
-async def read_secret_metadata(client: ClusterClient, namespace: str, name: str) -> JsonObject:
-    """Return a Secret's metadata alone; its content does not leave the server."""
-    path = SECRETS.path(namespace, name)
-    return (await client.request("GET", path, accept=METADATA_ONLY)).json
 
 
 async def list_secrets_metadata(

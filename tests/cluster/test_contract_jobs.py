@@ -16,7 +16,7 @@ from tasks.cluster.kubernetes_events import list_kubernetes_events
 from tasks.cluster.objects import Propagation
 from tasks.cluster.pods import job_pod_selector, list_pods
 from tasks.cluster.resources import JsonObject
-from tasks.cluster.secrets import create_secret, read_secret_metadata
+from tasks.cluster.secrets import create_secret, read_secret
 from tasks.cluster.server_version import ServerVersion
 from tests.cluster.contract_objects import UNTIL_TERM, expected, job, secret, unique
 
@@ -199,7 +199,7 @@ async def test_secret_goes_with_the_job_that_owns_it(
         propagation=Propagation.BACKGROUND,
     )
 
-    await until_not_found(lambda: read_secret_metadata(cluster_client, namespace, name))
+    await until_not_found(lambda: read_secret(cluster_client, namespace, name))
 
 
 async def test_secret_of_an_owner_that_never_was_is_collected(
@@ -209,7 +209,7 @@ async def test_secret_of_an_owner_that_never_was_is_collected(
     owner = {"metadata": {"name": name, "uid": "00000000-0000-0000-0000-000000000000"}}
     await create_secret(cluster_client, namespace, secret(name, owner, prompt="hello"))
 
-    await until_not_found(lambda: read_secret_metadata(cluster_client, namespace, name))
+    await until_not_found(lambda: read_secret(cluster_client, namespace, name))
 
 
 async def until_not_found(read: Callable[[], Awaitable[Any]]) -> None:

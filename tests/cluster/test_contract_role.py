@@ -29,7 +29,6 @@ from tasks.cluster.secrets import (
     delete_secret,
     list_secrets_metadata,
     read_secret,
-    read_secret_metadata,
 )
 from tasks.cluster.server_version import ServerVersion
 from tasks.cluster.volume_claims import read_volume_claim
@@ -115,7 +114,6 @@ async def live_through_a_job(client: ClusterClient, namespace: str) -> None:
     await run_in_pod(client, namespace, pod, "agent", ["true"])
     await asyncio.gather(*watching)
     await read_secret(client, namespace, name)
-    await read_secret_metadata(client, namespace, name)
     await list_secrets_metadata(client, namespace, label_selector=f"test={name}")
     await delete_secret(client, namespace, name, uid=stored["metadata"]["uid"])
     await delete_job(client, namespace, name, uid=uid, propagation=Propagation.FOREGROUND)

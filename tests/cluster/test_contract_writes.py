@@ -11,7 +11,7 @@ from tasks.cluster.json_patch import annotation_path, expect, label_path, put
 from tasks.cluster.leases import create_lease, delete_lease, read_lease, replace_lease
 from tasks.cluster.objects import Propagation
 from tasks.cluster.resources import JsonObject
-from tasks.cluster.secrets import create_secret, delete_secret, read_secret_metadata
+from tasks.cluster.secrets import create_secret, delete_secret, read_secret
 from tests.cluster.contract_objects import job, lease, secret, unique
 
 pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(60)]
@@ -233,7 +233,7 @@ async def test_delete_that_names_an_old_version_is_a_conflict(
         resource_version=metadata["resourceVersion"],
     )
     with pytest.raises(ObjectNotFound):
-        await read_secret_metadata(cluster_client, namespace, name)
+        await read_secret(cluster_client, namespace, name)
 
 
 async def test_second_delete_of_an_object_that_went_is_not_found(

@@ -45,14 +45,12 @@ CALLS = {
     "run_in_pod": {"get pods/exec", "create pods/exec"},
     "touch_pod_file": {"get pods/exec", "create pods/exec"},
     "read_secret": {"get secrets"},
-    "read_secret_metadata": {"get secrets"},
     "list_secrets_metadata": {"list secrets"},
     "create_secret": {"create secrets"},
     "delete_secret": {"delete secrets"},
     "list_kubernetes_events": {"list events"},
     "read_volume_claim": {"get persistentvolumeclaims"},
     "list_resource_quotas": {"list resourcequotas"},
-    "read_namespace": {"get namespaces"},
     # Helps to name a cause, and only where a ClusterRole allows it.
     "read_node": set[str](),
     # Everybody may.
