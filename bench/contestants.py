@@ -8,6 +8,7 @@ import asyncio
 import importlib
 import importlib.util
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -270,6 +271,8 @@ def _run_block(interval_seconds: int) -> CarryOut:
         # It takes seconds to import, and may be missing.
         credentials: Any = importlib.import_module("prefect_kubernetes.credentials")
         jobs: Any = importlib.import_module("prefect_kubernetes.jobs")
+        # What it logs is not what is measured.
+        logging.getLogger("prefect").setLevel(logging.CRITICAL)
         config = credentials.KubernetesClusterConfig.from_file(order.kubeconfig)
         block = jobs.KubernetesJob(
             v1_job=order.manifest,

@@ -5,12 +5,15 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tasks.agent_job.names import FlowRunId
 from tasks.agent_job.run_result import AgentRunResult
 from tasks.claude_code.rendering import RenderedLine
-from tasks.cluster.shared_clusters import SharedClusters
+
+# The command line refuses a wrong request without waiting for the Kubernetes client.
+if TYPE_CHECKING:
+    from tasks.cluster.shared_clusters import SharedClusters
 
 
 class Cancellation(Protocol):
@@ -35,7 +38,7 @@ class FleetShare:
             for signals.
     """
 
-    clusters: SharedClusters
+    clusters: "SharedClusters"
     cancellation: Cancellation
 
 
