@@ -81,7 +81,7 @@ def deployed(
         _run([_PREFECT, "--no-prompt", "deploy", "--prefect-file", _PREFECT_FILE, "--all"], prefect)
         kubectl("apply", "-k", str(overlay))
         kubectl("rollout", "status", "deployment/prefect-worker", "--timeout=120s")
-        yield Deployed(server, results)
+        yield Deployed(server, results, flow_run_image)
     finally:
         kubectl("delete", "-k", str(overlay), "--ignore-not-found", "--timeout=120s")
 
@@ -163,6 +163,11 @@ class Deployed:
 
     server: PrefectServer
     results: Path
+    image: str
+
+    def deployments(self) -> list[Any]:
+        """What Prefect knows of deployments."""
+        return self.server.post("/deployments/filter", {})
 
     def start(self, image: str, **fields: Any) -> "StartedRun":
         """Start a run of a new agent from the deployment, as the UI does."""

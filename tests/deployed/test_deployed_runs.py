@@ -73,6 +73,18 @@ def pods_named(traces: Traces, name: str) -> list[Any]:
     return found
 
 
+def test_deployments_can_be_made_from_inside_the_image(deployed: Deployed) -> None:
+    before = {found["id"]: found["updated"] for found in deployed.deployments()}
+    command = "prefect --no-prompt deploy --prefect-file deployments/prefect.yaml --all"
+    image = f"CLAUDE_JOBS_IMAGE={deployed.image}"
+
+    kubectl("exec", "deployment/prefect-worker", "--", "env", image, *command.split())
+
+    after = {found["id"]: found["updated"] for found in deployed.deployments()}
+    assert after.keys() == before.keys()
+    assert all(after[key] > before[key] for key in before)
+
+
 def test_cancelled_run_ends_its_agent(
     deployed: Deployed, replay_image: str, traces: Traces
 ) -> None:
