@@ -7,7 +7,7 @@ import asyncio
 import os
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
@@ -93,22 +93,23 @@ async def read_cluster(
     namespace = choice.name
     # Asked once: whoever waits for an answer here would wait for all others too.
     version = await _try(_read_version(client))
-    server_now, now = client.server_clock.now(), own_now()
+    unread = version if isinstance(version, Unread) else _NOT_ASKED
+    known = ClusterFacts(
+        where=wanted.where,
+        namespace=namespace,
+        namespace_source=choice.source.value,
+        version=version,
+        server_now=client.server_clock.now(),
+        own_now=own_now(),
+        permissions={},
+        secrets={},
+        claim=None,
+        quotas=unread,
+        job=unread,
+        secret_accepted=unread,
+    )
     if isinstance(version, Unread):
-        return ClusterFacts(
-            where=wanted.where,
-            namespace=namespace,
-            namespace_source=choice.source.value,
-            version=version,
-            server_now=server_now,
-            own_now=now,
-            permissions={},
-            secrets={},
-            claim=None,
-            quotas=version,
-            job=version,
-            secret_accepted=version,
-        )
+        return known
     permissions, secrets, claim, quotas, (job, secret_accepted) = await asyncio.gather(
         _read_permissions(client, namespace),
         _read_secrets(client, namespace, _secret_names(wanted)),
@@ -116,13 +117,8 @@ async def read_cluster(
         _try(_read_quotas(client, namespace)),
         _offer_objects(client, namespace, wanted.prepared),
     )
-    return ClusterFacts(
-        where=wanted.where,
-        namespace=namespace,
-        namespace_source=choice.source.value,
-        version=version,
-        server_now=server_now,
-        own_now=now,
+    return replace(
+        known,
         permissions=permissions,
         secrets=secrets,
         claim=claim,

@@ -85,20 +85,24 @@ def build_pod_spec(
         "automountServiceAccountToken": runtime.automount_service_account_token,
         # Else the env would name every Service of the namespace.
         "enableServiceLinks": False,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": runtime.run_as_user,
-            "runAsGroup": runtime.run_as_group,
-            "fsGroup": runtime.fs_group,
-            # Walking a home of many files would take longer than starting the agent.
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": _pod_security(runtime),
         **before,
         "containers": [container],
         "volumes": volumes,
         **_dns(runtime.dns),
         **_placement(runtime),
+    }
+
+
+def _pod_security(runtime: RuntimeSpec) -> dict[str, Any]:
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": runtime.run_as_user,
+        "runAsGroup": runtime.run_as_group,
+        "fsGroup": runtime.fs_group,
+        # Walking a home of many files would take longer than starting the agent.
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
     }
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,28 @@ def build_member(fleet_namespace: str, tmp_path: Path) -> Callable[..., dict[str
         return {"agent": agent, "runtime": runtime, "prompt": "Say hello.", "env": env}
 
     return build
+
+
+@dataclass(frozen=True)
+class Fleets:
+    """Where fleets run, and how one is started."""
+
+    start: StartFleet
+    member: Callable[..., dict[str, Any]]
+    kubernetes: Api
+    namespace: str
+    server: PrefectServer
+
+
+@pytest.fixture
+def fleets(
+    start_fleet: StartFleet,
+    build_member: Callable[..., dict[str, Any]],
+    kubernetes: Api,
+    fleet_namespace: str,
+    prefect_server: PrefectServer,
+) -> Fleets:
+    return Fleets(start_fleet, build_member, kubernetes, fleet_namespace, prefect_server)
 
 
 def requests_of(kubernetes: Api) -> dict[str, int]:

@@ -1,19 +1,16 @@
 """A fleet on a real Prefect server and an embedded cluster: done, failed in part, cancelled."""
 
 import signal
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.embedded.local_api import Api
-from tests.fleet.conftest import FleetProcess, StartFleet, jobs_of, requests_of
+from tests.fleet.conftest import FleetProcess, Fleets, jobs_of, requests_of
 from tests.prefect_server import PrefectServer
 from tests.waits import wait_until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
-BuildMember = Callable[..., dict[str, Any]]
 SLOW = {"REPLAY_TRANSCRIPT": "tools", "REPLAY_LINE_DELAY_SECONDS": "20"}
 END_SECONDS = 400
 
@@ -40,50 +37,38 @@ def newest_fleet(server: PrefectServer) -> Any:
 
 
 @pytest.mark.slice
-def test_fleet_runs_every_agent_and_tells_who_failed(
-    start_fleet: StartFleet,
-    build_member: BuildMember,
-    kubernetes: Api,
-    fleet_namespace: str,
-    prefect_server: PrefectServer,
-) -> None:
-    requests = [build_member() for _ in range(7)]
-    failing = build_member(REPLAY_TRANSCRIPT="max_turns")
-    before = watches_of(requests_of(kubernetes))
+def test_fleet_runs_every_agent_and_tells_who_failed(fleets: Fleets) -> None:
+    requests = [fleets.member() for _ in range(7)]
+    failing = fleets.member(REPLAY_TRANSCRIPT="max_turns")
+    before = watches_of(requests_of(fleets.kubernetes))
 
-    told = start_fleet([failing, *requests], 4).end(END_SECONDS)
+    told = fleets.start([failing, *requests], 4).end(END_SECONDS)
 
     assert (told["type"], told["name"]) == ("FAILED", "Runs failed")
     failed_agent = failing["agent"]["agent_id"]
     assert told["message"].startswith("7 of 8 runs succeeded")
     assert f"Not so {failed_agent} (claude_max_turns)." in told["message"]
     assert told["left"] == []
-    states = [run["state"]["name"] for run in children_of(prefect_server, told["flow_run_id"])]
+    states = [run["state"]["name"] for run in children_of(fleets.server, told["flow_run_id"])]
     assert sorted(states) == [*["Completed"] * 7, "Max turns reached"]
-    assert len(jobs_of(kubernetes, fleet_namespace)) == 8
+    assert len(jobs_of(fleets.kubernetes, fleets.namespace)) == 8
     # One pair for all eight; it may have been cut once.
-    assert 2 <= watches_of(requests_of(kubernetes)) - before <= 4
-    artifacts = {one["key"]: one for one in prefect_server.artifacts(told["flow_run_id"])}
+    assert 2 <= watches_of(requests_of(fleets.kubernetes)) - before <= 4
+    artifacts = {one["key"]: one for one in fleets.server.artifacts(told["flow_run_id"])}
     assert artifacts["run-fleet"]["description"] == told["message"]
     assert failed_agent in artifacts["run-fleet"]["data"].partition("}")[0]
     assert "1 failed" in artifacts["run-fleet-progress"]["data"]
 
 
-def test_fleet_that_asks_for_an_agent_twice_creates_nothing(
-    start_fleet: StartFleet,
-    build_member: BuildMember,
-    kubernetes: Api,
-    fleet_namespace: str,
-    prefect_server: PrefectServer,
-) -> None:
-    member = build_member()
+def test_fleet_that_asks_for_an_agent_twice_creates_nothing(fleets: Fleets) -> None:
+    member = fleets.member()
 
-    told = start_fleet([member, build_member(), member], 3).end(END_SECONDS)
+    told = fleets.start([member, fleets.member(), member], 3).end(END_SECONDS)
 
     assert (told["type"], told["name"]) == ("FAILED", "Invalid input")
     assert f"Agent {member['agent']['agent_id']} is asked for twice" in told["message"]
-    assert children_of(prefect_server, told["flow_run_id"]) == []
-    assert jobs_of(kubernetes, fleet_namespace) == []
+    assert children_of(fleets.server, told["flow_run_id"]) == []
+    assert jobs_of(fleets.kubernetes, fleets.namespace) == []
 
 
 def cancel(server: PrefectServer, flow_run_id: str) -> None:
@@ -91,127 +76,95 @@ def cancel(server: PrefectServer, flow_run_id: str) -> None:
     server.post(f"/flow_runs/{flow_run_id}/set_state", {"state": state, "force": True})
 
 
-def running_pods(kubernetes: Api, namespace: str) -> int:
-    pods = kubernetes.ok("GET", f"/api/v1/namespaces/{namespace}/pods")["items"]
+def running_pods(fleets: Fleets) -> int:
+    pods = fleets.kubernetes.ok("GET", f"/api/v1/namespaces/{fleets.namespace}/pods")["items"]
     return sum(pod["status"].get("phase") == "Running" for pod in pods)
 
 
-def started(
-    fleet: FleetProcess, kubernetes: Api, namespace: str, server: PrefectServer, count: int
-) -> str:
+def started(fleet: FleetProcess, fleets: Fleets, count: int) -> str:
     """Wait until so many agents are at work; returns the fleet's flow run."""
 
     def are_at_work() -> bool:
         assert fleet.process.poll() is None, fleet.process.communicate()
-        return running_pods(kubernetes, namespace) == count
+        return running_pods(fleets) == count
 
     wait_until(are_at_work, END_SECONDS, pause_seconds=0.5)
-    return newest_fleet(server)["id"]
+    return newest_fleet(fleets.server)["id"]
 
 
-def test_cancelled_fleet_ends_every_agent_and_starts_no_more(
-    start_fleet: StartFleet,
-    build_member: BuildMember,
-    kubernetes: Api,
-    fleet_namespace: str,
-    prefect_server: PrefectServer,
-) -> None:
-    fleet = start_fleet([build_member(**SLOW) for _ in range(6)], 4)
-    flow_run_id = started(fleet, kubernetes, fleet_namespace, prefect_server, 4)
+def test_cancelled_fleet_ends_every_agent_and_starts_no_more(fleets: Fleets) -> None:
+    fleet = fleets.start([fleets.member(**SLOW) for _ in range(6)], 4)
+    flow_run_id = started(fleet, fleets, 4)
 
-    cancel(prefect_server, flow_run_id)
+    cancel(fleets.server, flow_run_id)
     told = fleet.end(END_SECONDS)
 
     assert told["type"] == "CANCELLED"
     assert "0 of 6 runs succeeded" in told["message"]
     assert "2 were not started" in told["message"]
     assert told["left"] == []
-    children = children_of(prefect_server, flow_run_id)
+    children = children_of(fleets.server, flow_run_id)
     assert [run["state"]["type"] for run in children] == ["CANCELLED"] * 4
-    assert running_pods(kubernetes, fleet_namespace) == 0
+    assert running_pods(fleets) == 0
 
 
-def test_cancelled_run_of_a_fleet_ends_alone(
-    start_fleet: StartFleet,
-    build_member: BuildMember,
-    kubernetes: Api,
-    fleet_namespace: str,
-    prefect_server: PrefectServer,
-) -> None:
-    fleet = start_fleet([build_member(**SLOW), build_member(**SLOW)], 2)
-    flow_run_id = started(fleet, kubernetes, fleet_namespace, prefect_server, 2)
-    one, other = children_of(prefect_server, flow_run_id)
+def test_cancelled_run_of_a_fleet_ends_alone(fleets: Fleets) -> None:
+    fleet = fleets.start([fleets.member(**SLOW), fleets.member(**SLOW)], 2)
+    flow_run_id = started(fleet, fleets, 2)
+    one, other = children_of(fleets.server, flow_run_id)
 
-    cancel(prefect_server, one["id"])
+    cancel(fleets.server, one["id"])
     wait_until(
-        lambda: prefect_server.flow_run(one["id"])["state"]["type"] == "CANCELLED", END_SECONDS
+        lambda: fleets.server.flow_run(one["id"])["state"]["type"] == "CANCELLED", END_SECONDS
     )
 
-    assert prefect_server.flow_run(other["id"])["state"]["type"] == "RUNNING"
-    assert running_pods(kubernetes, fleet_namespace) == 1
-    cancel(prefect_server, flow_run_id)
+    assert fleets.server.flow_run(other["id"])["state"]["type"] == "RUNNING"
+    assert running_pods(fleets) == 1
+    cancel(fleets.server, flow_run_id)
     assert fleet.end(END_SECONDS)["type"] == "CANCELLED"
 
 
 @pytest.mark.timeout(3000)
-def test_two_hundred_runs_fifty_at_a_time_all_succeed(
-    start_fleet: StartFleet,
-    build_member: BuildMember,
-    kubernetes: Api,
-    fleet_namespace: str,
-    prefect_server: PrefectServer,
-) -> None:
-    before = watches_of(requests_of(kubernetes))
+def test_two_hundred_runs_fifty_at_a_time_all_succeed(fleets: Fleets) -> None:
+    before = watches_of(requests_of(fleets.kubernetes))
 
-    told = start_fleet([build_member() for _ in range(200)], 50).end(2800)
+    told = fleets.start([fleets.member() for _ in range(200)], 50).end(2800)
 
     assert told["type"] == "COMPLETED", told
     assert told["message"].startswith("200 of 200 runs succeeded")
     assert told["left"] == []
     # Every five minutes each watch is opened anew, and it may end between two runs.
-    assert watches_of(requests_of(kubernetes)) - before <= 40
-    assert len(children_of(prefect_server, told["flow_run_id"])) == 200
+    assert watches_of(requests_of(fleets.kubernetes)) - before <= 40
+    assert len(children_of(fleets.server, told["flow_run_id"])) == 200
 
 
-def test_fleet_that_is_cancelled_by_its_runner_ends_every_agent(
-    start_fleet: StartFleet,
-    build_member: BuildMember,
-    kubernetes: Api,
-    fleet_namespace: str,
-    prefect_server: PrefectServer,
-) -> None:
-    fleet = start_fleet([build_member(**SLOW) for _ in range(4)], 3)
-    flow_run_id = started(fleet, kubernetes, fleet_namespace, prefect_server, 3)
+def test_fleet_that_is_cancelled_by_its_runner_ends_every_agent(fleets: Fleets) -> None:
+    fleet = fleets.start([fleets.member(**SLOW) for _ in range(4)], 3)
+    flow_run_id = started(fleet, fleets, 3)
 
     # As runners and workers do.
-    cancel(prefect_server, flow_run_id)
+    cancel(fleets.server, flow_run_id)
     fleet.process.send_signal(signal.SIGTERM)
     fleet.process.communicate(timeout=END_SECONDS)
 
-    children = children_of(prefect_server, flow_run_id)
+    children = children_of(fleets.server, flow_run_id)
     assert [run["state"]["type"] for run in children] == ["CANCELLED"] * 3
-    wait_until(lambda: running_pods(kubernetes, fleet_namespace) == 0, END_SECONDS)
+    wait_until(lambda: running_pods(fleets) == 0, END_SECONDS)
 
 
-def test_fleet_whose_process_is_told_to_stop_leaves_its_agents_at_work(
-    start_fleet: StartFleet,
-    build_member: BuildMember,
-    kubernetes: Api,
-    fleet_namespace: str,
-    prefect_server: PrefectServer,
-) -> None:
-    fleet = start_fleet([build_member(**SLOW) for _ in range(4)], 3)
-    flow_run_id = started(fleet, kubernetes, fleet_namespace, prefect_server, 3)
+def test_fleet_whose_process_is_told_to_stop_leaves_its_agents_at_work(fleets: Fleets) -> None:
+    fleet = fleets.start([fleets.member(**SLOW) for _ in range(4)], 3)
+    flow_run_id = started(fleet, fleets, 3)
 
     fleet.process.send_signal(signal.SIGTERM)
     fleet.process.communicate(timeout=END_SECONDS)
 
-    jobs = jobs_of(kubernetes, fleet_namespace)
+    jobs = jobs_of(fleets.kubernetes, fleets.namespace)
     assert len(jobs) == 3
     assert [job for job in jobs if "deletionTimestamp" in job["metadata"]] == []
     assert "CANCELLED" not in {
-        run["state"]["type"] for run in children_of(prefect_server, flow_run_id)
+        run["state"]["type"] for run in children_of(fleets.server, flow_run_id)
     }
-    leases = f"/apis/coordination.k8s.io/v1/namespaces/{fleet_namespace}/leases"
-    held = [lease["spec"].get("holderIdentity") for lease in kubernetes.ok("GET", leases)["items"]]
-    assert held == ["", "", ""]
+    leases = f"/apis/coordination.k8s.io/v1/namespaces/{fleets.namespace}/leases"
+    found = fleets.kubernetes.ok("GET", leases)["items"]
+    assert [lease["spec"].get("holderIdentity") for lease in found] == ["", "", ""]

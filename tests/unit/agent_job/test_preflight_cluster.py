@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-from tasks.agent_job.permissions import NEEDED_PERMISSIONS, READ_NODES, RUN_PERMISSIONS
+from tasks.agent_job.permissions import (
+    NEEDED_PERMISSIONS,
+    READ_NODES,
+    RUN_PERMISSIONS,
+    Permission,
+)
 from tasks.agent_job.preflight_cluster import judge_cluster
 from tasks.agent_job.preflight_facts import (
     ClaimFacts,
@@ -341,3 +346,15 @@ def test_optional_key_may_be_missing() -> None:
     facts = replace(GOOD, secrets={**GOOD.secrets, "extra": unread(WhyUnread.NOT_FOUND)})
 
     assert bad(judge_cluster(facts, AGENT, runtime)) == []
+
+
+@pytest.mark.parametrize("permission", NEEDED_PERMISSIONS, ids=str)
+def test_any_verb_that_runs_need_and_that_is_missing_is_named_with_what_to_do(
+    permission: Permission,
+) -> None:
+    results = judge(permissions=without(permission))
+
+    [missing] = [result for result in results if result.level is not Level.OK]
+    assert (missing.check, missing.level) == (Check.PERMISSIONS, Level.ERROR)
+    assert f"`{permission}` is not allowed" in missing.finding
+    assert f"Add verb `{permission.verb}` on `{permission.resource}`" in missing.advice
