@@ -33,10 +33,13 @@ from bench.contestants import (
 )
 from bench.figures import NOT_MEASURED, Goal, Table, ratio, render_number
 from bench.surroundings import cluster, makes_faults, namespace_of_own, show
+from tasks.agent_job.redaction import Redactor
 from tasks.claude_code.events import parse_event_leniently
 from tasks.claude_code.log_records import RecordBuffer
+from tasks.claude_code.progress import ProgressState
 from tasks.claude_code.rendering import render_event
 from tasks.claude_code.session_summary import SessionState
+from tasks.claude_code.transcript_page import TranscriptPage
 from tests.cluster.contract_objects import IMAGE
 
 SIZE_MB = 200
@@ -59,6 +62,7 @@ _OWN_SETTINGS = {"CLAUDE_JOBS_ACK_WAIT_SECONDS": "120"}  # what is rotated away 
 # Where that can be had, all read the same from the node's log.
 _UNROTATED = {"rotationBytes": 1_000_000_000}
 _ROTATED = {"rotationBytes": 10 * 1024 * 1024}
+_SECRET = "sk-ant-api03-no-key-but-as-long"
 _PIPE = f"{KUBECTL}, json.loads"
 _PIPED = r"""
 until kubectl --namespace="$0" logs -f "$1" 2>/dev/null; do sleep 0.1; done | python3 -c '
@@ -92,13 +96,22 @@ class Cost:
 
 def _render() -> Callable[[bytes], None]:
     """Do with the lines what a run does, but for telling anybody."""
-    session, records = SessionState(), RecordBuffer()
+    session, progress, records, page = (
+        SessionState(),
+        ProgressState(),
+        RecordBuffer(),
+        TranscriptPage(),
+    )
+    redact = Redactor([_SECRET]).text
 
     def take(payload: bytes) -> None:
         event = parse_event_leniently(payload)
         session.apply(event)
-        for rendered in render_event(event):
-            records.add(rendered.text, time.monotonic())
+        progress.apply(event)
+        safe = [line.rewritten(redact) for line in render_event(event)]
+        page.add(safe)
+        for line in safe:
+            records.add(line.text, time.monotonic())
 
     return take
 

@@ -40,7 +40,7 @@ class SpoolWriter:
         Raises:
             OSError: They could not be written, as on a full disk.
         """
-        self._file.writelines(part for line in lines for part in (line.payload, b"\n"))
+        self._file.write(b"".join([line.payload + b"\n" for line in lines]))
         self._file.flush()
 
     def cut_to(self, size: int) -> None:

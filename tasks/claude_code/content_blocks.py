@@ -27,7 +27,7 @@ def parse_blocks(content: Sequence[object] | str) -> tuple[ContentBlock, ...]:
     """
     if isinstance(content, str):
         return (TextBlock(content),) if content else ()
-    return tuple(_parse_block(entry) for entry in content)
+    return tuple([_parse_block(entry) for entry in content])
 
 
 def _parse_block(entry: object) -> ContentBlock:

@@ -151,7 +151,7 @@ def _parse_assistant(event: JsonObject) -> AssistantEvent:
     model = text_field(message, "model")
     is_api_error = flag_field(event, "is_api_error_message") is True
     usage = parse_usage(object_field(message, "usage"))
-    if usage.output_tokens is None:
+    if usage.output_tokens is None and "output_tokens" in message:
         # Some gateways put the count beside `usage` instead of into it.
         usage = replace(usage, output_tokens=count_field(message, "output_tokens"))
     return AssistantEvent(

@@ -4,15 +4,17 @@ A field of another type than announced is as unknown as one that is missing; not
 """
 
 import json
-import math
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any, cast
 
 JsonObject = Mapping[str, object]
 
 _EMPTY: JsonObject = {}
+_WHITE_SPACE = " \t\n\r"
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+_LARGEST = sys.float_info.max
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -29,9 +31,13 @@ def parse_json(text: str) -> object | None:
 
     Halves of surrogate pairs, which JSON can name but no encoding can carry, become U+FFFD.
     """
+    # What `decode` does, without two regular expressions for the white space around it.
+    bare = text.strip(_WHITE_SPACE)
     try:
-        value: Any = _DECODER.decode(text)
+        value, end = _DECODER.raw_decode(bare)
     except (ValueError, RecursionError):
+        return None
+    if end != len(bare):
         return None
     return _without_surrogates(value) if _SURROGATE_ESCAPE.search(text) else value
 
@@ -61,15 +67,17 @@ def text_field(source: JsonObject, name: str) -> str | None:
 def count_field(source: JsonObject, name: str) -> int | None:
     """Return a whole number, or `None`; `true` is no number, `3.0` is one."""
     value = number_field(source, name)
-    return int(value) if value is not None and value == int(value) else None
+    if value is None or type(value) is int:
+        return value
+    return int(value) if value == int(value) else None
 
 
 def number_field(source: JsonObject, name: str) -> float | None:
-    """Return a finite number, or `None`."""
+    """Return a finite number, or `None`, as for one beyond any double."""
     value = source.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if type(value) is not int and type(value) is not float:
         return None
-    return value if math.isfinite(value) else None
+    return value if -_LARGEST <= value <= _LARGEST else None
 
 
 def flag_field(source: JsonObject, name: str) -> bool | None:

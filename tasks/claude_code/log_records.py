@@ -12,6 +12,9 @@ FLUSH_AT_BYTES = 64 * 1024
 # Far below Prefect's limit of 1,000,000, where it would cut the record.
 RECORD_BYTES_MAX = 200_000
 
+# What JSON writes as it is.
+_UNESCAPED_ASCII = bytes(code for code in range(0x20, 0x7F) if chr(code) not in '"\\')
+
 
 @dataclass
 class RecordBuffer:
@@ -29,8 +32,7 @@ class RecordBuffer:
     def add(self, line: str, now: float) -> list[str]:
         """Take one line; return the records that are full because of it."""
         records: list[str] = []
-        for piece in cut_text(line, self.record_bytes_max):
-            size = json_bytes(piece)
+        for piece, size in _cut(line, self.record_bytes_max):
             if self._bytes and self._bytes + size > self.record_bytes_max:
                 records += self.flush()
             if self._oldest_at is None:
@@ -56,12 +58,22 @@ class RecordBuffer:
 
 def json_bytes(text: str) -> int:
     """Return how many bytes a text takes as JSON: up to six for one of a control character."""
-    return len(json.dumps(text))
+    if not text.isascii():
+        return len(json.dumps(text))
+    raw = text.encode()
+    escaped = raw.translate(None, _UNESCAPED_ASCII)
+    return len(raw) - len(escaped) + len(json.dumps(escaped.decode()))
 
 
 def cut_text(text: str, bytes_max: int) -> list[str]:
     """Cut a text into pieces that take no more than `bytes_max` as JSON, at least 16."""
-    if json_bytes(text) <= bytes_max:
-        return [text]
+    return [piece for piece, _ in _cut(text, bytes_max)]
+
+
+def _cut(text: str, bytes_max: int) -> list[tuple[str, int]]:
+    """Return the pieces with the bytes that each takes."""
+    size = json_bytes(text)
+    if size <= bytes_max:
+        return [(text, size)]
     middle = len(text) // 2
-    return [*cut_text(text[:middle], bytes_max), *cut_text(text[middle:], bytes_max)]
+    return [*_cut(text[:middle], bytes_max), *_cut(text[middle:], bytes_max)]

@@ -23,6 +23,8 @@ from tasks.claude_code.safe_text import duration_text, one_line
 from tasks.claude_code.session_totals import sum_usage
 
 _TEXT_CHARACTERS = 200
+# Kept until somebody asks: enough to tell that there is more.
+_LAST_TEXT_CHARACTERS = 8 * _TEXT_CHARACTERS
 # More at once would not be read.
 _TOOLS_LIMIT = 8
 
@@ -60,23 +62,43 @@ class ProgressState:
     """Takes a run's events in order; memory does not grow with them."""
 
     def __init__(self) -> None:
-        self.progress = RunProgress()
+        self._turns = 0
+        self._activity = "starting"
+        self._last_text: str | None = None
+        self._read_tokens = _NO_TOKENS
+        self._output_tokens: int | None = None
+        self._cost_usd: float | None = None
         self._message_id: str | None = None
         # The answer's tools by id, until their results come.
         self._tools: dict[str, str] = {}
 
+    @property
+    def progress(self) -> RunProgress:
+        """What is known so far."""
+        text = self._last_text
+        return RunProgress(
+            turns=self._turns,
+            activity=self._activity,
+            last_text=None if text is None else one_line(text, _TEXT_CHARACTERS),
+            read_tokens=self._read_tokens,
+            output_tokens=self._output_tokens,
+            cost_usd=self._cost_usd,
+        )
+
     def apply(self, event: StreamEvent | EventParseError) -> None:
         """Take the next event."""
         match event:
+            case AssistantEvent():
+                if event.parent_tool_use_id is None and not event.is_synthetic:
+                    self._apply_assistant(event)
+            case UserEvent():
+                if event.parent_tool_use_id is None:
+                    self._apply_user(event)
             case InitEvent():
-                self._change(activity="waiting for the model")
-            case AssistantEvent(parent_tool_use_id=None, is_synthetic=False):
-                self._apply_assistant(event)
-            case UserEvent(parent_tool_use_id=None):
-                self._apply_user(event)
+                self._activity = "waiting for the model"
             case ApiRetryEvent():
                 [line] = render_event(event)
-                self._change(activity=line.text)
+                self._activity = line.text
             case ResultEvent():
                 self._apply_result(event)
             case _:
@@ -86,40 +108,32 @@ class ProgressState:
         if event.message_id is None or event.message_id != self._message_id:
             self._message_id = event.message_id
             self._tools.clear()
-            self._change(
-                turns=self.progress.turns + 1,
-                read_tokens=sum_usage(self.progress.read_tokens, event.usage),
-            )
+            self._turns += 1
+            self._read_tokens = sum_usage(self._read_tokens, event.usage)
         for block in event.blocks:
             if isinstance(block, TextBlock) and block.text.strip():
-                self._change(last_text=one_line(block.text, _TEXT_CHARACTERS))
-            elif isinstance(block, ToolUseBlock):
+                self._last_text = block.text[:_LAST_TEXT_CHARACTERS]
+            elif isinstance(block, ToolUseBlock) and len(self._tools) < _TOOLS_LIMIT:
                 [line] = render_event(replace(event, blocks=(block,)))
-                if len(self._tools) < _TOOLS_LIMIT:
-                    self._tools[block.tool_use_id or ""] = one_line(line.text, _TEXT_CHARACTERS)
-        self._change(activity=self._at_work() or "the model answers")
+                self._tools[block.tool_use_id or ""] = one_line(line.text, _TEXT_CHARACTERS)
+        self._activity = self._at_work() or "the model answers"
 
     def _apply_user(self, event: UserEvent) -> None:
         for block in event.blocks:
             if isinstance(block, ToolResultBlock):
                 self._tools.pop(block.tool_use_id or "", None)
-        self._change(activity=self._at_work() or "waiting for the model")
+        self._activity = self._at_work() or "waiting for the model"
 
     def _apply_result(self, event: ResultEvent) -> None:
         self._tools.clear()
-        known = self.progress.output_tokens
+        known = self._output_tokens
         output = event.usage.output_tokens
-        self._change(
-            activity="turn ended",
-            output_tokens=output if known is None or output is None else known + output,
-            cost_usd=event.total_cost_usd,
-        )
+        self._activity = "turn ended"
+        self._output_tokens = output if known is None or output is None else known + output
+        self._cost_usd = event.total_cost_usd
 
     def _at_work(self) -> str:
         return "; ".join(self._tools.values())
-
-    def _change(self, **changes: object) -> None:
-        self.progress = replace(self.progress, **changes)
 
 
 def render_progress(

@@ -102,7 +102,9 @@ class RenderedLine:
 
     def rewritten(self, rewrite: Callable[[str], str]) -> "RenderedLine":
         """Return the entry with both texts rewritten, as for masking secrets."""
-        return RenderedLine(self.kind, rewrite(self.body), rewrite(self.label))
+        body, label = rewrite(self.body), rewrite(self.label)
+        is_same = body is self.body and label is self.label
+        return self if is_same else RenderedLine(self.kind, body, label)
 
 
 def render_event(event: StreamEvent | EventParseError) -> list[RenderedLine]:

@@ -16,6 +16,8 @@ from tasks.claude_code.json_fields import (
     text_field,
 )
 
+_NO_COUNTS = TokenCounts()
+
 
 def parse_result(event: JsonObject) -> ResultEvent:
     """Return a result event; never raises."""
@@ -45,6 +47,8 @@ def parse_result(event: JsonObject) -> ResultEvent:
 
 def parse_usage(usage: JsonObject) -> TokenCounts:
     """Return the counts of a `usage` object, of a result or a message."""
+    if not usage:
+        return _NO_COUNTS
     return TokenCounts(
         input_tokens=count_field(usage, "input_tokens"),
         output_tokens=count_field(usage, "output_tokens"),

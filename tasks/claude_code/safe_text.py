@@ -9,6 +9,9 @@ _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
+# Of ASCII text, where deleting them is how a long one is looked through in a fifth of the time.
+_UNSAFE_ASCII = bytes([*range(9), *range(0x0B, 0x20), 0x7F])
+
 _SPACES = " \n\t"
 # Longer than any key of one line.
 _WORD_CHARACTERS = 300
@@ -19,6 +22,10 @@ def escape_control_characters(text: str) -> str:
 
     Tabs and line feeds stay; CR LF becomes LF.
     """
+    if text.isascii():
+        raw = text.encode()
+        if len(raw.translate(None, _UNSAFE_ASCII)) == len(raw):
+            return text
     return _UNSAFE.sub(_written_out, text.replace("\r\n", "\n"))
 
 

@@ -140,20 +140,22 @@ class SessionState:
             self._apply_plain_line(event)
             return
         self._after_plain_line = False
-        _count(self._event_counts, event_name(event))
+        name = event_name(event)
+        _count(self._event_counts, name)
+        # The most frequent ones first.
         match event:
-            case EventParseError():
-                self._malformed_events += 1
-            case UnknownEvent():
-                _count(self._unknown_events, event_name(event))
-            case InitEvent():
-                self._init_seen = True
-                self._session_id = event.session_id or self._session_id
-                self._init_model = event.model or self._init_model
             case AssistantEvent():
                 self._apply_assistant(event)
             case UserEvent() | PartialMessageEvent():
                 self._note_output(event)
+            case EventParseError():
+                self._malformed_events += 1
+            case UnknownEvent():
+                _count(self._unknown_events, name)
+            case InitEvent():
+                self._init_seen = True
+                self._session_id = event.session_id or self._session_id
+                self._init_model = event.model or self._init_model
             case ResultEvent():
                 self._apply_result(event)
             case _:
@@ -258,7 +260,7 @@ class SessionState:
                 assert_never(event)
 
     def _note_output(self, event: AssistantEvent | UserEvent | PartialMessageEvent) -> None:
-        if _is_output(event):
+        if not self._output_after_result and _is_output(event):
             self._model_output_seen = self._output_after_result = True
 
     def _note_denials(self, denials: Iterable[ToolDenial]) -> None:

@@ -38,29 +38,30 @@ class LastTexts:
 
     def __init__(self) -> None:
         self._texts: deque[str] = deque()
+        # Together with the oldest one, which is cut when they are asked for.
         self._kept = 0
-        self._dropped = 0
+        self._added = 0
 
     def add(self, text: str) -> None:
         """Take the next text; blank ones are skipped."""
         if not text.strip():
             return
-        self._texts.append(text)
-        self._kept += len(text)
-        while self._kept > TEXT_LIMIT_CHARACTERS:
-            oldest = self._texts.popleft()
-            excess = min(self._kept - TEXT_LIMIT_CHARACTERS, len(oldest))
-            if excess < len(oldest):
-                self._texts.appendleft(oldest[excess:])
-            self._kept -= excess
-            self._dropped += excess
+        # Of one longer than all that is kept, no more than its end.
+        self._texts.append(text[-TEXT_LIMIT_CHARACTERS:])
+        self._added += len(text)
+        self._kept += len(self._texts[-1])
+        while self._kept - len(self._texts[0]) >= TEXT_LIMIT_CHARACTERS:
+            self._kept -= len(self._texts.popleft())
 
     def joined(self) -> str | None:
         """Return the texts with a blank line between them, or `None` without any."""
         if not self._texts:
             return None
-        note = [f"[{self._dropped:,} characters of earlier text left out]"] if self._dropped else []
-        return "\n\n".join([*note, *self._texts])
+        oldest, *others = self._texts
+        kept = [oldest[max(0, self._kept - TEXT_LIMIT_CHARACTERS) :], *others]
+        left_out = self._added - sum(map(len, kept))
+        note = [f"[{left_out:,} characters of earlier text left out]"] if left_out else []
+        return "\n\n".join([*note, *kept])
 
 
 def sum_usage(first: TokenCounts, second: TokenCounts) -> TokenCounts:

@@ -238,19 +238,22 @@ class LogFollower:
     ) -> ReadEnd | None:
         """Deliver what is new; return how the read ends, if it does here."""
         skips_gaps = isinstance(read, ReadLog) and read.skips_gaps
+        is_copy, transcript = isinstance(read, ReadCopy), self._transcript
         new: list[StdoutLine] = []
         end = None
         for line in lines:
-            if isinstance(read, ReadCopy):
+            if is_copy:
                 line = self._as_in_the_log(line)
-            new += self._transcript.accept(line)
+            new += transcript.accept(line)
             is_trailer = line.startswith(self._trailer_prefix)
+            if transcript.lack is None and not is_trailer:
+                continue
             while skips_gaps and self._is_beyond_lack(line, is_trailer):
-                self._transcript.skip_lack()
-                new += self._transcript.accept(line)
+                transcript.skip_lack()
+                new += transcript.accept(line)
             if self._is_beyond_lack(line, is_trailer):
                 end = ReadEnd.GAP
-            elif is_trailer and self._transcript.trailer is not None:
+            elif is_trailer and transcript.trailer is not None:
                 end = ReadEnd.TRAILER
             if end is not None:
                 break

@@ -1,3 +1,5 @@
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,3 +58,8 @@ def test_pieces_of_a_text_fit_and_are_the_text(text: str, bytes_max: int) -> Non
 
     assert "".join(pieces) == text
     assert all(json_bytes(piece) <= bytes_max for piece in pieces)
+
+
+@given(st.text() | st.text(st.characters(codec="ascii")))
+def test_size_of_a_text_is_that_of_its_json(text: str) -> None:
+    assert json_bytes(text) == len(json.dumps(text))

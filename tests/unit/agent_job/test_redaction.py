@@ -18,8 +18,9 @@ SECRET = 'p4ss"wörd\\value'
         pytest.param("ANTHROPIC_API_KEY=sk-ant-api03-abcdefghijklmnop", id="never-learnt-key"),
     ],
 )
-def test_secret_in_text_is_masked(text: str) -> None:
-    redacted = Redactor([SECRET]).text(text)
+@pytest.mark.parametrize("others", [0, 100], ids=["alone", "of-many"])
+def test_secret_in_text_is_masked(text: str, others: int) -> None:
+    redacted = Redactor([SECRET, *(f"other-secret-{n}" for n in range(others))]).text(text)
 
     assert MASK in redacted
     assert SECRET not in redacted

@@ -208,6 +208,20 @@ EVENTS: dict[str, tuple[bytes, StreamEvent]] = {
     "object without type": (b'{"foo":1}', PlainLine('{"foo":1}')),
     "object whose type is no text": (b'{"type":1}', PlainLine('{"type":1}')),
     "event cut short": (b'{"type":"resu', PlainLine('{"type":"resu', is_fragment=True)),
+    "count beyond any double": (
+        b'{"type":"assistant","message":{"content":[],"usage":{"input_tokens":1'
+        + b"0" * 400
+        + b"}}}",
+        _assistant(),
+    ),
+    "white space around": (
+        b' \t\r{"type":"stream_event","event":{}}\r ',
+        PartialMessageEvent(None, None),
+    ),
+    "more behind it": (
+        b'{"type":"assistant"} {}',
+        PlainLine('{"type":"assistant"} {}', is_fragment=True),
+    ),
     "not a number in JSON": (b'{"type":NaN}', PlainLine('{"type":NaN}', is_fragment=True)),
     "number without end": (
         b'{"n":' + b"1" * 5000 + b"}",

@@ -309,6 +309,11 @@ def test_control_characters_are_written_out(text: str, shown: str) -> None:
     assert escape_control_characters(text) == shown
 
 
+@pytest.mark.parametrize("code", [*range(9), *range(0x0B, 0x20), 0x7F])
+def test_no_ascii_control_character_is_let_through(code: int) -> None:
+    assert escape_control_characters(f"a{chr(code)}b") == f"a\\x{code:02x}b"
+
+
 def test_cut_text_says_how_much_is_missing() -> None:
     assert cut_text("abcdef", 6) == "abcdef"
     assert cut_text("abcdefg", 6) == "abcdef… [1 more characters cut]"
