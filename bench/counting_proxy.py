@@ -4,6 +4,7 @@ Whoever is measured gets one of its own and a kubeconfig that names it, so that 
 told from what the others do at the same time.
 """
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -46,17 +47,22 @@ class CountingProxy:
         cuts_made: How many log streams were cut.
     """
 
-    def __init__(self, upstream: ApiSession, cuts: Sequence[int] = ()) -> None:
+    def __init__(
+        self, upstream: ApiSession, cuts: Sequence[int] = (), distance_seconds: float = 0.0
+    ) -> None:
         """Note nothing yet.
 
         Args:
             upstream: The cluster.
             cuts: After how many bytes the first log stream is cut, the second one, and so on.
+            distance_seconds: By how much the head of each answer is late, as from a cluster that is
+                far away.
         """
         self.requests: list[NotedRequest] = []
         self.cuts_made = 0
         self._upstream = upstream
         self._cuts: Iterator[int] = iter(cuts)
+        self._distance_seconds = distance_seconds
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Pass one request on."""
@@ -74,6 +80,7 @@ class CountingProxy:
                 timeout=_CALL,
                 **self._upstream.routing(),
             ) as answer:
+                await asyncio.sleep(self._distance_seconds)
                 noted.head_at = time.monotonic()
                 return await self._pass_back(request, answer, is_log=noted.what == "get pods/log")
         except (aiohttp.ClientError, ConnectionError):
@@ -105,14 +112,14 @@ def _abort(request: web.Request) -> None:
 
 @asynccontextmanager
 async def counting_proxy(
-    kubeconfig: str, folder: Path, cuts: Sequence[int] = ()
+    kubeconfig: str, folder: Path, cuts: Sequence[int] = (), distance_seconds: float = 0.0
 ) -> AsyncGenerator[tuple[CountingProxy, str]]:
     """Run a proxy before the cluster of `kubeconfig`; gives it and a kubeconfig that names it."""
     upstream = ApiSession(
         ClusterConnection.from_kubeconfig_file(kubeconfig), monotonic=time.monotonic
     )
     await upstream.open()
-    proxy = CountingProxy(upstream, cuts)
+    proxy = CountingProxy(upstream, cuts, distance_seconds)
     app = web.Application(client_max_size=_BODY_MAX_BYTES)
     app.router.add_route("*", "/{path:.*}", proxy.handle)
     # A watch that its reader has left must not wait for the next event to find out.

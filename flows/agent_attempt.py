@@ -42,9 +42,12 @@ async def start_attempt(context: RunContext, number: int, *, exec_permitted: boo
     _say_what_starts(context, spec)
     context.uncommitted = spec
     job = await create_agent_job(context, spec)
-    await commit_agent_job(context, job, number)
-    context.uncommitted = None
-    async with _at_work(context, job, resumed=context.prepared.resume_session is not None):
+    # Beside the commit, since the Secret is to name the pod.
+    async with _observing(context, job) as observer:
+        await commit_agent_job(context, job, number)
+        context.uncommitted = None
+        resumed = context.prepared.resume_session is not None
+        _put_to_work(context, job, observer, resumed=resumed)
         try:
             await create_run_secret(context, spec)
             await _wait_unless_cancelled(context, reattaching=False)
@@ -150,7 +153,14 @@ def _say_what_starts(context: RunContext, spec: JobSpec) -> None:
 async def _at_work(
     context: RunContext, job: JobSnapshot, *, resumed: bool
 ) -> AsyncGenerator[None, None]:
-    """Observe the Job while its stages run."""
+    """Observe a committed Job while its stages run."""
+    async with _observing(context, job) as observer:
+        _put_to_work(context, job, observer, resumed=resumed)
+        yield
+
+
+@asynccontextmanager
+async def _observing(context: RunContext, job: JobSnapshot) -> AsyncGenerator[JobObserver, None]:
     fleet = context.controls.fleet
     observer = JobObserver(
         context.client,
@@ -159,6 +169,17 @@ async def _at_work(
         job_uid=job.uid,
         feed=fleet.clusters.feed(context.client, context.namespace) if fleet else None,
     )
+    observing = asyncio.create_task(observer.run())
+    try:
+        yield observer
+    finally:
+        observing.cancel()
+        await asyncio.gather(observing, return_exceptions=True)
+
+
+def _put_to_work(
+    context: RunContext, job: JobSnapshot, observer: JobObserver, *, resumed: bool
+) -> None:
     context.deadline_at = _deadline_at(context, job)
     context.controls.job_reference = f"{context.namespace}/{job.name}"
     attempt = AttemptInProgress(
@@ -174,12 +195,6 @@ async def _at_work(
         created_at=job.created_at or datetime.now(UTC),
     )
     context.put_to_work(attempt)
-    observing = asyncio.create_task(observer.run())
-    try:
-        yield
-    finally:
-        observing.cancel()
-        await asyncio.gather(observing, return_exceptions=True)
 
 
 def _deadline_at(context: RunContext, job: JobSnapshot) -> float:

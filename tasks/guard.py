@@ -57,18 +57,35 @@ async def guard_agent(context: RunContext) -> FinalVerdict:
     Raises:
         AgentRunError: The agent is busy, or the cluster could not be asked; nothing was created.
     """
+    # Beside the first look at the Lease; nothing is written before it is answered.
+    checking = asyncio.create_task(check_permissions(context))
     try:
-        await check_permissions(context)
-        return await _guard(context)
+        return await _guard(context, checking)
     except ClusterError as error:
-        raise _unreachable(context, error) from error
+        raise await _explain(context, error, checking) from error
+    finally:
+        checking.cancel()
+        await asyncio.gather(checking, return_exceptions=True)
 
 
-async def _guard(context: RunContext) -> FinalVerdict:
+async def _explain(
+    context: RunContext, error: ClusterError, checking: "asyncio.Task[None]"
+) -> AgentRunError:
+    """Return why the cluster could not be asked; where permissions are missing, that says it."""
+    try:
+        await checking
+    except AgentRunError as missing:
+        return missing
+    except ClusterError as unanswered:
+        return _unreachable(context, unanswered)
+    return _unreachable(context, error)
+
+
+async def _guard(context: RunContext, checking: "asyncio.Task[None]") -> FinalVerdict:
     stop = context.controls.cancel_requested
     first_look_at, said = context.server_now(), ""
     for _ in range(_STEPS_LIMIT):
-        verdict = await _hold_lease(context)
+        verdict = await _hold_lease(context, checking)
         observed = await _observe(context, verdict, first_look_at)
         decided = decide_ownership(
             observed, _identity(context), reattach_enabled=context.prepared.runtime.reattach
@@ -93,10 +110,14 @@ async def _guard(context: RunContext) -> FinalVerdict:
     )
 
 
-async def _hold_lease(context: RunContext) -> LeaseVerdict:
-    if not context.lease.held:
+async def _hold_lease(context: RunContext, checking: "asyncio.Task[None]") -> LeaseVerdict:
+    if context.lease.held:
+        await checking
+    else:
         verdict = await context.lease.take(
-            context.controls.cancel_requested, lambda seen: _say_who_is_awaited(context, seen)
+            context.controls.cancel_requested,
+            lambda seen: _say_who_is_awaited(context, seen),
+            permitted=checking,
         )
         if not context.lease.held:
             return verdict

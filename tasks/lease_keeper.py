@@ -176,13 +176,19 @@ class LeaseKeeper:
         return replace(policy, before_each=self.check_may_write)
 
     async def take(
-        self, stop: asyncio.Event, on_wait: Callable[[LeaseVerdict], None] | None = None
+        self,
+        stop: asyncio.Event,
+        on_wait: Callable[[LeaseVerdict], None] | None = None,
+        *,
+        permitted: "asyncio.Task[None] | None" = None,
     ) -> LeaseVerdict:
         """Take the Lease, waiting for a former owner to be shown alive or gone.
 
         Args:
             stop: Ends the wait early.
             on_wait: Told once what is waited for.
+            permitted: Is asked meanwhile, and must have ended well before anything is written; what
+                it raises ends the wait.
 
         Returns:
             The verdict on what was there; the Lease is ours if and only if `held` is true then.
@@ -193,6 +199,8 @@ class LeaseKeeper:
         first: LeaseSighting | None = None
         while True:
             lease, now = await self._read()
+            if permitted is not None:
+                await permitted
             verdict = judge_lease(lease, now, self._me, first)
             if verdict.may_be_taken or verdict.state is LeaseState.MINE:
                 if await self._try_take(lease, now):
