@@ -84,7 +84,7 @@ async def list_objects(
     found = [
         obj
         for obj in store.list_at(request.resource, namespace, version)
-        if (namespace_of(obj), name_of(obj)) >= start and predicate(obj)
+        if predicate(obj) and (namespace_of(obj), name_of(obj)) >= start
     ]
     metadata: JsonObject = {"resourceVersion": str(version)}
     if limit and len(found) > limit:

@@ -1,13 +1,14 @@
 """Label and field selectors: text to a predicate. Pure."""
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from deployments.local.api_errors import bad_request
 from deployments.local.objects import mapped
 from deployments.local.resources import JsonObject
 
+Tested = TypeVar("Tested")
 Predicate = Callable[[JsonObject], bool]
 
 _REQUIREMENT = re.compile(
@@ -60,7 +61,7 @@ def parse_label_selector(text: str) -> Callable[[Mapping[str, str]], bool]:
             raise bad_request(f"unable to parse requirement: found '{text[position:]}'")
         tests.append(_label_test(match))
         position = match.end()
-    return lambda labels: all(test(labels) for test in tests)
+    return _all_of(tests)
 
 
 def _label_test(match: re.Match[str]) -> Callable[[Mapping[str, str]], bool]:
@@ -100,7 +101,7 @@ def parse_field_selector(text: str, kind: str) -> Predicate:
                 '"metadata.namespace"'
             )
         tests.append(_field_test(field, value, equal=op != "!="))
-    return lambda obj: all(test(obj) for test in tests)
+    return _all_of(tests)
 
 
 def _field_test(field: str, value: str, *, equal: bool) -> Predicate:
@@ -125,3 +126,16 @@ def build_predicate(label_selector: str, field_selector: str, kind: str) -> Pred
     by_labels = parse_label_selector(label_selector)
     by_fields = parse_field_selector(field_selector, kind)
     return lambda obj: by_labels(mapped(obj["metadata"], "labels")) and by_fields(obj)
+
+
+def _all_of(tests: Sequence[Callable[[Tested], bool]]) -> Callable[[Tested], bool]:
+    """Join tests; the last one given first, since what is most common is usually named first."""
+    others = tuple(reversed(tests))
+
+    def passes(tested: Tested) -> bool:
+        for test in others:  # noqa: SIM110 - `all` takes twice as long, for each object of a list
+            if not test(tested):
+                return False
+        return True
+
+    return passes
