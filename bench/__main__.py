@@ -35,38 +35,41 @@ class Extent:
     """How much is measured."""
 
     ends: int
-    line_rounds: int
-    size_mb: int
-    sizes: tuple[int, ...]
+    delay_rounds: int
+    loss_rounds: int
     seconds: int
     starts: int
+    memory: transcript_memory.Extent
+    sizes: tuple[int, ...]
 
 
 _SUBSET = Extent(
     ends=end_delay.SUBSET_ENDS,
-    line_rounds=1,
-    size_mb=transcript_memory.SUBSET_SIZE_MB,
+    delay_rounds=line_delay.SUBSET_ROUNDS,
+    loss_rounds=line_loss.SUBSET_ROUNDS,
+    seconds=api_requests.SUBSET_SECONDS,
+    starts=api_requests.SUBSET_STARTS,
+    memory=transcript_memory.SUBSET,
     sizes=guard_cost.SUBSET_SIZES,
-    seconds=30,
-    starts=1,
 )
 _FULL = Extent(
     ends=end_delay.ENDS,
-    line_rounds=line_delay.ROUNDS,
-    size_mb=transcript_memory.SIZE_MB,
-    sizes=guard_cost.SIZES,
+    delay_rounds=line_delay.ROUNDS,
+    loss_rounds=line_loss.ROUNDS,
     seconds=api_requests.SECONDS,
     starts=api_requests.STARTS,
+    memory=transcript_memory.FULL,
+    sizes=guard_cost.SIZES,
 )
 
 
 def _scenarios(kubeconfig: str, extent: Extent) -> Iterator[Callable[[], tuple[Table, ...]]]:
     who = installed_contestants()
     yield lambda: (asyncio.run(end_delay.measure(kubeconfig, who, extent.ends)),)
-    yield lambda: (asyncio.run(line_delay.measure(kubeconfig, who, extent.line_rounds)),)
-    yield lambda: (asyncio.run(line_loss.measure(kubeconfig, who)),)
+    yield lambda: (asyncio.run(line_delay.measure(kubeconfig, who, extent.delay_rounds)),)
+    yield lambda: (asyncio.run(line_loss.measure(kubeconfig, who, extent.loss_rounds)),)
     yield lambda: api_requests.measure_with_prefect(kubeconfig, who, extent.seconds, extent.starts)
-    yield lambda: (transcript_memory.measure(kubeconfig, who, extent.size_mb),)
+    yield lambda: (transcript_memory.measure(kubeconfig, who, extent.memory),)
     yield lambda: (parse_speed.measure(),)
     yield lambda: (asyncio.run(guard_cost.measure(kubeconfig, who, extent.sizes)),)
 
@@ -82,6 +85,7 @@ def main() -> int:
     with cluster() as kubeconfig:
         _say(asyncio.run(describe(kubeconfig)))
         for measure in _scenarios(kubeconfig, extent):
+            scenario_began_at = time.monotonic()
             try:
                 tables = measure()
             except Exception as error:
@@ -94,6 +98,7 @@ def main() -> int:
                 goals += table.goals
                 if asked.plots and table.plot_name:
                     plot_delays(_FOLDER / f"{table.plot_name}.svg", table.title, table.samples)
+            _say(f"Measured in {time.monotonic() - scenario_began_at:.0f} s.")
     missed = [goal for goal in goals if goal.is_missed]
     met = [goal for goal in goals if goal.measured is not None and not goal.is_missed]
     _say(f"{len(met)} goals met, {len(missed)} missed, in {time.monotonic() - began_at:.0f} s")

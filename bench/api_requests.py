@@ -23,7 +23,8 @@ from typing import Any
 
 from bench.contestants import CONTESTANTS, OWN, carry_out, installed_contestants, name_gaps
 from bench.counting_proxy import CountingProxy, NotedRequest, counting_proxy
-from bench.figures import Goal, Table, count_round_trips, median, render_number
+from bench.figures import Goal, Table, render_number
+from bench.run_starts import DISTANCE_SECONDS, Start, tell_starts
 from bench.surroundings import cluster, namespace_of_own, python_image, show
 from tasks.cluster.client import ClusterClient
 from tests.main_job.conftest import COMMAND
@@ -31,20 +32,15 @@ from tests.ownership.run_processes import RunHost, request_for
 from tests.prefect_server import run_prefect_server
 
 SECONDS = 60
-STARTS = 3
+SUBSET_SECONDS = 30
+STARTS = 10
+SUBSET_STARTS = 3
 _OWN_CHATTY = f"{OWN}, 5.5 MB"
 _RECORDINGS = {OWN: ("tools", 17), _OWN_CHATTY: ("big", 65)}  # with their lines
 _PER_MINUTE_MAX = 12
-_ROUND_TRIPS_MAX = 6
 _END_SECONDS = 120.0
 _LOOK_SECONDS = 0.1
-# Longer than a busy machine takes to send what is asked at the same moment.
-_DISTANCE_SECONDS = 0.5
-_MOST_FREQUENT = 4
-_LOG, _PODS = "get pods/log", "list pods"
-_JOB, _SECRET = "create jobs.batch", "create secrets"
-_LEASE = "update leases.coordination.k8s.io"
-_ACCESS = "create selfsubjectaccessreviews.authorization.k8s.io"
+_LOG = "get pods/log"
 
 
 @dataclass(frozen=True)
@@ -66,20 +62,32 @@ class Traffic:
         return [it for it in self.requests if 0 <= it.began_at - first < self.work_seconds]
 
     @property
+    def fixed(self) -> list[NotedRequest]:
+        """Those before and after, which do not become more in a longer run."""
+        at_work = set(map(id, self.at_work))
+        return [it for it in self.requests if id(it) not in at_work]
+
+    @property
     def per_minute_at_work(self) -> float:
         """How many in a minute of work."""
         return len(self.at_work) * 60 / self.work_seconds
 
     def row(self, name: str) -> tuple[str, ...]:
         """Return a row of the table."""
-        often = Counter(it.what for it in self.requests).most_common(_MOST_FREQUENT)
         return (
             name,
             str(len(self.requests)),
+            str(len(self.fixed)),
             str(len(self.at_work)),
             render_number(self.per_minute_at_work),
-            ", ".join(f"{what} {count}" for what, count in often),
+            _count(self.at_work),
         )
+
+
+def _count(requests: Sequence[NotedRequest]) -> str:
+    """Say what they were, the most frequent ones first."""
+    counts = Counter(it.what for it in requests).most_common()
+    return ", ".join(f"{what} {count}" for what, count in counts)
 
 
 @dataclass
@@ -137,7 +145,7 @@ class Runs:
         delay = self.seconds / lines
         return {"REPLAY_TRANSCRIPT": recording, "REPLAY_LINE_DELAY_SECONDS": f"{delay:.3f}"}
 
-    async def start(self, distance_seconds: float = 0.0) -> "Start":
+    async def start(self, distance_seconds: float = 0.0) -> Start:
         """Have a run carried out by a command, with a cluster that is so far away."""
         way_of_own = counting_proxy(self.kubeconfig, self.folder, distance_seconds=distance_seconds)
         async with way_of_own as (proxy, way):
@@ -153,28 +161,9 @@ class Runs:
             assert await process.wait() == 0
         return Start(began_at, proxy.requests)
 
-
-@dataclass(frozen=True)
-class Start:
-    """A run that a command has carried out.
-
-    Attributes:
-        began_at: When the command was started.
-        requests: Of the run, in their order.
-    """
-
-    began_at: float
-    requests: Sequence[NotedRequest]
-
-    @property
-    def seconds_to_first_request(self) -> float:
-        """What Python and Prefect take."""
-        return self.requests[0].began_at - self.began_at
-
-    @property
-    def seconds_to_job(self) -> float:
-        """Until the Job was created."""
-        return next(it.head_at for it in self.requests if it.what == _JOB) - self.began_at
+    async def start_often(self, times: int) -> list[Start]:
+        """Have one run after the other carried out."""
+        return [await self.start() for _ in range(times)]
 
 
 def _new_folder(parent: Path) -> Path:
@@ -194,93 +183,43 @@ async def measure(
     seconds: int,
     starts: int,
 ) -> tuple[Table, Table]:
-    """Let all run at once for so many seconds, and start runs of ours one by one."""
+    """Let all run at once for so many seconds, and beside them start runs of ours one by one."""
     names = [OWN, _OWN_CHATTY, *(name for name in contestants if name != OWN)]
     async with namespace_of_own(kubeconfig) as (client, space):
         runs = Runs(client, space, kubeconfig, api_url, folder, seconds)
-        await asyncio.gather(*(runs.carry_out(name) for name in names))
-        started = [await runs.start() for _ in range(starts)]
-        distant = await runs.start(_DISTANCE_SECONDS)
+        starting = asyncio.create_task(runs.start_often(starts))
+        distant = asyncio.create_task(runs.start(DISTANCE_SECONDS))
+        await asyncio.gather(starting, distant, *(runs.carry_out(name) for name in names))
     traffic = {name: Traffic(runs.proxies[name].requests, seconds - 2.0) for name in names}
     per_minute = _tell_traffic(traffic, seconds, contestants)
-    return per_minute, _tell_start(traffic[OWN].requests, started, distant)
+    return per_minute, tell_starts(starting.result(), distant.result())
 
 
 def _tell_traffic(traffic: dict[str, Traffic], seconds: int, contestants: Sequence[str]) -> Table:
     own, chatty = traffic[OWN], traffic[_OWN_CHATTY]
-    whole = max(len(it.requests) for it in (own, chatty)) * 60 / seconds
+    fixed, per_minute = len(own.fixed), own.per_minute_at_work
+    lengths = ", ".join(
+        f"{minutes} min {render_number(fixed / minutes + per_minute)}" for minutes in (1, 5, 30)
+    )
     return Table(
-        f"(d) requests to the Kubernetes API in a run of {seconds} s",
-        ("", "whole run", "at work", "a minute at work", "most of them"),
+        f"(d) requests to the Kubernetes API, of agents that work for {seconds} s",
+        ("", "whole run", "before and after", "at work", "a minute at work", "at work, each"),
         tuple(it.row(name) for name, it in traffic.items()),
         (
-            Goal("ours in a minute at work", own.per_minute_at_work, _PER_MINUTE_MAX),
+            Goal("ours in a minute at work", per_minute, _PER_MINUTE_MAX),
             Goal(
                 "ours in a minute at work, much output",
                 chatty.per_minute_at_work,
                 _PER_MINUTE_MAX,
             ),
-            Goal("ours in a whole run of a minute, start and end", whole, _PER_MINUTE_MAX),
         ),
-        name_gaps(contestants),
-    )
-
-
-def _tell_start(
-    requests: Sequence[NotedRequest], started: Sequence[Start], distant: Start
-) -> Table:
-    secret = next(it for it in requests if it.what == _SECRET)
-    job = next(it for it in requests if it.what == _JOB)
-    began_at = requests[0].began_at
-    rows = [
-        ("from the first request to the Job", f"{(job.head_at - began_at) * 1000:.0f} ms"),
-        ("from the first request to the Secret", f"{(secret.head_at - began_at) * 1000:.0f} ms"),
-    ]
-    if started:
-        prefect = median([it.seconds_to_first_request for it in started])
-        whole = median([it.seconds_to_job for it in started])
-        rows.append(("`claude-jobs run` to its first request", f"{prefect * 1000:,.0f} ms"))
-        rows.append(("`claude-jobs run` to the Job", f"{whole * 1000:,.0f} ms"))
-    before, awaited = _until_secret(distant.requests)
-    trips = count_round_trips([(it.began_at, it.head_at) for it in awaited])
-    began_at = awaited[0].began_at
-    steps = sorted(awaited, key=lambda it: it.head_at)
-    sequence = ", ".join(f"{it.what} {(it.head_at - began_at) * 1000:.0f}" for it in steps)
-    return Table(
-        "(f) from a run's start until its agent can start",
-        ("", "took"),
-        tuple(rows),
-        (Goal("round trips to the Kubernetes API", trips, _ROUND_TRIPS_MAX),),
         (
-            f"Counted where each answer is {_DISTANCE_SECONDS * 1000:.0f} ms late: {len(before)} "
-            f"requests in all; awaited, with the ms until answered: {sequence}.",
+            f"Our {fixed} requests before and after the work are the same in a run of any length: "
+            f"{_count(own.fixed)}.",
+            f"With them, a minute of our whole run has in a run of {lengths}.",
+            *name_gaps(contestants),
         ),
     )
-
-
-def _until_secret(
-    requests: Sequence[NotedRequest],
-) -> tuple[Sequence[NotedRequest], Sequence[NotedRequest]]:
-    """Return the requests up to the Secret, and those of them that the start waits for.
-
-    Whether commands may be run in pods is asked beside the guard, which lists Jobs and pods
-    together. The first list of pods after the Job tells the pod that the Secret names; it and the
-    commit wait for the Job alone, so only the later of the two is waited for.
-    """
-    secret = next(it for it in requests if it.what == _SECRET)
-    before = [it for it in requests if it.began_at <= secret.began_at]
-    job = next(number for number, it in enumerate(before) if it.what == _JOB)
-    after = before[job + 1 :]
-    commit = next(it for it in after if it.what == _LEASE)
-    pods = next(it for it in after if it.what == _PODS)
-    together = pods.began_at < commit.head_at
-    awaited = [
-        *(it for it in before[:job] if it.what not in {_ACCESS, _PODS}),
-        before[job],
-        *([max(commit, pods, key=lambda it: it.head_at)] if together else [commit, pods]),
-        secret,
-    ]
-    return before, awaited
 
 
 def measure_with_prefect(

@@ -76,6 +76,15 @@ def render_number(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
+def render_spread(values: Sequence[float]) -> str:
+    """Write the median, and the least and the most where they differ."""
+    least, most = min(values), max(values)
+    middle = render_number(median(values))
+    if least == most:
+        return middle
+    return f"{middle} ({render_number(least)}–{render_number(most)})"
+
+
 def ratio(value: float, base: float | None) -> str:
     """Say how many times `base` a value is."""
     return NOT_MEASURED if not base else f"{value / base:.2f} ×"
@@ -117,9 +126,11 @@ class LineCount:
     lost: int
     doubled: int
 
-    def render(self) -> str:
-        """Say both."""
-        return f"{self.lost:,} / {self.doubled:,}"
+
+def render_line_counts(counts: Sequence[LineCount]) -> str:
+    """Say what was lost and what was doubled in several rounds."""
+    lost = render_spread([count.lost for count in counts])
+    return f"{lost} / {render_spread([count.doubled for count in counts])}"
 
 
 def count_lines(numbers: Iterable[int], printed: int) -> LineCount:

@@ -27,20 +27,24 @@ from bench.surroundings import cluster, namespace_of_own, python_image, show
 from tasks.cluster.client import ClusterClient
 
 RATES = (50, 5_000)
-ROUNDS = 3
-_SECONDS = 5.0
+ROUNDS = 10
+SUBSET_ROUNDS = 3
+_SECONDS = 1.5
+_REST_SECONDS = 0.5  # between one rate and the next
 _P50_RATIO_MAX = 2.0
 # Whoever looks every second has begun to follow by then.
 _LATECOMERS_SECONDS = 2.0
 _PRINT = """exec python3 -u -c '
 import time
 time.sleep({wait})
-start = time.time()
-for number in range({lines}):
-    early = start + number / {rate} - time.time()
-    if early > 0:
-        time.sleep(early)
-    print(time.time())
+for rate in {rates}:
+    start = time.time()
+    for number in range(int(rate * {seconds})):
+        early = start + number / rate - time.time()
+        if early > 0:
+            time.sleep(early)
+        print(rate, time.time())
+    time.sleep({rest})
 '"""
 
 
@@ -49,21 +53,24 @@ class Delays:
     """Of one contestant's lines, in milliseconds.
 
     Attributes:
+        values: By rate.
         failures: Why it gave up, where it did.
     """
 
-    values: list[float] = field(default_factory=list[float])
+    values: dict[int, list[float]] = field(default_factory=dict[int, list[float]])
     failures: list[str] = field(default_factory=list[str])
 
     def take(self, payload: bytes) -> None:
         """Note a line that has come now."""
-        self.values.append((time.time() - float(payload)) * 1000)
+        now = time.time()
+        rate, _, printed_at = payload.partition(b" ")
+        self.values.setdefault(int(rate), []).append((now - float(printed_at)) * 1000)
 
-    async def add(
-        self, contestant: str, client: ClusterClient, space: str, way: str, rate: int
-    ) -> None:
-        """Have one Job print for some seconds."""
-        command = _PRINT.format(wait=_LATECOMERS_SECONDS, lines=int(rate * _SECONDS), rate=rate)
+    async def add(self, contestant: str, client: ClusterClient, space: str, way: str) -> None:
+        """Have one Job print for some seconds at each rate."""
+        command = _PRINT.format(
+            wait=_LATECOMERS_SECONDS, rates=RATES, seconds=_SECONDS, rest=_REST_SECONDS
+        )
         ending = await carry_out(
             CONTESTANTS[contestant], client, space, way, command, python_image(), self.take
         )
@@ -71,33 +78,26 @@ class Delays:
             self.failures.append(ending.failure)
 
 
-async def measure(
-    kubeconfig: str, contestants: Sequence[str], rounds: int, rates: Sequence[int] = RATES
-) -> Table:
-    """Let each contestant in turn follow an agent, at each rate."""
+async def measure(kubeconfig: str, contestants: Sequence[str], rounds: int) -> Table:
+    """Let each contestant in turn follow an agent, again and again."""
     # How often it asks for the Job's state makes no difference to its lines.
-    names = [name for name in contestants if name != BLOCK_DEFAULT]
-    rows: list[tuple[str, ...]] = []
-    goals: list[Goal] = []
-    notes: list[str] = []
-    samples: dict[str, list[float]] = {}
+    found = {name: Delays() for name in contestants if name != BLOCK_DEFAULT}
     async with namespace_of_own(kubeconfig) as (client, space):
-        for rate in rates:
-            found = {f"{name}, {rate:,}/s": Delays() for name in names}
-            for _ in range(rounds):
-                for name in names:
-                    delays = found[f"{name}, {rate:,}/s"]
-                    await delays.add(name, client, space, kubeconfig, rate)
-            values = {name: delays.values for name, delays in found.items()}
-            samples |= values
-            rows += spread_rows(values, f"{KUBECTL}, {rate:,}/s")
-            goals.append(_goal(values, rate))
-            notes += [f"{n}: {d.failures[0]}" for n, d in found.items() if d.failures]
+        for _ in range(rounds):
+            for name, delays in found.items():
+                await delays.add(name, client, space, kubeconfig)
+    rows: list[tuple[str, ...]] = []
+    samples: dict[str, list[float]] = {}
+    for rate in RATES:
+        values = {f"{name}, {rate:,}/s": it.values.get(rate, []) for name, it in found.items()}
+        samples |= values
+        rows += spread_rows(values, f"{KUBECTL}, {rate:,}/s")
+    notes = [f"{name}: {delays.failures[0]}" for name, delays in found.items() if delays.failures]
     return Table(
         "(b) from a line's print to having it, ms",
         ("", *SPREAD_COLUMNS),
         tuple(rows),
-        tuple(goals),
+        tuple(_goal(samples, rate) for rate in RATES),
         (*notes, *name_gaps(contestants)),
         samples,
         "line_delay",
@@ -114,7 +114,7 @@ def _goal(values: dict[str, list[float]], rate: int) -> Goal:
 def main() -> int:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="Jobs of each at each rate")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="Jobs of each")
     rounds = parser.parse_args().rounds
     with cluster() as kubeconfig:
         return show(asyncio.run(measure(kubeconfig, installed_contestants(), rounds)))

@@ -6,6 +6,7 @@ All follow a Job each at the same time, so that the same happens to them. Stream
 proxy before each of them; rotation and restart are the cluster's, an embedded one's.
 """
 
+import argparse
 import asyncio
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from bench.contestants import CONTESTANTS, OWN, Ending, carry_out, installed_contestants, name_gaps
 from bench.counting_proxy import counting_proxy
-from bench.figures import Goal, LineCount, Table, count_lines
+from bench.figures import Goal, LineCount, Table, count_lines, render_line_counts
 from bench.surroundings import cluster, makes_faults, namespace_of_own, show
 from tasks.cluster.client import ClusterClient
 from tests.cluster.contract_objects import IMAGE
@@ -31,6 +32,10 @@ _PRINT = (
     f"seq $((k * {_LINES_PER_STEP} + 1)) $((k * {_LINES_PER_STEP} + {_LINES_PER_STEP})) "
     f"| sed 's/$/ {_PAD}/'; sleep 0.1; k=$((k + 1)); done"
 )
+ROUNDS = 10
+SUBSET_ROUNDS = 3
+# Of the same disturbance: more would slow one another.
+_ROUNDS_AT_ONCE = 3
 _CUT_BYTES = 60_000
 _DISTURBED_AFTER_SECONDS = 6.5
 _RESTART_SECONDS = 1.0
@@ -82,41 +87,51 @@ class Arrivals:
         """What was lost and doubled."""
         return count_lines(self.numbers, _LINES)
 
-    def render(self) -> str:
-        """Say it, and whether it broke off."""
-        broke_off = ", gave up" if self.ending.failure else ""
-        return self.count.render() + broke_off
+
+Round = dict[str, Arrivals]
+"""What each contestant had in one round of a disturbance."""
 
 
-async def measure(kubeconfig: str, contestants: Sequence[str]) -> Table:
-    """Let all follow under every disturbance."""
-    rows: list[tuple[str, ...]] = []
-    own = LineCount(0, 0)
-    failures: dict[str, str] = {}
+async def measure(kubeconfig: str, contestants: Sequence[str], rounds: int) -> Table:
+    """Let all follow under every disturbance, so many times."""
+    had: dict[Disturbance, list[Round]] = {}
     async with namespace_of_own(kubeconfig) as (client, namespace):
         is_embedded = await makes_faults(client)
         scene = Scene(client, namespace, kubeconfig, contestants)
         gaps = [it.name for it in _OF_THE_CLUSTER if not is_embedded]
-        # Drops are each one's own, the others the cluster's.
-        arrivals = await asyncio.gather(*(scene.disturb(it) for it in _OF_STREAMS))
-        arrivals += [await scene.disturb(it) for it in _OF_THE_CLUSTER if is_embedded]
-    for disturbance, had in zip((*_OF_STREAMS, *_OF_THE_CLUSTER), arrivals, strict=False):
-        rows.append((disturbance.name, *(had[name].render() for name in contestants)))
-        own = LineCount(own.lost + had[OWN].count.lost, own.doubled + had[OWN].count.doubled)
-        failures |= {name: it.ending.failure for name, it in had.items() if it.ending.failure}
+        for done in range(0, rounds, _ROUNDS_AT_ONCE):
+            count = min(_ROUNDS_AT_ONCE, rounds - done)
+            # Drops are each one's own, the others the cluster's.
+            for turn in (_OF_STREAMS, *((it,) for it in _OF_THE_CLUSTER if is_embedded)):
+                found = await asyncio.gather(*(scene.disturb(it, count) for it in turn))
+                for disturbance, new in zip(turn, found, strict=True):
+                    had.setdefault(disturbance, []).extend(new)
+    every = [arrivals for found in had.values() for one in found for arrivals in one.items()]
+    failures = {name: it.ending.failure for name, it in every if it.ending.failure}
+    own = [it.count for name, it in every if name == OWN]
     notes = [f"{name} gave up with: {failure}" for name, failure in failures.items()]
     if gaps:
         notes.append(f"Only on an embedded cluster, so not measured: {', '.join(gaps)}.")
     return Table(
-        f"(c) lost / doubled of {_LINES:,} lines",
+        f"(c) lost / doubled of {_LINES:,} lines, in {rounds} rounds",
         ("disturbance", *contestants),
-        tuple(rows),
+        tuple(
+            (disturbance.name, *(_render([one[name] for one in found]) for name in contestants))
+            for disturbance, found in had.items()
+        ),
         (
-            Goal("lost by us in all rows", own.lost, 0, "lines"),
-            Goal("doubled by us in all rows", own.doubled, 0, "lines"),
+            Goal("lost by us in all rounds", sum(it.lost for it in own), 0, "lines"),
+            Goal("doubled by us in all rounds", sum(it.doubled for it in own), 0, "lines"),
         ),
         (*notes, *name_gaps(contestants)),
     )
+
+
+def _render(arrivals: Sequence[Arrivals]) -> str:
+    """Say what one of them lost, and how often it broke off."""
+    gave_up = sum(bool(it.ending.failure) for it in arrivals)
+    counts = render_line_counts([it.count for it in arrivals])
+    return f"{counts}, gave up {gave_up} ×" if gave_up else counts
 
 
 @dataclass(frozen=True)
@@ -128,19 +143,19 @@ class Scene:
     kubeconfig: str
     contestants: Sequence[str]
 
-    async def disturb(self, disturbance: Disturbance) -> dict[str, Arrivals]:
-        """Let all follow at the same time while it happens."""
-        had = {name: Arrivals() for name in self.contestants}
+    async def disturb(self, disturbance: Disturbance, count: int) -> list[Round]:
+        """Let all follow so many Jobs each, all at the same time, while it happens."""
+        rounds = [{name: Arrivals() for name in self.contestants} for _ in range(count)]
         with tempfile.TemporaryDirectory() as folder:
             disturbing = asyncio.create_task(self._make(disturbance))
-            following = (self._follow(disturbance, name, had, Path(folder)) for name in had)
+            following = (
+                self._follow(disturbance, name, had, Path(folder)) for had in rounds for name in had
+            )
             await asyncio.gather(*following)
             await disturbing
-        return had
+        return rounds
 
-    async def _follow(
-        self, disturbance: Disturbance, name: str, had: dict[str, Arrivals], folder: Path
-    ) -> None:
+    async def _follow(self, disturbance: Disturbance, name: str, had: Round, folder: Path) -> None:
         async with AsyncExitStack() as stack:
             way = self.kubeconfig
             if disturbance in _OF_STREAMS:
@@ -166,8 +181,11 @@ class Scene:
 
 def main() -> int:
     """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="Jobs of each")
+    rounds = parser.parse_args().rounds
     with cluster() as kubeconfig:
-        return show(asyncio.run(measure(kubeconfig, installed_contestants())))
+        return show(asyncio.run(measure(kubeconfig, installed_contestants(), rounds)))
 
 
 if __name__ == "__main__":

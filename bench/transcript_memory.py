@@ -31,7 +31,15 @@ from bench.contestants import (
     name_gaps,
     run_kubectl,
 )
-from bench.figures import NOT_MEASURED, Goal, Table, ratio, render_number
+from bench.figures import (
+    NOT_MEASURED,
+    Goal,
+    Table,
+    median,
+    ratio,
+    render_number,
+    render_spread,
+)
 from bench.surroundings import cluster, makes_faults, namespace_of_own, show
 from tasks.agent_job.redaction import Redactor
 from tasks.claude_code.events import parse_event_leniently
@@ -44,7 +52,10 @@ from tests.cluster.contract_objects import IMAGE
 
 SIZE_MB = 200
 SUBSET_SIZE_MB = 20
-_RUNS = 20
+ROUNDS = 10
+SUBSET_ROUNDS = 3
+RUNS = (20, 200)
+SUBSET_RUNS = (20,)
 _LINE_BYTES = 1_000
 _GROWTH_MB_MAX = 20.0
 _RUN_MB_MAX = 3.0
@@ -71,6 +82,10 @@ for line in sys.stdin.buffer:
     if line[8:11] == b" o ":
         json.loads(line.split(b" ", 4)[4])
 '"""
+
+
+class ChildFailedError(Exception):
+    """A process that was to be measured failed; says what it was to do and its last words."""
 
 
 @dataclass(frozen=True)
@@ -179,55 +194,119 @@ def _cpu_seconds() -> float:
 def _measure_one(name: str, kubeconfig: str, size_mb: int, runs: int = 1) -> Cost:
     """Let a process of its own do it."""
     command = [sys.executable, "-m", "bench.transcript_memory", "--child"]
-    answer = subprocess.run(
+    done = subprocess.run(
         [*command, name, kubeconfig, str(size_mb), str(runs)],
-        check=True,
-        stdout=subprocess.PIPE,
+        check=False,
+        capture_output=True,
         text=True,
-    ).stdout
-    return Cost(**json.loads(answer))
+    )
+    if done.returncode:
+        said = done.stderr.strip().splitlines()[-1:]
+        raise ChildFailedError(f"{name}, {runs} of {size_mb} MB: {' '.join(said)[:300]}")
+    return Cost(**json.loads(done.stdout))
 
 
-def measure(kubeconfig: str, contestants: Sequence[str], size_mb: int) -> Table:
-    """Measure 1 MB and `size_mb` MB of each, and many runs of ours in one process."""
+@dataclass(frozen=True)
+class Extent:
+    """How much is measured.
+
+    Attributes:
+        size_mb: Of the larger transcripts.
+        rounds: Of each size, everybody in turn.
+        runs: How many of ours at once, each of 1 MB.
+    """
+
+    size_mb: int
+    rounds: int
+    runs: tuple[int, ...]
+
+
+FULL = Extent(SIZE_MB, ROUNDS, RUNS)
+SUBSET = Extent(SUBSET_SIZE_MB, SUBSET_ROUNDS, SUBSET_RUNS)
+
+
+def measure(kubeconfig: str, contestants: Sequence[str], extent: Extent) -> Table:
+    """Measure 1 MB of ours and `size_mb` MB of each, and many runs of ours in one process."""
     peers = {_PIPE: KUBECTL in contestants, BLOCK_SHORTEST: BLOCK_SHORTEST in contestants}
     names = [OWN, *(name for name, is_there in peers.items() if is_there)]
+    size_mb = extent.size_mb
+    costs: dict[tuple[str, int], list[Cost]] = {}
     asyncio.run(_set_rotation(kubeconfig, _UNROTATED))
     try:
-        costs = {
-            (name, size): _measure_one(name, kubeconfig, size)
-            for size in (1, size_mb)
-            for name in names
-        }
-        many = _measure_one(OWN, kubeconfig, 1, _RUNS)
+        for _ in range(extent.rounds):
+            for name, size in ((OWN, 1), *((name, size_mb) for name in names)):
+                cost = _measure_one(name, kubeconfig, size)
+                costs.setdefault((name, size), []).append(cost)
+        many, gaps = _measure_many(kubeconfig, extent.runs)
     finally:
         asyncio.run(_set_rotation(kubeconfig, _ROTATED))
-    own = costs[OWN, size_mb]
     floor = costs.get((_PIPE, size_mb))
-    rows = [_row(f"{name}, {size} MB", cost, floor) for (name, size), cost in costs.items()]
-    rows.append(_row(f"{OWN}, {_RUNS} runs of 1 MB at once", many, floor))
-    alone_mb = costs[OWN, 1].peak_mb or 0.0
-    growth = (own.peak_mb or 0.0) - alone_mb
-    per_run = ((many.peak_mb or 0.0) - alone_mb) / (_RUNS - 1)
-    cpu = own.cpu_ms_per_mb / floor.cpu_ms_per_mb if floor else None
+    rows = [_row(f"{name}, {size} MB", found, floor) for (name, size), found in costs.items()]
+    rows += [_row(f"{OWN}, {runs} runs of 1 MB at once", [it], floor) for runs, it in many.items()]
     return Table(
         "(e) memory and CPU of following a transcript",
-        ("", "s", "CPU s", "CPU ms per MB", "ratio", "peak MB"),
+        ("", "n", "s", "CPU s", "CPU ms per MB", "ratio", "peak MB"),
         tuple(rows),
-        (
-            Goal(f"our growth from 1 to {size_mb} MB", growth, _GROWTH_MB_MAX, "MB"),
-            Goal("ours for each more run at once", per_run, _RUN_MB_MAX, "MB"),
-            Goal("our CPU per MB, compared with the pipe's", cpu, _CPU_RATIO_MAX, "×"),
-        ),
-        name_gaps(contestants),
+        _judge(costs, many, size_mb),
+        (*gaps, *name_gaps(contestants)),
     )
 
 
-def _row(name: str, cost: Cost, floor: Cost | None) -> tuple[str, ...]:
-    figures = (cost.seconds, cost.cpu_seconds, cost.cpu_ms_per_mb)
-    compared = ratio(cost.cpu_ms_per_mb, floor.cpu_ms_per_mb if floor else None)
-    peak = NOT_MEASURED if cost.peak_mb is None else render_number(cost.peak_mb)
-    return (name, *map(render_number, figures), compared, peak)
+def _measure_many(kubeconfig: str, runs: Sequence[int]) -> tuple[dict[int, Cost], list[str]]:
+    """Measure so many at once, or half of them where the machine cannot; tell what it could not."""
+    found: dict[int, Cost] = {}
+    gaps: list[str] = []
+    for asked in runs:
+        count = asked
+        while count > 1 and count not in found:
+            try:
+                found[count] = _measure_one(OWN, kubeconfig, 1, count)
+            except ChildFailedError as error:
+                gaps.append(f"Not measured: {error}")
+                count //= 2
+    return found, gaps
+
+
+def _judge(
+    costs: dict[tuple[str, int], list[Cost]], many: dict[int, Cost], size_mb: int
+) -> tuple[Goal, ...]:
+    alone, large = (median([it.peak_mb or 0.0 for it in costs[OWN, size]]) for size in (1, size_mb))
+    own_cpu = median([it.cpu_ms_per_mb for it in costs[OWN, size_mb]])
+    piped = [it.cpu_ms_per_mb for it in costs.get((_PIPE, size_mb), [])]
+    per_run = (
+        Goal(
+            f"ours for each more run of {runs} at once",
+            ((cost.peak_mb or 0.0) - alone) / (runs - 1),
+            _RUN_MB_MAX,
+            "MB",
+        )
+        for runs, cost in many.items()
+    )
+    return (
+        Goal(f"our growth from 1 to {size_mb} MB", large - alone, _GROWTH_MB_MAX, "MB"),
+        *per_run,
+        Goal(
+            "our CPU per MB, compared with the pipe's",
+            own_cpu / median(piped) if piped else None,
+            _CPU_RATIO_MAX,
+            "×",
+        ),
+    )
+
+
+def _row(name: str, costs: Sequence[Cost], floor: Sequence[Cost] | None) -> tuple[str, ...]:
+    cpu = [it.cpu_ms_per_mb for it in costs]
+    base = median([it.cpu_ms_per_mb for it in floor]) if floor else None
+    peaks = [it.peak_mb for it in costs if it.peak_mb is not None]
+    return (
+        name,
+        str(len(costs)),
+        render_number(median([it.seconds for it in costs])),
+        render_number(median([it.cpu_seconds for it in costs])),
+        render_spread(cpu),
+        ratio(median(cpu), base),
+        render_spread(peaks) if peaks else NOT_MEASURED,
+    )
 
 
 async def _set_rotation(kubeconfig: str, settings: dict[str, int]) -> None:
@@ -240,6 +319,8 @@ def main() -> int:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=SIZE_MB, metavar="MB", help="of the larger")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of each in turn")
+    parser.add_argument("--runs", type=int, nargs="*", default=RUNS, help="of ours at once")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.child:
@@ -248,7 +329,8 @@ def main() -> int:
         sys.stdout.write(json.dumps(asdict(cost)) + "\n")
         return 0
     with cluster() as kubeconfig:
-        return show(measure(kubeconfig, installed_contestants(), asked.size))
+        extent = Extent(asked.size, asked.rounds, tuple(asked.runs))
+        return show(measure(kubeconfig, installed_contestants(), extent))
 
 
 if __name__ == "__main__":
