@@ -8,7 +8,9 @@ from bench.figures import (
     count_round_trips,
     percentile,
     ratio,
+    render_line_counts,
     render_number,
+    render_spread,
     render_table,
     spread_rows,
 )
@@ -30,6 +32,21 @@ def test_percentile_is_a_measured_value(percent: int, expected: float) -> None:
 )
 def test_number_is_as_short_as_it_can_be_compared(value: float, expected: str) -> None:
     assert render_number(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([7], "7"), ([7, 7, 7], "7"), ([9, 1_000, 20], "20 (9–1,000)")],
+    ids=["one", "equal", "different"],
+)
+def test_spread_is_told_where_there_is_one(values: list[float], expected: str) -> None:
+    assert render_spread(values) == expected
+
+
+def test_line_counts_of_several_rounds_are_told_together() -> None:
+    counts = [LineCount(0, 0), LineCount(50, 0), LineCount(1_000, 2)]
+
+    assert render_line_counts(counts) == "50 (0–1,000) / 0 (0–2)"
 
 
 @pytest.mark.parametrize(
