@@ -1,12 +1,15 @@
 """`run_fleet`: many agents from one process, each as a flow run of its own."""
 
 import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
+from prefect.settings import PREFECT_CLIENT_RETRY_EXTRA_CODES, temporary_settings
 from prefect.states import Cancelled, Completed, Failed
 
 from flows.fleet_runs import FleetRuns, PlannedRun
@@ -31,6 +34,8 @@ from tasks.cluster.shared_clusters import SharedClusters, SharedJobFeed
 
 ARTIFACT_KEY = "run-fleet"
 _PUBLISH_SECONDS = 15.0
+# What the API answers when its database, or a proxy before it, has too much to do.
+_BUSY_CODES = frozenset({500, 504})
 
 
 @flow(
@@ -63,7 +68,7 @@ async def run_fleet(request: FleetRequest) -> State[dict[str, object]]:
             planned, clusters, FlowRunId(str(flow_run.id)), max_concurrent=request.max_concurrent
         )
         try:
-            with cancelled_by_sigterm():
+            with cancelled_by_sigterm(), _patient_with_prefect():
                 await runs.run()
         except (asyncio.CancelledError, TerminationSignal):
             await runs.end()
@@ -73,6 +78,18 @@ async def run_fleet(request: FleetRequest) -> State[dict[str, object]]:
     report = build_fleet_report(members)
     await _publish(members, report)
     return _to_state(report, cancelled=runs.cancelled)
+
+
+@contextmanager
+def _patient_with_prefect() -> Generator[None, None, None]:
+    """Have Prefect's client ask again, as often as its settings say, where it would give up.
+
+    It does so by itself after 429, 502 and 503. What was refused with the others was not done; if
+    it was after all, a run's page may exist twice, and one of the two never begins.
+    """
+    codes = PREFECT_CLIENT_RETRY_EXTRA_CODES.value() | _BUSY_CODES
+    with temporary_settings({PREFECT_CLIENT_RETRY_EXTRA_CODES: codes}):
+        yield
 
 
 @dataclass(frozen=True)

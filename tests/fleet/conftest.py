@@ -1,4 +1,8 @@
-"""A Prefect server and an embedded cluster of one's own, whose API counts what it is asked."""
+"""A Prefect server and an embedded cluster of one's own, whose API counts what it is asked.
+
+Prefect's server has PostgreSQL where the machine has it, as for many runs at once it should: on
+SQLite writers were seen to wait for each other for up to a minute.
+"""
 
 import json
 import os
@@ -16,26 +20,53 @@ import yaml
 from tests.embedded.local_api import Api
 from tests.embedded_cluster import REPLAY_IMAGE, run_embedded_cluster
 from tests.main_job.conftest import SMALL
-from tests.prefect_server import PrefectServer
+from tests.postgres import find_postgres, run_postgres
+from tests.prefect_server import PrefectServer, run_prefect_server_on
 
 ROOT = Path(__file__).parents[2]
+# Threads of a thread pool are kept for what comes next; their number has a limit of its own.
 RUN = """
-import asyncio, gc, json, sys
+import asyncio, json, os, sys, threading
 from flows.run_fleet import run_fleet
 from tasks.agent_job.fleet import FleetRequest
+
+def connected_ports():
+    links = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")
+             if os.path.exists(f"/proc/self/fd/{fd}")]
+    rows = [row.split() for row in open("/proc/self/net/tcp").readlines()[1:]]
+    return [int(row[2].split(":")[1], 16) for row in rows if f"socket:[{row[9]}]" in links]
 
 async def main():
     request = FleetRequest.model_validate(json.loads(open(sys.argv[1]).read()))
     state = await run_fleet(request, return_state=True)
-    # What is closed is gone from the loop a moment later.
-    await asyncio.sleep(0.5)
+    # What is closed is gone from the loop a moment later; Prefect's own threads within seconds.
+    for _ in range(40):
+        await asyncio.sleep(0.5)
+        threads = [thread.name for thread in threading.enumerate() if "(run)" in thread.name]
+        if not threads:
+            break
     left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     told = {"type": state.type.value, "name": state.name, "message": state.message}
     names = [repr(task.get_coro()) for task in left]
-    return {**told, "flow_run_id": str(state.state_details.flow_run_id), "left": names}
+    told |= {"flow_run_id": str(state.state_details.flow_run_id), "left": names + threads}
+    return told | {"ports": connected_ports(), "files": len(os.listdir("/proc/self/fd"))}
 
 print(json.dumps(asyncio.run(main())))
 """
+
+
+@pytest.fixture(scope="session")
+def prefect_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PrefectServer]:
+    """One with PostgreSQL; the one of all tests, with SQLite, where there is no PostgreSQL."""
+    programs = find_postgres()
+    if programs is None:
+        yield request.getfixturevalue("prefect_server")
+        return
+    home = tmp_path_factory.mktemp("prefect-on-postgres")
+    with run_postgres(programs) as url, run_prefect_server_on(url, home) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +98,11 @@ class FleetProcess:
         self.process = process
 
     def end(self, seconds: float) -> dict[str, Any]:
-        """Wait for it; returns its state, `flow_run_id`, and what was left of its tasks."""
+        """Wait for it; returns its state, `flow_run_id`, and what it has left open.
+
+        That is tasks and threads (`left`), ports of others' that it is connected to (`ports`), and
+        how many open files it has (`files`), sockets included.
+        """
         output, errors = self.process.communicate(timeout=seconds)
         assert self.process.returncode == 0, errors
         return json.loads(output.splitlines()[-1])
@@ -82,11 +117,13 @@ def start_fleet(
 ) -> Iterator[StartFleet]:
     started: list[subprocess.Popen[str]] = []
 
-    def start(requests: list[dict[str, Any]], max_concurrent: int) -> FleetProcess:
+    def start(
+        requests: list[dict[str, Any]], max_concurrent: int, api_url: str = ""
+    ) -> FleetProcess:
         asked = tmp_path / f"{uuid.uuid4().hex[:8]}.json"
         asked.write_text(json.dumps({"requests": requests, "max_concurrent": max_concurrent}))
         environment = {
-            "PREFECT_API_URL": prefect_server.api_url,
+            "PREFECT_API_URL": api_url or prefect_server.api_url,
             "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
             "KUBECONFIG": str(fleet_kubeconfig),
         }
@@ -136,6 +173,7 @@ class Fleets:
     kubernetes: Api
     namespace: str
     server: PrefectServer
+    results: Path
 
 
 @pytest.fixture
@@ -145,8 +183,10 @@ def fleets(
     kubernetes: Api,
     fleet_namespace: str,
     prefect_server: PrefectServer,
+    tmp_path: Path,
 ) -> Fleets:
-    return Fleets(start_fleet, build_member, kubernetes, fleet_namespace, prefect_server)
+    results = tmp_path / "results"
+    return Fleets(start_fleet, build_member, kubernetes, fleet_namespace, prefect_server, results)
 
 
 def requests_of(kubernetes: Api) -> dict[str, int]:

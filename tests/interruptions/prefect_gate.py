@@ -67,8 +67,8 @@ class PrefectGate:
         try:
             answers, server = await asyncio.open_connection(*self._server)
             async with asyncio.TaskGroup() as both:
-                both.create_task(_copy(reader, server))
-                both.create_task(_copy(answers, writer))
+                both.create_task(self._forward(reader, server, writer))
+                both.create_task(copy_stream(answers, writer))
         except (OSError, asyncio.CancelledError):
             pass
         finally:
@@ -76,8 +76,15 @@ class PrefectGate:
             for end in filter(None, (writer, server)):
                 end.transport.abort()
 
+    async def _forward(
+        self, reader: asyncio.StreamReader, server: asyncio.StreamWriter, _: asyncio.StreamWriter
+    ) -> None:
+        """Hand on what one client says; the last argument goes back to it."""
+        await copy_stream(reader, server)
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+
+async def copy_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Hand on until the sender has ended."""
     with suppress(ConnectionError):
         while piece := await reader.read(1 << 16):
             writer.write(piece)
