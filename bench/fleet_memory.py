@@ -2,108 +2,144 @@
 
     python -m bench.fleet_memory
 
-Every fleet is run by a process of its own, since a peak never falls. All its runs are at work at
-the same time. Prefect's server is another process.
+Every fleet is run by a process of its own, since a peak never falls. Its agents wait for each
+other, so that all are at work at the same time. Prefect's server is another process; it has
+PostgreSQL where the machine has it.
 """
 
 import argparse
 import asyncio
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 from bench.figures import Goal, Table, render_number
-from bench.surroundings import cluster, namespace_of_own, python_image, show
+from bench.surroundings import cluster, namespace_of_own, peak_mb, python_image, show
+from tasks.cluster.client import ClusterClient
 from tests.main_job.conftest import SMALL
-from tests.prefect_server import run_prefect_server
+from tests.postgres import find_postgres, run_postgres
+from tests.prefect_server import PrefectServer, run_prefect_server, run_prefect_server_on
 
-_SIZES = (2, 50)
+_SIZES = (2, 10, 25, 50)
 _PER_RUN_MB_MAX = 3.0
 # One on Jobs and one on pods; after five minutes each is opened anew.
 _WATCHES_MAX = 6.0
-# Longer than it takes to start all of them, so that they are at work together.
-_ENV = {"REPLAY_TRANSCRIPT": "tools", "REPLAY_LINE_DELAY_SECONDS": "8"}
+_GO_FILE = "go"
+_POLL_SECONDS = 1.0
+# What all of them do beside their output, such as renewing Leases, is at work too.
+_TOGETHER_SECONDS = 20.0
 
 
-def _request(namespace: str, storage: str) -> dict[str, Any]:
+def _request(namespace: str, storage: Path, go_file: Path) -> dict[str, Any]:
     runtime = {
         "image": python_image(),
         "namespace": namespace,
         "working_directory": "/work",
         "resources": SMALL,
-        "result_storage": storage,
+        "result_storage": str(storage),
     }
     agent = {"agent_id": f"agent-{uuid.uuid4().hex[:8]}"}
-    return {"agent": agent, "runtime": runtime, "prompt": "Say hello.", "env": _ENV}
+    env = {"REPLAY_TRANSCRIPT": "tools", "REPLAY_GO_FILE": str(go_file)}
+    return {"agent": agent, "runtime": runtime, "prompt": "Say hello.", "env": env}
 
 
-async def run(kubeconfig: str, size: int) -> None:
-    """Run one fleet; print its peak in KiB and how many watches its client has opened."""
+async def _let_go(client: ClusterClient, namespace: str, size: int, go_file: Path) -> None:
+    """Have the agents go on once all are at work."""
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    at_work = 0
+    while at_work < size:
+        await asyncio.sleep(_POLL_SECONDS)
+        found = (await client.request("GET", pods)).json["items"]
+        at_work = sum(pod["status"].get("phase") == "Running" for pod in found)
+    await asyncio.sleep(_TOGETHER_SECONDS)
+    await asyncio.to_thread(go_file.touch)
+
+
+async def run(kubeconfig: str, size: int, folder: Path) -> None:
+    """Run one fleet; print its peak in MB and how many watches its client has opened."""
     from flows.run_fleet import run_fleet
     from tasks.agent_job.fleet import FleetRequest
 
-    with tempfile.TemporaryDirectory() as storage:
-        async with namespace_of_own(kubeconfig) as (client, namespace):
-            asked = {
-                "requests": [_request(namespace, storage) for _ in range(size)],
-                "max_concurrent": size,
-            }
-            state: Any = await cast("Any", run_fleet)(
-                FleetRequest.model_validate(asked), return_state=True
-            )
-            assert state.is_completed(), state.message
-            counts = (await client.request("GET", "/_faults")).json["requests"]
+    go_file = folder / _GO_FILE
+    async with namespace_of_own(kubeconfig) as (client, namespace):
+        requests = [_request(namespace, folder / "results", go_file) for _ in range(size)]
+        asked = {"requests": requests, "max_concurrent": size}
+        letting_go = asyncio.create_task(_let_go(client, namespace, size, go_file))
+        state: Any = await cast("Any", run_fleet)(
+            FleetRequest.model_validate(asked), return_state=True
+        )
+        letting_go.cancel()
+        assert state.is_completed(), state.message
+        counts = (await client.request("GET", "/_faults")).json["requests"]
     watches = sum(count for name, count in counts.items() if name.startswith("watch "))
-    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    sys.stdout.write(json.dumps({"peak_kib": peak_kib, "watches": watches}) + "\n")
+    sys.stdout.write(json.dumps({"peak_mb": peak_mb(), "watches": watches}) + "\n")
 
 
-def measure(size: int, api_url: str) -> tuple[float, int]:
-    """Return the peak in MB of a process that runs so many at once, and its watches."""
+def measure(size: int, api_url: str) -> tuple[float, int, float]:
+    """Return the peak in MB of a process that runs so many at once, its watches, and seconds."""
     environment = {"PREFECT_API_URL": api_url, "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"}
-    with cluster() as kubeconfig:
-        command = [sys.executable, "-m", "bench.fleet_memory", "--child", kubeconfig, str(size)]
+    began = time.monotonic()
+    with cluster() as kubeconfig, tempfile.TemporaryDirectory() as folder:
+        # Containers run as another user.
+        Path(folder).chmod(0o755)
+        command = [sys.executable, "-m", "bench.fleet_memory", "--child"]
         answer = subprocess.run(
-            command,
+            [*command, kubeconfig, str(size), folder],
             env={**os.environ, **environment, "KUBECONFIG": kubeconfig},
             check=True,
             stdout=subprocess.PIPE,
             text=True,
         ).stdout
     told = json.loads(answer.splitlines()[-1])
-    return told["peak_kib"] * 1024 / 1e6, told["watches"]
+    return told["peak_mb"], told["watches"], time.monotonic() - began
+
+
+@contextmanager
+def _prefect_server() -> Generator[tuple[PrefectServer, str]]:
+    """Run a server; gives it and the name of its database."""
+    programs = find_postgres()
+    with tempfile.TemporaryDirectory() as home:
+        if programs is None:
+            with run_prefect_server(Path(home)) as server:
+                yield server, "SQLite"
+            return
+        with run_postgres(programs) as url, run_prefect_server_on(url, Path(home)) as server:
+            yield server, "PostgreSQL"
 
 
 def main() -> int:
     """Measure every size; the cluster is an embedded one, which counts its requests."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--child", nargs=2, metavar=("KUBECONFIG", "RUNS"), help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     child = parser.parse_args().child
     if child:
-        asyncio.run(run(child[0], int(child[1])))
+        asyncio.run(run(child[0], int(child[1]), Path(child[2])))
         return 0
     os.environ.pop("KUBECONFIG", None)
-    with tempfile.TemporaryDirectory() as home, run_prefect_server(Path(home)) as server:
+    with _prefect_server() as (server, database):
         found = [measure(size, server.api_url) for size in _SIZES]
-    (small, _), (large, most_watches) = found
-    each_mb = (large - small) / (_SIZES[1] - _SIZES[0])
+    (smallest, *_), (largest, most_watches, _) = found[0], found[-1]
+    each_mb = (largest - smallest) / (_SIZES[-1] - _SIZES[0])
     table = Table(
         "A fleet's process",
-        ("runs at once", "peak, MB", "watches"),
+        ("runs at once", "peak, MB", "watches", "seconds"),
         tuple(
-            (str(size), render_number(peak), str(watches))
-            for size, (peak, watches) in zip(_SIZES, found, strict=True)
+            (str(size), render_number(peak), str(watches), render_number(seconds))
+            for size, (peak, watches, seconds) in zip(_SIZES, found, strict=True)
         ),
         goals=(
             Goal("peak memory per run at work", each_mb, _PER_RUN_MB_MAX, "MB"),
-            Goal("watches of the larger fleet", most_watches, _WATCHES_MAX),
+            Goal("watches of the largest fleet", most_watches, _WATCHES_MAX),
         ),
+        notes=(f"Prefect's server had {database}.",),
     )
     return show(table)
 

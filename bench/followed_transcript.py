@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from bench.contestants import (
     BLOCK_SHORTEST,
@@ -25,7 +24,7 @@ from bench.contestants import (
     carry_out,
     run_kubectl,
 )
-from bench.surroundings import namespace_of_own
+from bench.surroundings import namespace_of_own, peak_mb
 from tasks.agent_job.redaction import Redactor
 from tasks.claude_code.events import parse_event_leniently
 from tasks.claude_code.log_records import RecordBuffer
@@ -149,14 +148,8 @@ async def _follow(name: str, kubeconfig: str, size_mb: int, runs: int) -> Cost:
         float(size_mb * runs),
         time.monotonic() - began,
         _cpu_seconds() - cpu_began,
-        None if name == PIPE else _peak_mb(),
+        None if name == PIPE else peak_mb(),
     )
-
-
-def _peak_mb() -> float:
-    """Return this program's peak; `ru_maxrss` would count the process that started it too."""
-    told = Path("/proc/self/status").read_text()
-    return int(told.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
 
 
 def _cpu_seconds() -> float:

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from bench.figures import Table, render_table
@@ -47,6 +48,12 @@ async def namespace_of_own(kubeconfig: str) -> AsyncGenerator[tuple[ClusterClien
             yield client, name
         finally:
             await client.request("DELETE", f"/api/v1/namespaces/{name}")
+
+
+def peak_mb() -> float:
+    """Return this program's peak; `ru_maxrss` would count the process that started it too."""
+    told = Path("/proc/self/status").read_text()
+    return int(told.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
 
 
 async def makes_faults(client: ClusterClient) -> bool:

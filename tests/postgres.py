@@ -64,5 +64,10 @@ def _other_user(folder: Path) -> dict[str, Any]:
         return {"cwd": folder}
     nobody = pwd.getpwnam("nobody")
     os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-    user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-    return {"cwd": folder, **user}
+    groups: list[int] = []
+    return {
+        "cwd": folder,
+        "user": nobody.pw_uid,
+        "group": nobody.pw_gid,
+        "extra_groups": groups,
+    }

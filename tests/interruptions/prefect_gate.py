@@ -77,9 +77,12 @@ class PrefectGate:
                 end.transport.abort()
 
     async def _forward(
-        self, reader: asyncio.StreamReader, server: asyncio.StreamWriter, _: asyncio.StreamWriter
+        self,
+        reader: asyncio.StreamReader,
+        server: asyncio.StreamWriter,
+        client: asyncio.StreamWriter,  # for those who answer by themselves
     ) -> None:
-        """Hand on what one client says; the last argument goes back to it."""
+        """Hand on what a client says."""
         await copy_stream(reader, server)
 
 
