@@ -239,9 +239,12 @@ def main() -> int:
     """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=SECONDS, help="how long agents work")
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--starts", type=int, default=STARTS, help="runs started one by one")
+    asked = parser.parse_args()
     with cluster() as kubeconfig:
-        tables = measure_with_prefect(kubeconfig, installed_contestants(), seconds, STARTS)
+        tables = measure_with_prefect(
+            kubeconfig, installed_contestants(), asked.seconds, asked.starts
+        )
     return max([show(table) for table in tables])
 
 

@@ -24,10 +24,12 @@ from tasks.claude_code.line_grammar import StdoutLine, parse_line
 from tasks.claude_code.log_records import RecordBuffer
 from tasks.cluster.client import ClusterClient
 from tasks.cluster.connection import ClusterConnection
+from tasks.cluster.errors import ObjectAlreadyExists
 from tasks.cluster.job_observer import JobObserver
-from tasks.cluster.jobs import create_job
+from tasks.cluster.jobs import create_job, read_job
 from tasks.cluster.log_follower import LogFollower, LogTarget
 from tasks.cluster.pods import job_pod_selector, list_pods
+from tasks.cluster.retry import RETRY_SAFE
 from tasks.cluster.secrets import create_secret
 from tasks.log_stream import view_pod
 from tasks.run_context import AttemptInProgress
@@ -150,8 +152,16 @@ async def _run_own(order: Order) -> None:
     connection = ClusterConnection.from_kubeconfig_file(order.kubeconfig)
     with tempfile.TemporaryDirectory() as folder:
         async with ClusterClient(connection) as client:
-            job = await create_job(client, order.namespace, order.manifest)
+            job = await _create(client, order)
             await _follow(client, order, JobUid(job["metadata"]["uid"]), Path(folder))
+
+
+async def _create(client: ClusterClient, order: Order) -> Mapping[str, Any]:
+    """Create the Job; where no answer came, as from an API server at its limits, try again."""
+    try:
+        return await create_job(client, order.namespace, order.manifest, retry=RETRY_SAFE)
+    except ObjectAlreadyExists:  # by the try before: nobody else knows its name
+        return await read_job(client, order.namespace, order.name)
 
 
 async def _follow(client: ClusterClient, order: Order, uid: JobUid, folder: Path) -> None:

@@ -35,7 +35,7 @@ _PRINT = (
 ROUNDS = 10
 SUBSET_ROUNDS = 3
 # Of the same disturbance: more would slow one another.
-_ROUNDS_AT_ONCE = 3
+_ROUNDS_AT_ONCE = 2
 _CUT_BYTES = 60_000
 _DISTURBED_AFTER_SECONDS = 6.5
 _RESTART_SECONDS = 1.0

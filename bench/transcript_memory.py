@@ -45,7 +45,7 @@ class Extent:
 
     Attributes:
         size_mb: Of the larger transcripts.
-        rounds: Of each size, everybody in turn.
+        rounds: Of the larger ones, everybody in turn.
         runs: How many of ours at once, each of 1 MB.
     """
 
@@ -66,10 +66,11 @@ def measure(kubeconfig: str, contestants: Sequence[str], extent: Extent) -> Tabl
     costs: dict[tuple[str, int], list[Cost]] = {}
     asyncio.run(_set_rotation(kubeconfig, _UNROTATED))
     try:
+        costs[OWN, 1] = [measure_one(OWN, kubeconfig, 1)]
         for _ in range(extent.rounds):
-            for name, size in ((OWN, 1), *((name, size_mb) for name in names)):
-                cost = measure_one(name, kubeconfig, size)
-                costs.setdefault((name, size), []).append(cost)
+            for name in names:
+                cost = measure_one(name, kubeconfig, size_mb)
+                costs.setdefault((name, size_mb), []).append(cost)
         many, gaps = _measure_many(kubeconfig, extent.runs)
     finally:
         asyncio.run(_set_rotation(kubeconfig, _ROTATED))
