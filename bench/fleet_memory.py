@@ -24,11 +24,10 @@ from typing import Any, cast
 from bench.figures import Goal, Table, render_number
 from bench.surroundings import cluster, namespace_of_own, peak_mb, python_image, show
 from tasks.cluster.client import ClusterClient
-from tests.main_job.conftest import SMALL
 from tests.postgres import find_postgres, run_postgres
 from tests.prefect_server import PrefectServer, run_prefect_server, run_prefect_server_on
 
-_SIZES = (2, 10, 25, 50)
+_SIZES = (2, 10, 50)
 _PER_RUN_MB_MAX = 3.0
 # One on Jobs and one on pods; after five minutes each is opened anew.
 _WATCHES_MAX = 6.0
@@ -43,7 +42,6 @@ def _request(namespace: str, storage: Path, go_file: Path) -> dict[str, Any]:
         "image": python_image(),
         "namespace": namespace,
         "working_directory": "/work",
-        "resources": SMALL,
         "result_storage": str(storage),
     }
     agent = {"agent_id": f"agent-{uuid.uuid4().hex[:8]}"}

@@ -175,23 +175,6 @@ def test_two_hundred_runs_fifty_at_a_time_all_succeed(fleets: Fleets) -> None:
     assert [run["state"]["type"] for run in children] == ["COMPLETED"] * 200
 
 
-@pytest.mark.timeout(1800)
-def test_cancelled_fleet_of_fifty_at_work_ends_every_agent(fleets: Fleets) -> None:
-    slow = {**SLOW, "REPLAY_LINE_DELAY_SECONDS": "120"}
-    fleet = fleets.start([fleets.member(**slow) for _ in range(60)], 50)
-    flow_run_id = started(fleet, fleets, 50)
-
-    cancel(fleets.server, flow_run_id)
-    told = fleet.end(END_SECONDS)
-
-    assert told["type"] == "CANCELLED"
-    assert "10 were not started" in told["message"]
-    assert_nothing_left_open(told, fleets)
-    children = children_of(fleets.server, flow_run_id)
-    assert [run["state"]["type"] for run in children] == ["CANCELLED"] * 50
-    assert running_pods(fleets) == 0
-
-
 def test_fleet_whose_prefect_api_is_busy_loses_no_run(fleets: Fleets) -> None:
     members = [fleets.member() for _ in range(3)]
     # What concerns the fleet's own run, as its first state, goes through.
