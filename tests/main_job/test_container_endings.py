@@ -14,7 +14,7 @@ from kubernetes import client
 
 from tests.main_job.conftest import PrefectServer, Traces
 from tests.main_job.endings import AT_WORK, StartedRun, StartRun
-from tests.main_job.injecting_webhook import injected_init_container
+from tests.mutating_webhook import mutating_webhook
 from tests.waits import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
@@ -248,7 +248,8 @@ def test_failing_init_container_is_told_with_its_last_line(
 ) -> None:
     script = "echo cloning; echo 'fatal: repository not found'; exit 7"
     container = {"name": "clone", "image": replay_image, "command": ["/bin/sh", "-c", script]}
-    with injected_init_container(core_api, agents_namespace, node_address, tmp_path, container):
+    patch = [{"op": "add", "path": "/spec/initContainers", "value": [container]}]
+    with mutating_webhook(core_api, agents_namespace, node_address, tmp_path, "pods", patch):
         ended = start_run().end()
 
     assert ended.verdict == ("k8s_pod_schedule_failed", "AppExit", None, "Pod not started")

@@ -29,6 +29,7 @@ from flows.cli import app
 from flows.preflight import Surroundings, check_surroundings
 from tasks.agent_job.preflight_config import PreflightConfig
 from tasks.agent_job.preflight_results import CheckResult, Level
+from tests.mutating_webhook import mutating_webhook
 from tests.prefect_server import PrefectServer
 from tests.waits import wait_until
 
@@ -461,3 +462,19 @@ async def test_seeded_fault_is_named_with_what_to_do(
     follows = {"wrong_namespace": {"job", "run-secret", "secrets", "home-claim"}}
     errors = {r.check.value for r in results if r.level is Level.ERROR} - {check}
     assert errors <= follows.get(seed.__name__, set()) | ({"job"} if check == "quota" else set())
+
+
+@pytest.mark.cluster
+async def test_pod_that_the_cluster_would_make_unsafe_is_named(
+    set_up: SetUp, node_address: str
+) -> None:
+    patch = [{"op": "add", "path": "/spec/template/spec/hostNetwork", "value": True}]
+    with mutating_webhook(
+        set_up.core, set_up.namespace, node_address, set_up.folder, "jobs", patch
+    ):
+        results = await set_up.check()
+
+    [found] = [r for r in results if r.level is not Level.OK]
+    assert (found.check, found.level) == ("pod-security", Level.ERROR)
+    assert "hostNetwork" in found.finding
+    assert "mutatingwebhookconfigurations" in found.advice

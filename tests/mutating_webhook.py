@@ -13,32 +13,37 @@ from kubernetes import client
 
 from deployments.local.certificates import ServerCertificate, make_certificate
 
+Json = list[dict[str, Any]]
+_GROUPS = {"pods": "", "jobs": "batch"}
+
 
 @contextmanager
-def injected_init_container(
+def mutating_webhook(
     core_api: client.CoreV1Api,
     namespace: str,
     address: str,
     folder: Path,
-    container: dict[str, Any],
+    resource: str,
+    patch: Json,
 ) -> Generator[None]:
-    """Give every new pod of the namespace an init container, while the context is open.
+    """Have every new object of a resource changed in the namespace, while the context is open.
 
     Args:
         core_api: As an administrator.
         namespace: It gets a label that selects it.
         address: Of this machine, as the API server reaches it.
         folder: For the certificate of the webhook.
-        container: The init container.
+        resource: `pods` or `jobs`.
+        patch: A JSON patch.
     """
     library: Any = client
     api: Any = core_api
     hooks = library.AdmissionregistrationV1Api(api.api_client)
-    api.patch_namespace(namespace, {"metadata": {"labels": {"injected": namespace}}})
+    api.patch_namespace(namespace, {"metadata": {"labels": {"mutated": namespace}}})
     certificate = make_certificate([address])
-    with _serve(address, certificate, folder, container) as port:
+    with _serve(address, certificate, folder, patch) as port:
         hooks.create_mutating_webhook_configuration(
-            _configuration(namespace, f"https://{address}:{port}/", certificate.authority)
+            _configuration(namespace, f"https://{address}:{port}/", certificate.authority, resource)
         )
         try:
             yield
@@ -46,22 +51,22 @@ def injected_init_container(
             hooks.delete_mutating_webhook_configuration(namespace)
 
 
-def _configuration(name: str, url: str, authority: bytes) -> dict[str, Any]:
+def _configuration(name: str, url: str, authority: bytes, resource: str) -> dict[str, Any]:
     return {
         "metadata": {"name": name},
         "webhooks": [
             {
-                "name": "inject.claude-jobs.test",
+                "name": "mutate.claude-jobs.test",
                 "clientConfig": {"url": url, "caBundle": base64.b64encode(authority).decode()},
                 "rules": [
                     {
-                        "apiGroups": [""],
+                        "apiGroups": [_GROUPS[resource]],
                         "apiVersions": ["v1"],
                         "operations": ["CREATE"],
-                        "resources": ["pods"],
+                        "resources": [resource],
                     }
                 ],
-                "namespaceSelector": {"matchLabels": {"injected": name}},
+                "namespaceSelector": {"matchLabels": {"mutated": name}},
                 "sideEffects": "None",
                 "admissionReviewVersions": ["v1"],
             }
@@ -71,10 +76,9 @@ def _configuration(name: str, url: str, authority: bytes) -> dict[str, Any]:
 
 @contextmanager
 def _serve(
-    address: str, certificate: ServerCertificate, folder: Path, container: dict[str, Any]
+    address: str, certificate: ServerCertificate, folder: Path, patch: Json
 ) -> Generator[int]:
-    patch = json.dumps([{"op": "add", "path": "/spec/initContainers", "value": [container]}])
-    encoded = base64.b64encode(patch.encode()).decode()
+    encoded = base64.b64encode(json.dumps(patch).encode()).decode()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
