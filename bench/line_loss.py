@@ -33,7 +33,7 @@ _PRINT = (
     f"| sed 's/$/ {_PAD}/'; sleep 0.1; k=$((k + 1)); done"
 )
 ROUNDS = 10
-SUBSET_ROUNDS = 3
+SUBSET_ROUNDS = 2
 # Of the same disturbance: more would slow one another.
 _ROUNDS_AT_ONCE = 2
 _CUT_BYTES = 60_000
