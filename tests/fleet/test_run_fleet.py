@@ -55,15 +55,12 @@ def _stored_transcript(folder: Path) -> bytes:
 
 
 def assert_nothing_left_open(told: dict[str, Any], fleets: Fleets) -> None:
-    """Tasks, threads, connections and files.
-
-    Prefect keeps some of its own for logs and events; one left by each run would be twenty more.
-    """
+    """Tasks, threads, connections and files; Prefect keeps few of its own for logs and events."""
     assert told["left"] == []
     cluster_port = urlsplit(fleets.kubernetes.url).port
     assert cluster_port not in told["ports"]
-    assert len(told["ports"]) <= 12
-    assert told["files"] <= 40
+    assert len(told["ports"]) <= 6
+    assert told["files"] <= 30
 
 
 def newest_fleet(server: PrefectServer) -> Any:
