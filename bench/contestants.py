@@ -19,20 +19,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.agent_job.names import AGENT_CONTAINER, FlowRunId, JobName, JobUid
-from tasks.claude_code.line_grammar import StdoutLine, parse_line
-from tasks.claude_code.log_records import RecordBuffer
-from tasks.cluster.client import ClusterClient
+from tasks.cluster.call_retry import RETRY_SAFE
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.cluster_errors import ObjectAlreadyExists
 from tasks.cluster.connection import ClusterConnection
-from tasks.cluster.errors import ObjectAlreadyExists
-from tasks.cluster.job_observer import JobObserver
-from tasks.cluster.jobs import create_job, read_job
-from tasks.cluster.log_follower import LogFollower, LogTarget
-from tasks.cluster.pods import job_pod_selector, list_pods
-from tasks.cluster.retry import RETRY_SAFE
-from tasks.cluster.secrets import create_secret
+from tasks.cluster.kinds.jobs import create_job, read_job
+from tasks.cluster.kinds.pods import job_pod_selector, list_pods
+from tasks.cluster.kinds.secrets import create_secret
+from tasks.cluster.watching.job_observer import JobObserver
+from tasks.log_following.log_follower import LogFollower, LogTarget
 from tasks.log_stream import view_pod
-from tasks.run_context import AttemptInProgress
+from tasks.run.run_context import AttemptInProgress
+from tasks.text.log_records import RecordBuffer
+from tasks.transcript.line_grammar import StdoutLine, parse_line
+from tasks.vocabulary.names import AGENT_CONTAINER, FlowRunId, JobName, JobUid
 from tests.cluster.contract_objects import unique
 from tests.cluster.scripted_agent import TOKEN, WORK_DIR, agent_job, agent_secret
 

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from tasks.cluster.api_session import ApiSession
 from tasks.cluster.connection import ClusterConnection
-from tasks.cluster.resources import describe_request
+from tasks.cluster.json_objects import describe_request
 
 _CALL = aiohttp.ClientTimeout(total=None, sock_connect=5)
 _PASSED_ON = ("Content-Type", "Date", "Retry-After")

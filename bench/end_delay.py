@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 from bench.contestants import CONTESTANTS, OWN, carry_out, installed_contestants, name_gaps
 from bench.figures import SPREAD_COLUMNS, Goal, Table, median, spread_rows
 from bench.surroundings import cluster, namespace_of_own, python_image, show
-from tasks.agent_job.snapshots import PodSnapshot
-from tasks.cluster.client import ClusterClient
-from tasks.cluster.pods import list_pods
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.kinds.pods import list_pods
+from tasks.observation.snapshots import PodSnapshot
 
 ENDS = 10
 SUBSET_ENDS = 3

@@ -23,7 +23,7 @@ from typing import Any, cast
 
 from bench.figures import Goal, Table, render_number
 from bench.surroundings import cluster, namespace_of_own, peak_mb, python_image, show
-from tasks.cluster.client import ClusterClient
+from tasks.cluster.cluster_client import ClusterClient
 from tests.postgres import find_postgres, run_postgres
 from tests.prefect_server import PrefectServer, run_prefect_server, run_prefect_server_on
 
@@ -64,7 +64,7 @@ async def _let_go(client: ClusterClient, namespace: str, size: int, go_file: Pat
 async def run(kubeconfig: str, size: int, folder: Path) -> None:
     """Run one fleet; print its peak in MB and how many watches its client has opened."""
     from flows.run_fleet import run_fleet
-    from tasks.agent_job.fleet import FleetRequest
+    from tasks.fleet.fleet_request import FleetRequest
 
     go_file = folder / _GO_FILE
     async with namespace_of_own(kubeconfig) as (client, namespace):

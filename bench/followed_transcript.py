@@ -25,13 +25,13 @@ from bench.contestants import (
     run_kubectl,
 )
 from bench.surroundings import namespace_of_own, peak_mb
-from tasks.agent_job.redaction import Redactor
 from tasks.claude_code.events import parse_event_leniently
-from tasks.claude_code.log_records import RecordBuffer
-from tasks.claude_code.progress import ProgressState
 from tasks.claude_code.rendering import render_event
+from tasks.claude_code.session_progress import ProgressState
 from tasks.claude_code.session_summary import SessionState
 from tasks.claude_code.transcript_page import TranscriptPage
+from tasks.text.log_records import RecordBuffer
+from tasks.text.redaction import Redactor
 from tests.cluster.contract_objects import IMAGE
 
 PIPE = f"{KUBECTL}, json.loads"

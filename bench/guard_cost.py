@@ -19,17 +19,17 @@ from typing import Any
 from bench.contestants import KUBECTL, OWN, installed_contestants, name_gaps
 from bench.figures import SPREAD_COLUMNS, Goal, Table, median, spread_rows
 from bench.surroundings import cluster, namespace_of_own, show
-from tasks.agent_job.names import (
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.json_objects import JOBS
+from tasks.cluster.kinds.jobs import create_job, list_jobs
+from tasks.cluster.kinds.pods import list_pods
+from tasks.vocabulary.names import (
     LABEL_AGENT_ID,
     LABEL_MANAGED_BY,
     MANAGED_BY,
     AgentId,
     agent_selector,
 )
-from tasks.cluster.client import ClusterClient
-from tasks.cluster.jobs import create_job, list_jobs
-from tasks.cluster.pods import list_pods
-from tasks.cluster.resources import JOBS
 from tests.cluster.contract_objects import IMAGE
 
 SIZES = (10, 1_000, 10_000)

@@ -24,7 +24,7 @@ from bench.contestants import (
 )
 from bench.figures import SPREAD_COLUMNS, Goal, Table, median, spread_rows
 from bench.surroundings import cluster, namespace_of_own, python_image, show
-from tasks.cluster.client import ClusterClient
+from tasks.cluster.cluster_client import ClusterClient
 
 RATES = (50, 5_000)
 ROUNDS = 10

@@ -19,7 +19,7 @@ from bench.contestants import CONTESTANTS, OWN, Ending, carry_out, installed_con
 from bench.counting_proxy import counting_proxy
 from bench.figures import Goal, LineCount, Table, count_lines, render_line_counts
 from bench.surroundings import cluster, makes_faults, namespace_of_own, show
-from tasks.cluster.client import ClusterClient
+from tasks.cluster.cluster_client import ClusterClient
 from tests.cluster.contract_objects import IMAGE
 
 _STEPS = 80

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.figures import Table, render_table
-from tasks.cluster.client import ClusterClient
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.cluster_errors import ClusterError
 from tasks.cluster.connection import ClusterConnection
-from tasks.cluster.errors import ClusterError
 from tests.embedded_cluster import REPLAY_IMAGE, run_embedded_cluster
 
 _PACKAGES = ("prefect", "prefect-kubernetes", "kubernetes", "kubernetes-asyncio")

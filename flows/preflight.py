@@ -11,19 +11,25 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from flows.check_request import read_run_script
-from flows.load_inputs import RuntimeInputs, load_agent, load_prompt, load_runtime
-from tasks.agent_job.errors import InputInvalid
-from tasks.agent_job.names import FlowRunId
-from tasks.agent_job.permissions import (
+from flows.run.inputs import RuntimeInputs, load_agent, load_prompt, load_runtime
+from tasks.agent_job.needed_permissions import (
     PREFLIGHT_PERMISSIONS,
     RUN_PERMISSIONS,
     SWEEP_PERMISSIONS,
 )
-from tasks.agent_job.preflight_cluster import judge_cluster
-from tasks.agent_job.preflight_config import PreflightConfig
-from tasks.agent_job.preflight_facts import ClusterFacts
-from tasks.agent_job.preflight_results import (
+from tasks.agent_job.prepared_run import PreparedRun, prepare_run
+from tasks.agent_job.run_request import AgentRunRequest
+from tasks.agent_job.runtime_spec import RuntimeSpec
+from tasks.claude_code.agent_spec import AgentSpec
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.cluster_errors import ClusterError
+from tasks.orchestrator.artifacts import publish_markdown, publish_table
+from tasks.preflight.cluster_checks import judge_cluster
+from tasks.preflight.prefect_facts import read_prefect
+from tasks.preflight.preflight_config import PreflightConfig
+from tasks.preflight.preflight_facts import ClusterFacts
+from tasks.preflight.preflight_reads import Wanted, read_cluster, read_storage
+from tasks.preflight.preflight_results import (
     Check,
     CheckResult,
     Level,
@@ -34,17 +40,11 @@ from tasks.agent_job.preflight_results import (
     error,
     ok,
 )
-from tasks.agent_job.preflight_surroundings import judge_prefect, judge_retention, judge_storage
-from tasks.agent_job.prepared_run import PreparedRun, prepare_run
-from tasks.agent_job.run_request import AgentRunRequest
-from tasks.agent_job.runtime_spec import RuntimeSpec
-from tasks.artifacts import publish_markdown, publish_table
-from tasks.claude_code.agent_spec import AgentSpec
-from tasks.cluster.client import ClusterClient
-from tasks.cluster.errors import ClusterError
-from tasks.prefect_facts import read_prefect
-from tasks.preflight_reads import Wanted, read_cluster, read_storage
-from tasks.result_storage import open_result_storage
+from tasks.preflight.surroundings_checks import judge_prefect, judge_retention, judge_storage
+from tasks.run.check_request import read_run_script
+from tasks.storage.result_storage import open_result_storage
+from tasks.vocabulary.errors import InputInvalid
+from tasks.vocabulary.names import FlowRunId
 
 TABLE_KEY = "preflight"
 ROLES_KEY = "preflight-roles"

@@ -15,32 +15,32 @@ from prefect.exceptions import Abort
 from prefect.runtime import flow_run
 from prefect.telemetry.run_telemetry import LABELS_TRACEPARENT_KEY
 
-from flows.agent_ownership import own_and_run
-from flows.check_request import read_run_script
-from flows.flow_run_state import to_state
-from flows.load_inputs import RuntimeInputs, load_agent, load_prompt, load_runtime
-from flows.run_console import outlive_console
-from flows.state_hooks import delete_jobs_of_cancelled_run
-from flows.unexpected_failure import unexpected_failure, where_it_failed
-from tasks.agent_job.error_codes import ErrorCode
-from tasks.agent_job.errors import AgentRunError
-from tasks.agent_job.names import FlowRunId
+from flows.run.cancellation_hook import delete_jobs_of_cancelled_run
+from flows.run.inputs import RuntimeInputs, load_agent, load_prompt, load_runtime
+from flows.run.owning import own_and_run
+from flows.run.run_console import outlive_console
+from flows.run.unexpected_failure import unexpected_failure, where_it_failed
 from tasks.agent_job.prepared_run import PreparedRun, prepare_run
-from tasks.agent_job.redaction import Redactor
-from tasks.agent_job.result_building import build_refusal
 from tasks.agent_job.run_request import AgentRunRequest
-from tasks.agent_job.run_result import AgentRunResult
 from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.claude_code.agent_spec import AgentSpec
-from tasks.cluster.client import ClusterClient
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.cluster_errors import ClusterError, KubeconfigInvalid
 from tasks.cluster.connection import ClusterConnection
-from tasks.cluster.errors import ClusterError, KubeconfigInvalid
+from tasks.orchestrator.flow_run_states import to_state
+from tasks.orchestrator.run_events import emit_run_event
+from tasks.orchestrator.run_log import open_run_log
+from tasks.outcome.result_building import build_refusal
+from tasks.outcome.run_result import AgentRunResult
 from tasks.report import publish_refusal
-from tasks.result_storage import open_result_storage
-from tasks.run_context import RunContext
-from tasks.run_controls import CONTROLS, RunControls, RunCrashed, current_controls
-from tasks.run_events import emit_run_event
-from tasks.run_log import open_run_log
+from tasks.run.check_request import read_run_script
+from tasks.run.run_context import RunContext
+from tasks.run.run_controls import CONTROLS, RunControls, RunCrashed, current_controls
+from tasks.storage.result_storage import open_result_storage
+from tasks.text.redaction import Redactor
+from tasks.vocabulary.error_codes import ErrorCode
+from tasks.vocabulary.errors import AgentRunError
+from tasks.vocabulary.names import FlowRunId
 
 
 @flow(

@@ -12,12 +12,15 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_CLIENT_RETRY_EXTRA_CODES, temporary_settings
 from prefect.states import Cancelled, Completed, Failed
 
-from flows.fleet_runs import FleetRuns, PlannedRun
-from flows.load_inputs import RuntimeInputs, load_agent, load_runtime
-from flows.run_console import outlive_console
-from flows.termination import cancelled_by_sigterm
-from tasks.agent_job.errors import InputInvalid
-from tasks.agent_job.fleet import (
+from flows.run.inputs import RuntimeInputs, load_agent, load_runtime
+from flows.run.run_console import outlive_console
+from flows.run.sigterm import cancelled_by_sigterm
+from flows.run_agent import run_in_this_process
+from tasks.agent_job.run_request import AgentRunRequest
+from tasks.cluster.cluster_errors import KubeconfigInvalid
+from tasks.cluster.connection import ClusterConnection
+from tasks.cluster.watching.shared_clusters import SharedClusters, SharedJobFeed
+from tasks.fleet.fleet_request import (
     FleetMember,
     FleetReport,
     FleetRequest,
@@ -25,12 +28,10 @@ from tasks.agent_job.fleet import (
     build_fleet_table,
     check_members,
 )
-from tasks.agent_job.names import MANAGED_SELECTOR, FlowRunId
-from tasks.agent_job.run_request import AgentRunRequest
-from tasks.artifacts import publish_table
-from tasks.cluster.connection import ClusterConnection
-from tasks.cluster.errors import KubeconfigInvalid
-from tasks.cluster.shared_clusters import SharedClusters, SharedJobFeed
+from tasks.fleet.fleet_runs import FleetRuns, PlannedRun
+from tasks.orchestrator.artifacts import publish_table
+from tasks.vocabulary.errors import InputInvalid
+from tasks.vocabulary.names import MANAGED_SELECTOR, FlowRunId
 
 ARTIFACT_KEY = "run-fleet"
 _PUBLISH_SECONDS = 15.0
@@ -65,7 +66,11 @@ async def run_fleet(request: FleetRequest) -> State[dict[str, object]]:
         except InputInvalid as error:
             return Failed(name="Invalid input", message=error.message)
         runs = FleetRuns(
-            planned, clusters, FlowRunId(str(flow_run.id)), max_concurrent=request.max_concurrent
+            planned,
+            clusters,
+            FlowRunId(str(flow_run.id)),
+            run_in_this_process,
+            max_concurrent=request.max_concurrent,
         )
         try:
             with cancelled_by_sigterm(), _patient_with_prefect():

@@ -11,12 +11,17 @@ from prefect.events import emit_event
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
-from flows.check_request import find_cluster, read_run_script
-from flows.load_inputs import load_runtime_block
-from tasks.agent_job.errors import InputInvalid
-from tasks.agent_job.names import FlowRunId
-from tasks.agent_job.sweep_config import SweepConfig
-from tasks.agent_job.sweep_objects import (
+from flows.run.inputs import load_runtime_block
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.cluster_errors import ClusterError
+from tasks.cluster.connection import ClusterConnection
+from tasks.orchestrator.artifacts import publish_table
+from tasks.run.check_request import find_cluster, read_run_script
+from tasks.sweep.flow_run_records import ask_for_heartbeats, read_flow_run_records
+from tasks.sweep.sweep_actions import Sweeper
+from tasks.sweep.sweep_config import SweepConfig
+from tasks.sweep.sweep_lists import list_namespace
+from tasks.sweep.sweep_objects import (
     NamespaceContents,
     SweepAges,
     SweptObject,
@@ -24,7 +29,7 @@ from tasks.agent_job.sweep_objects import (
     is_fresh,
     named_flow_runs,
 )
-from tasks.agent_job.sweep_report import (
+from tasks.sweep.sweep_report import (
     Outcome,
     SweepReport,
     SweptRow,
@@ -32,14 +37,9 @@ from tasks.agent_job.sweep_report import (
     build_sweep_report,
     build_sweep_table,
 )
-from tasks.agent_job.sweep_rules import Finding, SweepAction, SweepVerdict, judge_object
-from tasks.artifacts import publish_table
-from tasks.cluster.client import ClusterClient
-from tasks.cluster.connection import ClusterConnection
-from tasks.cluster.errors import ClusterError
-from tasks.flow_run_records import ask_for_heartbeats, read_flow_run_records
-from tasks.sweep_actions import Sweeper
-from tasks.sweep_lists import list_namespace
+from tasks.sweep.sweep_rules import Finding, SweepAction, SweepVerdict, judge_object
+from tasks.vocabulary.errors import InputInvalid
+from tasks.vocabulary.names import FlowRunId
 
 ARTIFACT_KEY = "sweep-orphans"
 _PUBLISH_SECONDS = 15.0

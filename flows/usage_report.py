@@ -9,11 +9,13 @@ from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
-from flows.load_inputs import load_runtime_block
-from tasks.agent_job.errors import InputInvalid
-from tasks.agent_job.storage_keys import usage_csv_key
-from tasks.agent_job.usage_config import UsageConfig
-from tasks.agent_job.usage_report import (
+from flows.run.inputs import load_runtime_block
+from tasks.orchestrator.artifacts import publish_table
+from tasks.storage.result_storage import ResultStorage, open_result_storage
+from tasks.storage.storage_keys import usage_csv_key
+from tasks.usage.usage_config import UsageConfig
+from tasks.usage.usage_records import read_recorded_usage
+from tasks.usage.usage_tables import (
     UsageReport,
     UsageRow,
     build_usage_csv,
@@ -21,9 +23,7 @@ from tasks.agent_job.usage_report import (
     build_usage_rows,
     build_usage_table,
 )
-from tasks.artifacts import publish_table
-from tasks.result_storage import ResultStorage, open_result_storage
-from tasks.usage_records import read_recorded_usage
+from tasks.vocabulary.errors import InputInvalid
 
 ARTIFACT_KEY = "usage-report"
 _PUBLISH_SECONDS = 15.0

@@ -1,4 +1,5 @@
-"""The stages of a run as Prefect tasks, thin shells around the packages below.
+"""The stages of a run, one module each, and the rooms that they stand on.
 
-Task modules call `tasks.cluster` for effects and the pure packages for decisions.
+Beside the stages there are only packages; imports go from the stages to what surrounds a run, to
+the shells (Kubernetes, Prefect, storage), to the pure packages.
 """

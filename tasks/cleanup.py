@@ -2,23 +2,23 @@
 
 import asyncio
 
-from tasks.agent_job.cleanup_policy import Delete, Leave, LowerTtl, decide_cleanup
-from tasks.agent_job.names import (
+from tasks.cluster.call_retry import RETRY_SAFE
+from tasks.cluster.cluster_errors import ClusterError, ObjectNotFound, PatchRefused
+from tasks.cluster.json_objects import JsonObject
+from tasks.cluster.kinds.api_objects import Propagation
+from tasks.cluster.kinds.jobs import patch_job
+from tasks.cluster.kinds.json_patch import annotation_path, expect, put
+from tasks.orchestrator.stage import stage
+from tasks.outcome.run_result import AgentRunResult
+from tasks.ownership.keep_policy import Delete, Leave, LowerTtl, decide_cleanup
+from tasks.run.lease_keeper import LeaseLost, WritesPaused
+from tasks.run.owned_job import delete_owned_job
+from tasks.run.run_context import AttemptInProgress, RunContext
+from tasks.vocabulary.names import (
     ANNOTATION_HARVESTED_AT,
     ANNOTATION_OWNER_EPOCH,
     ANNOTATION_OWNER_FLOW_RUN_ID,
 )
-from tasks.agent_job.run_result import AgentRunResult
-from tasks.cluster.errors import ClusterError, ObjectNotFound, PatchRefused
-from tasks.cluster.jobs import patch_job
-from tasks.cluster.json_patch import annotation_path, expect, put
-from tasks.cluster.objects import Propagation
-from tasks.cluster.resources import JsonObject
-from tasks.cluster.retry import RETRY_SAFE
-from tasks.lease_keeper import LeaseLost, WritesPaused
-from tasks.owned_job import delete_owned_job
-from tasks.run_context import AttemptInProgress, RunContext
-from tasks.stage import stage
 
 _CLEAN_UP_SECONDS = 15.0
 

@@ -3,7 +3,9 @@
 import asyncio
 import time
 
-from tasks.agent_job.completion import (
+from tasks.cleanup import stop_agent
+from tasks.log_following.log_follower import FollowedLog
+from tasks.observation.completion_rules import (
     ApiLost,
     CompletionHistory,
     CompletionObservation,
@@ -12,11 +14,9 @@ from tasks.agent_job.completion import (
     StillRunning,
     judge_completion,
 )
-from tasks.cleanup import stop_agent
-from tasks.cluster.log_follower import FollowedLog
+from tasks.orchestrator.stage import stage
 from tasks.pod import wait_for_news
-from tasks.run_context import RunContext
-from tasks.stage import stage
+from tasks.run.run_context import RunContext
 
 # Time alone can change the verdict (graces, limits), so it is asked for at least this often.
 _LOOK_AGAIN_SECONDS = 1.0

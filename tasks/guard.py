@@ -1,13 +1,23 @@
-"""The guard: one owner per agent. What it finds is judged in `tasks.agent_job.ownership`."""
+"""The guard: one owner per agent. What it finds is judged in `tasks.ownership.guard_decision`."""
 
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
-from tasks.agent_job.commitment import RunSecret
-from tasks.agent_job.error_codes import ErrorCode
-from tasks.agent_job.errors import AgentRunError
-from tasks.agent_job.guard_verdicts import (
+from tasks.cluster.cluster_errors import (
+    ClusterError,
+    ClusterForbidden,
+    ClusterUnauthorised,
+    NamespaceNotFound,
+)
+from tasks.cluster.kinds.api_objects import Propagation
+from tasks.cluster.kinds.jobs import list_jobs
+from tasks.cluster.kinds.pods import list_pods
+from tasks.observation.snapshots import JobSnapshot, jobs_from_api, pods_from_api
+from tasks.orchestrator.stage import StageLimit, stage
+from tasks.ownership.commitment import RunSecret
+from tasks.ownership.guard_decision import GuardObservation, RunIdentity, decide_ownership
+from tasks.ownership.guard_verdicts import (
     Blocked,
     DeleteUncommitted,
     GuardVerdict,
@@ -17,27 +27,18 @@ from tasks.agent_job.guard_verdicts import (
     StartNew,
     Supersede,
 )
-from tasks.agent_job.lease import LeaseState, LeaseVerdict
-from tasks.agent_job.names import JobUid, SessionId, TaskId, agent_selector
-from tasks.agent_job.ownership import GuardObservation, RunIdentity, decide_ownership
-from tasks.agent_job.snapshots import JobSnapshot, jobs_from_api, pods_from_api
-from tasks.agent_job.storage_keys import attempt_folder, own_attempt_folder
-from tasks.cluster.errors import (
-    ClusterError,
-    ClusterForbidden,
-    ClusterUnauthorised,
-    NamespaceNotFound,
-)
-from tasks.cluster.jobs import list_jobs
-from tasks.cluster.objects import Propagation
-from tasks.cluster.pods import list_pods
-from tasks.day_budget import check_budget_of_today
-from tasks.owned_job import delete_job_as_seen
-from tasks.permissions import check_permissions
-from tasks.run_context import RunContext
-from tasks.secret import find_run_secret, revoke_secret
-from tasks.stage import StageLimit, stage
-from tasks.stored_results import read_stored_result
+from tasks.ownership.lease import LeaseState, LeaseVerdict
+from tasks.run.budget_check import check_budget_of_today
+from tasks.run.owned_job import delete_job_as_seen
+from tasks.run.run_context import RunContext
+from tasks.run.run_permissions import check_permissions
+from tasks.run.run_secrets import find_run_secret
+from tasks.secret import revoke_secret
+from tasks.storage.storage_keys import attempt_folder, own_attempt_folder
+from tasks.storage.stored_results import read_stored_result
+from tasks.vocabulary.error_codes import ErrorCode
+from tasks.vocabulary.errors import AgentRunError
+from tasks.vocabulary.names import JobUid, SessionId, TaskId, agent_selector
 
 FinalVerdict = StartNew | Reattach | Harvest | ReturnStored
 _LOOK_AGAIN_SECONDS = 2.0

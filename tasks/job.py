@@ -2,37 +2,37 @@
 
 import asyncio
 
-from tasks.agent_job.commitment import (
-    NameTaken,
-    RefusedAdoption,
-    judge_refused_adoption,
-    judge_taken_name,
-)
-from tasks.agent_job.error_codes import ErrorCode
-from tasks.agent_job.errors import AgentRunError
 from tasks.agent_job.manifest import JobSpec, build_job_manifest
-from tasks.agent_job.names import (
-    ANNOTATION_MANIFEST_SHA256,
-    ANNOTATION_OWNER_EPOCH,
-    ANNOTATION_OWNER_FLOW_RUN_ID,
-    FlowRunId,
-)
-from tasks.agent_job.snapshots import JobSnapshot
-from tasks.cluster.errors import (
+from tasks.cluster.call_retry import RETRY_SAFE
+from tasks.cluster.cluster_errors import (
     ClusterError,
     ClusterForbidden,
     ObjectAlreadyExists,
     ObjectNotFound,
     PatchRefused,
 )
-from tasks.cluster.jobs import create_job, delete_job, patch_job, read_job
-from tasks.cluster.json_patch import annotation_path, expect, put
-from tasks.cluster.objects import Propagation
-from tasks.cluster.resources import JsonObject
-from tasks.cluster.retry import RETRY_SAFE
-from tasks.lease_keeper import LeaseLost
-from tasks.run_context import RunContext
-from tasks.stage import StageLimit, stage
+from tasks.cluster.json_objects import JsonObject
+from tasks.cluster.kinds.api_objects import Propagation
+from tasks.cluster.kinds.jobs import create_job, delete_job, patch_job, read_job
+from tasks.cluster.kinds.json_patch import annotation_path, expect, put
+from tasks.observation.snapshots import JobSnapshot
+from tasks.orchestrator.stage import StageLimit, stage
+from tasks.ownership.commitment import (
+    NameTaken,
+    RefusedAdoption,
+    judge_refused_adoption,
+    judge_taken_name,
+)
+from tasks.run.lease_keeper import LeaseLost
+from tasks.run.run_context import RunContext
+from tasks.vocabulary.error_codes import ErrorCode
+from tasks.vocabulary.errors import AgentRunError
+from tasks.vocabulary.names import (
+    ANNOTATION_MANIFEST_SHA256,
+    ANNOTATION_OWNER_EPOCH,
+    ANNOTATION_OWNER_FLOW_RUN_ID,
+    FlowRunId,
+)
 
 # One call, repeated for a minute, and a look at what stands in its way.
 _CREATE_LIMIT = StageLimit(180, ErrorCode.JOB_CREATE_FAILED)

@@ -4,16 +4,16 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from tasks.agent_job.names import AGENT_CONTAINER, WORK_DIR
-from tasks.agent_job.quoting import telling_line
 from tasks.claude_code.events import parse_event_leniently
-from tasks.claude_code.line_grammar import StdoutLine
 from tasks.claude_code.rendering import LineKind, RenderedLine, render_event, render_stderr
-from tasks.cluster.log_follower import FollowedLog, LogFollower, LogTarget, PodView
-from tasks.credentials import learn_credentials
-from tasks.progress import keep_progress_published
-from tasks.run_context import AttemptInProgress, RunContext
-from tasks.stage import stage
+from tasks.log_following.log_follower import FollowedLog, LogFollower, LogTarget, PodView
+from tasks.orchestrator.stage import stage
+from tasks.run.agent_credentials import learn_credentials
+from tasks.run.progress_page import keep_progress_published
+from tasks.run.run_context import AttemptInProgress, RunContext
+from tasks.text.quoting import telling_line
+from tasks.transcript.line_grammar import StdoutLine
+from tasks.vocabulary.names import AGENT_CONTAINER, WORK_DIR
 
 _FIRST_KEEP_ALIVE_SECONDS = 60.0
 _LONGEST_KEEP_ALIVE_SECONDS = 300.0

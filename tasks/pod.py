@@ -4,10 +4,10 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from tasks.agent_job.error_codes import ErrorCode
-from tasks.agent_job.errors import AgentRunError
-from tasks.agent_job.forensics import LAST_LINES
-from tasks.agent_job.pod_wait import (
+from tasks.cluster.cluster_errors import ClusterError
+from tasks.cluster.kinds.kubernetes_events import list_kubernetes_events
+from tasks.cluster.kinds.pod_logs import read_log_tail
+from tasks.observation.pod_wait import (
     Failed,
     PodWaitHistory,
     PodWaitObservation,
@@ -15,15 +15,15 @@ from tasks.agent_job.pod_wait import (
     Waiting,
     judge_pod_wait,
 )
-from tasks.agent_job.pod_wait_failures import with_last_line
-from tasks.agent_job.snapshots import KubernetesEventSnapshot, PodSnapshot
-from tasks.claude_code.safe_text import escape_control_characters
-from tasks.cluster.errors import ClusterError
-from tasks.cluster.kubernetes_events import list_kubernetes_events
-from tasks.cluster.pod_logs import read_log_tail
-from tasks.credentials import learn_credentials
-from tasks.run_context import AttemptInProgress, RunContext
-from tasks.stage import StageLimit, stage
+from tasks.observation.pod_wait_failures import with_last_line
+from tasks.observation.snapshots import KubernetesEventSnapshot, PodSnapshot
+from tasks.orchestrator.stage import StageLimit, stage
+from tasks.outcome.forensics import LAST_LINES
+from tasks.run.agent_credentials import learn_credentials
+from tasks.run.run_context import AttemptInProgress, RunContext
+from tasks.text.safe_text import escape_control_characters
+from tasks.vocabulary.error_codes import ErrorCode
+from tasks.vocabulary.errors import AgentRunError
 
 _LOG_SECONDS = 5.0
 _LOG_BYTES = 16_384

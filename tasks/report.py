@@ -5,17 +5,17 @@ from uuid import UUID
 
 from prefect import get_run_logger
 
-from tasks.agent_job.errors import AgentRunError
-from tasks.agent_job.forensics_page import render_forensics
-from tasks.agent_job.names import AgentId, artifact_key
-from tasks.agent_job.report import Link, outcome_name, render_report, summarize_result
-from tasks.agent_job.run_result import AgentRunResult
-from tasks.artifacts import artifact_address, publish_markdown
-from tasks.claude_code.markdown import code_span
-from tasks.evidence import take_forensics
-from tasks.progress import publish_progress
-from tasks.run_context import RunContext
-from tasks.stage import stage
+from tasks.orchestrator.artifacts import artifact_address, publish_markdown
+from tasks.orchestrator.stage import stage
+from tasks.outcome.forensics_page import render_forensics
+from tasks.outcome.report_page import Link, outcome_name, render_report, summarize_result
+from tasks.outcome.run_result import AgentRunResult
+from tasks.run.evidence_reads import take_forensics
+from tasks.run.progress_page import publish_progress
+from tasks.run.run_context import RunContext
+from tasks.text.markdown import code_span
+from tasks.vocabulary.errors import AgentRunError
+from tasks.vocabulary.names import AgentId, artifact_key
 
 # For the details together, and for the report again: a busy server takes a while.
 _PUBLISH_SECONDS = 15.0

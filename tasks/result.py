@@ -5,21 +5,21 @@ import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from tasks.agent_job.completion import find_replacement
-from tasks.agent_job.evidence import ClusterEvidence
-from tasks.agent_job.outcome import judge_run
-from tasks.agent_job.result_building import AttemptRecord, agent_timed_out, build_result
-from tasks.agent_job.run_facts import JobGone, PodReplacement, RunFacts, StageFailure
-from tasks.agent_job.run_result import AgentRunResult, TranscriptProof
-from tasks.agent_job.storage_keys import transcript_key
-from tasks.claude_code.line_grammar import parse_trailer_text
-from tasks.evidence import gather_evidence
-from tasks.result_storage import compress_file
-from tasks.run_context import AttemptInProgress, RunContext
-from tasks.stage import stage
-from tasks.stored_results import write_result
-from tasks.task_sessions import note_session
-from tasks.usage_records import record_usage
+from tasks.observation.cluster_evidence import ClusterEvidence
+from tasks.observation.completion_rules import find_replacement
+from tasks.orchestrator.stage import stage
+from tasks.outcome.result_building import AttemptRecord, agent_timed_out, build_result
+from tasks.outcome.run_facts import JobGone, PodReplacement, RunFacts, StageFailure
+from tasks.outcome.run_result import AgentRunResult, TranscriptProof
+from tasks.outcome.verdict import judge_run
+from tasks.run.evidence_reads import gather_evidence
+from tasks.run.run_context import AttemptInProgress, RunContext
+from tasks.run.task_sessions import note_session
+from tasks.storage.result_storage import compress_file
+from tasks.storage.storage_keys import transcript_key
+from tasks.storage.stored_results import write_result
+from tasks.transcript.line_grammar import parse_trailer_text
+from tasks.usage.usage_records import record_usage
 
 # Storages may hang; what could not be stored in time is read again by the next run.
 _STORE_SECONDS = 120.0

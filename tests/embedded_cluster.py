@@ -7,7 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flows.local_processes import (
+from flows.cli.local_processes import (
     CHECKOUT,
     OwnProcess,
     end_all,

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flows.local_processes import free_port
+from flows.cli.local_processes import free_port
 from tests.waits import wait_until
 
 _START_SECONDS = 60

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.local_processes import free_port
+from flows.cli.local_processes import free_port
 from tests.published_texts import find_leaks, published_texts
 
 

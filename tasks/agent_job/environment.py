@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from tasks.agent_job.errors import InputInvalid
-from tasks.agent_job.names import INPUT_DIR, WORK_DIR
 from tasks.agent_job.run_request import AgentRunRequest
 from tasks.agent_job.runtime_spec import EnvFromKey, RuntimeSpec
 from tasks.agent_job.trace_context import RESOURCE_ATTRIBUTES
 from tasks.claude_code.agent_spec import AgentSpec
 from tasks.claude_code.command_line import escape_for_kubernetes
+from tasks.vocabulary.errors import InputInvalid
+from tasks.vocabulary.names import INPUT_DIR, WORK_DIR
 
 PREFIX = "CLAUDE_JOBS_"
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from tasks.agent_job import names
 from tasks.agent_job.environment import build_environment, context_env, quantity_bytes, script_env
-from tasks.agent_job.names import JobName
 from tasks.agent_job.pod_spec import build_pod_spec
 from tasks.agent_job.prepared_run import RUN_SCRIPT_FILE, PreparedRun
 from tasks.agent_job.trace_context import trace_env
+from tasks.vocabulary import names
+from tasks.vocabulary.names import JobName
 
 POD_UID_KEY = "pod-uid"
 REVOKED_KEY = "revoked"

@@ -9,7 +9,11 @@ from tasks.agent_job.git_clone import (
     clone_volumes,
     clones_repository,
 )
-from tasks.agent_job.names import (
+from tasks.agent_job.prepared_run import RUN_SCRIPT_FILE
+from tasks.agent_job.run_request import Workspace
+from tasks.agent_job.runtime_spec import Dns, ReadOnlyMount, Resources, RuntimeSpec, Toleration
+from tasks.claude_code.command_line import INPUT_REFERENCE
+from tasks.vocabulary.names import (
     AGENT_CONTAINER,
     INPUT_DIR,
     INPUT_VOLUME,
@@ -18,10 +22,6 @@ from tasks.agent_job.names import (
     AgentId,
     label_value,
 )
-from tasks.agent_job.prepared_run import RUN_SCRIPT_FILE
-from tasks.agent_job.run_request import Workspace
-from tasks.agent_job.runtime_spec import Dns, ReadOnlyMount, Resources, RuntimeSpec, Toleration
-from tasks.claude_code.command_line import INPUT_REFERENCE
 
 HOME_VOLUME = "home"
 TMP_VOLUME = "tmp"

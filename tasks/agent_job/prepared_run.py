@@ -15,12 +15,8 @@ from tasks.agent_job.environment import (
     WAKE_REASON_KEY,
     check_plain_env,
 )
-from tasks.agent_job.error_codes import ErrorCode
-from tasks.agent_job.errors import InputInvalid
 from tasks.agent_job.git_clone import clones_repository, work_tree
-from tasks.agent_job.names import AgentId, FlowRunId, label_value, parse_agent_id
 from tasks.agent_job.run_request import AgentRunRequest
-from tasks.agent_job.run_result import SessionParameters
 from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.claude_code.agent_spec import AgentSpec
 from tasks.claude_code.bundle import Bundle, build_bundle
@@ -30,6 +26,9 @@ from tasks.claude_code.prompt import Comment, Prompt, PromptTask, compose_prompt
 from tasks.claude_code.settings import render_mcp_config, render_settings
 from tasks.claude_code.template import render_template
 from tasks.claude_code.tool_output_limit import TOOL_OUTPUT_LIMIT_FILE, TOOL_OUTPUT_LIMIT_SCRIPT
+from tasks.vocabulary.error_codes import ErrorCode
+from tasks.vocabulary.errors import InputInvalid
+from tasks.vocabulary.names import AgentId, FlowRunId, label_value, parse_agent_id
 
 RUN_SCRIPT_FILE = "run.sh"
 PROMPT_FILE = "prompt"
@@ -83,18 +82,6 @@ class PreparedRun:
         if self.bundle is None or not self.bundle.has_instructions or self.resume_session:
             return None
         return len((self.agent.instructions or "").encode())
-
-    @property
-    def session_parameters(self) -> SessionParameters:
-        """What a later run needs to resume the session in the same surroundings."""
-        workspace = self.request.workspace
-        return SessionParameters(
-            cwd=self.working_directory,
-            workspace_id=workspace.id,
-            repo_url=workspace.repo_url,
-            repo_ref=workspace.repo_ref,
-            bundle_sha256=self.bundle.sha256 if self.bundle else None,
-        )
 
 
 def prepare_run(

@@ -14,7 +14,6 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from tasks.agent_job.errors import InputInvalid
 from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.claude_code.agent_spec import (
     AbsolutePath,
@@ -24,6 +23,7 @@ from tasks.claude_code.agent_spec import (
     SecretKey,
     SpecModel,
 )
+from tasks.vocabulary.errors import InputInvalid
 
 BlockName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$", max_length=255)]
 SessionId = Annotated[

@@ -8,9 +8,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, StringConstraints, model_validator
 
-from tasks.agent_job.error_codes import ErrorCode
-from tasks.agent_job.names import INPUT_DIR, WORK_DIR
 from tasks.claude_code.agent_spec import AbsolutePath, DataKey, EnvName, ObjectName, SpecModel
+from tasks.vocabulary.error_codes import ErrorCode
+from tasks.vocabulary.names import INPUT_DIR, WORK_DIR
 
 Quantity = Annotated[
     # Kubernetes' own pattern for quantities that a container may ask for.

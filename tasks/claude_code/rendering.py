@@ -35,7 +35,7 @@ from tasks.claude_code.event_types import (
     UserEvent,
 )
 from tasks.claude_code.json_fields import JsonObject
-from tasks.claude_code.safe_text import (
+from tasks.text.safe_text import (
     cut_text,
     escape_control_characters,
     fold_text,

@@ -4,8 +4,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 
-from tasks.claude_code.markdown import escape_markdown, quote_code, quote_prose
 from tasks.claude_code.rendering import LineKind, RenderedLine
+from tasks.text.markdown import escape_markdown, quote_code, quote_prose
 
 # Together about 200 KB: a page that a browser shows at once, and the beginning and end of any run.
 HEAD_CHARACTERS = 60_000

@@ -7,13 +7,13 @@ from urllib.parse import quote, urlencode
 import aiohttp
 from yarl import URL
 
+from tasks.cluster.cluster_credentials import Credentials
 from tasks.cluster.connection import (
     ClusterConnection,
     NamespaceChoice,
     choose_namespace,
     read_pod_namespace,
 )
-from tasks.cluster.credentials import Credentials
 
 Query = Mapping[str, str | Sequence[str]]
 

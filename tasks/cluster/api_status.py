@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import aiohttp
 
-from tasks.cluster.errors import (
+from tasks.cluster.cluster_errors import (
     ApiRefused,
     ClusterError,
     ClusterForbidden,
@@ -26,7 +26,7 @@ from tasks.cluster.errors import (
     StatusBody,
     TooManyRequests,
 )
-from tasks.cluster.resources import RequestTarget
+from tasks.cluster.json_objects import RequestTarget
 
 # A validation error of a pod template dumps the whole of it; the beginning says what is wrong.
 _QUOTE_LIMIT_CHARACTERS = 500

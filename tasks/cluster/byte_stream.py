@@ -5,8 +5,8 @@ from collections.abc import AsyncGenerator
 
 import aiohttp
 
-from tasks.cluster.errors import StreamBroken, StreamSilent
-from tasks.cluster.resources import RequestTarget
+from tasks.cluster.cluster_errors import StreamBroken, StreamSilent
+from tasks.cluster.json_objects import RequestTarget
 
 TRANSPORT_FAILURES = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 """What the HTTP library and the system raise when no whole answer came."""

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from tasks.cluster.errors import ClusterNotConfigured, KubeconfigInvalid
+from tasks.cluster.cluster_errors import ClusterNotConfigured, KubeconfigInvalid
 
 SERVICE_ACCOUNT_DIR = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _SERVICE_HOST_ENV = "KUBERNETES_SERVICE_HOST"

@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from tasks.cluster.client import ClusterClient
-from tasks.cluster.retry import RetryPolicy
+from tasks.cluster.call_retry import RetryPolicy
+from tasks.cluster.cluster_client import ClusterClient
 
 
 @dataclass(frozen=True, order=True)

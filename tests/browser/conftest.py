@@ -14,9 +14,9 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, ViewportSize, sync_playwright
 from rich.console import Console
 
-from flows.demo_requests import build_replay_request
-from flows.demo_surroundings import RECORDINGS, Surroundings, start_surroundings
-from flows.local_processes import program
+from flows.cli.demo_requests import build_replay_request
+from flows.cli.demo_surroundings import RECORDINGS, Surroundings, start_surroundings
+from flows.cli.local_processes import program
 from tests.main_job.conftest import PrefectServer
 
 # Tests take a browser that is there (Debian's package `chromium`) and download none.

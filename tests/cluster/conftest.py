@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 from kubernetes import client as official
 
-from tasks.cluster.client import ClusterClient
+from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.connection import ClusterConnection
 from tasks.cluster.server_version import ServerVersion, read_server_version
 

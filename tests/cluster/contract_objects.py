@@ -3,9 +3,9 @@
 import uuid
 from typing import Any
 
-from tasks.cluster.client import ClusterClient
-from tasks.cluster.pods import list_pods
-from tasks.cluster.resources import JsonObject
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.json_objects import JsonObject
+from tasks.cluster.kinds.pods import list_pods
 from tasks.cluster.server_version import ServerVersion
 
 IMAGE = "busybox:1.36"

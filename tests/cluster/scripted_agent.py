@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tasks.claude_code.line_grammar import StdoutLine
-from tasks.claude_code.read_policy import SILENCE_SECONDS
-from tasks.cluster.client import ClusterClient
-from tasks.cluster.errors import ClusterError
-from tasks.cluster.jobs import create_job
-from tasks.cluster.log_follower import FollowedLog, LogFollower, LogTarget, PodView
-from tasks.cluster.pods import job_pod_selector, list_pods
-from tasks.cluster.resources import JsonObject
-from tasks.cluster.secrets import create_secret
-from tasks.line_delivery import OnLines
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.cluster_errors import ClusterError
+from tasks.cluster.json_objects import JsonObject
+from tasks.cluster.kinds.jobs import create_job
+from tasks.cluster.kinds.pods import job_pod_selector, list_pods
+from tasks.cluster.kinds.secrets import create_secret
+from tasks.log_following.line_delivery import OnLines
+from tasks.log_following.log_follower import FollowedLog, LogFollower, LogTarget, PodView
+from tasks.transcript.line_grammar import StdoutLine
+from tasks.transcript.read_policy import SILENCE_SECONDS
 from tests.cluster.contract_objects import IMAGE, PodGone, pod_named, unique
 
 RUN_SCRIPT = Path(__file__).parents[2] / "tasks" / "claude_code" / "run_script.sh"

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from tasks.cluster.client import ClusterClient
+from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.connection import ClusterConnection
 from tests.cluster.contract_objects import unique
 

@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-from tasks.cluster.client import ClusterClient
-from tasks.cluster.errors import ObjectNotFound
-from tasks.cluster.job_feed import JobFeed
-from tasks.cluster.job_observer import JobObservation, JobObserver
-from tasks.cluster.jobs import create_job, delete_job, patch_job, read_job
-from tasks.cluster.json_patch import expect, put
-from tasks.cluster.kubernetes_events import list_kubernetes_events
-from tasks.cluster.objects import Propagation
-from tasks.cluster.pods import job_pod_selector, list_pods
-from tasks.cluster.resources import JsonObject
-from tasks.cluster.secrets import create_secret, read_secret
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.cluster_errors import ObjectNotFound
+from tasks.cluster.json_objects import JsonObject
+from tasks.cluster.kinds.api_objects import Propagation
+from tasks.cluster.kinds.jobs import create_job, delete_job, patch_job, read_job
+from tasks.cluster.kinds.json_patch import expect, put
+from tasks.cluster.kinds.kubernetes_events import list_kubernetes_events
+from tasks.cluster.kinds.pods import job_pod_selector, list_pods
+from tasks.cluster.kinds.secrets import create_secret, read_secret
 from tasks.cluster.server_version import ServerVersion
+from tasks.cluster.watching.job_feed import JobFeed
+from tasks.cluster.watching.job_observer import JobObservation, JobObserver
 from tests.cluster.contract_objects import UNTIL_TERM, expected, job, secret, unique
 
 pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(120)]

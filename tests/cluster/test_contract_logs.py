@@ -7,23 +7,23 @@ from typing import Any
 import pytest
 
 from tasks.cluster.byte_stream import ByteStream
-from tasks.cluster.client import ClusterClient
-from tasks.cluster.errors import (
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.cluster_errors import (
     ClusterError,
     ExecFailed,
     ObjectNotFound,
     RequestRefused,
     StreamSilent,
 )
-from tasks.cluster.exec import (
+from tasks.cluster.kinds.jobs import create_job
+from tasks.cluster.kinds.pod_exec import (
     open_exec,
     read_pod_file_lines,
     run_in_pod,
     touch_pod_file,
 )
-from tasks.cluster.jobs import create_job
-from tasks.cluster.pod_logs import follow_pod_log, read_log_tail, read_pod_log
-from tasks.cluster.pods import job_pod_selector, list_pods
+from tasks.cluster.kinds.pod_logs import follow_pod_log, read_log_tail, read_pod_log
+from tasks.cluster.kinds.pods import job_pod_selector, list_pods
 from tests.cluster.contract_objects import job, unique
 
 pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(90)]

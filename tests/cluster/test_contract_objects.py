@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tasks.cluster.access_reviews import create_access_review
-from tasks.cluster.client import ClusterClient
-from tasks.cluster.errors import (
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.cluster_errors import (
     ClusterForbidden,
     ClusterUnauthorised,
     NamespaceNotFound,
@@ -19,19 +18,20 @@ from tasks.cluster.errors import (
     RequestRefused,
     ResourceExpired,
 )
-from tasks.cluster.jobs import create_job, list_jobs, read_job
-from tasks.cluster.kubernetes_events import list_kubernetes_events
-from tasks.cluster.leases import create_lease, list_leases, read_lease
-from tasks.cluster.objects import list_objects
-from tasks.cluster.pods import list_pods
-from tasks.cluster.resources import LEASES
-from tasks.cluster.secrets import (
+from tasks.cluster.json_objects import LEASES
+from tasks.cluster.kinds.access_reviews import create_access_review
+from tasks.cluster.kinds.api_objects import list_objects
+from tasks.cluster.kinds.jobs import create_job, list_jobs, read_job
+from tasks.cluster.kinds.kubernetes_events import list_kubernetes_events
+from tasks.cluster.kinds.leases import create_lease, list_leases, read_lease
+from tasks.cluster.kinds.pods import list_pods
+from tasks.cluster.kinds.secrets import (
     create_secret,
     list_secrets_metadata,
     read_secret,
 )
+from tasks.cluster.kinds.volume_claims import read_volume_claim
 from tasks.cluster.server_version import ServerVersion
-from tasks.cluster.volume_claims import read_volume_claim
 from tests.cluster.contract_objects import expected, job, lease, secret, unique
 from tests.cluster.service_accounts import client_allowed, connection_with_token, rule
 

@@ -6,33 +6,33 @@ from typing import Any
 
 import pytest
 
-from tasks.cluster.access_reviews import create_access_review
-from tasks.cluster.client import ClusterClient
-from tasks.cluster.errors import ClusterForbidden, ObjectNotFound
-from tasks.cluster.exec import run_in_pod
-from tasks.cluster.jobs import create_job, delete_job, list_jobs, patch_job, read_job
-from tasks.cluster.json_patch import expect, put
-from tasks.cluster.kubernetes_events import list_kubernetes_events
-from tasks.cluster.leases import (
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.cluster_errors import ClusterForbidden, ObjectNotFound
+from tasks.cluster.json_objects import JOBS, PODS, ApiResource
+from tasks.cluster.kinds.access_reviews import create_access_review
+from tasks.cluster.kinds.api_objects import Propagation
+from tasks.cluster.kinds.jobs import create_job, delete_job, list_jobs, patch_job, read_job
+from tasks.cluster.kinds.json_patch import expect, put
+from tasks.cluster.kinds.kubernetes_events import list_kubernetes_events
+from tasks.cluster.kinds.leases import (
     create_lease,
     delete_lease,
     list_leases,
     read_lease,
     replace_lease,
 )
-from tasks.cluster.objects import Propagation
-from tasks.cluster.pod_logs import read_log_tail
-from tasks.cluster.pods import job_pod_selector, list_pods
-from tasks.cluster.resources import JOBS, PODS, ApiResource
-from tasks.cluster.secrets import (
+from tasks.cluster.kinds.pod_exec import run_in_pod
+from tasks.cluster.kinds.pod_logs import read_log_tail
+from tasks.cluster.kinds.pods import job_pod_selector, list_pods
+from tasks.cluster.kinds.secrets import (
     create_secret,
     delete_secret,
     list_secrets_metadata,
     read_secret,
 )
+from tasks.cluster.kinds.volume_claims import read_volume_claim
 from tasks.cluster.server_version import ServerVersion
-from tasks.cluster.volume_claims import read_volume_claim
-from tasks.cluster.watch import Changed, Listed, Selection, watch_objects
+from tasks.cluster.watching.watch import Changed, Listed, Selection, watch_objects
 from tests.cluster.contract_objects import expected, job, lease, pod_named, secret, unique
 from tests.cluster.service_accounts import client_allowed, rule
 

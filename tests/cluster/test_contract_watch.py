@@ -7,13 +7,13 @@ from typing import TypeVar
 
 import pytest
 
-from tasks.cluster.client import ClusterClient
-from tasks.cluster.errors import ClusterError, ResourceExpired
-from tasks.cluster.jobs import create_job, delete_job, patch_job
-from tasks.cluster.json_patch import annotation_path, expect, label_path, put
-from tasks.cluster.objects import Propagation
-from tasks.cluster.resources import JOBS, JsonObject
-from tasks.cluster.watch import (
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.cluster_errors import ClusterError, ResourceExpired
+from tasks.cluster.json_objects import JOBS, JsonObject
+from tasks.cluster.kinds.api_objects import Propagation
+from tasks.cluster.kinds.jobs import create_job, delete_job, patch_job
+from tasks.cluster.kinds.json_patch import annotation_path, expect, label_path, put
+from tasks.cluster.watching.watch import (
     Changed,
     Deleted,
     Listed,

@@ -4,14 +4,14 @@ import asyncio
 
 import pytest
 
-from tasks.cluster.client import ClusterClient
-from tasks.cluster.errors import ObjectConflict, ObjectInvalid, ObjectNotFound, PatchRefused
-from tasks.cluster.jobs import create_job, delete_job, patch_job, read_job
-from tasks.cluster.json_patch import annotation_path, expect, label_path, put
-from tasks.cluster.leases import create_lease, delete_lease, read_lease, replace_lease
-from tasks.cluster.objects import Propagation
-from tasks.cluster.resources import JsonObject
-from tasks.cluster.secrets import create_secret, delete_secret, read_secret
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.cluster_errors import ObjectConflict, ObjectInvalid, ObjectNotFound, PatchRefused
+from tasks.cluster.json_objects import JsonObject
+from tasks.cluster.kinds.api_objects import Propagation
+from tasks.cluster.kinds.jobs import create_job, delete_job, patch_job, read_job
+from tasks.cluster.kinds.json_patch import annotation_path, expect, label_path, put
+from tasks.cluster.kinds.leases import create_lease, delete_lease, read_lease, replace_lease
+from tasks.cluster.kinds.secrets import create_secret, delete_secret, read_secret
 from tests.cluster.contract_objects import job, lease, secret, unique
 
 pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(60)]

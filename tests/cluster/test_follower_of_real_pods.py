@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks.cluster.client import ClusterClient
+from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.connection import ClusterConnection
 from tests.cluster.scripted_agent import AgentFollow, choppy_tunnel, start_agent
 

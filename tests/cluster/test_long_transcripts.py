@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.cluster.client import ClusterClient
+from tasks.cluster.cluster_client import ClusterClient
 from tests.cluster.contract_objects import pod_named
 from tests.cluster.scripted_agent import AgentFollow, start_agent
 from tests.cluster.service_accounts import client_allowed, rule

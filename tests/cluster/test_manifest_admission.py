@@ -15,15 +15,15 @@ from tasks.agent_job.manifest import (
     build_secret_manifest,
     build_tombstone_manifest,
 )
-from tasks.agent_job.names import FlowRunId, JobUid, PodUid
 from tasks.agent_job.prepared_run import prepare_run
 from tasks.agent_job.run_request import parse_request
 from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.claude_code.agent_spec import AgentSpec
+from tasks.vocabulary.names import FlowRunId, JobUid, PodUid
 
 pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(120)]
 
-RUN_SCRIPT = files("tasks.claude_code").joinpath("run_script.sh").read_text()
+RUN_SCRIPT = files("tasks.transcript").joinpath("run_script.sh").read_text()
 # Prints its command line, its env and where it is, as the agent would see them.
 SHOW = """#!/bin/sh
 unset CLAUDE_JOBS_LINE_TOKEN

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from tasks.claude_code.line_grammar import Refusal, StdoutLine, parse_line, parse_trailer_text
-from tasks.cluster.client import ClusterClient
-from tasks.cluster.pod_logs import read_log_tail
-from tasks.cluster.pods import list_pods
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.kinds.pod_logs import read_log_tail
+from tasks.cluster.kinds.pods import list_pods
+from tasks.transcript.line_grammar import Refusal, StdoutLine, parse_line, parse_trailer_text
 from tests.cluster.contract_objects import pod_named
 from tests.cluster.scripted_agent import TOKEN, start_agent
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.agent_job.pod_security import restricted_violations
+from tasks.preflight.pod_security import restricted_violations
 from tests.deployed.conftest import NAMESPACE, READY, Deployed, StartedRun, kubectl
 from tests.engine.conftest import COLLECTED_SECONDS, holder_of, jobs_of, lease_of
 from tests.main_job.conftest import Traces

@@ -8,7 +8,7 @@ from prefect import flow, task
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.states import Cancelled, Cancelling, Running
 
-from flows.flow_run_state import CancellationReader
+from tasks.orchestrator.flow_run_states import CancellationReader
 
 pytestmark = [pytest.mark.usefixtures("block_server"), pytest.mark.timeout(120)]
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import temporary_settings
 
-from tasks.run_log import RunLog, open_run_log
+from tasks.orchestrator.run_log import RunLog, open_run_log
 from tests.scripted_api import reset, serve
 
 Row = dict[str, Any]

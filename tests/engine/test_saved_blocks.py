@@ -7,9 +7,9 @@ from prefect_kubernetes.credentials import (  # pyright: ignore[reportMissingTyp
 
 from blocks.agent_runtime import AgentRuntime
 from blocks.claude_agent import ClaudeAgent
-from tasks.agent_job.error_codes import ErrorCode
 from tasks.agent_job.runtime_spec import EnvFromKey, Limits, Toleration, WholeRunRetry
 from tasks.claude_code.agent_spec import Callback, Credential, Skill
+from tasks.vocabulary.error_codes import ErrorCode
 
 # The first test waits for the server.
 pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("block_server")]

@@ -18,10 +18,10 @@ _PROGRAM = """
 import asyncio, json, sys
 from prefect import flow
 from prefect.runtime import flow_run
-from tasks.agent_job.error_codes import ErrorCode
-from tasks.agent_job.errors import AgentRunError
-from tasks.cluster.errors import ClusterForbidden, ClusterUnreachable
-from tasks.stage import StageLimit, stage
+from tasks.vocabulary.error_codes import ErrorCode
+from tasks.vocabulary.errors import AgentRunError
+from tasks.cluster.cluster_errors import ClusterForbidden, ClusterUnreachable
+from tasks.orchestrator.stage import StageLimit, stage
 
 CAUSES = {
     "unanswered": ClusterUnreachable("No answer."),

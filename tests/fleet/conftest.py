@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 RUN = """
 import asyncio, json, os, sys, threading
 from flows.run_fleet import run_fleet
-from tasks.agent_job.fleet import FleetRequest
+from tasks.fleet.fleet_request import FleetRequest
 
 def connected_ports():
     links = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from tasks.agent_job.names import MANAGED_SELECTOR
-from tasks.agent_job.snapshots import JobSnapshot
-from tasks.cluster.client import ClusterClient
+from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.connection import ClusterConnection
-from tasks.cluster.job_feed import JobFeed
-from tasks.cluster.job_observer import JobObserver
-from tasks.cluster.jobs import create_job
-from tasks.cluster.shared_clusters import SharedClusters
+from tasks.cluster.kinds.jobs import create_job
+from tasks.cluster.watching.job_feed import JobFeed
+from tasks.cluster.watching.job_observer import JobObserver
+from tasks.cluster.watching.shared_clusters import SharedClusters
+from tasks.observation.snapshots import JobSnapshot
+from tasks.vocabulary.names import MANAGED_SELECTOR
 from tests.embedded.local_api import Api
 from tests.fleet.conftest import requests_of
 from tests.waits import WaitRanOut

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from tasks.claude_code.line_grammar import StdoutLine
-from tasks.cluster.client import ClusterClient
-from tasks.cluster.log_follower import LogFollower, LogTarget
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.log_following.log_follower import LogFollower, LogTarget
+from tasks.transcript.line_grammar import StdoutLine
 from tests.follower.log_api import TOKEN, WORK_DIR, Faults, Pod, serve_pod
 
 _SPEED = 50.0  # a second of the test is so many of the follower's clock

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import WSMsgType, web
 
-from tasks.claude_code.read_steps import PodView
+from tasks.transcript.read_steps import PodView
 from tests.scripted_api import ScriptedApi, reset, serve, status
 
 TOKEN = "0badcafe"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.claude_code.line_grammar import StdoutLine
-from tasks.line_delivery import LineDelivery
+from tasks.log_following.line_delivery import LineDelivery
+from tasks.transcript.line_grammar import StdoutLine
 
 FIRST, SECOND = [StdoutLine(1, b"one")], [StdoutLine(2, b"two")]
 

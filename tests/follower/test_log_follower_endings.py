@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tasks.agent_job.run_result import LineRange
-from tasks.claude_code.line_grammar import parse_trailer_text
+from tasks.outcome.run_result import LineRange
+from tasks.transcript.line_grammar import parse_trailer_text
 from tests.follower.following import Run
 from tests.follower.log_api import TOKEN
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.cluster.log_follower import FollowedLog
+from tasks.log_following.log_follower import FollowedLog
 from tests.follower.following import Run
 from tests.follower.log_api import TOKEN, Faults
 

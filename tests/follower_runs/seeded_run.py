@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.cluster.client import ClusterClient
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.cluster_errors import ClusterError, ObjectAlreadyExists
 from tasks.cluster.connection import ClusterConnection
-from tasks.cluster.errors import ClusterError, ObjectAlreadyExists
-from tasks.cluster.jobs import create_job
-from tasks.cluster.log_follower import FollowedLog
-from tasks.cluster.pods import job_pod_selector, list_pods
-from tasks.cluster.secrets import create_secret
+from tasks.cluster.kinds.jobs import create_job
+from tasks.cluster.kinds.pods import job_pod_selector, list_pods
+from tasks.cluster.kinds.secrets import create_secret
+from tasks.log_following.log_follower import FollowedLog
 from tests.cluster.scripted_agent import AgentFollow, agent_job, agent_secret
 from tests.follower_runs.run_plan import ACKNOWLEDGE_ABOVE_BYTES, STDERR, RunPlan
 

@@ -94,7 +94,7 @@ def prefect(prefect_server: PrefectServer) -> Callable[..., str]:
 # Has a sweep fail at once.
 FAIL_A_SWEEP = """
 from flows.sweep_orphans import sweep_orphans
-from tasks.agent_job.sweep_config import SweepConfig
+from tasks.sweep.sweep_config import SweepConfig
 import asyncio
 asyncio.run(sweep_orphans(SweepConfig(runtime="not-there"), return_state=True))
 """

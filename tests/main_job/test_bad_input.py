@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from flows.cli import app
+from flows.cli.app import app
 from tests.cluster.service_accounts import rule
 from tests.main_job.conftest import CliRun, Traces, plain
 from tests.prefect_server import PrefectServer
@@ -141,7 +141,7 @@ def test_wrong_request_does_not_wait_for_prefect(tmp_path: Path) -> None:
     kubeconfig.touch()
     program = f"""if True:
         import sys
-        from flows.cli import app
+        from flows.cli.app import app
         try:
             app(["run", {str(parameters)!r}, "--json", "--kubeconfig", {str(kubeconfig)!r}])
         finally:

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from tasks.agent_job.names import AgentId
-from tasks.agent_job.run_result import AgentRunResult, KubernetesNames, Timings
-from tasks.result_storage import FolderStorage
-from tasks.usage_records import record_usage
+from tasks.outcome.run_result import AgentRunResult, KubernetesNames, Timings
+from tasks.storage.result_storage import FolderStorage
+from tasks.usage.usage_records import record_usage
+from tasks.vocabulary.names import AgentId
 from tests.main_job.conftest import COMMAND, CliRun, Traces
 from tests.prefect_server import PrefectServer
 
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 REPORT = """
 import asyncio, json, sys
 from flows.usage_report import usage_report
-from tasks.agent_job.usage_config import parse_usage_config
+from tasks.usage.usage_config import parse_usage_config
 config = parse_usage_config({"result_storage": sys.argv[1]})
 state = asyncio.run(usage_report(config, return_state=True))
 told = {"type": state.type.value, "name": state.name, "message": state.message}

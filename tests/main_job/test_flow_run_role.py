@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks.agent_job.permissions import NEEDED_PERMISSIONS, RUN_PERMISSIONS, Permission
+from tasks.agent_job.needed_permissions import NEEDED_PERMISSIONS, RUN_PERMISSIONS, Permission
 from tests.main_job.conftest import CliRun, Traces
 
 pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(300)]

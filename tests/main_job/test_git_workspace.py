@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from tasks.cluster.client import ClusterClient
+from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.connection import ClusterConnection
-from tasks.cluster.exec import open_exec
+from tasks.cluster.kinds.pod_exec import open_exec
 from tests.embedded_cluster import REPLAY_IMAGE
 from tests.git_server import GIT_PASSWORD, GIT_USER, make_repository, serve_repositories
 from tests.main_job.conftest import CliRun, Traces

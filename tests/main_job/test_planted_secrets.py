@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from tasks.agent_job.redaction import MASK
+from tasks.text.redaction import MASK
 from tests.cluster.service_accounts import rule
 from tests.main_job.conftest import CliRun, Traces
 from tests.prefect_server import PrefectServer

@@ -26,25 +26,25 @@ from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
-from flows.agent_ownership import own_and_run
-from flows.check_request import find_cluster, read_run_script
-from flows.guarded_stages import while_owner
-from tasks.agent_job.error_codes import ErrorCode
-from tasks.agent_job.errors import AgentRunError
-from tasks.agent_job.guard_verdicts import StartNew
+from flows.run.guarded_stages import while_owner
+from flows.run.owning import own_and_run
 from tasks.agent_job.manifest import JobSpec
-from tasks.agent_job.names import FlowRunId
 from tasks.agent_job.prepared_run import PreparedRun, prepare_run
 from tasks.agent_job.run_request import parse_request
 from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.claude_code.agent_spec import AgentSpec
-from tasks.cluster.client import ClusterClient
+from tasks.cluster.cluster_client import ClusterClient
 from tasks.guard import guard_agent
 from tasks.job import commit_agent_job, create_agent_job
-from tasks.result_storage import open_result_storage
-from tasks.run_context import RunContext
-from tasks.run_controls import RunControls
-from tasks.run_log import open_run_log
+from tasks.orchestrator.run_log import open_run_log
+from tasks.ownership.guard_verdicts import StartNew
+from tasks.run.check_request import find_cluster, read_run_script
+from tasks.run.run_context import RunContext
+from tasks.run.run_controls import RunControls
+from tasks.storage.result_storage import open_result_storage
+from tasks.vocabulary.error_codes import ErrorCode
+from tasks.vocabulary.errors import AgentRunError
+from tasks.vocabulary.names import FlowRunId
 
 Order = dict[str, Any]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from tasks.agent_job.error_codes import ErrorCode
+from tasks.vocabulary.error_codes import ErrorCode
 from tests.embedded.local_api import RUNS_USER, Api, kubeconfig_of_runs
 from tests.ownership.rival_runs import Rivals, World
 from tests.ownership.run_processes import RunHost, RunProcess

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tasks.claude_code.line_grammar import (
+from tasks.transcript.line_grammar import (
     ForeignLine,
     HeaderLine,
     StderrLine,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.claude_code.line_grammar import Refusal
+from tasks.transcript.line_grammar import Refusal
 from tests.run_script.script_run import ScriptRun
 
 # Not in sh: shells lose a signal that comes while they fork.

@@ -17,9 +17,9 @@ from prefect.states import Scheduled
 
 from flows.run_agent import run_agent, run_in_this_process
 from tasks.agent_job.run_request import parse_request
-from tasks.agent_job.run_result import AgentRunResult
 from tasks.claude_code.rendering import LineKind, RenderedLine
-from tasks.run_controls import CONTROLS, RunControls
+from tasks.outcome.run_result import AgentRunResult
+from tasks.run.run_controls import CONTROLS, RunControls
 from tests.scenarios.cluster_record import ClusterRecord, agent_state
 from tests.scenarios.recorded_case import EarlierJob, RecordedCase
 from tests.scenarios.scenario_table import Act, Chance, Scenario, When

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
-from tasks.agent_job.error_codes import Cause, ErrorCode
+from tasks.vocabulary.error_codes import Cause, ErrorCode
 
 
 class When(Enum):

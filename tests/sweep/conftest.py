@@ -11,7 +11,7 @@ import yaml
 from kubernetes import client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from tasks.cluster.client import ClusterClient
+from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.connection import ClusterConnection
 from tests.cluster.service_accounts import connection_with_token
 from tests.prefect_server import PrefectServer

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tasks.agent_job.names import AgentId, FlowRunId, job_name, lease_name
-from tasks.cluster.client import ClusterClient
-from tasks.cluster.resources import JOBS, LEASES, SECRETS, ApiResource
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.json_objects import JOBS, LEASES, SECRETS, ApiResource
+from tasks.vocabulary.names import AgentId, FlowRunId, job_name, lease_name
 from tests.prefect_server import PrefectServer
 
 PREFIX = "claude-jobs.dev/"

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 RUN = """
 import asyncio, json, sys
 from flows.sweep_orphans import sweep_orphans
-from tasks.agent_job.sweep_config import SweepConfig
+from tasks.sweep.sweep_config import SweepConfig
 config = SweepConfig.model_validate(json.loads(sys.argv[1]))
 state = asyncio.run(sweep_orphans(config, return_state=True))
 told = {"type": state.type.value, "name": state.name, "message": state.message}

@@ -9,12 +9,12 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.sweep_orphans import Sweep, sweep_cluster
-from tasks.agent_job.names import FlowRunId
-from tasks.agent_job.sweep_config import SweepConfig, SweepPolicy
-from tasks.agent_job.sweep_facts import ObjectKind
-from tasks.agent_job.sweep_report import Outcome
-from tasks.agent_job.sweep_rules import Finding
 from tasks.cluster.connection import ClusterConnection
+from tasks.sweep.sweep_config import SweepConfig, SweepPolicy
+from tasks.sweep.sweep_facts import ObjectKind
+from tasks.sweep.sweep_report import Outcome
+from tasks.sweep.sweep_rules import Finding
+from tasks.vocabulary.names import FlowRunId
 from tests.sweep.orphanage import DAYS_8, Agent, Orphanage, lease
 from tests.sweep.sweep_cases import CASES, NEWBORN, POLICY
 from tests.waits import WaitRanOut

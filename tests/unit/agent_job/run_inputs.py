@@ -3,11 +3,11 @@
 from typing import Any
 
 from tasks.agent_job.manifest import JobSpec
-from tasks.agent_job.names import FlowRunId
 from tasks.agent_job.prepared_run import PreparedRun, prepare_run
 from tasks.agent_job.run_request import parse_request
 from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.claude_code.agent_spec import AgentSpec
+from tasks.vocabulary.names import FlowRunId
 
 FLOW_RUN_ID = FlowRunId("0f0c9a3e-5a5c-4a27-9f3c-b34b41d8c8f1")
 RUN_SCRIPT = "#!/bin/sh\n# the run script\n"

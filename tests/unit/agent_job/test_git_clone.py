@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from tasks.agent_job.environment import mounted_secrets
-from tasks.agent_job.errors import InputInvalid
 from tasks.agent_job.git_clone import build_clone_container, work_tree
 from tasks.agent_job.manifest import build_job_manifest
-from tasks.agent_job.pod_security import restricted_violations
 from tasks.agent_job.run_request import Workspace, parse_request
 from tasks.agent_job.runtime_spec import GitClone, RuntimeSpec
+from tasks.preflight.pod_security import restricted_violations
+from tasks.vocabulary.errors import InputInvalid
 from tests.git_server import GIT_PASSWORD, GIT_USER, make_repository, serve_repositories
 from tests.unit.agent_job.run_inputs import make_job_spec
 

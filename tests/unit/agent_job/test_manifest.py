@@ -12,8 +12,8 @@ from tasks.agent_job.manifest import (
     build_secret_manifest,
     build_tombstone_manifest,
 )
-from tasks.agent_job.names import JobUid, PodUid
-from tasks.agent_job.pod_security import restricted_violations
+from tasks.preflight.pod_security import restricted_violations
+from tasks.vocabulary.names import JobUid, PodUid
 from tests.unit.agent_job.run_inputs import FLOW_RUN_ID, RUN_SCRIPT, make_job_spec
 
 NAME = make_job_spec().name

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tasks.agent_job.errors import InputInvalid
 from tasks.agent_job.manifest import build_job_manifest
+from tasks.vocabulary.errors import InputInvalid
 from tests.unit.agent_job.run_inputs import make_job_spec, make_run
 
 CASES: dict[str, dict[str, Any]] = {

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks.agent_job.permissions import (
+from tasks.agent_job.needed_permissions import (
     NEEDED_PERMISSIONS,
     PREFLIGHT_PERMISSIONS,
     READ_NODES,

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from tasks.agent_job.error_codes import ErrorCode
-from tasks.agent_job.errors import InputInvalid
 from tasks.agent_job.prepared_run import SECRET_LIMIT_BYTES, prepare_again
-from tasks.agent_job.run_result import SessionParameters
+from tasks.outcome.result_building import session_parameters
+from tasks.outcome.run_result import SessionParameters
+from tasks.vocabulary.error_codes import ErrorCode
+from tasks.vocabulary.errors import InputInvalid
 from tests.unit.agent_job.run_inputs import FLOW_RUN_ID, RUN_SCRIPT, make_run
 
 SKILL = {"name": "review", "files": {"SKILL.md": "Look."}}
@@ -286,7 +287,7 @@ def test_working_directory(
 
     assert run.working_directory == expected
     assert run.bundle is not None
-    assert run.session_parameters == SessionParameters(
+    assert session_parameters(run) == SessionParameters(
         cwd=expected, repo_url="u", bundle_sha256=run.bundle.sha256
     )
-    assert make_run().session_parameters.bundle_sha256 is None
+    assert session_parameters(make_run()).bundle_sha256 is None

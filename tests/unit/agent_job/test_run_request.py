@@ -2,10 +2,10 @@ from typing import Any
 
 import pytest
 
-from tasks.agent_job.error_codes import ErrorCode
-from tasks.agent_job.errors import InputInvalid
 from tasks.agent_job.run_request import AgentRunRequest, parse_request
 from tasks.claude_code.agent_spec import AgentSpec
+from tasks.vocabulary.error_codes import ErrorCode
+from tasks.vocabulary.errors import InputInvalid
 
 LEAST: dict[str, Any] = {"agent": "ada", "runtime": "kit"}
 

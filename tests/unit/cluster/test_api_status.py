@@ -5,10 +5,10 @@ import aiohttp
 import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
-import tasks.cluster.errors as errors_module
+import tasks.cluster.cluster_errors as errors_module
 from tasks.cluster.api_status import error_from_answer, error_from_failure
 from tasks.cluster.byte_stream import TRANSPORT_FAILURES
-from tasks.cluster.errors import (
+from tasks.cluster.cluster_errors import (
     ApiRefused,
     ClusterError,
     ClusterForbidden,
@@ -25,7 +25,7 @@ from tasks.cluster.errors import (
     ResourceExpired,
     TooManyRequests,
 )
-from tasks.cluster.resources import RequestTarget, describe_request
+from tasks.cluster.json_objects import RequestTarget, describe_request
 
 JOB = RequestTarget("create", "batch", "jobs", "agents", "job-1")
 SECRET = RequestTarget("create", "", "secrets", "agents")

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from tasks.cluster.client import ClusterClient
-from tasks.cluster.errors import (
+from tasks.cluster.call_retry import RETRY_NEVER, RETRY_SAFE, RetryPolicy
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.cluster_errors import (
     ClusterError,
     ClusterForbidden,
     ClusterUnauthorised,
@@ -18,7 +19,6 @@ from tasks.cluster.errors import (
     StreamSilent,
     TooManyRequests,
 )
-from tasks.cluster.retry import RETRY_NEVER, RETRY_SAFE, RetryPolicy
 from tests.scripted_api import Answer, reset, serve, status
 
 POD = "/api/v1/namespaces/a/pods/p"

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.cluster.client import ClusterClient
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.cluster_errors import ClusterNotConfigured, KubeconfigInvalid
 from tasks.cluster.connection import (
     ClusterConnection,
     NamespaceChoice,
@@ -11,7 +12,6 @@ from tasks.cluster.connection import (
     discover_connection,
     read_pod_namespace,
 )
-from tasks.cluster.errors import ClusterNotConfigured, KubeconfigInvalid
 from tests.scripted_api import kubeconfig
 
 IN_POD = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "443"}

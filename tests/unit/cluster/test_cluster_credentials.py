@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from tasks.cluster.client import ClusterClient
+from tasks.cluster.call_retry import RETRY_NEVER
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.cluster_errors import ClusterUnreachable, KubeconfigInvalid
 from tasks.cluster.connection import ClusterConnection
-from tasks.cluster.errors import ClusterUnreachable, KubeconfigInvalid
-from tasks.cluster.retry import RETRY_NEVER
 from tests.scripted_api import ScriptedApi, kubeconfig, serve, status
 
 PODS = "/api/v1/namespaces/a/pods"

@@ -1,11 +1,11 @@
 import pytest
 from aiohttp import web
 
-from tasks.cluster.client import ClusterClient
-from tasks.cluster.jobs import delete_job, patch_job
-from tasks.cluster.json_patch import annotation_path, expect, label_path, put
-from tasks.cluster.leases import replace_lease
-from tasks.cluster.objects import Propagation
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.kinds.api_objects import Propagation
+from tasks.cluster.kinds.jobs import delete_job, patch_job
+from tasks.cluster.kinds.json_patch import annotation_path, expect, label_path, put
+from tasks.cluster.kinds.leases import replace_lease
 from tests.scripted_api import serve
 
 

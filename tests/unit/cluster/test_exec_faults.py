@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 from aiohttp import web
 
-from tasks.cluster.client import ClusterClient
-from tasks.cluster.errors import ExecFailed, StreamBroken, StreamSilent
-from tasks.cluster.exec import ExecResult, run_in_pod
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.cluster_errors import ExecFailed, StreamBroken, StreamSilent
+from tasks.cluster.kinds.pod_exec import ExecResult, run_in_pod
 from tests.scripted_api import serve
 
 Script = Callable[[web.WebSocketResponse], Awaitable[object]]

@@ -3,8 +3,8 @@ import asyncio
 import pytest
 from aiohttp import web
 
-from tasks.cluster.client import ClusterClient
-from tasks.permissions import may_exec
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.run.run_permissions import may_exec
 from tests.scripted_api import Answer, serve, status
 
 

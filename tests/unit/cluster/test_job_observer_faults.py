@@ -5,9 +5,9 @@ from typing import Any
 
 from aiohttp import web
 
-from tasks.cluster.client import ClusterClient
-from tasks.cluster.job_feed import JobFeed
-from tasks.cluster.job_observer import JobObservation, JobObserver
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.watching.job_feed import JobFeed
+from tasks.cluster.watching.job_observer import JobObservation, JobObserver
 from tests.scripted_api import serve, status
 
 JOB_PATH = "/apis/batch/v1/namespaces/a/jobs/j"

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from tasks.cluster.job_records import JobRecords, ObservedPod
+from tasks.cluster.watching.job_records import JobRecords, ObservedPod
 
 
 def pod(version: int | str, *, uid: str = "p1", ended: bool = False) -> dict[str, Any]:

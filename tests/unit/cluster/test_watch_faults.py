@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tasks.cluster.client import ClusterClient
-from tasks.cluster.errors import (
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.cluster_errors import (
     ClusterError,
     ClusterForbidden,
     ResourceExpired,
     StreamBroken,
     StreamSilent,
 )
-from tasks.cluster.resources import PODS
-from tasks.cluster.watch import (
+from tasks.cluster.json_objects import PODS
+from tasks.cluster.watching.watch import (
     Changed,
     Deleted,
     Listed,

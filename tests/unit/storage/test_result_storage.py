@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks.agent_job.errors import InputInvalid
-from tasks.result_storage import (
+from tasks.storage.result_storage import (
     FolderStorage,
     StoredObjectMissing,
     compress_file,
     open_result_storage,
 )
+from tasks.vocabulary.errors import InputInvalid
 
 
 async def test_folder_object_written_twice_is_replaced_whole(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.claude_code.transcript import LineSplitter
+from tasks.transcript.numbered_lines import LineSplitter
 
 TEXTS = [
     b"",

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.claude_code.plain_overlap import PlainOverlap
-from tasks.claude_code.transcript import LineSplitter, Transcript
+from tasks.transcript.numbered_lines import LineSplitter, Transcript
+from tasks.transcript.plain_overlap import PlainOverlap
 from tests.unit.transcript.printed_log import TOKEN, number_line, print_lines
 
 CASES = Path(__file__).parents[2] / "data" / "cases" / "dedup.json"

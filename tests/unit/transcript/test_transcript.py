@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.claude_code.line_grammar import LineRange, StdoutLine, Trailer, parse_trailer_text
-from tasks.claude_code.transcript import LineSplitter, Transcript
+from tasks.transcript.line_grammar import LineRange, StdoutLine, Trailer, parse_trailer_text
+from tasks.transcript.numbered_lines import LineSplitter, Transcript
 from tests.unit.transcript.printed_log import TOKEN, number_line, print_lines, print_stdout
 
 RPC_ERROR = b"rpc error: code = NotFound desc = an error occurred when try to find container"

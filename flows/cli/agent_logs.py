@@ -1,0 +1,163 @@
+"""An agent's transcript for people: from its pod while that is there, else as it was stored."""
+
+import asyncio
+import gzip
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tasks.cluster.watching.job_observer import JobObserver
+from tasks.log_following.log_follower import FollowedLog, LogFollower, LogTarget
+from tasks.log_following.log_reads import open_log_read
+from tasks.log_stream import view_pod
+from tasks.observation.snapshots import JobSnapshot
+from tasks.operators.cluster_look import ClusterAccess
+from tasks.operators.operator_errors import NotPossible
+from tasks.ownership.orphans import owner_of
+from tasks.run.run_context import AttemptInProgress
+from tasks.storage.result_storage import ResultStorage, StoredObjectMissing
+from tasks.storage.storage_keys import transcript_key
+from tasks.text.log_records import RecordBuffer
+from tasks.transcript.line_grammar import StdoutLine, parse_line
+from tasks.transcript.numbered_lines import LineSplitter, Transcript
+from tasks.transcript.read_steps import ReadLog
+from tasks.vocabulary.names import AGENT_CONTAINER, WORK_DIR, FlowRunId, line_token
+
+_SILENCE_SECONDS = 30.0
+
+ShowLines = Callable[[Sequence[bytes]], None]
+
+
+async def follow_agent(access: ClusterAccess, job: JobSnapshot, show: ShowLines) -> FollowedLog:
+    """Show what a live agent prints, from its first line to its end, each line once.
+
+    Raises:
+        NotPossible: Its Job has gone before it had a pod.
+    """
+    observer = JobObserver(
+        access.client, namespace=access.namespace, job_name=job.name, job_uid=job.uid
+    )
+
+    async def take(lines: Sequence[StdoutLine]) -> None:
+        show([line.payload for line in lines])
+
+    with tempfile.TemporaryDirectory(prefix="claude-jobs-") as folder:
+        attempt = AttemptInProgress(
+            job_name=job.name,
+            job_uid=job.uid,
+            flow_run_id=owner_of(job) or FlowRunId(""),
+            number=job.attempt or 1,
+            observer=observer,
+            spool=Path(folder) / "transcript.jsonl",
+            storage_folder="",
+            resumed=False,
+            records=RecordBuffer(),
+        )
+        observing = asyncio.create_task(observer.run())
+        try:
+            await _await_pod(attempt)
+            follower = LogFollower(
+                access.client,
+                _target(access, job, attempt.pod_name or ""),
+                spool=attempt.spool,
+                observe=lambda: view_pod(attempt),
+                on_lines=take,
+            )
+            poking = asyncio.create_task(_poke(observer, follower))
+            try:
+                return await follower.follow()
+            finally:
+                poking.cancel()
+        finally:
+            observing.cancel()
+            await asyncio.gather(observing, return_exceptions=True)
+
+
+async def read_agent_log(
+    access: ClusterAccess, job: JobSnapshot, pod_name: str, show: ShowLines
+) -> FollowedLog:
+    """Show what an agent has printed until now; lines that its node has rotated away are named.
+
+    Raises:
+        ClusterError: The log could not be read.
+    """
+    transcript, splitter = Transcript(line_token(job.name)), LineSplitter()
+    transcript.begin_stream()
+    read = ReadLog(since_seconds=None, silence_seconds=_SILENCE_SECONDS)
+    async with open_log_read(access.client, _target(access, job, pod_name), read) as chunks:
+        async for chunk in chunks:
+            for line in splitter.feed(chunk):
+                show([found.payload for found in _accept(transcript, line, job)])
+    show([found.payload for found in transcript.end_stream(splitter.flush())])
+    return FollowedLog.of(transcript, None)
+
+
+async def show_stored_transcript(storage: ResultStorage, folder: str, show: ShowLines) -> None:
+    """Show a transcript as it was stored.
+
+    Raises:
+        NotPossible: None is stored there, or what is stored is none.
+    """
+    key = transcript_key(folder)
+    try:
+        content = gzip.decompress(await storage.read(key))
+    except StoredObjectMissing:
+        raise NotPossible(
+            f"Neither the cluster nor the result storage has a transcript ({storage.description}, "
+            f"{key}).",
+            "Run this where the result storage can be read; `claude-jobs show` tells what is left.",
+        ) from None
+    except (OSError, EOFError) as error:
+        raise NotPossible(
+            f"The transcript at {storage.description}/{key} cannot be read: {error}.",
+            "Look at the file; it should be gzip.",
+        ) from error
+    show([line for line in content.split(b"\n") if line])
+
+
+async def _await_pod(attempt: AttemptInProgress) -> None:
+    observer = attempt.observer
+    while True:
+        observation = observer.observation
+        pod = attempt.pod
+        if pod is not None:
+            attempt.bind(pod)
+            return
+        if observation.job_is_gone:
+            raise NotPossible(
+                f"Job {attempt.job_name} has gone, and no pod of it was seen.",
+                "`claude-jobs show` tells what is known of it.",
+            )
+        await observer.changed(observation.version)
+
+
+async def _poke(observer: JobObserver, follower: LogFollower) -> None:
+    while True:
+        seen = observer.observation.version
+        follower.poke()
+        await observer.changed(seen)
+
+
+def _accept(transcript: Transcript, line: bytes, job: JobSnapshot) -> list[StdoutLine]:
+    """Take a line; what is missing before it is nowhere, since nothing else is read."""
+    found = [*transcript.accept(line)]
+    parsed = parse_line(line, line_token(job.name))
+    if isinstance(parsed, StdoutLine):
+        while transcript.lack is not None and parsed.number > transcript.next_number:
+            transcript.skip_lack()
+            found += transcript.accept(line)
+    return found
+
+
+def _target(access: ClusterAccess, job: JobSnapshot, pod_name: str) -> LogTarget:
+    return LogTarget(
+        namespace=access.namespace,
+        pod_name=pod_name,
+        container=AGENT_CONTAINER,
+        token=line_token(job.name),
+        work_dir=WORK_DIR,
+        exec_allowed=True,
+        # Acknowledging is the owner's: the pod waits for it, not for who reads along.
+        acknowledge_above_bytes=sys.maxsize,
+    )

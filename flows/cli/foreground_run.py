@@ -1,0 +1,104 @@
+"""A run in this very process: shown as it goes, ended by Ctrl-C, let go by a second one."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import typer
+
+from flows.cli.live_output import LiveOutput
+from tasks.outcome.run_result import AgentRunResult
+from tasks.run.run_controls import RunControls
+from tasks.vocabulary.error_codes import ErrorCode
+
+EXIT_RUN_FAILED = 1
+EXIT_INPUT_INVALID = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+EXIT_TERMINATED = 143  # 128 + SIGTERM
+
+_NOTHING_LEFT = "Stopped before a Job was created; nothing is left behind."
+
+StartRun = Callable[[RunControls], Awaitable[AgentRunResult]]
+
+
+def exit_code_of(result: AgentRunResult) -> int:
+    """Return the exit code that tells a run's outcome to shells."""
+    match result.error_code:
+        case None:
+            return 0
+        case ErrorCode.INPUT_INVALID | ErrorCode.PROMPT_TOO_LARGE | ErrorCode.AGENT_ID_INVALID:
+            return EXIT_INPUT_INVALID
+        case ErrorCode.CANCELLED:
+            return EXIT_INTERRUPTED
+        case _:
+            return EXIT_RUN_FAILED
+
+
+def run_to_its_end(
+    load: Callable[[], StartRun], kubeconfig: Path | None, output: LiveOutput
+) -> AgentRunResult | None:
+    """Run a flow in this process; `None` when the Job was left to itself.
+
+    Args:
+        load: Imports Prefect, which takes seconds, and returns what starts the run.
+        kubeconfig: To use instead of the runtime's cluster credentials.
+        output: Shows what the run prints.
+
+    Raises:
+        typer.Exit: The process was told to stop.
+    """
+    # What Prefect's console handler would print is shown by `output`; the API still gets it all.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    try:
+        from prefect.exceptions import TerminationSignal
+
+        start = load()
+    except KeyboardInterrupt:
+        output.show_note(_NOTHING_LEFT)
+        return None
+    try:
+        return asyncio.run(_run_here(start, kubeconfig, output))
+    except TerminationSignal:
+        raise typer.Exit(EXIT_TERMINATED) from None
+
+
+async def _run_here(
+    start: StartRun, kubeconfig: Path | None, output: LiveOutput
+) -> AgentRunResult | None:
+    controls = RunControls(kubeconfig=kubeconfig, on_lines=output.show_lines)
+    running = asyncio.ensure_future(start(controls))
+
+    def interrupt() -> None:
+        if controls.cancel_requested.is_set():
+            running.cancel()
+            return
+        controls.cancel_requested.set()
+        output.show_note(
+            "Ending the agent with grace; press Ctrl-C again to leave its Job running."
+        )
+
+    # Until the loop is closed: an interrupt after the run's end must not lose what it ended with.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupt)
+    try:
+        return await running
+    except asyncio.CancelledError:
+        output.show_note(_describe_left_job(controls))
+        return None
+
+
+def _describe_left_job(controls: RunControls) -> str:
+    if controls.job_reference is None:
+        return _NOTHING_LEFT
+    namespace, _, job_name = controls.job_reference.partition("/")
+    if controls.job_deleted:
+        return (
+            f"The deletion of Job {controls.job_reference} was asked for: its agent ends within "
+            "its grace, and what it still prints is not collected."
+        )
+    return (
+        f"Job {controls.job_reference} keeps running. Take it up again with `claude-jobs attach "
+        f"{job_name} --namespace {namespace}`, which reads the transcript from its beginning, or "
+        "end it with `claude-jobs stop`."
+    )

@@ -1,0 +1,333 @@
+"""`claude-jobs ls | show | logs | stop | attach | pause | resume`: agents for who operates them.
+
+Exit code 0: done. 1: not done, such as a cluster that does not answer. 2: nothing of that name, or
+what is there does not allow it. `attach` ends with the codes of `run`.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+
+from flows.cli import operator_tables
+from flows.cli.foreground_run import (
+    EXIT_INPUT_INVALID,
+    EXIT_INTERRUPTED,
+    EXIT_RUN_FAILED,
+    StartRun,
+    exit_code_of,
+    run_to_its_end,
+)
+from flows.cli.live_output import LiveOutput
+from tasks.cluster.cluster_errors import ClusterError, ClusterForbidden, KubeconfigInvalid
+from tasks.operators.agent_listing import list_rows
+from tasks.operators.operator_errors import CommandRefused, NotDone
+from tasks.operators.operator_targets import require_target
+from tasks.outcome.run_result import AgentRunResult
+from tasks.run.run_controls import RunControls, RunCrashed
+from tasks.vocabulary.errors import AgentRunError, InputInvalid
+from tasks.vocabulary.names import parse_agent_id
+
+if TYPE_CHECKING:
+    from tasks.operators.cluster_look import ClusterAccess
+
+T = TypeVar("T")
+
+Kubeconfig = Annotated[
+    Path | None,
+    typer.Option(help="Kubeconfig of the cluster; else the pod's own cluster or KUBECONFIG."),
+]
+Namespace = Annotated[
+    str | None,
+    typer.Option(help="Namespace of the agents; else the pod's own or the kubeconfig's."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+Name = Annotated[
+    str, typer.Argument(metavar="AGENT", help="An agent's id, a flow run's id, or a Job's name.")
+]
+AgentName = Annotated[str, typer.Argument(metavar="AGENT", help="The agent's id.")]
+
+
+def ls(kubeconfig: Kubeconfig = None, namespace: Namespace = None, as_json: AsJson = False) -> None:
+    """List the agents' Jobs: state, age, cost and last line; a dash is not known.
+
+    Cost and last line come from Prefect and the result storage, as far as they can be reached.
+    """
+
+    async def command() -> None:
+        async with _cluster(kubeconfig, namespace) as access:
+            look = await access.look()
+            async with _records(kubeconfig, as_json=as_json) as records:
+                rows = list_rows(look, await records.records_of(look.jobs))
+            if as_json:
+                operator_tables.print_json(operator_tables.rows_for_machines(rows))
+            else:
+                operator_tables.show_rows(_console(), access.namespace, rows)
+
+    _carry_out(command(), as_json=as_json)
+
+
+def show(
+    name: Name,
+    kubeconfig: Kubeconfig = None,
+    namespace: Namespace = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one run: verdict, cause, what to do, timeline, cost, transcript, Job and Lease.
+
+    Of an agent its live run, else its last one.
+    """
+
+    async def command() -> None:
+        from flows.cli.operator_runs import find_run
+
+        async with _cluster(kubeconfig, namespace) as access:
+            look = await access.look()
+            async with _records(kubeconfig, as_json=as_json) as records:
+                run = await find_run(look, records, name)
+        if as_json:
+            operator_tables.print_json(run.for_machines(look))
+        else:
+            operator_tables.show_run(_console(), run.report, run.facts(look))
+
+    _carry_out(command(), as_json=as_json)
+
+
+def logs(
+    name: Name,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the agent has ended.")
+    ] = False,
+    kubeconfig: Kubeconfig = None,
+    namespace: Namespace = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print an agent's transcript: from its pod, or from the result storage when that has gone.
+
+    Lines come in order and once each, known shapes of keys masked. `--json` prints Claude Code's
+    own lines.
+    """
+
+    async def command() -> None:
+        from flows.cli.operator_runs import show_transcript
+
+        output = LiveOutput(_console())
+        async with _cluster(kubeconfig, namespace) as access:
+            look = await access.look()
+            async with _records(kubeconfig, as_json=as_json) as records:
+                await show_transcript(
+                    access,
+                    look,
+                    records,
+                    name,
+                    follow=follow,
+                    show=_print_lines if as_json else output.show_lines_of_transcript,
+                    say=_say(as_json=as_json),
+                )
+
+    _carry_out(command(), as_json=as_json)
+
+
+def stop(
+    name: Name,
+    kubeconfig: Kubeconfig = None,
+    namespace: Namespace = None,
+    as_json: AsJson = False,
+) -> None:
+    """End an agent with grace, wait, and say what has gone.
+
+    Where its run is alive, by cancelling the flow run in Prefect, which keeps what the agent did;
+    where its owner is gone, by taking the agent's Lease and deleting the Job.
+    """
+
+    async def command() -> None:
+        from tasks.operators.stop_agent import stop_agent
+
+        async with _cluster(kubeconfig, namespace) as access:
+            look = await access.look()
+            target = require_target(look, name)
+            report = await stop_agent(access, look, target, _say(as_json=as_json))
+        if as_json:
+            operator_tables.print_json(asdict(report))
+
+    _carry_out(command(), as_json=as_json)
+
+
+def attach(
+    name: Name,
+    kubeconfig: Kubeconfig = None,
+    namespace: Namespace = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take up a Job whose owner is gone: its flow run is run again in this process.
+
+    Shows the transcript from its beginning and ends as `run` does: Ctrl-C once ends the agent with
+    grace; twice leaves its Job running.
+    """
+
+    def load() -> StartRun:
+        from flows.cli.attach_run import AttachRequest, attach_in_this_process
+
+        def start(controls: RunControls) -> Awaitable[AgentRunResult]:
+            return attach_in_this_process(AttachRequest(name, namespace, kubeconfig), controls)
+
+        return start
+
+    output = LiveOutput(_console())
+    try:
+        result = run_to_its_end(load, kubeconfig, output)
+    except (CommandRefused, AgentRunError, ClusterError, RunCrashed) as error:
+        _refuse(error, as_json=as_json)
+    if result is None:
+        raise typer.Exit(EXIT_INTERRUPTED)
+    output.show_result(result)
+    if as_json:
+        typer.echo(result.model_dump_json())
+    raise typer.Exit(exit_code_of(result))
+
+
+def pause(
+    agent: AgentName,
+    reason: Annotated[
+        str | None, typer.Option(help="Why; shown to whoever is kept from starting it.")
+    ] = None,
+    kubeconfig: Kubeconfig = None,
+    namespace: Namespace = None,
+    as_json: AsJson = False,
+) -> None:
+    """Keep an agent from being started, until `resume`; one at work goes on.
+
+    Runs of a paused agent end as blocked, with the reason.
+    """
+
+    async def command() -> None:
+        from tasks.run.pause_switch import pause_agent
+
+        async with _cluster(kubeconfig, namespace) as access:
+            before = await pause_agent(
+                access.client, access.namespace, parse_agent_id(agent), reason
+            )
+            _say(as_json=as_json)(
+                f"Agent {agent} is paused in namespace {access.namespace}"
+                + (f"; it was already {before.describe()}." if before else ".")
+            )
+            if as_json:
+                operator_tables.print_json({"agent_id": agent, "paused": True, "reason": reason})
+
+    _carry_out(command(), as_json=as_json)
+
+
+def resume(
+    agent: AgentName,
+    kubeconfig: Kubeconfig = None,
+    namespace: Namespace = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a paused agent be started again."""
+
+    async def command() -> None:
+        from tasks.run.pause_switch import resume_agent
+
+        async with _cluster(kubeconfig, namespace) as access:
+            ended = await resume_agent(access.client, access.namespace, parse_agent_id(agent))
+            _say(as_json=as_json)(
+                f"Agent {agent} may be started again; it was {ended.describe()}."
+                if ended
+                else f"Agent {agent} was not paused in namespace {access.namespace}."
+            )
+            if as_json:
+                operator_tables.print_json({"agent_id": agent, "paused": False})
+
+    _carry_out(command(), as_json=as_json)
+
+
+@asynccontextmanager
+async def _records(kubeconfig: Path | None, *, as_json: bool) -> AsyncGenerator[Any, None]:
+    # Prefect takes two seconds to import, which switching and wrong names need not wait for.
+    from flows.cli.run_records import open_records
+
+    async with open_records(kubeconfig) as records:
+        yield records
+    for note in records.notes:
+        _say(as_json=as_json)(note)
+
+
+@asynccontextmanager
+async def _cluster(
+    kubeconfig: Path | None, namespace: str | None
+) -> AsyncGenerator["ClusterAccess", None]:
+    # Nor need any other command wait for the Kubernetes client, which takes one.
+    from tasks.operators.cluster_look import open_cluster
+
+    async with open_cluster(kubeconfig, namespace) as access:
+        yield access
+
+
+def _carry_out(command: Coroutine[Any, Any, T], *, as_json: bool) -> T:
+    try:
+        return asyncio.run(command)
+    except (CommandRefused, AgentRunError, ClusterError) as error:
+        _refuse(error, as_json=as_json)
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _refuse(error: Exception, *, as_json: bool) -> NoReturn:
+    message, advice, exit_code = _explain(error)
+    if as_json:
+        operator_tables.print_json({"error": message, "advice": advice})
+    else:
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        console.print(f"✘ {message}", style="bold red", markup=False)
+        if advice:
+            console.print(f"What to do: {advice}", style="yellow", markup=False)
+    raise typer.Exit(exit_code) from None
+
+
+def _explain(error: Exception) -> tuple[str, str | None, int]:
+    """Return the sentence, what to do and the exit code."""
+    match error:
+        case NotDone():
+            return error.message, error.advice, EXIT_RUN_FAILED
+        case CommandRefused():
+            return error.message, error.advice, EXIT_INPUT_INVALID
+        case InputInvalid():
+            return error.message, error.advice, EXIT_INPUT_INVALID
+        case KubeconfigInvalid():
+            return (
+                error.message,
+                "Correct it, or choose another with --kubeconfig.",
+                (EXIT_INPUT_INVALID),
+            )
+        case ClusterForbidden():
+            return error.message, f"Add {error.target} to the Role you use.", EXIT_RUN_FAILED
+        case AgentRunError():
+            return error.message, error.advice, EXIT_RUN_FAILED
+        case ClusterError():
+            return error.message, "Look whether the cluster answers, then again.", EXIT_RUN_FAILED
+        case _:
+            return str(error), None, EXIT_RUN_FAILED
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=True)
+
+
+def _say(*, as_json: bool) -> Callable[[str], None]:
+    """Return what tells people how it goes; machines read standard output."""
+    console = Console(stderr=as_json, highlight=False, soft_wrap=True)
+
+    def say(text: str) -> None:
+        console.print(text, style="cyan", markup=False)
+
+    return say
+
+
+def _print_lines(lines: Sequence[bytes]) -> None:
+    for line in lines:
+        typer.echo(line.decode("utf-8", errors="replace"))

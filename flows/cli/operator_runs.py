@@ -1,0 +1,190 @@
+"""One run, put together from the cluster, Prefect and the result storage."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flows.cli import operator_tables
+from flows.cli.agent_logs import ShowLines, follow_agent, read_agent_log, show_stored_transcript
+from flows.cli.run_records import RunRecords
+from tasks.cluster.cluster_errors import ObjectNotFound
+from tasks.log_following.log_follower import FollowedLog
+from tasks.observation.snapshots import JobSnapshot
+from tasks.operators.agent_listing import ClusterLook, Target, find_target
+from tasks.operators.cluster_look import ClusterAccess
+from tasks.operators.operator_errors import NotPossible
+from tasks.operators.operator_targets import nothing_found
+from tasks.outcome.report_page import Link, describe_proof, render_report
+from tasks.outcome.run_result import AgentRunResult
+from tasks.storage.storage_keys import attempt_folder
+from tasks.vocabulary.names import AgentId, FlowRunId
+
+
+@dataclass(frozen=True)
+class KnownRun:
+    """A run and what is known of it; null where nothing is.
+
+    Attributes:
+        report: As markdown.
+        state_name: What Prefect calls its flow run's state.
+    """
+
+    agent_id: AgentId
+    flow_run_id: FlowRunId | None
+    job: JobSnapshot | None
+    result: AgentRunResult | None
+    report: str | None
+    state_name: str | None
+
+    def facts(self, look: ClusterLook) -> list[tuple[str, Sequence[tuple[str, str]]]]:
+        """Return tables about Job and Lease."""
+        tables: list[tuple[str, Sequence[tuple[str, str]]]] = []
+        if self.report is None:
+            run = [
+                ("Agent", self.agent_id),
+                ("Flow run", self.flow_run_id or "not known"),
+                ("Its state in Prefect", self.state_name or "not known"),
+                ("Verdict", "none is stored where this command can read it"),
+            ]
+            tables.append(("Run", run))
+        if self.job is not None:
+            tables.append(("Job", operator_tables.job_facts(look, self.job, self.result)))
+        lease = look.lease_of(self.agent_id)
+        if lease is not None:
+            tables.append(("Lease", operator_tables.lease_facts(look, lease)))
+        return tables
+
+    def for_machines(self, look: ClusterLook) -> dict[str, Any]:
+        """Return all of it as JSON values."""
+        lease = look.lease_of(self.agent_id)
+        return {
+            "agent_id": self.agent_id,
+            "flow_run_id": self.flow_run_id,
+            "flow_run_state": self.state_name,
+            "result": self.result.model_dump(mode="json") if self.result else None,
+            "job": operator_tables.job_for_machines(look, self.job, self.result)
+            if self.job
+            else None,
+            "lease": dict(operator_tables.lease_facts(look, lease)) if lease else None,
+        }
+
+
+async def find_run(look: ClusterLook, records: RunRecords, name: str) -> KnownRun:
+    """Return the run that a name means.
+
+    Raises:
+        NothingFound: Nothing of that name is there.
+    """
+    target = await _find_target(look, records, name)
+    agent_id, flow_run_id = target.agent_id or AgentId(""), target.flow_run_id
+    result = report = state_name = None
+    if flow_run_id is not None:
+        folder = await _folder(records, target, agent_id, flow_run_id)
+        result = await records.result_of(flow_run_id, folder)
+        flow_run = await records.flow_run(flow_run_id)
+        state_name = flow_run.state_name if flow_run is not None else None
+        if result is not None:
+            report = render_report(result, _links(result))
+        elif target.job is None or target.job.over:
+            report = await records.report_of(flow_run_id, agent_id)
+    return KnownRun(agent_id, flow_run_id, target.job, result, report, state_name)
+
+
+async def show_transcript(
+    access: ClusterAccess,
+    look: ClusterLook,
+    records: RunRecords,
+    name: str,
+    *,
+    follow: bool,
+    show: ShowLines,
+    say: Callable[[str], None],
+) -> None:
+    """Show the transcript of the run that a name means, from where it still is.
+
+    Raises:
+        CommandRefused: There is none.
+        ClusterError: The pod's log could not be read.
+    """
+    target = await _find_target(look, records, name)
+    if target.job is not None and await _show_from_pod(access, look, target.job, follow, show, say):
+        return
+    agent_id, flow_run_id = target.agent_id or AgentId(""), target.flow_run_id
+    storage = await records.storage_of(flow_run_id) if flow_run_id is not None else None
+    if storage is None or flow_run_id is None:
+        raise NotPossible(
+            f"The pod of {name} has gone, and where its transcript is stored is not known here.",
+            "Set PREFECT_API_URL to the API that knows its flow run.",
+        )
+    folder = await _folder(records, target, agent_id, flow_run_id)
+    await show_stored_transcript(storage, folder, show)
+    say(f"From the result storage: {storage.description}.")
+
+
+async def _show_from_pod(
+    access: ClusterAccess,
+    look: ClusterLook,
+    job: JobSnapshot,
+    follow: bool,
+    show: ShowLines,
+    say: Callable[[str], None],
+) -> bool:
+    """Show what the Job's pod has printed; tells whether there is such a pod."""
+    pods = look.pods_of(job)
+    if follow and (pods or not job.over):
+        _say_how_much(await follow_agent(access, job, show), say, whole=True)
+        return True
+    started = [pod for pod in pods if pod.agent is not None and pod.agent.has_run is not False]
+    if not started:
+        if job.over:
+            return False
+        raise NotPossible(
+            f"The agent of Job {job.name} has not started yet.",
+            f"`claude-jobs logs -f {job.name}` waits for it; `claude-jobs show` tells more.",
+        )
+    try:
+        # The oldest: a replacement pod does not start the agent.
+        _say_how_much(
+            await read_agent_log(access, job, started[-1].name, show), say, whole=job.over
+        )
+    except ObjectNotFound:
+        return False
+    return True
+
+
+def _say_how_much(log: FollowedLog, say: Callable[[str], None], *, whole: bool) -> None:
+    if whole or log.proof.missing:
+        say(f"Transcript: {describe_proof(log.proof).replace('**', '')}")
+    if log.gave_up:
+        say(log.gave_up)
+
+
+async def _find_target(look: ClusterLook, records: RunRecords, name: str) -> Target:
+    """Return what a name means, in the cluster or, where that has forgotten it, in Prefect."""
+    target = find_target(look, name)
+    if target is not None and target.job is not None:
+        return target
+    flow_run_id = FlowRunId(name)
+    if target is None:
+        agent_id = await records.agent_id_of(flow_run_id)
+        if agent_id is not None:
+            return Target(agent_id, flow_run_id, None)
+    last = await records.last_flow_run_of(AgentId(name))
+    if last is not None:
+        return Target(AgentId(name), last, None)
+    if target is None:
+        raise nothing_found(look, name)
+    return target
+
+
+async def _folder(
+    records: RunRecords, target: Target, agent_id: AgentId, flow_run_id: FlowRunId
+) -> str:
+    if target.job is not None:
+        return attempt_folder(agent_id, flow_run_id, target.job)
+    return await records.newest_folder(agent_id, flow_run_id)
+
+
+def _links(result: AgentRunResult) -> list[Link]:
+    key = result.transcript.storage_key
+    return [Link("Transcript in the result storage", key)] if key else []

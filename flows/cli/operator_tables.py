@@ -1,0 +1,136 @@
+"""What operators are shown of agents: tables for people, plain values for machines."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from tasks.observation.snapshots import JobSnapshot, LeaseSnapshot
+from tasks.operators.agent_listing import AgentRow, ClusterLook, describe_job
+from tasks.outcome.report_page import UNKNOWN
+from tasks.outcome.run_result import AgentRunResult
+from tasks.text.safe_text import duration_text, escape_control_characters
+
+_LINE_CHARACTERS = 60
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON value on one line, not through a console, which would wrap or colour it."""
+    typer.echo(json.dumps(value, default=_plain, ensure_ascii=False))
+
+
+def show_rows(console: Console, namespace: str, rows: Sequence[AgentRow]) -> None:
+    """Print the list of agents."""
+    if not rows:
+        console.print(f"No agent has a Job in namespace {namespace}.")
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("Agent", "State", "Age", "Cost", "Last line", "Job", "Flow run"):
+        # Names are what the other commands are given, so that none of them is cut.
+        table.add_column(name, no_wrap=name in {"Age", "Cost"}, overflow="fold")
+    for row in rows:
+        table.add_row(
+            Text(_safe(row.agent_id)),
+            _state(row),
+            UNKNOWN if row.age_seconds is None else duration_text(row.age_seconds),
+            UNKNOWN if row.cost_usd is None else f"${row.cost_usd:.4f}",
+            Text(_safe(row.last_line or UNKNOWN)[:_LINE_CHARACTERS]),
+            Text(row.job_name or UNKNOWN),
+            Text(row.flow_run_id or UNKNOWN),
+        )
+    console.print(table)
+
+
+def rows_for_machines(rows: Sequence[AgentRow]) -> list[dict[str, Any]]:
+    """Return the rows as JSON values; what is not known is null."""
+    return [asdict(row) for row in rows]
+
+
+def show_run(
+    console: Console, report: str | None, facts: Sequence[tuple[str, Sequence[tuple[str, str]]]]
+) -> None:
+    """Print a run's report, as markdown, and the facts of its Job and Lease."""
+    if report is not None:
+        console.print(Markdown(escape_control_characters(report)))
+    for title, rows in facts:
+        console.print(f"\n[bold]{escape(title)}[/]")
+        table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        for name, value in rows:
+            table.add_row(f"[dim]{escape(name)}[/]", Text(_safe(value)))
+        console.print(table)
+
+
+def job_facts(
+    look: ClusterLook, job: JobSnapshot, result: AgentRunResult | None
+) -> list[tuple[str, str]]:
+    """Return what the cluster says of a Job, for people."""
+    pods = look.pods_of(job)
+    condition = job.final_condition
+    return [
+        ("Name", f"{look.namespace}/{job.name}"),
+        ("State", describe_job(look, job, result)),
+        ("Created", _instant(job.created_at)),
+        ("Attempt", str(job.attempt or UNKNOWN)),
+        ("Task", job.task_id or UNKNOWN),
+        ("Owner", job.owner_flow_run_id or job.flow_run_id or UNKNOWN),
+        ("Owner's epoch", UNKNOWN if job.owner_epoch is None else str(job.owner_epoch)),
+        ("Condition", f"{condition.type} ({condition.reason})" if condition else UNKNOWN),
+        ("Result stored", _instant(job.harvested_at)),
+        ("Pods", ", ".join(f"{pod.name} ({pod.phase})" for pod in pods) or UNKNOWN),
+    ]
+
+
+def lease_facts(look: ClusterLook, lease: LeaseSnapshot) -> list[tuple[str, str]]:
+    """Return what the cluster says of an agent's Lease, for people."""
+    pause = look.pause_of(lease.agent_id) if lease.agent_id else None
+    return [
+        ("Name", f"{look.namespace}/{lease.name}"),
+        ("Held by", lease.holder or "nobody"),
+        ("Renewed", _instant(lease.renewed_at)),
+        ("Epoch", str(lease.epoch)),
+        ("Last Job", lease.committed_job_name or UNKNOWN),
+        ("Paused", pause.describe() if pause else "no"),
+    ]
+
+
+def job_for_machines(
+    look: ClusterLook, job: JobSnapshot, result: AgentRunResult | None
+) -> dict[str, Any]:
+    """Return what the cluster says of a Job as JSON values."""
+    values = {**asdict(job), "state": describe_job(look, job, result)}
+    values["pods"] = [{"name": pod.name, "phase": pod.phase} for pod in look.pods_of(job)]
+    return values
+
+
+def _state(row: AgentRow) -> Text:
+    words = _safe(row.state)
+    style = "cyan" if row.live else "green" if words.endswith("Succeeded") else "default"
+    text = Text(words, style="yellow" if "owner gone" in words else style)
+    if row.paused is not None:
+        text.append(
+            f" ({_safe(row.paused)})" if row.job_name else f": {_safe(row.paused)}", "yellow"
+        )
+    return text
+
+
+def _safe(text: str) -> str:
+    return escape_control_characters(text)
+
+
+def _instant(at: datetime | None) -> str:
+    return UNKNOWN if at is None else f"{at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value)

@@ -1,0 +1,80 @@
+"""`claude-jobs preflight`: whether a run would be possible from here, and what is missing."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flows.cli.foreground_run import EXIT_INPUT_INVALID, EXIT_RUN_FAILED
+from flows.cli.operator_tables import print_json
+from flows.cli.request_file import read_request
+from tasks.preflight.preflight_config import LONGEST_OUTAGE_SECONDS, PreflightConfig
+from tasks.preflight.preflight_results import Level, PreflightReport, build_preflight_table
+from tasks.text.safe_text import escape_control_characters
+from tasks.vocabulary.errors import InputInvalid
+
+_STYLES = {Level.OK.value: "green", Level.WARNING.value: "yellow", Level.ERROR.value: "bold red"}
+
+
+def preflight(
+    parameters: Annotated[
+        Path, typer.Argument(help="JSON file with a run's request; `-` reads standard input.")
+    ],
+    kubeconfig: Annotated[
+        Path | None,
+        typer.Option(help="Kubeconfig to use instead of the runtime's cluster credentials."),
+    ] = None,
+    longest_outage_seconds: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Longest time for which Prefect or the flow runs' side may be away."
+        ),
+    ] = LONGEST_OUTAGE_SECONDS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
+) -> None:
+    """Tell whether a run would be possible as whoever calls this, and what is missing.
+
+    Nothing is started or changed, but for a small file in the result storage. Exit code 0: no
+    error, warnings at most. 1: a run would fail. 2: the request is not valid.
+    """
+    try:
+        request = read_request(parameters)
+    except InputInvalid as error:
+        typer.echo(error.message, err=True)
+        raise typer.Exit(EXIT_INPUT_INVALID) from None
+    config = PreflightConfig(request=request, longest_outage_seconds=longest_outage_seconds)
+    report = asyncio.run(_check(config, kubeconfig))
+    if as_json:
+        print_json(report.model_dump(mode="json"))
+    else:
+        _show(report)
+    raise typer.Exit(EXIT_RUN_FAILED if report.errors else 0)
+
+
+async def _check(config: PreflightConfig, kubeconfig: Path | None) -> PreflightReport:
+    # Prefect and the Kubernetes client take seconds to import, which a wrong request need not wait
+    # for.
+    from flows.preflight import Surroundings, check_surroundings
+
+    report, _ = await check_surroundings(config, Surroundings(kubeconfig=kubeconfig))
+    return report
+
+
+def _show(report: PreflightReport) -> None:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("Level", "Check", "Finding", "What to do"):
+        table.add_column(name, overflow="fold")
+    for row in build_preflight_table(report):
+        level, *texts = row.values()
+        table.add_row(
+            Text(level, style=_STYLES[level]),
+            *(Text(escape_control_characters(text)) for text in texts),
+        )
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(report.summary, markup=False)

@@ -1,0 +1,76 @@
+"""What a cancelled run's own process may have had no time for."""
+
+import asyncio
+from typing import Any
+
+from prefect import Flow
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.logging.loggers import flow_run_logger
+
+from flows.run.inputs import load_agent, load_runtime
+from tasks.agent_job.run_request import AgentRunRequest, parse_request
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.kinds.api_objects import Propagation
+from tasks.cluster.kinds.jobs import list_jobs
+from tasks.observation.snapshots import JobSnapshot, jobs_from_api
+from tasks.orchestrator.flow_run_states import read_whether_cancelled
+from tasks.ownership.orphans import owner_of
+from tasks.run.owned_job import delete_job_as_seen
+from tasks.vocabulary.names import AgentId, FlowRunId, agent_selector
+
+# The runner sets the state only after its hooks.
+_HOOK_SECONDS = 30.0
+_ASK_AGAIN_SECONDS = 1.0
+# Any change of a Job between look and deletion refuses the latter.
+_LOOKS = 3
+
+
+async def delete_jobs_of_cancelled_run(
+    flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]
+) -> None:
+    """Delete the Jobs that a cancelled run has left alive; the second line after the run itself.
+
+    Prefect calls this for what is no cancellation too, such as the shutdown of the process that
+    serves the flow: only the state in the API counts, not the one that is handed in.
+
+    Raises:
+        Exception: The API or the cluster could not be asked; Prefect logs it on the run.
+    """
+    del state
+    logger = flow_run_logger(flow_run, flow)
+    async with asyncio.timeout(_HOOK_SECONDS):
+        # The process is gone, so that there is time to ask a busy API again.
+        while (cancelled := await read_whether_cancelled(flow_run.id)) is None:
+            logger.warning("The run's state could not be read; asking again.")
+            await asyncio.sleep(_ASK_AGAIN_SECONDS)
+        if not cancelled:
+            return
+        request = parse_request((flow_run.parameters or {})["request"])
+        deleted = await _delete_jobs(request, FlowRunId(str(flow_run.id)))
+    if deleted:
+        logger.warning(f"The cancelled run left {', '.join(deleted)} alive; now being deleted.")
+
+
+async def _delete_jobs(request: AgentRunRequest, flow_run_id: FlowRunId) -> list[str]:
+    runtime = await load_runtime(request, None)
+    agent = await load_agent(request)
+    selector = agent_selector(AgentId(agent.agent_id))
+    deleted: list[str] = []
+    async with ClusterClient(runtime.connection) as client:
+        namespace = client.resolve_namespace(runtime.spec.namespace).name
+        for _ in range(_LOOKS):
+            found = await list_jobs(client, namespace, label_selector=selector)
+            own = [job for job in jobs_from_api(found.items) if _is_left(job, flow_run_id)]
+            deleted += [
+                job.name
+                for job in own
+                if await delete_job_as_seen(client, namespace, job, Propagation.FOREGROUND)
+            ]
+            if not own:
+                break
+    return [f"Job {namespace}/{name}" for name in dict.fromkeys(deleted)]
+
+
+def _is_left(job: JobSnapshot, flow_run_id: FlowRunId) -> bool:
+    """Tell whether a Job is this run's own; one that another run has taken over is that run's."""
+    return owner_of(job) == flow_run_id and not job.finished and not job.deleting

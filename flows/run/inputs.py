@@ -1,0 +1,150 @@
+"""From a request to everything a run needs, before anything is created.
+
+Blocks are read here and nowhere else; what they hold is handed on as plain values.
+"""
+
+from base64 import b64decode
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prefect.blocks.system import Secret
+from pydantic import ValidationError
+
+from tasks.agent_job.run_request import AgentRunRequest, describe_validation_error
+from tasks.agent_job.runtime_spec import RuntimeSpec
+from tasks.claude_code.agent_spec import AgentSpec, SecretKey
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.cluster_errors import ClusterError
+from tasks.cluster.connection import ClusterConnection
+from tasks.cluster.kinds.secrets import read_secret
+from tasks.observation.api_fields import object_at, objects_at
+from tasks.run.check_request import find_cluster
+from tasks.vocabulary.errors import InputInvalid
+
+
+@dataclass(frozen=True)
+class RuntimeInputs:
+    """A runtime and the cluster it names.
+
+    Attributes:
+        secrets: Values that must not show up anywhere, as far as they are known here.
+    """
+
+    spec: RuntimeSpec
+    connection: ClusterConnection
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+
+async def load_agent(request: AgentRunRequest) -> AgentSpec:
+    """Return the agent that a request names or describes.
+
+    Raises:
+        InputInvalid: There is no such block.
+    """
+    if isinstance(request.agent, AgentSpec):
+        return request.agent
+    # Importing a block module takes seconds (it brings another Kubernetes client).
+    from blocks.claude_agent import ClaudeAgent
+
+    try:
+        block = await ClaudeAgent.aload(request.agent)
+    except ValidationError as error:
+        raise _invalid_block("Claude Agent", request.agent, error) from None
+    except ValueError as error:
+        raise _no_block("Claude Agent", request.agent) from error
+    return block.spec()
+
+
+async def load_runtime(request: AgentRunRequest, kubeconfig: Path | None) -> RuntimeInputs:
+    """Return the runtime that a request names or describes, and its cluster.
+
+    Raises:
+        InputInvalid: There is no such block, or no cluster.
+    """
+    if isinstance(request.runtime, RuntimeSpec):
+        return RuntimeInputs(request.runtime, find_cluster(kubeconfig))
+    return await load_runtime_block(request.runtime, kubeconfig)
+
+
+async def load_runtime_block(name: str, kubeconfig: Path | None) -> RuntimeInputs:
+    """Return the runtime of a block, and the cluster that it or the kubeconfig names.
+
+    Raises:
+        InputInvalid: There is no such block, or no cluster.
+    """
+    from blocks.agent_runtime import AgentRuntime
+
+    try:
+        block = await AgentRuntime.aload(name)
+    except ValidationError as error:
+        raise _invalid_block("Agent Runtime", name, error) from None
+    except ValueError as error:
+        raise _no_block("Agent Runtime", name) from error
+    config = block.cluster_config()
+    if kubeconfig is not None or config is None:
+        return RuntimeInputs(block.spec(), find_cluster(kubeconfig))
+    content, context = config
+    return RuntimeInputs(
+        block.spec(),
+        ClusterConnection.from_kubeconfig(content, context),
+        secrets=tuple(_kubeconfig_secrets(content)),
+    )
+
+
+async def load_prompt(request: AgentRunRequest, runtime: RuntimeInputs) -> str | None:
+    """Return the confidential prompt that a request refers to; `None` if it refers to none.
+
+    Raises:
+        InputInvalid: The block or Secret does not exist, cannot be read, or holds no text.
+    """
+    if request.prompt_block is not None:
+        return await _load_prompt_block(request.prompt_block)
+    if request.prompt_secret is not None:
+        return await _read_prompt_secret(request.prompt_secret, runtime)
+    return None
+
+
+async def _load_prompt_block(name: str) -> str:
+    try:
+        block = await Secret[str].aload(name)
+    except ValueError as error:
+        raise _no_block("Secret", name) from error
+    prompt: Any = block.get()
+    if not isinstance(prompt, str):
+        raise InputInvalid(f"The Secret block {name!r} holds no text; give it the prompt.")
+    return prompt
+
+
+async def _read_prompt_secret(reference: SecretKey, runtime: RuntimeInputs) -> str:
+    try:
+        async with ClusterClient(runtime.connection) as client:
+            namespace = client.resolve_namespace(runtime.spec.namespace).name
+            found = await read_secret(client, namespace, reference.secret)
+        return b64decode(found["data"][reference.key]).decode()
+    except (ClusterError, KeyError, ValueError) as error:
+        why = error.message if isinstance(error, ClusterError) else "it has no such text"
+        raise InputInvalid(
+            f"The prompt in key {reference.key} of Secret {reference.secret} cannot be read: {why}."
+        ) from error
+
+
+def _invalid_block(kind: str, name: str, error: ValidationError) -> InputInvalid:
+    return InputInvalid(describe_validation_error(f"{kind} block {name!r}", error))
+
+
+def _no_block(kind: str, name: str) -> InputInvalid:
+    return InputInvalid(
+        f"There is no {kind} block named {name!r}; create it in the UI or with `save({name!r})`."
+    )
+
+
+_SECRET_KUBECONFIG_FIELDS = frozenset({"token", "password", "client-key-data"})
+
+
+def _kubeconfig_secrets(kubeconfig: Mapping[str, Any]) -> Iterator[str]:
+    for named in objects_at(kubeconfig, "users"):
+        for name, value in object_at(named, "user").items():
+            if name in _SECRET_KUBECONFIG_FIELDS and isinstance(value, str):
+                yield value

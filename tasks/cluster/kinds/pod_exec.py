@@ -1,0 +1,189 @@
+"""Commands in a running container, over a websocket: bytes out, and the exit code.
+
+The websocket's handshake is a GET, which servers authorise as `get` on `pods/exec` (seen on 1.20),
+newer ones as `create` as well: a Role needs both.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import aiohttp
+
+from tasks.cluster.byte_stream import TRANSPORT_FAILURES
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.cluster_errors import ExecFailed, StreamBroken, StreamSilent
+from tasks.cluster.json_objects import PODS
+
+# Frames are one byte of channel, then content; all are binary.
+_PROTOCOL = "v4.channel.k8s.io"
+_STDOUT, _STDERR, _ERROR = 1, 2, 3
+_STDERR_KEPT_BYTES = 65_536
+_SILENCE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class ExecResult:
+    """What a short command did."""
+
+    exit_code: int
+    stdout: bytes
+    stderr: bytes
+
+
+class ExecStream:
+    """One command; read its output to the end, then its exit code is known.
+
+    Attributes:
+        exit_code: None until the output has been read to its end.
+        stderr: The first 64 KiB of it.
+    """
+
+    def __init__(
+        self, socket: aiohttp.ClientWebSocketResponse[bool], what: str, silence_seconds: float
+    ) -> None:
+        self._socket = socket
+        self._what = what
+        self._silence_seconds = silence_seconds
+        self.exit_code: int | None = None
+        self.stderr = b""
+
+    async def stdout_chunks(self) -> AsyncGenerator[bytes, None]:
+        """Yield stdout in pieces of no meaning until the command has ended.
+
+        Raises:
+            StreamSilent: Nothing came for longer than the bound.
+            StreamBroken: The connection was cut before the command's end was reported.
+            ExecFailed: The command could not be run.
+        """
+        while self.exit_code is None:
+            channel, content = await self._next_frame()
+            if channel == _STDOUT and content:
+                yield content
+            elif channel == _STDERR:
+                self.stderr = (self.stderr + content)[:_STDERR_KEPT_BYTES]
+            elif channel == _ERROR and content:
+                self.exit_code = _parse_exit_code(content, self._what)
+
+    async def _next_frame(self) -> tuple[int, bytes]:
+        try:
+            async with asyncio.timeout(self._silence_seconds):
+                message = await self._socket.receive()
+        except TimeoutError as failure:
+            raise StreamSilent(
+                f"{self._what}: silent for {self._silence_seconds:g} s."
+            ) from failure
+        except TRANSPORT_FAILURES as failure:
+            raise StreamBroken(f"{self._what}: the connection was cut.", was_sent=True) from failure
+        if message.type is aiohttp.WSMsgType.BINARY and message.data:
+            data = cast("bytes", message.data)
+            return data[0], data[1:]
+        if message.type is aiohttp.WSMsgType.BINARY:
+            return _STDOUT, b""
+        raise StreamBroken(f"{self._what}: ended without telling how.", was_sent=True)
+
+
+def _parse_exit_code(content: bytes, what: str) -> int:
+    """Read the error channel's `Status`: Success, or a cause `ExitCode`, else it never ran."""
+    try:
+        status: dict[str, Any] = json.loads(content)
+    except ValueError as failure:
+        raise ExecFailed(f"{what}: its ending is no Status.") from failure
+    if status.get("status") == "Success":
+        return 0
+    details: dict[str, Any] = status.get("details") or {}
+    causes: list[dict[str, Any]] = details.get("causes") or []
+    for cause in causes:
+        if cause.get("reason") == "ExitCode":
+            return int(str(cause.get("message")))
+    raise ExecFailed(f"{what}: {str(status.get('message') or 'no reason given')[:500]}")
+
+
+@asynccontextmanager
+async def open_exec(
+    client: ClusterClient,
+    namespace: str,
+    pod: str,
+    container: str,
+    command: Sequence[str],
+    *,
+    silence_seconds: float = _SILENCE_SECONDS,
+) -> AsyncGenerator[ExecStream, None]:
+    """Start a command in a running container; its stdin is empty.
+
+    Leaving early closes the connection; the command then ends when it next writes.
+
+    Raises:
+        ClusterForbidden: `get` or `create` on `pods/exec` is missing.
+        ObjectNotFound: The pod is gone.
+        ClusterUnavailable: The container is not running (a 500 of the kubelet).
+    """
+    query = {
+        "container": container,
+        "command": list(command),
+        "stdin": "false",
+        "stdout": "true",
+        "stderr": "true",
+        "tty": "false",
+    }
+    path = PODS.path(namespace, pod, "exec")
+    async with client.websocket(path, query=query, protocol=_PROTOCOL) as socket:
+        yield ExecStream(socket, f"{command[0]} in pod {pod}", silence_seconds)
+
+
+async def run_in_pod(
+    client: ClusterClient,
+    namespace: str,
+    pod: str,
+    container: str,
+    command: Sequence[str],
+    *,
+    silence_seconds: float = _SILENCE_SECONDS,
+) -> ExecResult:
+    """Run a command whose output is small to its end; errors as in `open_exec`."""
+    async with open_exec(
+        client, namespace, pod, container, command, silence_seconds=silence_seconds
+    ) as stream:
+        stdout = b"".join([chunk async for chunk in stream.stdout_chunks()])
+        return ExecResult(cast("int", stream.exit_code), stdout, stream.stderr)
+
+
+@asynccontextmanager
+async def read_pod_file_lines(
+    client: ClusterClient,
+    namespace: str,
+    pod: str,
+    container: str,
+    path: str,
+    *,
+    first_line: int = 1,
+    line_count: int | None = None,
+) -> AsyncGenerator[ExecStream, None]:
+    """Read a file of the container from a line on, counted from 1; needs its sh, tail and head.
+
+    The exit code is 66 when the file cannot be read.
+    """
+    script = '[ -r "$1" ] || exit 66; tail -n "+$2" "$1"'
+    if line_count is not None:
+        script += ' | head -n "$3"'
+    command = ["/bin/sh", "-c", script, "sh", path, str(first_line), str(line_count or 0)]
+    async with open_exec(client, namespace, pod, container, command) as stream:
+        yield stream
+
+
+async def touch_pod_file(
+    client: ClusterClient, namespace: str, pod: str, container: str, path: str
+) -> None:
+    """Make an empty file in the container, or leave the one there; needs its sh.
+
+    Raises:
+        ExecFailed: It could not be written; further errors as in `open_exec`.
+    """
+    command = ["/bin/sh", "-c", ': >> "$1"', "sh", path]
+    result = await run_in_pod(client, namespace, pod, container, command)
+    if result.exit_code != 0:
+        said = result.stderr.decode(errors="replace").strip()[:500]
+        raise ExecFailed(f"{path} in pod {pod} could not be written: {said or result.exit_code}")

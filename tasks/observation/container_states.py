@@ -1,0 +1,141 @@
+"""What the kubelet said about a container: waiting, running or terminated.
+
+The kubelet sometimes writes an ending that nobody observed; such a placeholder reads as unknown,
+since a run's outcome must never be better than the facts.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Self
+
+from tasks.observation.api_fields import RawObject, instant_at, integer_at, object_at, text_at
+
+# The kubelet gives these reasons to a container whose process was never started.
+_NEVER_STARTED = frozenset({"ContainerCannotRun", "CreateContainerError", "StartError"})
+# Its ending was not observed; the exit code beside it is a placeholder.
+_STATUS_UNKNOWN = "ContainerStatusUnknown"
+# StartError on containerd carries the zero time as the start.
+_ZERO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerWaiting:
+    """The container has not started yet, or waits to be started again."""
+
+    reason: str | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerRunning:
+    """The container's process runs."""
+
+    started_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerTerminated:
+    """The container has ended, or will never start.
+
+    Attributes:
+        exit_code: `None` where nobody observed it: the kubelet then writes a placeholder (137 with
+            reason `ContainerStatusUnknown`, or on older nodes an empty state that reads as 0).
+        message: The termination message that the container wrote, or the runtime's own.
+        ran: Whether the process was started; `None` where that was not observed.
+    """
+
+    exit_code: int | None = None
+    signal: int | None = None
+    reason: str | None = None
+    message: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    ran: bool | None = True
+
+    @classmethod
+    def from_api(cls, raw: RawObject) -> Self:
+        """Read `state.terminated`."""
+        reason = text_at(raw, "reason")
+        started_at = instant_at(raw, "startedAt")
+        if started_at is not None and started_at <= _ZERO_TIME:
+            started_at = None
+        exit_code = integer_at(raw, "exitCode")
+        evidence = [reason, started_at, text_at(raw, "finishedAt"), text_at(raw, "containerID")]
+        observed = reason != _STATUS_UNKNOWN and (bool(exit_code) or any(evidence))
+        return cls(
+            exit_code=exit_code if observed else None,
+            signal=integer_at(raw, "signal"),
+            reason=reason,
+            message=text_at(raw, "message"),
+            started_at=started_at,
+            finished_at=instant_at(raw, "finishedAt"),
+            ran=_has_run(reason, started_at, observed=observed),
+        )
+
+
+def _has_run(reason: str | None, started_at: datetime | None, *, observed: bool) -> bool | None:
+    if reason in _NEVER_STARTED:
+        return False
+    return True if observed or started_at is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSnapshot:
+    """A container's state: at most one of waiting, running and terminated is set.
+
+    Attributes:
+        was_lost: The kubelet knew it before, did not find it any more, and calls it waiting again.
+    """
+
+    name: str
+    waiting: ContainerWaiting | None = None
+    running: ContainerRunning | None = None
+    terminated: ContainerTerminated | None = None
+    image: str | None = None
+    restart_count: int = 0
+    was_lost: bool = False
+
+    @property
+    def has_run(self) -> bool | None:
+        """Whether its process was ever started; `None` where that cannot be told."""
+        if self.terminated is not None:
+            return self.terminated.ran
+        # A container that is never started again was there before, and the kubelet lost it.
+        return True if self.running is not None else (None if self.was_lost else False)
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When its process was started, by the node's clock; `None` where that was not seen."""
+        if self.terminated is not None:
+            return self.terminated.started_at
+        return self.running.started_at if self.running is not None else None
+
+    @classmethod
+    def from_api(cls, raw: RawObject) -> Self:
+        """Read one item of `status.containerStatuses` or `status.initContainerStatuses`."""
+        state = object_at(raw, "state")
+        waiting, running = object_at(state, "waiting"), object_at(state, "running")
+        terminated = object_at(state, "terminated")
+        return cls(
+            name=text_at(raw, "name") or "",
+            waiting=ContainerWaiting(text_at(waiting, "reason"), text_at(waiting, "message"))
+            if isinstance(state.get("waiting"), Mapping)
+            else None,
+            running=ContainerRunning(instant_at(running, "startedAt"))
+            if isinstance(state.get("running"), Mapping)
+            else None,
+            terminated=ContainerTerminated.from_api(terminated)
+            if isinstance(state.get("terminated"), Mapping)
+            else None,
+            image=text_at(raw, "image"),
+            restart_count=integer_at(raw, "restartCount") or 0,
+            was_lost=bool(object_at(object_at(raw, "lastState"), "terminated")),
+        )
+
+
+def find_failed(containers: Iterable[ContainerSnapshot]) -> ContainerSnapshot | None:
+    """Return the first container that ended with another exit code than 0, if one did."""
+    return next(
+        (item for item in containers if item.terminated and item.terminated.exit_code), None
+    )

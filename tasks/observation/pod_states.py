@@ -1,0 +1,66 @@
+"""One state of a pod out of several that were seen: what was known once is not forgotten.
+
+Kubelets and controllers write over what they said before: a deleted pod's last state may lack how
+its container ended, a restarted node reports every container as `ContainerStatusUnknown`, and the
+reason of an eviction may be gone once the pod is collected.
+"""
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+from tasks.observation.api_fields import RawObject, object_at, objects_at, text_at
+from tasks.observation.container_states import ContainerTerminated
+
+_STATUSES = "containerStatuses"
+
+
+def has_observed_ending(pod: RawObject) -> bool:
+    """Tell whether somebody saw how a container of the pod ended, init containers aside."""
+    return any(_is_observed(status) for status in objects_at(object_at(pod, "status"), _STATUSES))
+
+
+def has_ending(pod: RawObject) -> bool:
+    """Tell whether a container of the pod is reported as ended, init containers aside."""
+    statuses = objects_at(object_at(pod, "status"), _STATUSES)
+    return any(object_at(object_at(status, "state"), "terminated") for status in statuses)
+
+
+def merge_states(latest: RawObject, ended: RawObject | None) -> RawObject:
+    """Return the newest state, with what an earlier one said of the ending and it no longer does.
+
+    Args:
+        latest: The newest state of the pod.
+        ended: The one that told most about how its containers ended, if any did.
+    """
+    if ended is None or ended is latest:
+        return latest
+    now, before = object_at(latest, "status"), object_at(ended, "status")
+    known = {text_at(item, "name"): item for item in objects_at(before, _STATUSES)}
+    statuses = [
+        item if _is_observed(item) else _ended_or(known.pop(text_at(item, "name"), None), item)
+        for item in objects_at(now, _STATUSES)
+    ]
+    named = {text_at(item, "name") for item in statuses}
+    statuses += [item for name, item in known.items() if name not in named]
+    merged: dict[str, Any] = {
+        **{key: before[key] for key in ("reason", "message") if before.get(key)},
+        **{key: value for key, value in now.items() if value not in (None, "")},
+        _STATUSES: statuses,
+        "conditions": [*objects_at(now, "conditions"), *_lost_conditions(now, before)],
+    }
+    return {**latest, "status": merged}
+
+
+def _ended_or(before: RawObject | None, now: RawObject) -> RawObject:
+    has_ended = before is not None and object_at(object_at(before, "state"), "terminated")
+    return cast("RawObject", before) if has_ended else now
+
+
+def _is_observed(status: RawObject) -> bool:
+    terminated = object_at(object_at(status, "state"), "terminated")
+    return bool(terminated) and ContainerTerminated.from_api(terminated).exit_code is not None
+
+
+def _lost_conditions(now: RawObject, before: RawObject) -> Iterator[RawObject]:
+    named = {text_at(item, "type") for item in objects_at(now, "conditions")}
+    return (item for item in objects_at(before, "conditions") if text_at(item, "type") not in named)

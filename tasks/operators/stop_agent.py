@@ -1,0 +1,219 @@
+"""Stopping an agent: through its run where that lives, else as its owner's successor."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.exceptions import ObjectNotFound as FlowRunNotFound
+from prefect.states import Cancelled, Cancelling
+
+from tasks.cluster.cluster_errors import ObjectConflict, ObjectNotFound
+from tasks.cluster.kinds.api_objects import Propagation
+from tasks.cluster.kinds.jobs import delete_job, read_job
+from tasks.observation.snapshots import JobSnapshot
+from tasks.operators.agent_listing import ClusterLook, OwnerState, Target
+from tasks.operators.cluster_look import ClusterAccess
+from tasks.operators.operator_decisions import CancelRun, DeleteJobs, NothingToStop, decide_stop
+from tasks.operators.operator_errors import NotDone, NotPossible
+from tasks.ownership.lease import LeaseVerdict
+from tasks.ownership.orphans import owner_of
+from tasks.run.lease_keeper import LeaseKeeper
+from tasks.vocabulary.names import AgentId, FlowRunId
+
+# A run that nobody watches notices its cancellation within 12 s, its agent has 20 s of grace, and
+# kubelets on busy machines have taken a minute to clear an ended pod away.
+_END_SECONDS = 180.0
+_LOOK_AGAIN_SECONDS = 1.0
+# Every change of a Job between a look at it and its deletion refuses the latter.
+_LOOKS = 4
+# Holds the Lease where no Job says in whose name.
+_NO_FLOW_RUN = FlowRunId("claude-jobs-stop")
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class StopReport:
+    """What a stop has done.
+
+    Attributes:
+        how: `cancelled` through Prefect, `deleted` as the owner's successor, or `nothing`.
+        jobs: Names of the Jobs that have gone.
+        pods: Names of the pods that have gone.
+    """
+
+    agent_id: AgentId
+    how: str = "nothing"
+    flow_run_id: FlowRunId | None = None
+    flow_run_state: str | None = None
+    jobs: list[str] = field(default_factory=list[str])
+    pods: list[str] = field(default_factory=list[str])
+
+
+async def stop_agent(
+    access: ClusterAccess, before: ClusterLook, target: Target, say: Say
+) -> StopReport:
+    """End an agent with grace and wait until it has gone.
+
+    Raises:
+        CommandRefused: It could not be stopped, or its end was not seen.
+        ClusterError: The cluster could not be asked.
+    """
+    agent_id = target.agent_id or AgentId("")
+    report = StopReport(agent_id, flow_run_id=target.flow_run_id)
+    is_owned = before.owner_state(agent_id) is OwnerState.ALIVE
+    if target.job is not None and target.job.over and not is_owned:
+        say(f"Job {target.job.name} has ended already; there was nothing to stop.")
+        return report
+    keeper = LeaseKeeper(
+        access.client, access.namespace, agent_id, target.flow_run_id or _NO_FLOW_RUN
+    )
+
+    def say_who_is_awaited(verdict: LeaseVerdict) -> None:
+        say(f"Looking whether flow run {verdict.holder_flow_run_id} is alive ...")
+
+    async with _keeping(keeper):
+        verdict = await keeper.take(asyncio.Event(), say_who_is_awaited)
+        look = await access.look()
+        jobs = [job for job in look.jobs if job.agent_id == agent_id]
+        match decide_stop(agent_id, jobs, verdict, held=keeper.held):
+            case NothingToStop(reason):
+                say(reason)
+            case CancelRun(flow_run_id):
+                report.how, report.flow_run_id = "cancelled", flow_run_id
+                await _cancel(access, look, report, say)
+            case DeleteJobs(live):
+                report.how, report.flow_run_id = "deleted", owner_of(live[0])
+                for job in live:
+                    await _delete(access, keeper, job, say)
+                await _await_end(access, look, report, say)
+                await _close_flow_run(report, say)
+    return report
+
+
+@asynccontextmanager
+async def _keeping(keeper: LeaseKeeper) -> AsyncGenerator[None, None]:
+    """Renew the Lease once it is taken, and let it go at the end."""
+    keeping = asyncio.create_task(keeper.keep())
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        await keeper.release()
+
+
+async def _delete(access: ClusterAccess, keeper: LeaseKeeper, job: JobSnapshot, say: Say) -> None:
+    """Delete a Job in the foreground, which is its agent's SIGTERM; by the version just read."""
+    where = (access.client, access.namespace, job.name)
+    for looks_left in reversed(range(_LOOKS)):
+        try:
+            found = JobSnapshot.from_api(await read_job(*where))
+            if found.uid != job.uid:
+                return
+            keeper.check_may_write()
+            await delete_job(
+                *where,
+                uid=job.uid,
+                resource_version=found.resource_version,
+                propagation=Propagation.FOREGROUND,
+            )
+        except ObjectNotFound:
+            return
+        except ObjectConflict:
+            if not looks_left:
+                raise
+            continue
+        say(f"Its owner is gone: deleting Job {job.name}; the agent has its grace to end.")
+        return
+
+
+async def _cancel(access: ClusterAccess, look: ClusterLook, report: StopReport, say: Say) -> None:
+    flow_run_id = UUID(report.flow_run_id) if report.flow_run_id else UUID(int=0)
+    async with get_client() as client:
+        try:
+            await client.read_flow_run(flow_run_id)
+        except FlowRunNotFound:
+            raise NotPossible(
+                f"Flow run {flow_run_id} owns the agent and lives, and the Prefect API in use "
+                f"({client.api_url}) does not know it.",
+                "Set PREFECT_API_URL to the API that it was started with, or interrupt it where it "
+                "runs.",
+            ) from None
+        await client.set_flow_run_state(
+            flow_run_id, Cancelling(message="Cancelled by `claude-jobs stop`.")
+        )
+        say(f"Flow run {flow_run_id} is being cancelled; its agent has its grace to end.")
+        await _await_end(access, look, report, say)
+        async with _bounded(f"Flow run {flow_run_id} has not ended yet."):
+            report.flow_run_state = await _await_final_state(client, flow_run_id)
+        say(f"Flow run {flow_run_id} has ended: {report.flow_run_state}.")
+
+
+async def _await_final_state(client: PrefectClient, flow_run_id: UUID) -> str | None:
+    while True:
+        found = await client.read_flow_run(flow_run_id)
+        if found.state is not None and found.state.is_final():
+            return found.state_name
+        await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+
+async def _await_end(
+    access: ClusterAccess, before: ClusterLook, report: StopReport, say: Say
+) -> None:
+    """Wait until the agent's Jobs and pods have gone, or have ended and are kept."""
+    jobs = [job for job in before.jobs if job.agent_id == report.agent_id and not job.over]
+    pods = [pod for job in jobs for pod in before.pods_of(job)]
+    names = ", ".join(job.name for job in jobs)
+    async with _bounded(f"Job {names} has not gone yet."):
+        while jobs or pods:
+            look = await access.look()
+            jobs_there = {job.uid: job for job in look.jobs}
+            pods_there = {pod.uid: pod for pod in look.pods}
+            for pod in [pod for pod in pods if pod.uid not in pods_there]:
+                pods.remove(pod)
+                report.pods.append(pod.name)
+                say(f"Pod {pod.name} has gone.")
+            for job in [job for job in jobs if job.uid not in jobs_there]:
+                jobs.remove(job)
+                report.jobs.append(job.name)
+                say(f"Job {job.name} has gone.")
+            # An agent that was faster than its cancellation leaves both to the keep policy.
+            jobs = [job for job in jobs if not _is_kept(jobs_there[job.uid])]
+            pods = [pod for pod in pods if jobs or not pods_there[pod.uid].ended]
+            if jobs or pods:
+                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+
+def _is_kept(job: JobSnapshot) -> bool:
+    return job.over and not job.deleting
+
+
+@asynccontextmanager
+async def _bounded(what: str) -> AsyncGenerator[None, None]:
+    try:
+        async with asyncio.timeout(_END_SECONDS):
+            yield
+    except TimeoutError:
+        raise NotDone(
+            f"{what} It was asked to {_END_SECONDS:.0f} s ago.",
+            "`claude-jobs ls` shows how it is; a node that does not answer keeps its pods.",
+        ) from None
+
+
+async def _close_flow_run(report: StopReport, say: Say) -> None:
+    """Have Prefect know that the run is over, which its process cannot say any more."""
+    try:
+        flow_run_id = UUID(report.flow_run_id or "")
+        async with get_client() as client:
+            found = await client.read_flow_run(flow_run_id)
+            if found.state is None or not found.state.is_final():
+                message = "Stopped by `claude-jobs stop`; the process of the run was gone."
+                await client.set_flow_run_state(flow_run_id, Cancelled(message=message), force=True)
+                say(f"Flow run {flow_run_id} is now called cancelled.")
+            report.flow_run_state = (await client.read_flow_run(flow_run_id)).state_name
+    except (FlowRunNotFound, ValueError):
+        say("The Prefect API in use does not know its flow run; nothing was changed there.")

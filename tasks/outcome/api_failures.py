@@ -1,0 +1,178 @@
+"""What kind of model API failure ended a run, told by the CLI's fields.
+
+They count when the last result is an error; and when there is no result, but the CLI exited by
+itself with an error after it had said that a request failed. A subtype of `success` says nothing.
+
+Source:
+    Recordings of Claude Code 2.1.329, `tests/data/transcripts`.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tasks.claude_code.event_types import ApiFailure, ResultEvent
+from tasks.outcome.run_facts import Ending, RunFacts
+
+LOGIN_STATUSES = frozenset({401, 403})
+RATE_LIMIT_STATUS = 429
+NOT_FOUND_STATUS = 404
+
+
+class ApiField(NamedTuple):
+    """A field with its value, as the CLI printed it."""
+
+    name: str
+    value: str | int
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.value}"
+
+
+_LOGIN = frozenset(
+    {
+        *(ApiField("api_error_status", status) for status in LOGIN_STATUSES),
+        ApiField("api_error_type", "authentication_error"),
+        ApiField("api_error_type", "permission_error"),
+        ApiField("error", "authentication_failed"),
+    }
+)
+_RATE_LIMIT = frozenset(
+    {
+        ApiField("api_error_status", RATE_LIMIT_STATUS),
+        ApiField("api_error", "usage_limit_reached"),
+        ApiField("api_error_type", "rate_limit_error"),
+        ApiField("error", "rate_limit"),
+    }
+)
+_MODEL_UNKNOWN = frozenset(
+    {
+        ApiField("api_error_status", NOT_FOUND_STATUS),
+        ApiField("api_error_type", "not_found_error"),
+        ApiField("error", "model_not_found"),
+    }
+)
+_OUTPUT_LIMIT = frozenset(
+    {ApiField("api_error", "max_output_tokens"), ApiField("error", "max_output_tokens")}
+)
+_PROMPT_TOO_LONG = frozenset({ApiField("terminal_reason", "prompt_too_long")})
+_REFUSAL = frozenset({ApiField("stop_reason", "refusal")})
+_BILLING = frozenset({ApiField("error", "billing_error")})
+_CONNECTION = frozenset({ApiField("api_error", "connection_failed")})
+
+
+def login_fact(facts: RunFacts, ending: Ending) -> str | None:
+    """Return the field that says the credentials were refused or missing."""
+    return _first(facts, ending, _LOGIN)
+
+
+def rate_limit_fact(facts: RunFacts, ending: Ending) -> str | None:
+    """Return the field that says a limit of requests or usage is reached."""
+    return _first(facts, ending, _RATE_LIMIT)
+
+
+def billing_fact(facts: RunFacts, ending: Ending) -> str | None:
+    """Return the field that says the account has no credit."""
+    return _first(facts, ending, _BILLING)
+
+
+def model_unknown_fact(facts: RunFacts, ending: Ending) -> str | None:
+    """Return the field that says there is no such model."""
+    return _first(facts, ending, _MODEL_UNKNOWN)
+
+
+def output_limit_fact(facts: RunFacts, ending: Ending) -> str | None:
+    """Return the field that says the answer was longer than allowed."""
+    return _first(facts, ending, _OUTPUT_LIMIT)
+
+
+def connection_fact(facts: RunFacts, ending: Ending) -> str | None:
+    """Return the field that says the API was not reached, or lost."""
+    return _first(facts, ending, _CONNECTION)
+
+
+def prompt_too_long_fact(facts: RunFacts, ending: Ending) -> str | None:
+    """Return the field that says the context is larger than the model's."""
+    return _first(facts, ending, _PROMPT_TOO_LONG)
+
+
+def refusal_fact(facts: RunFacts, ending: Ending) -> str | None:
+    """Return what says that the model declined to answer."""
+    if not _counts(facts, ending):
+        return None
+    failure = facts.session.api_failure
+    if failure is not None and failure.is_refusal:
+        return "an error message about a refused message"
+    # A request that failed with a status failed for that, whatever was declined before it.
+    if facts.session.refusal is not None and api_status(facts) is None:
+        return "a model_refusal_no_fallback event"
+    return _first(facts, ending, _REFUSAL)
+
+
+def failed_request_fact(facts: RunFacts, ending: Ending) -> str | None:
+    """Return any field that says the model API failed."""
+    if not _counts(facts, ending):
+        return None
+    for field in api_fields(facts):
+        if field.name.startswith(("api_error", "error")) or field.value == "api_error":
+            return str(field)
+    return None
+
+
+def api_status(facts: RunFacts) -> int | None:
+    """Return the HTTP status of the failed request, where there was an answer."""
+    result, failure = facts.session.last_result, facts.session.api_failure
+    if result is not None and result.api_error_status is not None:
+        return result.api_error_status
+    return failure.status if failure is not None else None
+
+
+def reset_epoch(facts: RunFacts) -> float | None:
+    """Return when the limit resets, in epoch seconds, where the CLI was told."""
+    failure, limit = facts.session.api_failure, facts.session.last_rate_limit
+    if failure is not None and failure.resets_at_epoch_seconds is not None:
+        return failure.resets_at_epoch_seconds
+    return limit.resets_at_epoch_seconds if limit is not None else None
+
+
+def api_fields(facts: RunFacts) -> Iterator[ApiField]:
+    """Yield every field about the failed request, the result's before the message's."""
+    result, failure = facts.session.last_result, facts.session.api_failure
+    pairs = [
+        *(_result_pairs(result) if result is not None else ()),
+        *(_failure_pairs(failure) if failure is not None else ()),
+    ]
+    for name, value in pairs:
+        if value is not None:
+            yield ApiField(name, value)
+
+
+def _result_pairs(result: ResultEvent) -> tuple[tuple[str, str | int | None], ...]:
+    return (
+        ("api_error_status", result.api_error_status),
+        ("api_error", result.api_error),
+        ("api_error_type", result.api_error_type),
+        ("terminal_reason", result.terminal_reason),
+        ("stop_reason", result.stop_reason),
+    )
+
+
+def _failure_pairs(failure: ApiFailure) -> tuple[tuple[str, str | int | None], ...]:
+    return (
+        ("error", failure.error),
+        ("api_error", failure.api_error),
+        ("api_error_status", failure.status),
+        ("api_error_type", failure.api_error_type),
+    )
+
+
+def _counts(facts: RunFacts, ending: Ending) -> bool:
+    result = facts.session.last_result
+    if result is not None:
+        return result.is_error is True
+    return facts.session.api_failure is not None and ending.by_itself and ending.exit_code != 0
+
+
+def _first(facts: RunFacts, ending: Ending, wanted: frozenset[ApiField]) -> str | None:
+    if not _counts(facts, ending):
+        return None
+    return next((str(field) for field in api_fields(facts) if field in wanted), None)

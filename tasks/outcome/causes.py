@@ -1,0 +1,227 @@
+"""What ended the agent's container: one ordered table, and no cause without a fact.
+
+What the cluster did to the pod comes before what happened to the container, and a signal is only
+called by its name when nothing says who sent it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from tasks.observation import pod_reasons
+from tasks.outcome.run_facts import SIGKILL_NUMBER, SIGTERM_NUMBER, Ending, RunFacts
+from tasks.transcript.line_grammar import Refusal
+from tasks.vocabulary.error_codes import Cause
+
+Evidence = Callable[[RunFacts, Ending], str | None]
+CauseRule = tuple[Cause, Evidence]
+
+_BAD_INPUT = frozenset({Refusal.BUNDLE_MISMATCH, Refusal.NO_PROMPT})
+
+
+@dataclass(frozen=True, slots=True)
+class CauseFinding:
+    """A cause with the fact that shows it; only `Unknown` comes without."""
+
+    cause: Cause
+    fact: str | None
+
+
+def find_cause(facts: RunFacts, ending: Ending, table: Sequence[CauseRule]) -> CauseFinding:
+    """Return the first cause of the table that a fact supports, else `Unknown`."""
+    for cause, evidence in table:
+        fact = evidence(facts, ending)
+        if fact is not None:
+            return CauseFinding(cause, fact)
+    return CauseFinding(Cause.UNKNOWN, None)
+
+
+def deletion_ended_agent(facts: RunFacts, ending: Ending) -> bool:
+    """Tell whether the Job's deletion ended the agent, rather than following its own end.
+
+    A Job that had finished before, such as one whose TTL passed, was only cleared away; so was one
+    whose agent had left a result and exited by itself, or was killed for its memory.
+    """
+    if facts.job_gone is None and not facts.job_deletion_seen:
+        return False
+    return not (_finished_before_deletion(facts) or _ended_of_itself(facts, ending))
+
+
+def _finished_before_deletion(facts: RunFacts) -> bool:
+    deleted_at = facts.job_deletion_at
+    return any(
+        item.is_true
+        and item.type in {"Complete", "Failed"}
+        # A Job that is being deleted fails when its agent has ended for that; times are whole
+        # seconds, so that the same one proves nothing.
+        and (deleted_at is None or (item.changed_at is not None and item.changed_at < deleted_at))
+        for item in facts.job_conditions
+    )
+
+
+def _ended_of_itself(facts: RunFacts, ending: Ending) -> bool:
+    return _closed_by_itself(facts, ending) or _out_of_memory(facts, ending) is not None
+
+
+def _closed_by_itself(facts: RunFacts, ending: Ending) -> bool:
+    return ending.by_itself and facts.session.last_result is not None
+
+
+def deadline_fact(facts: RunFacts, ending: Ending) -> str | None:
+    """Return the fact that shows that a limit of time ended the run.
+
+    Limits around the agent's own count only where they ended it: an agent that had left its result
+    and exited by itself was faster, and so was a kill for its memory.
+    """
+    trailer = facts.any_trailer
+    if facts.agent_timed_out or (trailer is not None and trailer.timed_out):
+        return "the run script ended the agent at its time limit"
+    if _ended_of_itself(facts, ending):
+        return None
+    if facts.true_condition_reason(facts.job_conditions, "Failed") == "DeadlineExceeded":
+        return "Job condition Failed, reason DeadlineExceeded"
+    if facts.pod_reason == "DeadlineExceeded":
+        return "pod reason DeadlineExceeded"
+    if facts.event_about_job(pod_reasons.DEADLINE_EVENTS) is not None:
+        return "Kubernetes Event DeadlineExceeded about the Job"
+    return "the flow run's own time limit was reached" if facts.flow_deadline_reached else None
+
+
+def _job_deleted(facts: RunFacts, ending: Ending) -> str | None:
+    if not deletion_ended_agent(facts, ending):
+        return None
+    if facts.job_gone is not None:
+        return f"the Job was gone ({facts.job_gone.detected_by})"
+    return "the Job was being deleted before the agent had ended"
+
+
+def _own_exit(facts: RunFacts, ending: Ending) -> str | None:
+    """Return the exit code of an agent that closed its run itself; the pod's fate came later."""
+    if facts.refusal is not None or not _closed_by_itself(facts, ending):
+        return None
+    return f"exit code {ending.exit_code}"
+
+
+def _disrupted(reasons: frozenset[str], disruptions: frozenset[str]) -> Evidence:
+    def evidence(facts: RunFacts, _ending: Ending) -> str | None:
+        if facts.pod_reason in reasons:
+            return f"pod reason {facts.pod_reason}"
+        if facts.disruption_reason in disruptions:
+            return f"pod condition DisruptionTarget, reason {facts.disruption_reason}"
+        return None
+
+    return evidence
+
+
+def _node_lost(facts: RunFacts, ending: Ending) -> str | None:
+    if ending.exit_code is not None:
+        return None
+    if facts.pod_phase == "Unknown":
+        return "pod phase Unknown"
+    if facts.node is not None and facts.node.is_lost:
+        return facts.node.words_when_lost
+    return _event(pod_reasons.NODE_LOST_EVENTS)(facts, ending)
+
+
+def _tainted(facts: RunFacts, ending: Ending) -> str | None:
+    if not (facts.pod_deleting or facts.pod_gone):
+        return None
+    return _event(pod_reasons.TAINT_EVENTS)(facts, ending)
+
+
+def _event(reasons: frozenset[str]) -> Evidence:
+    def evidence(facts: RunFacts, _ending: Ending) -> str | None:
+        event = facts.event_about_pod(reasons)
+        return None if event is None else f"Kubernetes Event {event.reason} about the pod"
+
+    return evidence
+
+
+def _pod_replaced(facts: RunFacts, _ending: Ending) -> str | None:
+    if facts.pod_replaced is not None:
+        return f"pod {facts.pod_replaced.second_pod} came after {facts.pod_replaced.first_pod}"
+    if facts.refusal is Refusal.POD_REPLACED:
+        return "the run script refused to start in a pod other than the first"
+    return None
+
+
+def _out_of_memory(facts: RunFacts, ending: Ending) -> str | None:
+    killed = ending.exit_code is None or ending.signal == SIGKILL_NUMBER
+    # Another code than 0 without a result: not the agent itself, but it did not outlive the kill.
+    cut_short = ending.exit_code != 0 and facts.session.last_result is None
+    if facts.container_reason == "OOMKilled" and (killed or cut_short):
+        return "container reason OOMKilled"
+    return None
+
+
+def _container_reason(reasons: frozenset[str]) -> Evidence:
+    def evidence(facts: RunFacts, _ending: Ending) -> str | None:
+        if facts.container_reason in reasons:
+            return f"container reason {facts.container_reason}"
+        waiting = (item for item in facts.init_containers if item.waiting is not None)
+        for container in waiting:
+            if container.waiting and container.waiting.reason in reasons:
+                return f"init container {container.name}, reason {container.waiting.reason}"
+        return None
+
+    return evidence
+
+
+def _init_container(facts: RunFacts, _ending: Ending, *, out_of_memory: bool) -> str | None:
+    failed = facts.failed_init_container
+    ended = failed.terminated if failed is not None else None
+    if failed is None or ended is None or facts.container_started:
+        return None
+    if (ended.reason == "OOMKilled") is not out_of_memory:
+        return None
+    why = f" ({ended.reason})" if ended.reason else ""
+    return f"init container {failed.name} ended with exit code {ended.exit_code}{why}"
+
+
+def _bad_input(facts: RunFacts, _ending: Ending) -> str | None:
+    return f"the run script refused: {facts.refusal}" if facts.refusal in _BAD_INPUT else None
+
+
+def _unschedulable(facts: RunFacts, ending: Ending) -> str | None:
+    for condition in facts.pod_conditions:
+        if condition.type == "PodScheduled" and condition.status == "False":
+            return f"pod condition PodScheduled False, reason {condition.reason}"
+    if facts.container_started is False and facts.node_name is None:
+        return _event(pod_reasons.UNSCHEDULABLE_EVENTS)(facts, ending)
+    return None
+
+
+def _signal(number: int) -> Evidence:
+    def evidence(_facts: RunFacts, ending: Ending) -> str | None:
+        return f"signal {number}" if ending.signal == number else None
+
+    return evidence
+
+
+def _app_exit(_facts: RunFacts, ending: Ending) -> str | None:
+    return None if ending.exit_code is None else f"exit code {ending.exit_code}"
+
+
+CAUSE_TABLE: tuple[CauseRule, ...] = (
+    (Cause.DEADLINE_EXCEEDED, deadline_fact),
+    (Cause.JOB_DELETED, _job_deleted),
+    (Cause.APP_EXIT, _own_exit),
+    (Cause.PREEMPTED, _disrupted(pod_reasons.PREEMPTED, pod_reasons.PREEMPTED_BY)),
+    (Cause.PREEMPTED, _event(pod_reasons.PREEMPTED_EVENTS)),
+    (Cause.NODE_LOST, _disrupted(pod_reasons.NODE_LOST, pod_reasons.NODE_LOST_BY)),
+    (Cause.NODE_LOST, _node_lost),
+    (Cause.EVICTED, _disrupted(pod_reasons.EVICTED, pod_reasons.EVICTED_BY)),
+    (Cause.EVICTED, _event(pod_reasons.EVICTED_EVENTS)),
+    (Cause.EVICTED, _tainted),
+    (Cause.OOM_KILLED, _out_of_memory),
+    (Cause.POD_REPLACED, _pod_replaced),
+    (Cause.OOM_KILLED, partial(_init_container, out_of_memory=True)),
+    (Cause.IMAGE_PULL, _container_reason(pod_reasons.IMAGE_PULL)),
+    (Cause.CONFIG_ERROR, _container_reason(pod_reasons.CONFIG_ERROR)),
+    (Cause.CONFIG_ERROR, _bad_input),
+    (Cause.APP_EXIT, partial(_init_container, out_of_memory=False)),
+    (Cause.UNSCHEDULABLE, _unschedulable),
+    (Cause.SIGKILL, _signal(SIGKILL_NUMBER)),
+    (Cause.SIGTERM, _signal(SIGTERM_NUMBER)),
+    (Cause.APP_EXIT, _app_exit),
+)

@@ -1,0 +1,184 @@
+"""The sentences about a run's ending: what happened, the facts beside it, what to look at first.
+
+Every sentence that a person reads about an outcome is made here. Texts of the agent, the API and
+the kubelet are quoted, bounded and made safe; they decide nothing.
+"""
+
+from dataclasses import dataclass
+from signal import Signals
+
+from tasks.claude_code.event_types import ApiRetryEvent
+from tasks.claude_code.rendering import render_epoch
+from tasks.outcome.api_failures import api_fields, api_status, reset_epoch
+from tasks.outcome.cluster_words import container_words, init_words, node_words, pod_words
+from tasks.outcome.diagnosis_texts import BY_CAUSE, EXPLAINED_BY_CAUSE, WORDINGS
+from tasks.outcome.precedence import Reason
+from tasks.outcome.run_facts import Ending, RunFacts
+from tasks.text.quoting import plain_words, quote
+from tasks.vocabulary.error_codes import Cause
+
+_NAME_LIMIT_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """One sentence, and what to do; no advice after success."""
+
+    message: str
+    advice: str | None
+
+
+def describe(reason: Reason, facts: RunFacts, ending: Ending, cause: Cause | None) -> Diagnosis:
+    """Word an ending; the reason must be one that the facts support."""
+    failed = facts.stage_failure
+    if reason is Reason.STAGE and failed is not None:
+        return Diagnosis(failed.message, failed.advice)
+    wording = WORDINGS[reason]
+    happened = wording.happened.format_map(_words(facts))
+    beside = "; ".join(_beside(facts, ending, cause))
+    check, advice = wording.check, wording.advice
+    if check is None:
+        return Diagnosis(f"{happened} ({beside}).", None)
+    if reason in EXPLAINED_BY_CAUSE and cause in BY_CAUSE:
+        check, advice = BY_CAUSE[cause]
+    return Diagnosis(f"{happened} ({beside}); first check {check}.", advice)
+
+
+def _words(facts: RunFacts) -> dict[str, str]:
+    """Return what the sentences may insert; empty where there is nothing to say."""
+    session, result = facts.session, facts.session.last_result
+    said = next(iter(result.errors), None) if result is not None else None
+    status, resets = api_status(facts), render_epoch(reset_epoch(facts))
+    return {
+        "said": _after_colon(result.text or said if result is not None else None),
+        "subtype": f" of subtype {_name(result.subtype)}" if result and result.subtype else "",
+        "status": f" with status {status}" if status is not None else "",
+        "fields": _in_brackets(facts),
+        "resets": f", and the limit resets at {resets}" if resets else "",
+        "retries": _retries(session.last_api_retry),
+        "plain": _after_colon(session.plain_line),
+        "stderr": _after_colon(facts.stderr_line),
+        "limit": f" of {facts.timeout_seconds:,.0f} s" if facts.timeout_seconds else "",
+        "silence": f"{facts.stalled_seconds or 0:,.0f} s",
+        "api_silence": f"{facts.api_lost_seconds or 0:,.0f} s",
+        "output": _output(facts),
+        "job": _job(facts),
+        "forensics": _forensics(facts),
+        "refused": f" ({facts.refusal})" if facts.refusal else "",
+        "missing": _missing(facts),
+    }
+
+
+def _beside(facts: RunFacts, ending: Ending, cause: Cause | None) -> list[str]:
+    """List the facts that belong beside the sentence, in a fixed order."""
+    items = [
+        _exit_words(facts, ending),
+        _signal_words(ending),
+        f"cause {cause}" if cause in BY_CAUSE else None,
+        container_words(facts),
+        init_words(facts),
+        pod_words(facts),
+        node_words(facts),
+        _replacement_words(facts),
+        _model_words(facts),
+    ]
+    return [item for item in items if item]
+
+
+def _exit_words(facts: RunFacts, ending: Ending) -> str:
+    if ending.exit_code is not None:
+        by = "" if ending.source == "container state" else f" by the {ending.source}"
+        return f"exit code {ending.exit_code}{by}"
+    if facts.pod_gone:
+        return "exit code unknown, the pod was gone before it could be read"
+    if facts.pod_gone is False:
+        return "exit code unknown, the pod is present but its container is not reported as ended"
+    return "exit code unknown"
+
+
+def _signal_words(ending: Ending) -> str | None:
+    if ending.signal is None:
+        return None
+    try:
+        return f"signal {ending.signal} {Signals(ending.signal).name}"
+    except ValueError:
+        return f"signal {ending.signal}"
+
+
+def _replacement_words(facts: RunFacts) -> str | None:
+    if facts.pod_replaced is None:
+        return None
+    first, second = facts.pod_replaced.first_pod, facts.pod_replaced.second_pod
+    return f"pod {_name(first)} was lost and replaced by {_name(second)}, which did not start over"
+
+
+def _model_words(facts: RunFacts) -> str | None:
+    used, asked = facts.session.model, facts.model
+    if used is None and asked is None:
+        return None
+    if used is None or asked is None or used == asked:
+        return f"model {_name(used or asked or '')}"
+    return f"model {_name(used)}, asked for as {_name(asked)}"
+
+
+def _retries(last: ApiRetryEvent | None) -> str:
+    if last is None:
+        return ""
+    return " after 1 retry" if last.attempt == 1 else f" after {last.attempt} retries"
+
+
+def _in_brackets(facts: RunFacts) -> str:
+    fields = dict.fromkeys(
+        str(field.value)
+        for field in api_fields(facts)
+        if field.name.startswith(("api_error", "error")) and isinstance(field.value, str)
+    )
+    return f" [{_name(', '.join(fields))}]" if fields else ""
+
+
+def _output(facts: RunFacts) -> str:
+    proof = facts.transcript
+    lines = max(proof.lines, facts.session.lines)
+    size = f" and {proof.stdout_bytes:,} bytes" if proof.stdout_bytes else ""
+    return f"{lines:,} lines{size} of output"
+
+
+def _job(facts: RunFacts) -> str:
+    if facts.job_name is None:
+        return "The Job"
+    return f"Job {_name(facts.job_name)}" + (
+        f" in namespace {_name(facts.namespace)}" if facts.namespace else ""
+    )
+
+
+def _forensics(facts: RunFacts) -> str:
+    conditions = ", ".join(
+        f"{item.type}={item.status}" + (f" {item.reason}" if item.reason else "")
+        for item in facts.job_conditions
+    )
+    last = f"last conditions {_name(conditions)}" if conditions else "no condition seen before"
+    gone = facts.job_gone
+    if gone is None:
+        return f"its deletion was seen while it was still there, {last}"
+    since, observations = gone.seconds_since_pod_ran, gone.observations
+    ran = "the pod was never seen running" if since is None else f"{since:,.0f} s after the pod ran"
+    seen = "" if observations is None else f", {observations:,} observations before"
+    return f"404 from {_name(gone.detected_by)}, {ran}{seen}, {last}"
+
+
+def _missing(facts: RunFacts) -> str:
+    ranges = [
+        str(gap.first) if gap.first == gap.last else f"{gap.first}–{gap.last}"
+        for gap in facts.transcript.missing[:5]
+    ]
+    more = " and more" if len(facts.transcript.missing) > len(ranges) else ""
+    return f" (missing lines {', '.join(ranges)}{more})" if ranges else ""
+
+
+def _after_colon(text: str | None) -> str:
+    quoted = quote(text)
+    return f": {quoted}" if quoted else ""
+
+
+def _name(text: str) -> str:
+    return plain_words(text, _NAME_LIMIT_CHARACTERS) or "(unreadable)"

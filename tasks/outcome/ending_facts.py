@@ -1,0 +1,200 @@
+"""The facts that show each ending, apart from those of the model API's own failures.
+
+Every function returns the fact in words, or `None` where the facts do not show it. They are asked
+in the order of the precedence table, so that each may take for granted that none before it holds.
+"""
+
+from collections.abc import Callable
+
+from tasks.claude_code.event_types import ResultEvent
+from tasks.outcome.causes import deadline_fact, deletion_ended_agent
+from tasks.outcome.run_facts import Ending, RunFacts
+from tasks.transcript.line_grammar import Refusal
+
+Evidence = Callable[[RunFacts, Ending], str | None]
+
+
+def only_by_stage(_facts: RunFacts, _ending: Ending) -> None:
+    """Leave the row to a stage that failed with its code."""
+    return
+
+
+def cancelled(facts: RunFacts, _ending: Ending) -> str | None:
+    """Prefect's API says so; what the agent did meanwhile does not matter."""
+    return "the flow run's state says cancelled" if facts.cancelled else None
+
+
+def timed_out(facts: RunFacts, ending: Ending) -> str | None:
+    """A limit of time ended the run: the agent's, the Job's or the flow's."""
+    return deadline_fact(facts, ending)
+
+
+def stalled(facts: RunFacts, _ending: Ending) -> str | None:
+    """The stall rule ended the agent."""
+    seconds = facts.stalled_seconds
+    return None if seconds is None else f"no output for {seconds:,.0f} s"
+
+
+def job_deleted(facts: RunFacts, ending: Ending) -> str | None:
+    """Somebody else deleted the Job, and that ended the agent."""
+    return "the Job's deletion" if deletion_ended_agent(facts, ending) else None
+
+
+def api_lost(facts: RunFacts, ending: Ending) -> str | None:
+    """The Kubernetes API stays away, and nothing else tells how the agent ended."""
+    if facts.api_lost_seconds is None or ending.exit_code is not None:
+        return None
+    return f"no answer from the Kubernetes API for {facts.api_lost_seconds:,.0f} s"
+
+
+def revoked(facts: RunFacts, _ending: Ending) -> str | None:
+    """The run script found a tombstone in place of its prompt."""
+    if facts.refusal is Refusal.REVOKED:
+        return "the run script found its prompt revoked"
+    return None
+
+
+def closing_result_lost(facts: RunFacts, _ending: Ending) -> str | None:
+    """The last line that looked like a result is among the missing ones."""
+    number = facts.any_trailer.last_result_line if facts.any_trailer else None
+    missing = facts.transcript.missing
+    if number is not None and any(gap.first <= number <= gap.last for gap in missing):
+        return f"line {number}, which looked like the last result, is missing"
+    return None
+
+
+def of_result(judge: Callable[[ResultEvent, RunFacts, Ending], str | None]) -> Evidence:
+    """Make evidence of the last result; without one there is none."""
+
+    def evidence(facts: RunFacts, ending: Ending) -> str | None:
+        result = facts.session.last_result
+        return None if result is None else judge(result, facts, ending)
+
+    return evidence
+
+
+def session_unknown(result: ResultEvent, facts: RunFacts, _ending: Ending) -> str | None:
+    """Resume asked, error result, zero turns, and no init: nothing was resumed."""
+    if not facts.resume_requested or facts.session.init_seen:
+        return None
+    if result.is_error is True and result.num_turns == 0:
+        return "resume asked, result is_error=true, num_turns=0, no init event"
+    return None
+
+
+def turns_used_up(result: ResultEvent, _facts: RunFacts, _ending: Ending) -> str | None:
+    """The CLI stopped at its number of turns."""
+    return _limit_fact(result, "error_max_turns", "max_turns")
+
+
+def budget_used_up(result: ResultEvent, _facts: RunFacts, _ending: Ending) -> str | None:
+    """The CLI stopped at its budget."""
+    return _limit_fact(result, "error_max_budget_usd", "budget_exhausted")
+
+
+def _limit_fact(result: ResultEvent, subtype: str, reason: str) -> str | None:
+    if result.subtype == subtype:
+        return f"result subtype={subtype}"
+    if result.terminal_reason == reason:
+        return f"result terminal_reason={reason}"
+    # Older versions and gateways say it here, in any case of letters.
+    if result.stop_reason is not None and result.stop_reason.lower() == reason:
+        return f"result stop_reason={reason}"
+    return None
+
+
+def error_result(result: ResultEvent, _facts: RunFacts, _ending: Ending) -> str | None:
+    """The last result is an error, whatever its subtype says."""
+    return "result is_error=true" if result.is_error is True else None
+
+
+def exit_unreadable(_result: ResultEvent, _facts: RunFacts, ending: Ending) -> str | None:
+    """There is a result, and nobody says how the process ended."""
+    return "a result, and no exit code" if ending.exit_code is None else None
+
+
+def ended_after_result(_result: ResultEvent, facts: RunFacts, ending: Ending) -> str | None:
+    """The agent worked on after its last result and did not end well."""
+    if ending.exit_code != 0 and facts.session.output_after_result:
+        return f"output after the last result, exit code {ending.exit_code}"
+    return None
+
+
+def exit_after_result(_result: ResultEvent, _facts: RunFacts, ending: Ending) -> str | None:
+    """The last result is good, and the exit code is not."""
+    return f"a result, and exit code {ending.exit_code}" if ending.exit_code != 0 else None
+
+
+def error_unsaid(result: ResultEvent, _facts: RunFacts, _ending: Ending) -> str | None:
+    """The last result leaves open whether it is an error."""
+    return "a result without is_error" if result.is_error is None else None
+
+
+def no_answer(_result: ResultEvent, facts: RunFacts, _ending: Ending) -> str | None:
+    """No result without an error has a text."""
+    return None if facts.session.answer else "exit code 0 and an empty result"
+
+
+def success(_result: ResultEvent, _facts: RunFacts, _ending: Ending) -> str:
+    """None of the rows above holds, so nothing speaks against it."""
+    return "exit code 0, result is_error=false, an answer"
+
+
+def _silent(facts: RunFacts) -> bool:
+    session = facts.session
+    return session.events == 0 and session.plain_lines == 0 and facts.transcript.lines == 0
+
+
+def never_ran(facts: RunFacts, _ending: Ending) -> str | None:
+    """The agent's process was never started."""
+    if facts.container_started is False and facts.refusal is None and _silent(facts):
+        return "the agent's container never ran"
+    return None
+
+
+def lines_lost(facts: RunFacts, _ending: Ending) -> str | None:
+    """There is no result, and lines that may hold it are missing."""
+    if facts.transcript.missing:
+        return "stdout lines are missing, and there is no result"
+    if facts.any_trailer and facts.any_trailer.lines > 0 and _silent(facts):
+        return f"the run script counted {facts.any_trailer.lines:,} lines, and none was read"
+    return None
+
+
+def empty_model_answer(facts: RunFacts, ending: Ending) -> str | None:
+    """The model's last message stayed empty, and the CLI ended without a result."""
+    if facts.session.empty_answer_open and ending.signal is None:
+        return "an open, empty message of zero tokens, and no result"
+    return None
+
+
+def bad_input(facts: RunFacts, _ending: Ending) -> str | None:
+    """The run script could not use what was handed to the pod."""
+    if facts.refusal in {Refusal.BUNDLE_MISMATCH, Refusal.NO_PROMPT}:
+        return f"the run script refused: {facts.refusal}"
+    return None
+
+
+def no_stdout(facts: RunFacts, _ending: Ending) -> str | None:
+    """Nothing at all was printed."""
+    return "nothing on stdout" if _silent(facts) else None
+
+
+def no_result(facts: RunFacts, _ending: Ending) -> str | None:
+    """The model has said something, and no result followed."""
+    return "model output, and no result" if facts.session.model_output_seen else None
+
+
+def start_up_only(facts: RunFacts, _ending: Ending) -> str | None:
+    """Start-up was printed, whole or in part, and nothing of the model."""
+    session = facts.session
+    if session.events > 0:
+        return "start-up events, and nothing after them"
+    # Nothing but the beginning of an event: start-up was cut short.
+    cut = session.fragment_lines > 0 and session.fragment_lines == session.plain_lines
+    return "a first event cut short" if cut else None
+
+
+def always(_facts: RunFacts, _ending: Ending) -> str:
+    """Nothing else fits."""
+    return "no event on stdout"

@@ -1,0 +1,226 @@
+"""The report of a run as markdown: what happened, what to do, why, what it cost.
+
+These come first, one line each; tables follow for those who want to know more. Every value comes
+from the result, so a report can be written again from what is stored. Texts of the agent and of the
+cluster are escaped: they structure nothing here.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from tasks.outcome.run_result import AgentRunResult, TranscriptProof
+from tasks.outcome.state_names import SUCCEEDED, state_name
+from tasks.text.markdown import code_span, escape_markdown, quote_prose, table
+from tasks.text.quoting import without_json_events
+from tasks.text.safe_text import duration_text
+from tasks.vocabulary.cause_meanings import CAUSE_MEANINGS
+
+UNKNOWN = "–"
+
+
+class Link(NamedTuple):
+    """A place to look at next: an address, or a name as it is used elsewhere."""
+
+    title: str
+    target: str
+    is_address: bool = False
+
+
+def render_report(result: AgentRunResult, links: Sequence[Link] = ()) -> str:
+    """Return the report of a run as GitHub-flavoured markdown."""
+    sections = (
+        _headline(result),
+        *_essentials(result),
+        _answer(result),
+        _section("Timeline", ("When (UTC)", "After", "What"), _timeline(result)),
+        _section("Usage and cost", ("What", "How much"), _usage(result)),
+        _section("Where it ran", ("What", "Which"), _places(result)),
+        _links(links),
+    )
+    return "\n\n".join(section for section in sections if section)
+
+
+def summarize_result(result: AgentRunResult) -> str:
+    """Return the outcome and what it cost as one short plain line."""
+    parts = [outcome_name(result), _cost(result)]
+    if result.num_turns is not None:
+        parts.append(f"{result.num_turns:,} turns")
+    return " · ".join(part for part in parts if part != UNKNOWN)
+
+
+def outcome_name(result: AgentRunResult) -> str:
+    """Return what the run list calls this ending."""
+    code = result.error_code
+    return SUCCEEDED if code is None else state_name(code, result.cause)
+
+
+def describe_proof(proof: TranscriptProof) -> str:
+    """Say in one sentence how much of the agent's stdout was had."""
+    size = f"{proof.lines:,} lines, {proof.stdout_bytes:,} bytes"
+    if proof.complete:
+        return f"complete – {size}, count and SHA-256 agree with what the pod counted."
+    if proof.missing:
+        ranges = ", ".join(
+            str(gap.first) if gap.first == gap.last else f"{gap.first}–{gap.last}"
+            for gap in proof.missing
+        )
+        return f"**incomplete** – {size}; missing line numbers: {ranges}."
+    if proof.complete is False:
+        return f"**incomplete** – {size}; the pod counted something else."
+    return f"unproven – {size}; the pod's own count was not seen."
+
+
+def _headline(result: AgentRunResult) -> str:
+    agent = f"agent {escape_markdown(result.agent_id)}"
+    if result.error_code is None:
+        title = f"## ✔ {outcome_name(result)} – {agent}"
+    else:
+        title = f"## ✘ {outcome_name(result)} – {agent} (`{result.error_code}`)"
+    return f"{title}\n\n{escape_markdown(result.message)}"
+
+
+def _essentials(result: AgentRunResult) -> list[str]:
+    lines: list[str] = []
+    if result.advice:
+        lines.append(f"**What to do:** {escape_markdown(result.advice)}")
+    if result.cause is not None:
+        lines.append(f"**Cause:** {result.cause} – {CAUSE_MEANINGS[result.cause]}.")
+    if result.cluster_said:
+        lines.append(f"**The cluster said:** {escape_markdown(result.cluster_said)}")
+    if result.kubernetes.job_name is None:
+        lines.append("**Cost:** none; no agent was started.")
+    else:
+        lines += [f"**Cost:** {_bill(result)}", f"**Transcript:** {_proof(result)}"]
+    if result.permission_denials:
+        lines.append(f"**Permissions:** {_denials(result)}")
+    if result.reattached_from:
+        lines.append(
+            f"**Takeover:** this run took over the Job of flow run `{result.reattached_from}`: "
+            "the prompt and the output are that run's."
+        )
+    return lines
+
+
+def _bill(result: AgentRunResult) -> str:
+    usage = result.usage
+    tokens = f"{_count(usage.input_tokens)} in, {_count(usage.output_tokens)} out"
+    turns = f"{_count(result.num_turns)} turns"
+    return f"{_cost(result)} · {turns} · tokens {tokens} · {_work_time(result)}"
+
+
+def _work_time(result: AgentRunResult) -> str:
+    timings = result.timings
+    total = duration_text((timings.ended_at - timings.started_at).total_seconds())
+    if timings.agent_started_at is None or timings.agent_ended_at is None:
+        return f"{total} in all"
+    worked = timings.agent_ended_at - timings.agent_started_at
+    return f"{duration_text(worked.total_seconds())} of work, {total} in all"
+
+
+def _proof(result: AgentRunResult) -> str:
+    proof = describe_proof(result.transcript)
+    if not result.unknown_events:
+        return proof
+    kinds = ", ".join(f"{code_span(name)} × {count:,}" for name, count in result.unknown_events)
+    return f"{proof} It has events of types that this version does not know: {kinds}."
+
+
+def _denials(result: AgentRunResult) -> str:
+    tools = sorted({denial.tool_name for denial in result.permission_denials})
+    return (
+        f"{len(result.permission_denials)} tool use(s) were denied "
+        f"({', '.join(map(code_span, tools))}); the answer may lack what they would have done."
+    )
+
+
+def _answer(result: AgentRunResult) -> str:
+    if not result.summary:
+        return ""
+    title = "Answer" if result.error_code is None else "What it said until then"
+    quoted = quote_prose(without_json_events(result.summary)).replace("\n", "\n> ")
+    return f"### {title}\n\n> {quoted}"
+
+
+def _timeline(result: AgentRunResult) -> list[tuple[str, ...]]:
+    timings = result.timings
+    steps = (
+        ("the run started", timings.started_at),
+        ("its Job was created", timings.job_created_at),
+        ("the agent started", timings.agent_started_at),
+        ("the agent ended", timings.agent_ended_at),
+        ("the run ended", timings.ended_at),
+    )
+    return [(*_instant(at, timings.started_at), name) for name, at in steps]
+
+
+def _instant(at: datetime | None, start: datetime) -> tuple[str, str]:
+    if at is None:
+        return UNKNOWN, UNKNOWN
+    # The cluster tells whole seconds, so that its first instants may seem to lie before ours.
+    return f"{at:%Y-%m-%d %H:%M:%S}", duration_text((at - start).total_seconds())
+
+
+def _usage(result: AgentRunResult) -> list[tuple[str, str]]:
+    usage = result.usage
+    return [
+        ("Model", _name(result.model)),
+        ("Turns", _count(result.num_turns)),
+        ("Input tokens", _count(usage.input_tokens)),
+        ("Cache read tokens", _count(usage.cache_read_input_tokens)),
+        ("Cache write tokens", _count(usage.cache_creation_input_tokens)),
+        ("Output tokens", _count(usage.output_tokens)),
+        ("Cost", _cost(result)),
+    ]
+
+
+def _places(result: AgentRunResult) -> list[tuple[str, str]]:
+    names = result.kubernetes
+    return [
+        ("Namespace", _name(names.namespace)),
+        ("Job", _name(names.job_name)),
+        ("Attempt", _count(result.attempt)),
+        ("Pod", _name(names.pod_name)),
+        ("Node", _name(names.node_name)),
+        ("Image", _name(names.image)),
+        ("Exit code", _count(result.exit_code)),
+        ("Signal", _count(result.signal)),
+        ("Session", _session(result)),
+    ]
+
+
+def _session(result: AgentRunResult) -> str:
+    if result.session_id is None:
+        return UNKNOWN
+    notes = ["resumed" if result.resumed else "fresh"]
+    if result.clear_session:
+        notes.append("cleared: the next run starts a fresh one")
+    return f"{_name(result.session_id)} ({', '.join(notes)})"
+
+
+def _links(links: Sequence[Link]) -> str:
+    if not links:
+        return ""
+    return "\n".join(["### Where to look next\n", *map(_link, links)])
+
+
+def _link(link: Link) -> str:
+    if link.is_address:
+        return f"- [{escape_markdown(link.title)}]({link.target})"
+    return f"- {escape_markdown(link.title)}: {code_span(link.target)}"
+
+
+def _cost(result: AgentRunResult) -> str:
+    return UNKNOWN if result.cost_usd is None else f"${result.cost_usd:.4f}"
+
+
+def _name(text: str | None) -> str:
+    return code_span(text) if text else UNKNOWN
+
+
+def _count(value: int | None) -> str:
+    return UNKNOWN if value is None else f"{value:,}"
+
+
+def _section(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return f"### {title}\n\n{table(header, rows)}"

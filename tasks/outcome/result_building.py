@@ -1,0 +1,203 @@
+"""From everything a run has seen to its facts and its result."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from tasks.agent_job.prepared_run import PreparedRun
+from tasks.claude_code.session_summary import SessionSummary
+from tasks.observation.snapshots import PodSnapshot
+from tasks.outcome.run_facts import RunFacts
+from tasks.outcome.run_result import (
+    AgentRunResult,
+    KubernetesNames,
+    PermissionDenial,
+    SessionParameters,
+    Timings,
+    TokenUsage,
+    TranscriptProof,
+)
+from tasks.outcome.verdict import Outcome
+from tasks.text.redaction import Redactor
+from tasks.vocabulary.errors import AgentRunError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRecord:
+    """What is known of the Job a run worked with, apart from how it ended.
+
+    Attributes:
+        flow_run_id: The flow run that created the Job.
+        resumed: Its session was resumed.
+        asked_for_by_us: Its prompt and workspace are those of the request at hand.
+    """
+
+    number: int
+    job_name: str
+    job_uid: str
+    flow_run_id: str
+    resumed: bool
+    asked_for_by_us: bool = True
+    created_at: datetime | None = None
+    pod: PodSnapshot | None = None
+    session: SessionSummary = field(default_factory=SessionSummary)
+    transcript: TranscriptProof = field(default_factory=TranscriptProof)
+
+
+def build_result(
+    prepared: PreparedRun,
+    outcome: Outcome,
+    attempt: AttemptRecord | None,
+    *,
+    namespace: str,
+    started_at: datetime,
+    ended_at: datetime,
+    timed_out: bool,
+    redactor: Redactor,
+) -> AgentRunResult:
+    """Return the result of a run; known secrets are masked in all its texts.
+
+    Args:
+        prepared: What was asked for.
+        outcome: The judgement.
+        attempt: The Job, if there was one.
+        namespace: Where its Job is or would have been.
+        started_at: When the run started, UTC.
+        ended_at: Now, UTC.
+        timed_out: The agent was ended because its time was up.
+        redactor: Knows the secrets.
+    """
+    # Of another run's Job only what was seen is known, not what was asked for.
+    own = attempt is None or attempt.asked_for_by_us
+    fields: dict[str, Any] = {
+        "agent_id": prepared.agent_id,
+        "flow_run_id": prepared.flow_run_id,
+        "task_id": prepared.request.task_id,
+        "attempt": attempt.number if attempt else None,
+        "error_code": outcome.code,
+        "cause": outcome.cause,
+        "message": redactor.text(outcome.message),
+        "advice": redactor.text(outcome.advice) if outcome.advice else None,
+        "cluster_said": redactor.text(outcome.cluster_said) if outcome.cluster_said else None,
+        "facts_used": tuple(map(redactor.text, outcome.facts_used)),
+        "not_observed": outcome.not_observed,
+        "exit_code": outcome.exit_code,
+        "signal": outcome.signal,
+        "timed_out": timed_out,
+        "session": session_parameters(prepared) if own else SessionParameters(),
+        "clear_session": outcome.clear_session,
+        "resumed": attempt.resumed if attempt else False,
+        "transcript": attempt.transcript if attempt else TranscriptProof(),
+        "timings": _timings(attempt, started_at, ended_at),
+        "kubernetes": _names(prepared, attempt, namespace),
+        "reattached_from": _reattached_from(prepared, attempt),
+        "prompt_bytes": prepared.prompt.size_bytes if own else None,
+        "system_prompt_bytes": prepared.system_prompt_bytes if own else None,
+    }
+    session = attempt.session if attempt is not None else SessionSummary()
+    return AgentRunResult(**fields, **_session_fields(session, redactor))
+
+
+def _session_fields(session: SessionSummary, redactor: Redactor) -> dict[str, Any]:
+    """Return what Claude Code itself said, under the names that results have for it."""
+    last = session.last_result
+    return {
+        "session_id": session.session_id,
+        "model": session.model,
+        "provider": session.provider,
+        "usage": _usage(session),
+        "cost_usd": session.cost_usd,
+        "num_turns": session.num_turns,
+        "duration_ms": None if session.duration_ms is None else round(session.duration_ms),
+        "summary": redactor.text(session.summary) if session.summary else None,
+        "permission_denials": tuple(
+            PermissionDenial(tool_name=denial.tool_name, tool_use_id=denial.tool_use_id)
+            for denial in session.permission_denials
+        ),
+        "unknown_events": session.unknown_events,
+        "last_result": redactor.json(dict(last.raw)) if last else None,
+    }
+
+
+def build_refusal(
+    error: AgentRunError,
+    *,
+    agent_id: str,
+    flow_run_id: str,
+    task_id: str | None,
+    namespace: str | None,
+    started_at: datetime,
+    ended_at: datetime,
+    redactor: Redactor,
+) -> AgentRunResult:
+    """Return the result of a run that was refused before it could be prepared."""
+    return AgentRunResult(
+        agent_id=agent_id,
+        flow_run_id=flow_run_id,
+        task_id=task_id,
+        error_code=error.code,
+        cause=error.cause,
+        message=redactor.text(error.message),
+        advice=redactor.text(error.advice) if error.advice else None,
+        timings=Timings(started_at=started_at, ended_at=ended_at),
+        kubernetes=KubernetesNames(namespace=namespace or ""),
+    )
+
+
+def agent_timed_out(facts: RunFacts) -> bool:
+    """Tell whether the agent was ended because its time was up, by us or by the script."""
+    trailer = facts.any_trailer
+    return facts.agent_timed_out or (trailer is not None and trailer.timed_out)
+
+
+def _usage(session: SessionSummary) -> TokenUsage:
+    usage = session.usage
+    return TokenUsage(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cache_creation_input_tokens=usage.cache_creation_input_tokens,
+        cache_read_input_tokens=usage.cache_read_input_tokens,
+    )
+
+
+def _timings(attempt: AttemptRecord | None, started_at: datetime, ended_at: datetime) -> Timings:
+    agent = attempt.pod.agent if attempt and attempt.pod else None
+    ended = agent.terminated if agent else None
+    return Timings(
+        started_at=started_at,
+        job_created_at=attempt.created_at if attempt else None,
+        agent_started_at=agent.started_at if agent else None,
+        agent_ended_at=ended.finished_at if ended else None,
+        ended_at=ended_at,
+    )
+
+
+def _names(prepared: PreparedRun, attempt: AttemptRecord | None, namespace: str) -> KubernetesNames:
+    pod = attempt.pod if attempt else None
+    return KubernetesNames(
+        namespace=namespace,
+        job_name=attempt.job_name if attempt else None,
+        job_uid=attempt.job_uid if attempt else None,
+        pod_name=pod.name if pod else None,
+        pod_uid=pod.uid if pod else None,
+        node_name=pod.node_name if pod else None,
+        image=prepared.runtime.image,
+    )
+
+
+def _reattached_from(prepared: PreparedRun, attempt: AttemptRecord | None) -> str | None:
+    if attempt is None or attempt.flow_run_id == prepared.flow_run_id:
+        return None
+    return attempt.flow_run_id
+
+
+def session_parameters(prepared: PreparedRun) -> SessionParameters:
+    """Return what a later run needs to resume this run's session in the same surroundings."""
+    workspace = prepared.request.workspace
+    return SessionParameters(
+        cwd=prepared.working_directory,
+        workspace_id=workspace.id,
+        repo_url=workspace.repo_url,
+        repo_ref=workspace.repo_ref,
+        bundle_sha256=prepared.bundle.sha256 if prepared.bundle else None,
+    )

@@ -1,0 +1,60 @@
+"""The Prefect event of a run that is over: what automations match, and what they tell people."""
+
+from dataclasses import dataclass
+
+from tasks.outcome.report_page import outcome_name
+from tasks.outcome.run_result import AgentRunResult
+from tasks.vocabulary.error_codes import ErrorCode
+
+SUCCEEDED_EVENT = "claude-jobs.run.succeeded"
+FAILED_EVENT = "claude-jobs.run.failed"
+CANCELLED_EVENT = "claude-jobs.run.cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """A Prefect event as Prefect takes it.
+
+    Attributes:
+        resource: The agent, with the ending as labels to match: `claude-jobs.code`,
+            `claude-jobs.cause` and `claude-jobs.outcome`; a label that has no value is left out.
+        payload: For messages: the sentence, the advice, what it cost.
+    """
+
+    name: str
+    resource: dict[str, str]
+    payload: dict[str, object]
+
+
+def build_run_event(result: AgentRunResult) -> RunEvent:
+    """Return the event of a run; one resource for each agent, so that its runs can be counted."""
+    labels = {
+        "prefect.resource.id": f"claude-jobs.agent.{result.agent_id}",
+        "prefect.resource.name": result.agent_id,
+        "claude-jobs.outcome": outcome_name(result),
+        "claude-jobs.code": result.error_code,
+        "claude-jobs.cause": result.cause,
+        "claude-jobs.task-id": result.task_id,
+        "claude-jobs.namespace": result.kubernetes.namespace,
+        "claude-jobs.model": result.model,
+    }
+    return RunEvent(
+        name=_name(result.error_code),
+        resource={key: str(value) for key, value in labels.items() if value},
+        payload={
+            "flow_run_id": result.flow_run_id,
+            "message": result.message,
+            "advice": result.advice,
+            "cost_usd": result.cost_usd,
+            "num_turns": result.num_turns,
+            "exit_code": result.exit_code,
+            "job": result.kubernetes.job_name,
+            "transcript_complete": result.transcript.complete,
+        },
+    )
+
+
+def _name(code: ErrorCode | None) -> str:
+    if code is None:
+        return SUCCEEDED_EVENT
+    return CANCELLED_EVENT if code is ErrorCode.CANCELLED else FAILED_EVENT

@@ -1,0 +1,223 @@
+"""What is known about a run when it is judged: plain facts, nothing concluded yet."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from tasks.claude_code.session_summary import SessionSummary
+from tasks.observation.cluster_evidence import NodeSnapshot
+from tasks.observation.conditions import Condition
+from tasks.observation.container_states import ContainerSnapshot, find_failed
+from tasks.observation.snapshots import KubernetesEventSnapshot
+from tasks.outcome.run_result import TranscriptProof
+from tasks.transcript.line_grammar import Refusal, Trailer
+from tasks.vocabulary.error_codes import Cause, ErrorCode
+
+SIGKILL_NUMBER = 9
+SIGTERM_NUMBER = 15
+
+# 128 + n is the shell's way to say signal n; Linux has no signal above 64.
+_SIGNAL_BASE = 128
+_HIGHEST_SIGNAL = 64
+# The run script's own, in a pod that is not the first: no agent has ended with it.
+_REFUSED_POD_EXIT_CODE = 76
+# The kubelet's words for an exit code that nobody observed; the number beside it is made up.
+_EXIT_CODE_MADE_UP = frozenset({"ContainerStatusUnknown"})
+
+_NO_SESSION = SessionSummary()
+_NO_PROOF = TranscriptProof()
+
+
+@dataclass(frozen=True, slots=True)
+class StageFailure:
+    """A stage before the agent's output ended the run; its sentence is final."""
+
+    code: ErrorCode
+    message: str
+    cause: Cause | None = None
+    advice: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PodReplacement:
+    """The Job controller started a second pod in place of a lost one."""
+
+    first_pod: str
+    second_pod: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobGone:
+    """The Job's 404 was confirmed by a second read; what had been seen until then.
+
+    Attributes:
+        detected_by: Which read got the 404.
+        seconds_since_pod_ran: `None` where the pod was never seen running.
+        observations: How often the Job had been read or watched before.
+    """
+
+    detected_by: str
+    seconds_since_pod_ran: float | None = None
+    observations: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """Everything the judge looks at; `None` is what was not observed.
+
+    Attributes:
+        resume_requested: Claude was told to resume a session.
+        stderr_line: The line that says most of what the agent wrote to stderr.
+        trailer: From the log stream; `termination_trailer` from the termination message.
+        container_started: Whether the agent's process was ever started.
+        container_reason: Of the terminated state, else of the waiting state.
+        init_containers: Those that run before the agent's, as last seen.
+        pod_deleting: Somebody asked for the pod's deletion.
+        pod_gone: The pod was looked for and was not there.
+        pod_conditions, job_conditions: As last seen.
+        job_gone: Set once the 404 is confirmed.
+        job_deletion_seen: Somebody else asked for the Job's deletion; `job_deletion_at` is when.
+        cancelled: Prefect's API says so.
+        agent_timed_out: Known otherwise than by a trailer.
+        timeout_seconds: The agent's own limit.
+        flow_deadline_reached: The flow's own bound around all limits.
+        stalled_seconds: Silence for which the stall rule ended the agent.
+        api_lost_seconds: The Kubernetes API was away longer than its limit, and still is.
+        model, image: What was asked for.
+        kubernetes_events: About the Job and its pods, oldest first; they go after an hour.
+        node: The pod's, where nodes may be read.
+    """
+
+    session: SessionSummary = _NO_SESSION
+    transcript: TranscriptProof = _NO_PROOF
+    stage_failure: StageFailure | None = None
+    resume_requested: bool = False
+    stderr_line: str | None = None
+    trailer: Trailer | None = None
+    termination_trailer: Trailer | None = None
+    container_started: bool | None = None
+    container_exit_code: int | None = None
+    container_signal: int | None = None
+    container_reason: str | None = None
+    container_message: str | None = None
+    container_finished_at: datetime | None = None
+    init_containers: tuple[ContainerSnapshot, ...] = ()
+    pod_name: str | None = None
+    pod_phase: str | None = None
+    pod_reason: str | None = None
+    pod_message: str | None = None
+    pod_deleting: bool = False
+    pod_gone: bool | None = None
+    pod_conditions: tuple[Condition, ...] = ()
+    pod_replaced: PodReplacement | None = None
+    job_name: str | None = None
+    namespace: str | None = None
+    job_conditions: tuple[Condition, ...] = ()
+    job_gone: JobGone | None = None
+    job_deletion_seen: bool = False
+    job_deletion_at: datetime | None = None
+    cancelled: bool = False
+    agent_timed_out: bool = False
+    timeout_seconds: float | None = None
+    flow_deadline_reached: bool = False
+    stalled_seconds: float | None = None
+    api_lost_seconds: float | None = None
+    model: str | None = None
+    image: str | None = None
+    node_name: str | None = None
+    kubernetes_events: tuple[KubernetesEventSnapshot, ...] = ()
+    node: NodeSnapshot | None = None
+
+    @property
+    def any_trailer(self) -> Trailer | None:
+        """The run script's last words, from the stream, else from the termination message."""
+        return self.trailer or self.termination_trailer
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """Why the run script did not start the agent; `None` when it did, or said nothing."""
+        return self.any_trailer.refused if self.any_trailer else None
+
+    @property
+    def disruption_reason(self) -> str | None:
+        """Why the cluster itself ended the pod, by its condition."""
+        return self.true_condition_reason(self.pod_conditions, "DisruptionTarget")
+
+    @property
+    def failed_init_container(self) -> ContainerSnapshot | None:
+        """The container before the agent's that did not end well, if one did not."""
+        return find_failed(self.init_containers)
+
+    def event_about_pod(self, reasons: frozenset[str]) -> KubernetesEventSnapshot | None:
+        """Return the newest Event about the agent's pod with one of these reasons."""
+        return self._event("Pod", self.pod_name, reasons)
+
+    def event_about_job(self, reasons: frozenset[str]) -> KubernetesEventSnapshot | None:
+        """Return the newest Event about the Job with one of these reasons."""
+        return self._event("Job", self.job_name, reasons)
+
+    def _event(
+        self, kind: str, name: str | None, reasons: frozenset[str]
+    ) -> KubernetesEventSnapshot | None:
+        found = (
+            event
+            for event in reversed(self.kubernetes_events)
+            if (event.about_kind, event.about_name) == (kind, name) and event.reason in reasons
+        )
+        return next(found, None)
+
+    @property
+    def exit_code_is_made_up(self) -> bool:
+        """Whether the kubelet only guessed the exit code."""
+        return self.container_reason in _EXIT_CODE_MADE_UP
+
+    @staticmethod
+    def true_condition_reason(conditions: tuple[Condition, ...], kind: str) -> str | None:
+        """Return the reason of a condition that holds; empty where it gives none."""
+        found = (item.reason or "" for item in conditions if item.type == kind and item.is_true)
+        return next(found, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the agent's process ended, as far as anybody says.
+
+    Attributes:
+        exit_code: As a shell reports it; `None` where nobody says.
+        source: Who says so.
+        signal: Number of the signal that ended it.
+    """
+
+    exit_code: int | None = None
+    source: str | None = None
+    signal: int | None = None
+
+    @property
+    def by_itself(self) -> bool:
+        """Whether it is known to have exited, with whatever code, by no signal."""
+        return self.exit_code is not None and self.signal is None
+
+
+def read_ending(facts: RunFacts) -> Ending:
+    """Return the agent's exit code: the container's, else the trailer's, else the message's.
+
+    With a second pod that refused to start the agent, the first one's ending stays unknown.
+    """
+    container = None if facts.exit_code_is_made_up else facts.container_exit_code
+    stream, message = facts.trailer, facts.termination_trailer
+    sources = (
+        ("container state", container),
+        ("trailer", stream.exit_code if stream else None),
+        ("termination message", message.exit_code if message else None),
+    )
+    refused = _REFUSED_POD_EXIT_CODE if facts.refusal is Refusal.POD_REPLACED else None
+    for source, exit_code in sources:
+        if exit_code is not None and exit_code != refused:
+            # A process that exited with 0 was ended by no signal, whatever is said beside it.
+            signal = (facts.container_signal if exit_code else None) or _signal_of(exit_code)
+            return Ending(exit_code, source, signal)
+    return Ending(signal=facts.container_signal or None)
+
+
+def _signal_of(exit_code: int) -> int | None:
+    number = exit_code - _SIGNAL_BASE
+    return number if 0 < number <= _HIGHEST_SIGNAL else None

@@ -1,0 +1,151 @@
+"""What a run returns: `AgentRunResult`, kept as JSON in the result storage."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.vocabulary.error_codes import Cause, ErrorCode
+
+RESULT_VERSION = 1
+
+
+class FrozenModel(BaseModel):
+    """A value that does not change once built; unknown fields of later versions are left out."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class TokenUsage(FrozenModel):
+    """Tokens summed over the results of a run; null where Claude Code did not say."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+
+
+class SessionParameters(FrozenModel):
+    """What a later run needs to resume this session in the same surroundings."""
+
+    cwd: str | None = None
+    workspace_id: str | None = None
+    repo_url: str | None = None
+    repo_ref: str | None = None
+    bundle_sha256: str | None = None
+
+
+class LineRange(FrozenModel):
+    """Stdout line numbers `first` to `last`, counted from 1, both included."""
+
+    first: int
+    last: int
+
+
+class TranscriptProof(FrozenModel):
+    """How much of the agent's stdout was had.
+
+    `complete` is `True` only when the trailer's count and hash agree with what was received,
+    `False` when lines are known to be missing, `None` when it could not be proven.
+    """
+
+    complete: bool | None = None
+    lines: int = 0
+    stdout_bytes: int = 0
+    sha256: str | None = None
+    missing: tuple[LineRange, ...] = ()
+    storage_key: str | None = None
+
+
+class Timings(FrozenModel):
+    """Instants in UTC; null for what was never reached or not observed."""
+
+    started_at: datetime
+    job_created_at: datetime | None = None
+    agent_started_at: datetime | None = None
+    agent_ended_at: datetime | None = None
+    ended_at: datetime
+
+
+class KubernetesNames(FrozenModel):
+    """Which objects the run worked with; null before they existed."""
+
+    namespace: str
+    job_name: str | None = None
+    job_uid: str | None = None
+    pod_name: str | None = None
+    pod_uid: str | None = None
+    node_name: str | None = None
+    image: str | None = None
+
+
+class PermissionDenial(FrozenModel):
+    """A tool that Claude wanted and was not allowed to use."""
+
+    tool_name: str
+    tool_use_id: str | None = None
+
+
+class AgentRunResult(FrozenModel):
+    """The typed outcome of one run of one agent.
+
+    Success is `error_code is None` and nothing else. Unknown values are null, never zero.
+
+    Attributes:
+        signal: Number of the signal that ended the agent (128 + n of the exit code, or the
+            kubelet's); null for an ordinary exit.
+        clear_session: The session must not be resumed by the next run.
+        cost_usd: The last result's, which is cumulative over the run.
+        summary: Last non-empty result text, else the main agent's own texts.
+        reattached_from: Flow run id of the earlier run whose Job, prompt and output these are.
+        cluster_said: About the ending, in the cluster's own words; null where it said nothing.
+        facts_used: What the verdict rests on, the deciding fact first.
+        not_observed: What could not be seen and might have told more.
+        unknown_events: Types of events that this version does not know, and how many came.
+        last_result: The last result event as Claude Code printed it, known secrets redacted.
+    """
+
+    version: Literal[1] = RESULT_VERSION
+    agent_id: str
+    flow_run_id: str
+    task_id: str | None = None
+    attempt: int | None = None
+
+    error_code: ErrorCode | None = None
+    cause: Cause | None = None
+    message: str
+    advice: str | None = None
+    cluster_said: str | None = None
+    facts_used: tuple[str, ...] = ()
+    not_observed: tuple[str, ...] = ()
+    exit_code: int | None = None
+    signal: int | None = None
+    timed_out: bool = False
+
+    session_id: str | None = None
+    session: SessionParameters = SessionParameters()
+    clear_session: bool = False
+    resumed: bool = False
+
+    model: str | None = None
+    provider: str | None = None
+    usage: TokenUsage = TokenUsage()
+    cost_usd: float | None = None
+    num_turns: int | None = None
+    duration_ms: int | None = None
+    summary: str | None = None
+    permission_denials: tuple[PermissionDenial, ...] = ()
+    unknown_events: tuple[tuple[str, int], ...] = ()
+
+    transcript: TranscriptProof = TranscriptProof()
+    timings: Timings
+    kubernetes: KubernetesNames
+    reattached_from: str | None = None
+    prompt_bytes: int | None = None
+    system_prompt_bytes: int | None = None
+    last_result: dict[str, Any] | None = Field(default=None)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the run did what it was asked to do."""
+        return self.error_code is None

@@ -1,0 +1,296 @@
+"""Whose agent is alive, and what a run that wants to start one has to do.
+
+Everything is decided while holding the agent's Lease: whoever held it before is gone. Exact ids
+decide, blank ones are unknown. The verdicts fail closed: where an agent may be alive, nothing new
+is started.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from tasks.observation.pod_termination import judge_termination
+from tasks.observation.snapshots import JobSnapshot, LeaseSnapshot, PodSnapshot
+from tasks.ownership.commitment import RunSecret, is_committed, may_have_run
+from tasks.ownership.guard_verdicts import (
+    Blocked,
+    DeleteUncommitted,
+    GuardVerdict,
+    Harvest,
+    Reattach,
+    ReturnStored,
+    StartNew,
+    Supersede,
+    TakeLease,
+    WaitForLease,
+    WaitForTermination,
+)
+from tasks.ownership.lease import LeaseState, LeaseVerdict
+from tasks.ownership.orphans import (
+    RunIdentity,
+    blocked_by,
+    decide_orphan,
+    may_share_session,
+    owner_of,
+)
+from tasks.ownership.pause import blocked_by_pause, find_pause
+from tasks.vocabulary import names
+from tasks.vocabulary.error_codes import ErrorCode
+from tasks.vocabulary.names import JobUid
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class GuardObservation:
+    """What the guard sees in one look.
+
+    Attributes:
+        lease: As it is now, after it was taken.
+        jobs: Those with the agent's label, newest first; others' may be among them.
+        pods: Likewise.
+        secrets: By Job, of those that were looked for; a Job that is missing here is never
+            superseded.
+        stored: By Job, whether its stored result answers this run: a success, of this run's own
+            prompt. Missing where nothing can be read.
+        first_look_at: When this guard began, by the API server's clock.
+    """
+
+    lease_verdict: LeaseVerdict
+    first_look_at: datetime
+    server_now: datetime
+    lease: LeaseSnapshot | None = None
+    jobs: Sequence[JobSnapshot] = ()
+    pods: Sequence[PodSnapshot] = ()
+    secrets: Mapping[JobUid, RunSecret] = field(default_factory=dict[JobUid, RunSecret])
+    stored: Mapping[JobUid, bool] = field(default_factory=dict[JobUid, bool])
+
+
+def decide_ownership(
+    observed: GuardObservation, me: RunIdentity, *, reattach_enabled: bool
+) -> GuardVerdict:
+    """Tell a run what to do about its agent.
+
+    Args:
+        observed: One look; look again after every verdict that is a step.
+        me: The run.
+        reattach_enabled: Whether it may take over a live Job.
+    """
+    if observed.lease_verdict.state is not LeaseState.MINE:
+        return _decide_lease(observed.lease_verdict, me)
+    return _Decision(observed, me, reattach_enabled).verdict()
+
+
+def _decide_lease(verdict: LeaseVerdict, me: RunIdentity) -> GuardVerdict:
+    if verdict.may_be_taken:
+        return TakeLease(f"The Lease of agent {me.agent_id} is {verdict.state}.")
+    if verdict.holder_flow_run_id == me.flow_run_id:
+        holder = "another process of this flow run"
+    else:
+        holder = f"flow run {verdict.holder_flow_run_id}"
+    if verdict.state is LeaseState.FRESH:
+        return WaitForLease(
+            verdict.expires_in_seconds,
+            f"The Lease of agent {me.agent_id} is held by {holder}, which may have died.",
+        )
+    return Blocked(
+        ErrorCode.CONCURRENT_RUN_BLOCKED,
+        f"Agent {me.agent_id} is busy: {holder} holds its Lease and keeps renewing it.",
+        "Wait for that run to end, or cancel it.",
+    )
+
+
+class _Decision:
+    """The observation sorted into what is live, inert and over."""
+
+    def __init__(self, observed: GuardObservation, me: RunIdentity, reattach_enabled: bool) -> None:
+        self._observed = observed
+        self._me = me
+        self._reattach_enabled = reattach_enabled
+        # The label may be shortened or set by anybody; the annotation is exact.
+        self._jobs = [job for job in observed.jobs if job.agent_id == me.agent_id]
+        self._pods = [pod for pod in observed.pods if pod.agent_id == me.agent_id]
+        present = [job for job in self._jobs if not job.deleting]
+        unknown = [job for job in present if job.version != names.PROTOCOL_VERSION]
+        known = [job for job in present if job.version == names.PROTOCOL_VERSION]
+        self._inert = [job for job in known if self._is_inert(job)]
+        at_work = [job for job in known if not self._is_inert(job)]
+        self._live = [job for job in at_work if not job.over]
+        self._over = [job for job in at_work if job.over]
+        self._unknown = [job for job in unknown if not job.over]
+
+    def verdict(self) -> GuardVerdict:
+        live = [self._refuse(job) for job in self._unknown]
+        verdicts = [*live, *map(self._decide_live, self._live)]
+        blocking = next((item for item in verdicts if isinstance(item, Blocked)), None)
+        if blocking is not None:
+            return blocking
+        if len(verdicts) > 1:
+            return _several(self._live, self._me)
+        if self._inert:
+            return DeleteUncommitted(
+                tuple(self._inert),
+                f"{_named('Job', self._inert)} was left by a run that is gone; no agent ran in it.",
+            )
+        if verdicts:
+            return verdicts[0]
+        return self._after_termination(self._decide_over())
+
+    def _is_inert(self, job: JobSnapshot) -> bool:
+        secret = self._observed.secrets.get(job.uid)
+        if job.finished and job.harvested_at is None and secret is RunSecret.REVOKED:
+            return True
+        lease = self._observed.lease
+        return not is_committed(
+            job,
+            self._pods_of(job),
+            committed_uid=lease.committed_job_uid if lease else None,
+            secret=secret,
+        )
+
+    def _pods_of(self, job: JobSnapshot) -> list[PodSnapshot]:
+        return [pod for pod in self._pods if pod.job_uid == job.uid]
+
+    def _is_ours(self, job: JobSnapshot) -> bool:
+        return self._me.flow_run_id in {job.flow_run_id, job.owner_flow_run_id}
+
+    def _refuse(self, job: JobSnapshot) -> Blocked:
+        return Blocked(
+            ErrorCode.CONCURRENT_RUN_BLOCKED,
+            f"Job {job.name} of agent {self._me.agent_id} was started by another version of this "
+            f"software (protocol {job.version}, this one knows {names.PROTOCOL_VERSION}).",
+            "Wait for it to end, or run this flow with the version that started it.",
+        )
+
+    def _decide_live(self, job: JobSnapshot) -> GuardVerdict:
+        if self._never_got_its_secret(job):
+            made_by_us = job.flow_run_id == self._me.flow_run_id
+            if made_by_us and self._reattach_enabled and not self._is_revoked(job):
+                return Reattach(
+                    job,
+                    secret_missing=True,
+                    reason=f"Job {job.name} of this flow run lacks its Secret only.",
+                )
+            return Supersede(
+                job, f"Job {job.name} never got its prompt, and the run that made it is gone."
+            )
+        if not self._reattach_enabled:
+            return blocked_by(job, "it is alive and reattaching is switched off")
+        if self._is_ours(job):
+            return Reattach(
+                job, secret_missing=False, reason=f"Job {job.name} is this flow run's own."
+            )
+        return decide_orphan(job, self._me)
+
+    def _never_got_its_secret(self, job: JobSnapshot) -> bool:
+        without = {RunSecret.ABSENT, RunSecret.REVOKED}
+        return self._observed.secrets.get(job.uid) in without and not may_have_run(
+            self._pods_of(job)
+        )
+
+    def _is_revoked(self, job: JobSnapshot) -> bool:
+        return self._observed.secrets.get(job.uid) is RunSecret.REVOKED
+
+    def _decide_over(self) -> StartNew | Harvest | ReturnStored:
+        own = self._decide_own()
+        if own is not None:
+            return own
+        for job in self._over:
+            if self._awaits_harvest_by_another(job):
+                return Harvest(
+                    job,
+                    then_start=True,
+                    resume_session=may_share_session(job, self._me),
+                    reason=f"Job {job.name} of flow run {owner_of(job)} has ended on the same task "
+                    "and nobody has stored its result.",
+                )
+        return StartNew(self._next_attempt(), f"Agent {self._me.agent_id} has no live Job.")
+
+    def _awaits_harvest_by_another(self, job: JobSnapshot) -> bool:
+        if self._is_ours(job) or job.harvested_at is not None:
+            return False
+        return job.task_id is not None and job.task_id == self._me.known_task
+
+    def _decide_own(self) -> Harvest | ReturnStored | None:
+        """Decide on this flow run's newest ended Job; `None` to go on to a new attempt."""
+        stored = self._observed.stored
+        own = [job for job in self._over if self._is_ours(job)]
+        lost = self._committed_and_gone()
+        if lost is not None and stored.get(lost):
+            return ReturnStored(lost, "The result of this flow run is stored already.")
+        if not own:
+            return None
+        newest = max(own, key=lambda job: (job.created_at or _LONG_AGO, job.attempt or 0))
+        answers = stored.get(newest.uid)
+        if answers:
+            # Also where the process died before it could mark the Job: never read it twice.
+            return ReturnStored(newest.uid, "The result of this flow run is stored already.")
+        if newest.harvested_at is None or answers is None:
+            missing = "is not stored" if newest.harvested_at is None else "cannot be read back"
+            return Harvest(
+                newest,
+                then_start=False,
+                resume_session=False,
+                reason=f"Job {newest.name} of this flow run has ended and its result {missing}.",
+            )
+        return None
+
+    def _committed_and_gone(self) -> JobUid | None:
+        """Return this flow run's last committed Job if the cluster has it no longer."""
+        lease = self._observed.lease
+        if lease is None or lease.attempt_flow_run_id != self._me.flow_run_id:
+            return None
+        listed = {job.uid for job in self._over}
+        return None if lease.committed_job_uid in listed else lease.committed_job_uid
+
+    def _next_attempt(self) -> int:
+        used = [job.attempt or 0 for job in self._jobs if job.flow_run_id == self._me.flow_run_id]
+        lease = self._observed.lease
+        if lease is not None and lease.attempt_flow_run_id == self._me.flow_run_id:
+            used.append(lease.attempt or 0)
+        return max(used, default=0) + 1
+
+    def _after_termination(self, decided: StartNew | Harvest | ReturnStored) -> GuardVerdict:
+        """Put a decision off while pods of Jobs that are over or gone may still work."""
+        if isinstance(decided, ReturnStored):
+            return decided
+        pause = find_pause(self._observed.lease.annotations) if self._observed.lease else None
+        if pause is not None and isinstance(decided, StartNew):
+            # Reading what an earlier agent has left starts none.
+            return blocked_by_pause(self._me.agent_id, pause)
+        found = judge_termination(
+            self._pods,
+            self._jobs,
+            first_look_at=self._observed.first_look_at,
+            server_now=self._observed.server_now,
+        )
+        if found.until is not None:
+            return WaitForTermination(
+                found.waiting,
+                found.until,
+                f"{_named('Pod', found.waiting)} of an earlier Job has not ended yet.",
+            )
+        if found.stuck and (isinstance(decided, StartNew) or decided.then_start):
+            return _blocked_by_pod(found.stuck[0])
+        return decided
+
+
+def _named(kind: str, found: Sequence[JobSnapshot] | Sequence[PodSnapshot]) -> str:
+    return ", ".join(f"{kind} {item.name}" for item in found)
+
+
+def _several(jobs: Sequence[JobSnapshot], me: RunIdentity) -> Blocked:
+    return Blocked(
+        ErrorCode.JOB_STATE_MISMATCH,
+        f"Agent {me.agent_id} has several live Jobs, of which there can be only one: "
+        f"{_named('Job', jobs)}.",
+        "Look at these Jobs and delete those that are not wanted; none of them was touched.",
+    )
+
+
+def _blocked_by_pod(pod: PodSnapshot) -> Blocked:
+    return Blocked(
+        ErrorCode.CONCURRENT_RUN_BLOCKED,
+        f"Pod {pod.name} on node {pod.node_name} outlives its Job and may still run the agent.",
+        "Check that node; delete the pod when its container is known to have ended.",
+    )

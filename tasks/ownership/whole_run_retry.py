@@ -1,0 +1,96 @@
+"""Whether an ended run is answered by another attempt of the same flow run, and with what."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tasks.agent_job.runtime_spec import WholeRunRetry
+from tasks.outcome.run_result import AgentRunResult
+from tasks.vocabulary.error_codes import ErrorCode
+
+
+@dataclass(frozen=True, slots=True)
+class NextAttempt:
+    """Another attempt is due.
+
+    Attributes:
+        session_id: The session in which it goes on; `None` for a fresh one.
+        budget_usd: What is left of the agent's budget; `None` where it has none.
+        reason: The sentence people read.
+    """
+
+    delay_seconds: int
+    session_id: str | None
+    budget_usd: float | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoMoreAttempts:
+    """The last result stands.
+
+    Attributes:
+        reason: Why an ending that the runtime wants answered is not; `None` for all others.
+    """
+
+    reason: str | None = None
+
+
+def plan_next_attempt(
+    rules: WholeRunRetry, results: Sequence[AgentRunResult], budget_usd: float | None
+) -> NextAttempt | NoMoreAttempts:
+    """Tell what follows on the last of a flow run's results.
+
+    A session that turned out to be unknown is answered by a fresh one, once and without being
+    asked for: the agent has not begun.
+
+    Args:
+        rules: The runtime's.
+        results: Of the flow run's attempts, in order, at least one; those of earlier processes too,
+            as far as they are known.
+        budget_usd: The agent's for the whole run; `None` where it has none.
+    """
+    last = results[-1]
+    unknown = [item for item in results if item.error_code is ErrorCode.SESSION_UNAVAILABLE]
+    made = max(len(results), last.attempt or 0) - len(unknown)
+    if last in unknown and last.resumed and len(unknown) == 1:
+        ended = "The session that was to be resumed is unknown in the agent's HOME"
+        delay_seconds, session = 0, None
+    elif last.error_code not in rules.codes or last.error_code in {None, ErrorCode.CANCELLED}:
+        return NoMoreAttempts()
+    else:
+        ended = f"Attempt {made} of {rules.max_attempts} ended with {last.error_code}"
+        if made >= rules.max_attempts:
+            return NoMoreAttempts(f"{ended}; no more are allowed.")
+        delay_seconds = rules.delay_seconds
+        session = None if last.clear_session else last.session_id
+    left = budget_usd
+    if budget_usd is not None:
+        spent = _spent_usd(results)
+        if spent is None:
+            return NoMoreAttempts(f"{ended}; what it cost is not known, so no other is made.")
+        left = budget_usd - spent
+        if left <= 0:
+            return NoMoreAttempts(f"{ended}; nothing is left of the budget of ${budget_usd:.2f}.")
+    return NextAttempt(
+        delay_seconds,
+        session,
+        left,
+        f"{ended}; the next one begins in {delay_seconds} s, "
+        f"{f'resuming session {session}' if session else 'in a fresh session'}"
+        f"{'' if left is None else f', with ${left:.4f} left to spend'}.",
+    )
+
+
+def _spent_usd(results: Sequence[AgentRunResult]) -> float | None:
+    """Return what all attempts have cost together; `None` where that of one is not known."""
+    own = {item.attempt or 0 for item in results if item.reattached_from is None}
+    if any(number not in own for number in range(1, max(own, default=0))):
+        return None
+    spent = 0.0
+    for item in results:
+        # Without a Job, or without its session, the agent has not begun.
+        begun = item.attempt is not None and item.error_code is not ErrorCode.SESSION_UNAVAILABLE
+        if begun and item.cost_usd is None:
+            return None
+        spent += item.cost_usd or 0.0
+    return spent

@@ -1,0 +1,4 @@
+"""Looking before a run at everything that it needs: facts, checks and their report.
+
+Nothing is created but dry runs.
+"""

@@ -1,0 +1,394 @@
+"""What a cluster's facts mean for a run that is to be possible there. Pure."""
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+
+from tasks.agent_job.environment import quantity_value, secret_references
+from tasks.agent_job.needed_permissions import (
+    NEEDED_PERMISSIONS,
+    READ_NODES,
+    RUN_PERMISSIONS,
+    Permission,
+)
+from tasks.agent_job.runtime_spec import Resources, RuntimeSpec
+from tasks.claude_code.agent_spec import AgentSpec
+from tasks.preflight.pod_security import restricted_violations
+from tasks.preflight.preflight_facts import (
+    ClusterFacts,
+    KubernetesVersion,
+    QuotaFacts,
+    Unread,
+    WhyUnread,
+)
+from tasks.preflight.preflight_results import Check, CheckResult, error, not_checked, ok, warning
+
+_OLDEST_KUBERNETES = (1, 20)  # the oldest that the tests have met
+_EXEC_NEEDS_CREATE_SINCE = (1, 35)  # read about, not measured
+# Certificates and tokens have a beginning, and Prefect's times stand beside Kubernetes' ones.
+_SKEW_NOTED = timedelta(seconds=10)
+_SKEW_BAD = timedelta(minutes=1)
+_ASKED_OF_THE_CLUSTER = (
+    Check.KUBERNETES_VERSION,
+    Check.CLOCK,
+    Check.NAMESPACE,
+    Check.PERMISSIONS,
+    Check.SECRETS,
+    Check.HOME_CLAIM,
+    Check.QUOTA,
+    Check.JOB,
+    Check.RUN_SECRET,
+    Check.POD_SECURITY,
+)
+
+
+def judge_cluster(
+    facts: ClusterFacts, agent: AgentSpec | None, runtime: RuntimeSpec
+) -> list[CheckResult]:
+    """Return what was found; every check says something, whatever became of the others.
+
+    Args:
+        facts: As observed.
+        agent: `None` where its block could not be read.
+        runtime: Where the run is to be.
+    """
+    version = facts.version
+    if isinstance(version, Unread):
+        return _judge_no_answer(facts, version)
+    return [
+        ok(Check.CLUSTER, f"The cluster of {facts.where} answers and knows us."),
+        _judge_version(version),
+        _judge_clock(facts),
+        _judge_namespace(facts),
+        *_judge_permissions(facts, version),
+        *_judge_secrets(facts, agent, runtime),
+        _judge_claim(facts, runtime),
+        *_judge_quotas(facts, runtime),
+        _judge_job(facts),
+        _judge_run_secret(facts),
+        *_judge_pod_security(facts),
+    ]
+
+
+def _judge_no_answer(facts: ClusterFacts, version: Unread) -> list[CheckResult]:
+    if version.why is WhyUnread.UNAUTHORISED:
+        unusable = error(
+            Check.CLUSTER,
+            f"The cluster does not accept our credentials: {version.message}",
+            f"Renew the token or certificate of {facts.where}.",
+        )
+    else:
+        unusable = error(
+            Check.CLUSTER,
+            f"The cluster does not answer: {version.message}",
+            f"Compare the server's address in {facts.where} with the cluster's, and look for "
+            "a firewall or network policy on the way.",
+        )
+    unread = Unread(WhyUnread.NOT_ASKED, "the cluster gives no answer.")
+    return [unusable, *(not_checked(check, unread) for check in _ASKED_OF_THE_CLUSTER)]
+
+
+def _judge_version(version: KubernetesVersion) -> CheckResult:
+    if (version.major, version.minor) < _OLDEST_KUBERNETES:
+        oldest = ".".join(map(str, _OLDEST_KUBERNETES))
+        return error(
+            Check.KUBERNETES_VERSION,
+            f"Kubernetes is {version.text}, older than {oldest}.",
+            f"Upgrade the cluster to {oldest} at least.",
+        )
+    return ok(Check.KUBERNETES_VERSION, f"Kubernetes is {version.text}.")
+
+
+def _judge_clock(facts: ClusterFacts) -> CheckResult:
+    if facts.server_now is None:
+        unread = Unread(WhyUnread.NOT_ASKED, "the cluster's answers bear no time.")
+        return not_checked(Check.CLOCK, unread)
+    skew = facts.own_now - facts.server_now
+    seconds = abs(skew).total_seconds()
+    if abs(skew) <= _SKEW_NOTED:
+        return ok(Check.CLOCK, "Our clock and the cluster's agree within 10 s.")
+    finding = (
+        f"Our clock is {seconds:.0f} s {'ahead of' if skew > timedelta() else 'behind'} the "
+        "cluster's."
+    )
+    advice = "Let both keep their time by NTP: tokens seem expired and timelines out of order else."
+    judged = error if abs(skew) > _SKEW_BAD else warning
+    return judged(Check.CLOCK, finding, advice)
+
+
+def _judge_namespace(facts: ClusterFacts) -> CheckResult:
+    named = f"{facts.namespace} ({facts.namespace_source})"
+    for fact in (facts.job, facts.secret_accepted):
+        if isinstance(fact, Unread) and fact.why is WhyUnread.NAMESPACE_NOT_FOUND:
+            return error(
+                Check.NAMESPACE,
+                f"There is no namespace {named}.",
+                "Correct the runtime's `namespace`, or create it with "
+                f"`kubectl create namespace {facts.namespace}`.",
+            )
+    if isinstance(facts.job, Unread) and isinstance(facts.secret_accepted, Unread):
+        # Only an object that is offered to it tells that a namespace is there.
+        unread = Unread(WhyUnread.NOT_ASKED, f"nothing could be offered to namespace {named}.")
+        return not_checked(Check.NAMESPACE, unread)
+    return ok(Check.NAMESPACE, f"Agents run in namespace {named}.")
+
+
+def _judge_permissions(facts: ClusterFacts, version: KubernetesVersion) -> Iterator[CheckResult]:
+    wanted = [p for p in RUN_PERMISSIONS if p not in _not_asked_for(version)]
+    granted = 0
+    for permission in wanted:
+        fact = facts.permissions[permission]
+        if isinstance(fact, Unread):
+            yield not_checked(Check.PERMISSIONS, fact)
+        elif fact:
+            granted += 1
+        elif permission in NEEDED_PERMISSIONS:
+            yield error(
+                Check.PERMISSIONS,
+                f"`{permission}` is not allowed in namespace {facts.namespace}. Runs need it to "
+                f"{permission.purpose}, and refuse to start.",
+                _grant(permission),
+            )
+        else:
+            yield warning(
+                Check.PERMISSIONS,
+                f"`{permission}` is not allowed in namespace {facts.namespace}, so output that "
+                "the log has lost stays lost.",
+                _grant(permission),
+            )
+    if granted == len(wanted):
+        nodes = facts.permissions.get(READ_NODES)
+        more = "" if nodes is True else " Nodes may not be read, so a lost one is told less often."
+        yield ok(Check.PERMISSIONS, f"All {granted} verbs that runs use are allowed.{more}")
+
+
+def _not_asked_for(version: KubernetesVersion) -> set[Permission]:
+    """Return what the code uses on other versions of Kubernetes alone."""
+    if (version.major, version.minor) >= _EXEC_NEEDS_CREATE_SINCE:
+        return set()
+    return {p for p in RUN_PERMISSIONS if (p.verb, p.resource) == ("create", "pods/exec")}
+
+
+def _grant(permission: Permission) -> str:
+    return (
+        f'Add verb `{permission.verb}` on `{permission.resource}` (API group "{permission.group}") '
+        "to the Role of the account that runs use; the Role in this preflight's artifact has it."
+    )
+
+
+def _judge_secrets(
+    facts: ClusterFacts, agent: AgentSpec | None, runtime: RuntimeSpec
+) -> Iterator[CheckResult]:
+    if agent is None:
+        yield not_checked(
+            Check.SECRETS, Unread(WhyUnread.NOT_ASKED, "which ones the agent needs is not known.")
+        )
+        return
+    wanted = secret_references(agent, runtime)
+    optional = {(e.name, e.key) for e in runtime.env_from_keys if e.optional}
+    found: list[CheckResult] = []
+    for name, content in facts.secrets.items():
+        keys = [key for key in sorted(wanted.get(name, ())) if (name, key) not in optional]
+        if name in wanted and not keys:
+            continue
+        found += _judge_secret(facts.namespace, name, keys, content)
+    yield from found
+    if not found:
+        names = ", ".join(facts.secrets)
+        yield ok(
+            Check.SECRETS,
+            f"The Secrets that the agent needs are there: {names}."
+            if names
+            else "The agent needs no Secret.",
+        )
+
+
+def _judge_secret(
+    namespace: str, name: str, keys: list[str], content: Mapping[str, int] | Unread
+) -> Iterator[CheckResult]:
+    literals = "".join(f" --from-literal={key}=…" for key in keys)
+    match content:
+        case Unread(WhyUnread.NOT_FOUND | WhyUnread.NAMESPACE_NOT_FOUND):
+            yield error(
+                Check.SECRETS,
+                f"There is no Secret {name} in namespace {namespace}.",
+                f"Create it: `kubectl -n {namespace} create secret generic {name}{literals}`; "
+                "or correct its name in the agent's or runtime's block.",
+            )
+        case Unread():
+            yield not_checked(
+                Check.SECRETS, content, f"Allow `get` on Secret {name}, or look at it yourself."
+            )
+        case _:
+            for key in keys:
+                if not content.get(key):
+                    state = "is empty" if key in content else "is missing"
+                    yield error(
+                        Check.SECRETS,
+                        f"Key {key} of Secret {name} {state}; the Secret has "
+                        f"{', '.join(sorted(content)) or 'no keys'}.",
+                        "Add it to the Secret, or correct the key in the agent's or runtime's "
+                        "block.",
+                    )
+
+
+def _judge_claim(facts: ClusterFacts, runtime: RuntimeSpec) -> CheckResult:
+    claim, name = facts.claim, runtime.home_claim
+    if claim is None:
+        return ok(
+            Check.HOME_CLAIM, "The runtime names no home_claim, so that no session is resumed."
+        )
+    if isinstance(claim, Unread):
+        if claim.why in {WhyUnread.NOT_FOUND, WhyUnread.NAMESPACE_NOT_FOUND}:
+            return error(
+                Check.HOME_CLAIM,
+                f"There is no PersistentVolumeClaim {name} in namespace {facts.namespace}, so that "
+                "no agent's pod could start.",
+                "Create it, or correct the runtime's `home_claim`.",
+            )
+        advice = "Allow `get` on persistentvolumeclaims; the Role `preflight` has it."
+        return not_checked(Check.HOME_CLAIM, claim, advice)
+    if claim.phase == "Pending":
+        return warning(
+            Check.HOME_CLAIM,
+            f"PersistentVolumeClaim {name} is not bound to a volume yet.",
+            "Where its storage class waits for the first pod, that is as it should be; else "
+            f"`kubectl -n {facts.namespace} describe pvc {name}` says why no pod could start.",
+        )
+    if claim.phase != "Bound":
+        return error(
+            Check.HOME_CLAIM,
+            f"PersistentVolumeClaim {name} is {claim.phase}: its volume has gone.",
+            "Restore the volume, or make a new claim; sessions on it are lost.",
+        )
+    return _judge_access(name, claim.access_modes)
+
+
+def _judge_access(name: str | None, modes: tuple[str, ...]) -> CheckResult:
+    if "ReadWriteMany" in modes:
+        return ok(Check.HOME_CLAIM, f"PersistentVolumeClaim {name} is bound, for many nodes.")
+    if "ReadWriteOnce" in modes:
+        return warning(
+            Check.HOME_CLAIM,
+            f"PersistentVolumeClaim {name} is ReadWriteOnce: agents can work on one node at a "
+            "time, and those that are placed on another one do not start.",
+            "Use a storage class with ReadWriteMany, or keep agents on one node with the "
+            "runtime's `node_selector`.",
+        )
+    return error(
+        Check.HOME_CLAIM,
+        f"PersistentVolumeClaim {name} is {', '.join(modes) or 'of no access mode'}: agents "
+        "cannot share it for writing.",
+        "Make a claim with ReadWriteMany.",
+    )
+
+
+def _judge_quotas(facts: ClusterFacts, runtime: RuntimeSpec) -> Iterator[CheckResult]:
+    if isinstance(facts.quotas, Unread):
+        advice = "Allow `list` on resourcequotas; the Role `preflight` has it."
+        yield not_checked(Check.QUOTA, facts.quotas, advice)
+        return
+    needs = _needs_of_one_agent(runtime.resources)
+    full = [result for quota in facts.quotas for result in _judge_quota(quota, needs)]
+    yield from full
+    if not full:
+        names = ", ".join(quota.name for quota in facts.quotas)
+        room = f"Room for another agent in quota {names}." if names else "There is no quota."
+        yield ok(Check.QUOTA, room)
+
+
+def _judge_quota(quota: QuotaFacts, needs: Mapping[str, str]) -> Iterator[CheckResult]:
+    for name, hard in quota.hard.items():
+        if name not in needs:
+            continue
+        used = quota.used.get(name, "0")
+        try:
+            is_full = quantity_value(used) + quantity_value(needs[name]) > quantity_value(hard)
+        except ValueError:
+            continue  # a form of number that servers do not write
+        if is_full:
+            yield error(
+                Check.QUOTA,
+                f"Quota {quota.name} has no room for another agent: {used} of {hard} {name} are "
+                f"used, and one agent needs {needs[name]}.",
+                "Raise the quota, ask for less in the runtime's `resources`, or let ended Jobs go "
+                "sooner (`retention`).",
+            )
+
+
+def _needs_of_one_agent(resources: Resources) -> dict[str, str]:
+    once = ("pods", "count/pods", "count/jobs.batch", "secrets", "count/secrets")
+    needs = {
+        "requests.cpu": resources.cpu_request,
+        "requests.memory": resources.memory_request,
+        "limits.memory": resources.memory_limit,
+        "requests.ephemeral-storage": resources.ephemeral_storage_request,
+        "limits.ephemeral-storage": resources.ephemeral_storage_limit,
+    }
+    if resources.cpu_limit is not None:
+        needs["limits.cpu"] = resources.cpu_limit
+    shorter = {name: needs[f"requests.{name}"] for name in ("cpu", "memory", "ephemeral-storage")}
+    return {**dict.fromkeys(once, "1"), **needs, **shorter}
+
+
+def _judge_job(facts: ClusterFacts) -> CheckResult:
+    return _judge_offer(
+        Check.JOB,
+        "agent's Job",
+        facts.job if isinstance(facts.job, Unread) else None,
+        "Correct what it names in the runtime's block: image, resources, labels, mounts.",
+    )
+
+
+def _judge_run_secret(facts: ClusterFacts) -> CheckResult:
+    accepted = facts.secret_accepted
+    return _judge_offer(
+        Check.RUN_SECRET,
+        "Secret with prompt and script",
+        accepted if isinstance(accepted, Unread) else None,
+        "Ask who runs the cluster which policy refuses Secrets of this kind.",
+    )
+
+
+def _judge_offer(check: Check, what: str, unread: Unread | None, advice: str) -> CheckResult:
+    if unread is None:
+        return ok(check, f"The cluster would accept the {what}.")
+    refused = f"The cluster would not accept the {what}: {unread.message}"
+    match unread.why:
+        case WhyUnread.NAMESPACE_NOT_FOUND:
+            return error(check, refused, f"See `{Check.NAMESPACE}`.")
+        case WhyUnread.FORBIDDEN:
+            return error(
+                check,
+                refused,
+                f"It is a permission (see `{Check.PERMISSIONS}`), a quota (see `{Check.QUOTA}`), "
+                "or a policy of the cluster, which the sentence names.",
+            )
+        case WhyUnread.REFUSED:
+            return error(check, refused, advice)
+        case _:
+            return not_checked(check, unread)
+
+
+def _judge_pod_security(facts: ClusterFacts) -> Iterator[CheckResult]:
+    if isinstance(facts.job, Unread):
+        yield not_checked(
+            Check.POD_SECURITY,
+            Unread(WhyUnread.NOT_ASKED, "the Job as the cluster would store it is not known."),
+        )
+        return
+    violations = restricted_violations(_pod_of(facts.job))
+    for violation in violations:
+        yield error(
+            Check.POD_SECURITY,
+            "The agent's pod breaks the restricted Pod Security Standard as the cluster would "
+            f"store it: {violation}.",
+            "We send a pod that keeps it: find the webhook or policy that changes Jobs in this "
+            "namespace (`kubectl get mutatingwebhookconfigurations`).",
+        )
+    if not violations:
+        yield ok(Check.POD_SECURITY, "The agent's pod keeps the restricted Pod Security Standard.")
+
+
+def _pod_of(job: Mapping[str, Any]) -> Mapping[str, Any]:
+    return job["spec"]["template"]["spec"]

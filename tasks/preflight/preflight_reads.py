@@ -1,0 +1,286 @@
+"""Looking at a cluster and a result storage without changing anything but one probe's file.
+
+A fact that cannot be read never keeps another one from being read.
+"""
+
+import asyncio
+import os
+from base64 import b64decode
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+from uuid import UUID
+
+from tasks.agent_job.environment import mounted_secrets, secret_references
+from tasks.agent_job.manifest import JobSpec, build_job_manifest, build_secret_manifest
+from tasks.agent_job.needed_permissions import READ_NODES, RUN_PERMISSIONS, Permission
+from tasks.agent_job.prepared_run import PreparedRun
+from tasks.agent_job.runtime_spec import RuntimeSpec
+from tasks.claude_code.agent_spec import AgentSpec
+from tasks.cluster.call_retry import RETRY_NEVER, RETRY_SAFE
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.cluster_errors import (
+    ApiRefused,
+    ClusterError,
+    ClusterForbidden,
+    ClusterUnauthorised,
+    NamespaceNotFound,
+    ObjectInvalid,
+    ObjectNotFound,
+    RequestRefused,
+)
+from tasks.cluster.json_objects import JsonObject
+from tasks.cluster.kinds.access_reviews import create_access_review
+from tasks.cluster.kinds.jobs import create_job
+from tasks.cluster.kinds.resource_quotas import list_resource_quotas
+from tasks.cluster.kinds.secrets import create_secret, read_secret
+from tasks.cluster.kinds.volume_claims import read_volume_claim
+from tasks.cluster.server_version import read_server_version
+from tasks.observation.api_fields import RawObject, object_at, text_at, texts_at
+from tasks.preflight.preflight_facts import (
+    ClaimFacts,
+    ClusterFacts,
+    KubernetesVersion,
+    Mount,
+    QuotaFacts,
+    StorageFacts,
+    Unread,
+    WhyUnread,
+)
+from tasks.preflight.surroundings_checks import find_mount
+from tasks.storage.result_storage import ResultStorage, StoredObjectMissing
+from tasks.vocabulary.names import JobUid, PodUid
+
+T = TypeVar("T")
+
+_PROBE_KEY = "preflight/probe"
+_PROBE = b"written by a preflight\n"
+_STORAGE_SECONDS = 30.0
+_NOT_ASKED = Unread(WhyUnread.NOT_ASKED, "the run cannot be built from its request.")
+# Of the object that the Secret would belong to, which is never there.
+_NO_UID = str(UUID(int=0))
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the cluster is asked about.
+
+    Attributes:
+        where: The connection, as people know it.
+        agent: `None` where its block could not be read.
+        prepared: `None` where the request cannot be carried out.
+    """
+
+    where: str
+    runtime: RuntimeSpec
+    agent: AgentSpec | None
+    prepared: PreparedRun | None
+
+
+async def read_cluster(
+    client: ClusterClient, wanted: Wanted, own_now: Callable[[], datetime]
+) -> ClusterFacts:
+    """Return all that a preflight wants to know of a cluster.
+
+    Args:
+        client: The connection.
+        wanted: What is asked about.
+        own_now: Our own clock.
+    """
+    choice = client.resolve_namespace(wanted.runtime.namespace)
+    namespace = choice.name
+    # Asked once: whoever waits for an answer here would wait for all others too.
+    version = await _try(_read_version(client))
+    unread = version if isinstance(version, Unread) else _NOT_ASKED
+    known = ClusterFacts(
+        where=wanted.where,
+        namespace=namespace,
+        namespace_source=choice.source.value,
+        version=version,
+        server_now=client.server_clock.now(),
+        own_now=own_now(),
+        permissions={},
+        secrets={},
+        claim=None,
+        quotas=unread,
+        job=unread,
+        secret_accepted=unread,
+    )
+    if isinstance(version, Unread):
+        return known
+    permissions, secrets, claim, quotas, (job, secret_accepted) = await asyncio.gather(
+        _read_permissions(client, namespace),
+        _read_secrets(client, namespace, _secret_names(wanted)),
+        _read_claim(client, namespace, wanted.runtime.home_claim),
+        _try(_read_quotas(client, namespace)),
+        _offer_objects(client, namespace, wanted.prepared),
+    )
+    return replace(
+        known,
+        permissions=permissions,
+        secrets=secrets,
+        claim=claim,
+        quotas=quotas,
+        job=job,
+        secret_accepted=secret_accepted,
+    )
+
+
+async def _try(call: Awaitable[T]) -> T | Unread:
+    try:
+        return await call
+    except ClusterError as error:
+        return Unread(_why(error), error.message)
+
+
+def _why(error: ClusterError) -> WhyUnread:
+    match error:
+        case ClusterUnauthorised():
+            return WhyUnread.UNAUTHORISED
+        case ClusterForbidden():
+            return WhyUnread.FORBIDDEN
+        case NamespaceNotFound():
+            return WhyUnread.NAMESPACE_NOT_FOUND
+        case ObjectNotFound():
+            return WhyUnread.NOT_FOUND
+        case ObjectInvalid() | RequestRefused():
+            return WhyUnread.REFUSED
+        case ApiRefused() | _:
+            return WhyUnread.NO_ANSWER
+
+
+async def _read_version(client: ClusterClient) -> KubernetesVersion:
+    version = await read_server_version(client, retry=RETRY_NEVER)
+    return KubernetesVersion(version.major, version.minor, version.git_version)
+
+
+async def _read_permissions(
+    client: ClusterClient, namespace: str
+) -> dict[Permission, bool | Unread]:
+    asked = [(permission, namespace) for permission in RUN_PERMISSIONS]
+    # Nodes belong to no namespace.
+    everything: list[tuple[Permission, str | None]] = [*asked, (READ_NODES, None)]
+    answers = await asyncio.gather(
+        *(_try(_is_allowed(client, permission, place)) for permission, place in everything)
+    )
+    return dict(zip((permission for permission, _ in everything), answers, strict=True))
+
+
+async def _is_allowed(client: ClusterClient, permission: Permission, place: str | None) -> bool:
+    resource, _, subresource = permission.resource.partition("/")
+    review = await create_access_review(
+        client,
+        verb=permission.verb,
+        group=permission.group,
+        resource=resource,
+        subresource=subresource,
+        namespace=place,
+    )
+    return review.allowed
+
+
+def _secret_names(wanted: Wanted) -> list[str]:
+    names = [*mounted_secrets(wanted.runtime), *wanted.runtime.image_pull_secrets]
+    if wanted.agent is not None:
+        names += secret_references(wanted.agent, wanted.runtime)
+    return list(dict.fromkeys(names))
+
+
+async def _read_secrets(
+    client: ClusterClient, namespace: str, names: Iterable[str]
+) -> dict[str, dict[str, int] | Unread]:
+    names = list(names)
+    found = await asyncio.gather(*(_try(_read_sizes(client, namespace, name)) for name in names))
+    return dict(zip(names, found, strict=True))
+
+
+async def _read_sizes(client: ClusterClient, namespace: str, name: str) -> dict[str, int]:
+    secret = await read_secret(client, namespace, name)
+    return {key: len(b64decode(value)) for key, value in texts_at(secret, "data").items()}
+
+
+async def _read_claim(
+    client: ClusterClient, namespace: str, name: str | None
+) -> ClaimFacts | Unread | None:
+    if name is None:
+        return None
+    claim = await _try(read_volume_claim(client, namespace, name))
+    if isinstance(claim, Unread):
+        return claim
+    status = object_at(claim, "status")
+    modes = status.get("accessModes") or object_at(claim, "spec").get("accessModes") or ()
+    return ClaimFacts(text_at(status, "phase") or "Pending", tuple(map(str, modes)))
+
+
+async def _read_quotas(client: ClusterClient, namespace: str) -> tuple[QuotaFacts, ...]:
+    found = await list_resource_quotas(client, namespace)
+    # One with scopes counts some pods only, and which ones these are is a question of its own.
+    return tuple(_quota(raw) for raw in found if not _is_scoped(object_at(raw, "spec")))
+
+
+def _is_scoped(spec: RawObject) -> bool:
+    return bool(spec.get("scopes") or spec.get("scopeSelector"))
+
+
+def _quota(raw: JsonObject) -> QuotaFacts:
+    spec, status = object_at(raw, "spec"), object_at(raw, "status")
+    return QuotaFacts(
+        name=text_at(object_at(raw, "metadata"), "name") or "",
+        hard=texts_at(status, "hard") or texts_at(spec, "hard"),
+        used=texts_at(status, "used"),
+    )
+
+
+async def _offer_objects(
+    client: ClusterClient, namespace: str, prepared: PreparedRun | None
+) -> tuple[JsonObject | Unread, bool | Unread]:
+    """Have the server check the exact Job and Secret; nothing is stored."""
+    if prepared is None:
+        return _NOT_ASKED, _NOT_ASKED
+    spec = JobSpec(prepared, namespace, attempt=1, owner_epoch=1)
+    secret = build_secret_manifest(spec, job_uid=JobUid(_NO_UID), pod_uid=PodUid(_NO_UID))
+    job, stored = await asyncio.gather(
+        _try(
+            create_job(client, namespace, build_job_manifest(spec), retry=RETRY_SAFE, dry_run=True)
+        ),
+        _try(create_secret(client, namespace, secret, retry=RETRY_SAFE, dry_run=True)),
+    )
+    return job, stored if isinstance(stored, Unread) else True
+
+
+async def read_storage(storage: ResultStorage, *, in_pod: bool) -> StorageFacts:
+    """Write a small object and read it again; look where it lies.
+
+    Args:
+        storage: Of results and transcripts.
+        in_pod: Whether this process is a pod's.
+    """
+    problem: str | None = None
+    try:
+        async with asyncio.timeout(_STORAGE_SECONDS):
+            await storage.write(_PROBE_KEY, _PROBE)
+            if await storage.read(_PROBE_KEY) != _PROBE:
+                problem = "what is read is not what was written."
+    except StoredObjectMissing:
+        problem = "what was written is not there."
+    except TimeoutError:
+        problem = f"no answer within {_STORAGE_SECONDS:.0f} s."
+    except OSError as error:
+        problem = f"{error.strerror or type(error).__name__}."
+    except Exception as error:
+        # Of a block's library; its text may quote a credential.
+        problem = f"{type(error).__name__}."
+    mount = None
+    if storage.folder is not None:
+        mount = await asyncio.to_thread(_read_mount, storage.folder)
+    return StorageFacts(storage.description, mount, in_pod, problem)
+
+
+def _read_mount(folder: Path) -> Mount | None:
+    try:
+        table = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None  # no Linux
+    return find_mount(table, os.path.realpath(folder))

@@ -1,0 +1,152 @@
+"""What a preflight tells: one result per thing looked at, and all of them together."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pydantic import BaseModel
+
+from tasks.agent_job.needed_permissions import Permission
+from tasks.preflight.preflight_facts import Unread
+
+
+class Level(StrEnum):
+    """How bad it is: `error` ends or endangers runs, `warning` costs something or is not known."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Check(StrEnum):
+    """What is looked at; these ids stay what they are."""
+
+    REQUEST = "request"
+    CLUSTER = "cluster"
+    KUBERNETES_VERSION = "kubernetes-version"
+    CLOCK = "clock"
+    NAMESPACE = "namespace"
+    PERMISSIONS = "permissions"
+    SECRETS = "secrets"
+    HOME_CLAIM = "home-claim"
+    QUOTA = "quota"
+    JOB = "job"
+    RUN_SECRET = "run-secret"
+    POD_SECURITY = "pod-security"
+    RETENTION = "retention"
+    RESULT_STORAGE = "result-storage"
+    PREFECT_API = "prefect-api"
+    PREFECT_VERSION = "prefect-version"
+    PREFECT_SETTINGS = "prefect-settings"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One finding.
+
+    Attributes:
+        finding: What was found, as a sentence.
+        advice: What to do; empty where nothing is to be done.
+    """
+
+    check: Check
+    level: Level
+    finding: str
+    advice: str = ""
+
+
+class PreflightReport(BaseModel):
+    """All findings, for machines too.
+
+    Attributes:
+        results: In the order of the checks.
+    """
+
+    errors: int
+    warnings: int
+    results: list[CheckResult]
+
+    @property
+    def summary(self) -> str:
+        """The whole preflight in one line; errors by name."""
+        if not self.errors and not self.warnings:
+            return "All is well."
+        bad = Counter(r.check.value for r in self.results if r.level is Level.ERROR)
+        named = f": {', '.join(bad)}" if bad else ""
+        return f"{_count(self.errors, 'error')}, {_count(self.warnings, 'warning')}{named}."
+
+
+def ok(check: Check, finding: str) -> CheckResult:
+    """Return a finding that needs nothing done."""
+    return CheckResult(check, Level.OK, finding)
+
+
+def warning(check: Check, finding: str, advice: str) -> CheckResult:
+    """Return a finding that costs something."""
+    return CheckResult(check, Level.WARNING, finding, advice)
+
+
+def error(check: Check, finding: str, advice: str) -> CheckResult:
+    """Return a finding that ends or endangers runs."""
+    return CheckResult(check, Level.ERROR, finding, advice)
+
+
+def not_checked(check: Check, unread: Unread, advice: str = "") -> CheckResult:
+    """Return the result of a check that could not be made."""
+    return warning(
+        check,
+        f"Not checked: {unread.message}",
+        advice or "Correct the errors of the other checks, then look again.",
+    )
+
+
+def build_preflight_report(results: Sequence[CheckResult]) -> PreflightReport:
+    """Count and sort the findings."""
+    checks = list(Check)
+    found = Counter(result.level for result in results)
+    return PreflightReport(
+        errors=found[Level.ERROR],
+        warnings=found[Level.WARNING],
+        results=sorted(results, key=lambda result: checks.index(result.check)),
+    )
+
+
+def build_preflight_table(report: PreflightReport) -> list[dict[str, str]]:
+    """Return the findings for reading, the worst first."""
+    levels = [Level.ERROR, Level.WARNING, Level.OK]
+    return [
+        {
+            "level": result.level.value,
+            "check": result.check.value,
+            "finding": result.finding,
+            "what to do": result.advice or "-",
+        }
+        for result in sorted(report.results, key=lambda result: levels.index(result.level))
+    ]
+
+
+def build_role(name: str, namespace: str, permissions: Iterable[Permission]) -> str:
+    """Return the Role that grants just these permissions, as YAML."""
+    rules: dict[tuple[str, str], list[str]] = {}
+    for permission in permissions:
+        rules.setdefault((permission.group, permission.resource), []).append(permission.verb)
+    lines = [
+        "apiVersion: rbac.authorization.k8s.io/v1",
+        "kind: Role",
+        "metadata:",
+        f"  name: {name}",
+        f"  namespace: {namespace}",
+        "rules:",
+    ]
+    for (group, resource), verbs in rules.items():
+        lines += [
+            f'  - apiGroups: ["{group}"]',
+            f"    resources: [{resource}]",
+            f"    verbs: [{', '.join(verbs)}]",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

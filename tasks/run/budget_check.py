@@ -1,0 +1,32 @@
+"""The day's budget of the agent at hand, checked against what is recorded in the result storage."""
+
+from datetime import UTC
+
+from tasks.run.run_context import RunContext
+from tasks.usage.day_budget import DaySpending, check_day_budget
+from tasks.usage.usage_records import UsageUnreadable, read_usage_day
+
+
+async def check_budget_of_today(context: RunContext) -> None:
+    """Refuse to start an agent that has spent its budget of the day, by the API server's clock.
+
+    Raises:
+        DayBudgetSpent: It has.
+        UsageUnreadable: What it has spent cannot be read; nothing is started then either.
+    """
+    limit_usd = context.prepared.agent.daily_budget_usd
+    if limit_usd is None:
+        return
+    agent_id, now = context.prepared.agent_id, context.server_now().astimezone(UTC)
+    try:
+        spending = DaySpending.of(await read_usage_day(context.storage, agent_id, now.date()))
+    except UsageUnreadable as error:
+        context.say(f"{error.message} It does not count as nothing: no agent is started.")
+        raise
+    if spending.jobs_of_unknown_cost:
+        context.say(
+            f"{spending.jobs_of_unknown_cost} Jobs of agent {agent_id} told no cost today; they do "
+            "not count for its daily budget."
+        )
+    check_day_budget(agent_id, limit_usd, spending, now)
+    context.say(f"Daily budget: ${spending.spent_usd:.4f} of ${limit_usd:.4f} spent (UTC day).")

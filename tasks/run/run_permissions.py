@@ -1,0 +1,74 @@
+"""What a run may do in its namespace: asked before it does anything, and for its agent's start."""
+
+import asyncio
+
+from tasks.agent_job.needed_permissions import NEEDED_PERMISSIONS, Permission, missing_permissions
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.cluster_errors import ClusterError
+from tasks.cluster.kinds.access_reviews import create_access_review, list_own_rules
+from tasks.run.run_context import RunContext
+from tasks.vocabulary.error_codes import ErrorCode
+from tasks.vocabulary.errors import AgentRunError
+
+# Which of them a server wants for a command depends on its version.
+_EXEC_VERBS = ("get", "create")
+_ANSWER_SECONDS = 5.0
+
+
+async def check_permissions(context: RunContext) -> None:
+    """Return if nothing is missing; one request, unless something seems to.
+
+    Raises:
+        AgentRunError: Permissions are missing; names them all.
+        ClusterError: The cluster could not be asked.
+    """
+    rules = await list_own_rules(context.client, context.namespace)
+    doubtful = missing_permissions(NEEDED_PERMISSIONS, rules)
+    answers = await asyncio.gather(*(_is_allowed(context, wanted) for wanted in doubtful))
+    missing = [wanted for wanted, allowed in zip(doubtful, answers, strict=True) if not allowed]
+    if missing:
+        raise AgentRunError(
+            ErrorCode.CONCURRENCY_GUARD_UNREACHABLE,
+            f"Permissions are missing in namespace {context.namespace}, so nothing was created: "
+            f"{', '.join(map(str, missing))}.",
+            advice="Add them to the Role of the flow run's service account; "
+            "deployments/kubernetes/base/flow-run-role.yaml has them all.",
+        )
+
+
+async def _is_allowed(context: RunContext, wanted: Permission) -> bool:
+    resource, _, subresource = wanted.resource.partition("/")
+    review = await create_access_review(
+        context.client,
+        verb=wanted.verb,
+        group=wanted.group,
+        resource=resource,
+        subresource=subresource,
+        namespace=context.namespace,
+    )
+    return review.allowed
+
+
+async def may_exec(client: ClusterClient, namespace: str) -> bool:
+    """Tell whether commands may be run in pods, by which the copy of an agent's output is read.
+
+    A question without an answer counts as a yes: a script that waits for a reader in vain ends its
+    agent's pod two minutes late, but one that does not wait takes lines with it. Never raises for a
+    cluster that does not answer, and takes 5 s at most.
+    """
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            for verb in _EXEC_VERBS:
+                review = await create_access_review(
+                    client,
+                    verb=verb,
+                    group="",
+                    resource="pods",
+                    subresource="exec",
+                    namespace=namespace,
+                )
+                if not review.allowed:
+                    return False
+    except (ClusterError, TimeoutError):
+        return True
+    return True

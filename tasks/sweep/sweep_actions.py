@@ -1,0 +1,214 @@
+"""Doing what a sweep has decided, one object at a time, and only while it is still so.
+
+Whatever belongs to an agent is touched while holding its Lease, as a run does: no run can take the
+agent over meanwhile, no other sweep can act at the same time, and a process that wakes up late
+finds its epoch gone. Then the object is read and judged again.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import assert_never
+
+import anyio
+
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.cluster_errors import ClusterError, ObjectConflict, ObjectNotFound
+from tasks.cluster.kinds.api_objects import Propagation
+from tasks.cluster.kinds.jobs import read_job
+from tasks.cluster.kinds.leases import delete_lease
+from tasks.cluster.kinds.pods import list_pods
+from tasks.cluster.kinds.secrets import delete_secret
+from tasks.observation.snapshots import JobSnapshot, pods_from_api
+from tasks.ownership.orphans import owner_of
+from tasks.run.lease_keeper import LeaseKeeper, LeaseLost, WritesPaused
+from tasks.run.owned_job import delete_job_as_seen
+from tasks.run.run_secrets import create_tombstone, find_run_secret
+from tasks.sweep.flow_run_records import (
+    ask_for_heartbeats,
+    mark_cancelled,
+    mark_crashed,
+    read_flow_run_records,
+    start_again,
+)
+from tasks.sweep.job_stage import judge_stage
+from tasks.sweep.run_standing import FlowRunRecords, is_askable, judge_standing
+from tasks.sweep.sweep_config import SweepPolicy
+from tasks.sweep.sweep_facts import ObjectKind, Stage
+from tasks.sweep.sweep_objects import SweepAges, SweptObject
+from tasks.sweep.sweep_report import Outcome, SweptRow
+from tasks.sweep.sweep_rules import SweepAction, SweepVerdict, judge_object
+from tasks.vocabulary.names import FlowRunId, JobName, JobUid, job_pods_selector
+
+# Every change of a Job between a look at it and its deletion refuses the latter.
+_LOOKS = 3
+_CHANGED = (Outcome.SKIPPED, "It has changed since it was listed.")
+_GONE = (Outcome.SKIPPED, "It is gone already.")
+
+_Result = tuple[Outcome, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Sweeper:
+    """What a sweep acts with.
+
+    Attributes:
+        flow_run_id: Of the sweep; in its name Leases are held.
+        run_script: For the tombstones of Jobs that never got their Secret.
+    """
+
+    client: ClusterClient
+    flow_run_id: FlowRunId
+    policy: SweepPolicy
+    ages: SweepAges
+    run_script: str
+
+    async def carry_out(self, swept: SweptObject, verdict: SweepVerdict) -> SweptRow:
+        """Do what the verdict says and tell what came of it; raises nothing but a cancellation."""
+        try:
+            outcome, note = await self._carry_out(swept, verdict)
+        except ObjectNotFound:
+            outcome, note = _GONE
+        except ObjectConflict:
+            outcome, note = _CHANGED
+        except (ClusterError, LeaseLost, WritesPaused) as error:
+            outcome, note = Outcome.FAILED, str(error)
+        except Exception as error:
+            # Prefect's client; its texts may quote what was sent.
+            outcome, note = Outcome.FAILED, f"Prefect did not take it ({type(error).__name__})."
+        return SweptRow(swept, verdict, outcome, note)
+
+    async def _carry_out(self, swept: SweptObject, verdict: SweepVerdict) -> _Result:
+        match swept.kind:
+            case ObjectKind.SECRET:
+                await delete_secret(
+                    self.client,
+                    swept.namespace,
+                    swept.name,
+                    uid=swept.uid,
+                    resource_version=swept.resource_version,
+                )
+                return Outcome.DONE, ""
+            case ObjectKind.LEASE:
+                await delete_lease(
+                    self.client,
+                    swept.namespace,
+                    swept.name,
+                    uid=swept.uid,
+                    resource_version=swept.resource_version,
+                )
+                return Outcome.DONE, ""
+            case ObjectKind.JOB if verdict.action is SweepAction.ADOPT:
+                return await self._adopt(swept)
+            case ObjectKind.JOB | ObjectKind.FLOW_RUN:
+                return await self._act_as_owner(swept, verdict)
+            case _:
+                assert_never(swept.kind)
+
+    async def _act_as_owner(self, swept: SweptObject, verdict: SweepVerdict) -> _Result:
+        async with self._owning(swept) as lease:
+            if not lease.held:
+                return Outcome.SKIPPED, "Somebody has taken the Lease of its agent."
+            if swept.kind is ObjectKind.JOB:
+                return await self._end_job(swept, verdict, lease)
+            return await self._end_flow_run(swept, verdict)
+
+    @asynccontextmanager
+    async def _owning(self, swept: SweptObject) -> AsyncGenerator[LeaseKeeper]:
+        """Take the Lease of an agent if nobody holds it; let it go however the block ends."""
+        if swept.agent_id is None:
+            raise ValueError(f"{swept.kind} {swept.name} names no agent")
+        lease = LeaseKeeper(self.client, swept.namespace, swept.agent_id, self.flow_run_id)
+        nobody_is_awaited = asyncio.Event()
+        nobody_is_awaited.set()
+        try:
+            await lease.take(nobody_is_awaited)
+            yield lease
+        finally:
+            with anyio.CancelScope(shield=True):
+                await lease.release()
+
+    async def _end_job(
+        self, swept: SweptObject, verdict: SweepVerdict, lease: LeaseKeeper
+    ) -> _Result:
+        for _ in range(_LOOKS):
+            raw = await read_job(self.client, swept.namespace, swept.name)
+            job = JobSnapshot.from_api(raw)
+            if job.uid != swept.uid:
+                return _GONE
+            stage = await self._look_at(job, swept.namespace)
+            if not await self._is_still(verdict, swept, stage, owner_of(job)):
+                return _CHANGED
+            if stage is Stage.INERT and not await create_tombstone(
+                self.client, swept.namespace, lease, job, self.run_script
+            ):
+                continue
+            lease.check_may_write()
+            # Nobody has to wait for the pods of a Job that has ended.
+            over = stage is Stage.TTL_PASSED
+            how = Propagation.BACKGROUND if over else Propagation.FOREGROUND
+            if await delete_job_as_seen(self.client, swept.namespace, job, how):
+                return Outcome.DONE, ""
+        return _CHANGED
+
+    async def _look_at(self, job: JobSnapshot, namespace: str) -> Stage:
+        selector = job_pods_selector(job.name)
+        pods = await list_pods(self.client, namespace, label_selector=selector)
+        return judge_stage(
+            job,
+            [pod for pod in pods_from_api(pods.items) if pod.job_uid == job.uid],
+            await find_run_secret(self.client, namespace, job),
+            server_now=self._server_now(),
+            minimum_age=self.ages.minimum,
+        )
+
+    async def _end_flow_run(self, swept: SweptObject, verdict: SweepVerdict) -> _Result:
+        run = FlowRunId(swept.name)
+        if not await self._is_still(verdict, swept, Stage.RECORDED, run):
+            return _CHANGED
+        marking = mark_cancelled if verdict.action is SweepAction.MARK_CANCELLED else mark_crashed
+        return (Outcome.DONE, "") if await marking(run) else _CHANGED
+
+    async def _is_still(
+        self, verdict: SweepVerdict, swept: SweptObject, stage: Stage, run: FlowRunId | None
+    ) -> bool:
+        """Judge again by what is known now that the Lease is ours."""
+        standing = judge_standing(
+            run, await _read_record(run), now=self._server_now(), minimum_age=self.ages.minimum
+        )
+        try:
+            # The age was judged before we touched the Lease ourselves.
+            facts = replace(swept.facts, stage=stage, run=standing, lease_fresh=False)
+        except ValueError:
+            # Prefect does not say any more how this flow run stands.
+            return False
+        return judge_object(facts, self.policy).finding is verdict.finding
+
+    async def _adopt(self, swept: SweptObject) -> _Result:
+        raw = await read_job(self.client, swept.namespace, JobName(swept.name))
+        job = JobSnapshot.from_api(raw)
+        run = owner_of(job)
+        record = (await _read_record(run) or {}).get(run) if run else None
+        if job.uid != swept.uid or job.deleting or job.over or record is None:
+            return _CHANGED
+        if job.task_id is None:
+            return Outcome.FAILED, "It names no task, so no other run can take it over."
+        if record.deployment_id is None:
+            return Outcome.FAILED, "Its flow run is of no deployment that could be started again."
+        started, is_over = await start_again(record, JobUid(swept.uid))
+        if is_over:
+            return (
+                Outcome.FAILED,
+                f"Flow run {started} was started for it and did not take it over.",
+            )
+        return Outcome.DONE, f"Flow run {started} was started to take it over."
+
+    def _server_now(self) -> datetime:
+        return self.client.server_clock.now() or datetime.now(UTC)
+
+
+async def _read_record(run: FlowRunId | None) -> FlowRunRecords:
+    wanted = [run] if run is not None and is_askable(run) else []
+    return await ask_for_heartbeats(await read_flow_run_records(wanted), wanted)

@@ -1,0 +1,162 @@
+"""What a sweep has found and done, as people and automations are told it."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pydantic import BaseModel
+
+from tasks.outcome.run_event import RunEvent
+from tasks.sweep.sweep_objects import SweptObject
+from tasks.sweep.sweep_rules import ALARMING, Finding, SweepAction, SweepVerdict
+
+FOUND_EVENT = "claude-jobs.sweep.found"
+ACTED_EVENT = "claude-jobs.sweep.acted"
+# Prefect has no limit of its own; a page of this length is read to its end by nobody.
+_ROWS_LIMIT = 500
+
+
+class Outcome(StrEnum):
+    """What came of the proposed action.
+
+    `SKIPPED`: the object was gone, changed or held when it was looked at again; the next sweep
+    looks at it anew. `OVER_LIMIT`: so does it here, since this one has done what it may.
+    """
+
+    NONE = "-"
+    REPORTED = "reported"
+    DRY_RUN = "dry run"
+    OVER_LIMIT = "over the limit"
+    DONE = "done"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class SweptRow:
+    """One object, what it is, and what was done.
+
+    Attributes:
+        note: More about the outcome, as a sentence; may be empty.
+    """
+
+    swept: SweptObject
+    verdict: SweepVerdict
+    outcome: Outcome
+    note: str = ""
+
+    @property
+    def needs_person(self) -> bool:
+        """Whether it goes on costing money or hiding a failure until somebody acts."""
+        if self.outcome is Outcome.FAILED:
+            return True
+        is_settled = self.outcome in {Outcome.DONE, Outcome.SKIPPED}
+        return self.verdict.finding in ALARMING and not is_settled
+
+
+class SweepReport(BaseModel):
+    """What a sweep has come to.
+
+    Attributes:
+        objects: How many were looked at, flow runs aside.
+        findings: How many of each, but for those with which all is well.
+        changed: How many actions were carried out.
+        needs_person: How many objects somebody has to look at.
+        problems: What could not be looked at, as sentences.
+        kubernetes_requests: Sent, tries included.
+    """
+
+    namespaces: list[str]
+    dry_run: bool
+    objects: int
+    findings: dict[str, int]
+    changed: int
+    needs_person: int
+    problems: list[str]
+    kubernetes_requests: int
+
+    @property
+    def summary(self) -> str:
+        """The whole sweep in one line."""
+        found = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in self.findings.items())
+        mode = "dry run, nothing changed" if self.dry_run else f"{self.changed} changed"
+        sentences = [
+            f"{self.objects} objects in {', '.join(self.namespaces)}: {found or 'all is well'}; "
+            f"{mode}.",
+            *([f"{self.needs_person} need a person."] if self.needs_person else []),
+            *self.problems,
+        ]
+        return " ".join(sentences)
+
+
+def build_sweep_report(
+    rows: Sequence[SweptRow],
+    *,
+    namespaces: Sequence[str],
+    dry_run: bool,
+    problems: Sequence[str],
+    kubernetes_requests: int,
+) -> SweepReport:
+    """Count what the rows say."""
+    found = Counter(row.verdict.finding for row in rows if row.outcome is not Outcome.NONE)
+    return SweepReport(
+        namespaces=list(namespaces),
+        dry_run=dry_run,
+        objects=sum(1 for row in rows if row.swept.uid),
+        findings={finding.value: found[finding] for finding in Finding if found[finding]},
+        changed=sum(row.outcome is Outcome.DONE for row in rows),
+        needs_person=sum(row.needs_person for row in rows),
+        problems=list(problems),
+        kubernetes_requests=kubernetes_requests,
+    )
+
+
+def build_sweep_table(rows: Iterable[SweptRow]) -> tuple[list[dict[str, str]], int]:
+    """Return the rows for reading, what matters most first, and how many were left out."""
+    shown = [row for row in rows if row.verdict.finding is not Finding.RUN_SETTLED]
+    shown.sort(key=lambda row: (not row.needs_person, row.outcome is Outcome.NONE))
+    return [_columns(row) for row in shown[:_ROWS_LIMIT]], max(0, len(shown) - _ROWS_LIMIT)
+
+
+def build_sweep_event(row: SweptRow) -> RunEvent | None:
+    """Return the Prefect event of a row: of what was done, or of what needs a person."""
+    done = row.outcome is Outcome.DONE
+    if not done and not row.needs_person:
+        return None
+    swept = row.swept
+    labels = {
+        # The same resource as that of the events of its runs.
+        "prefect.resource.id": f"claude-jobs.agent.{swept.agent_id or '-'}",
+        "prefect.resource.name": swept.agent_id or "unknown agent",
+        "claude-jobs.finding": row.verdict.finding,
+        "claude-jobs.action": row.verdict.action,
+        "claude-jobs.kind": swept.kind,
+        "claude-jobs.namespace": swept.namespace,
+    }
+    return RunEvent(
+        name=ACTED_EVENT if done else FOUND_EVENT,
+        resource={key: str(value) for key, value in labels.items()},
+        payload={
+            "name": swept.name,
+            "flow_run_id": swept.flow_run_id,
+            "reason": row.verdict.reason,
+            "outcome": row.outcome.value,
+            "note": row.note,
+        },
+    )
+
+
+def _columns(row: SweptRow) -> dict[str, str]:
+    action = row.verdict.action
+    return {
+        "namespace": row.swept.namespace,
+        "kind": row.swept.kind.value,
+        "name": row.swept.name,
+        "agent": row.swept.agent_id or "-",
+        "flow run": row.swept.flow_run_id or "-",
+        "finding": row.verdict.finding.replace("_", " "),
+        "reason": row.verdict.reason,
+        "action": "-" if action is SweepAction.NONE else action.replace("_", " "),
+        "outcome": f"{row.outcome}: {row.note}" if row.note else row.outcome.value,
+    }

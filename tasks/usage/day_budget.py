@@ -1,0 +1,79 @@
+"""The budget of an agent for one day (UTC), judged by what its runs of that day have cost."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+
+from tasks.usage.usage_ledger import UsageDay
+from tasks.vocabulary.error_codes import ErrorCode
+from tasks.vocabulary.errors import AgentRunError
+from tasks.vocabulary.names import AgentId
+
+
+@dataclass(frozen=True, slots=True)
+class DaySpending:
+    """What an agent's Jobs of one day have cost.
+
+    Attributes:
+        spent_usd: US dollars, of the Jobs whose cost is known.
+        jobs_of_unknown_cost: How many Jobs told none; they may have cost something.
+    """
+
+    spent_usd: float = 0.0
+    jobs_of_unknown_cost: int = 0
+
+    @classmethod
+    def of(cls, day: UsageDay | None) -> "DaySpending":
+        """Sum up what is recorded; nothing recorded is nothing spent."""
+        costs = [job.cost_usd for job in day.jobs.values()] if day is not None else []
+        return cls(sum(cost for cost in costs if cost is not None), costs.count(None))
+
+
+class DayBudgetSpent(AgentRunError):
+    """The agent has spent its budget of the day; nothing was created.
+
+    Attributes:
+        spent_usd: US dollars spent today.
+        limit_usd: The budget.
+        opens_at: When the agent may start again, UTC.
+    """
+
+    def __init__(
+        self, agent_id: AgentId, spent_usd: float, limit_usd: float, opens_at: datetime
+    ) -> None:
+        super().__init__(
+            ErrorCode.CLAUDE_MAX_BUDGET,
+            f"Agent {agent_id} has spent ${spent_usd:.4f} today (UTC) of its daily budget of "
+            f"${limit_usd:.4f}, so no agent was started.",
+            advice=f"Run it again from {opens_at:%Y-%m-%d %H:%M} UTC on, or raise its "
+            "`daily_budget_usd`.",
+        )
+        self.spent_usd = spent_usd
+        self.limit_usd = limit_usd
+        self.opens_at = opens_at
+
+
+def check_day_budget(
+    agent_id: AgentId, limit_usd: float, spending: DaySpending, now: datetime
+) -> None:
+    """Refuse to start an agent whose budget of the day is spent.
+
+    What a run will cost is not known before, so the last one of a day may go beyond the limit by as
+    much as its own `max_budget_usd` allows.
+
+    Args:
+        agent_id: For the sentence.
+        limit_usd: US dollars per day.
+        spending: What was spent on the day of `now`.
+        now: In UTC.
+
+    Raises:
+        DayBudgetSpent: At least `limit_usd` was spent.
+    """
+    if spending.spent_usd >= limit_usd:
+        raise DayBudgetSpent(agent_id, spending.spent_usd, limit_usd, next_midnight(now))
+
+
+def next_midnight(now: datetime) -> datetime:
+    """Return when the next day begins, UTC."""
+    tomorrow = now.astimezone(UTC).date() + timedelta(days=1)
+    return datetime.combine(tomorrow, time(), UTC)

@@ -1,0 +1,36 @@
+"""Errors that end a run with a code.
+
+AgentRunError                carries an `ErrorCode` and one sentence with what to do
+└── InputInvalid             the request or a block is wrong; nothing has been created
+"""
+
+from tasks.vocabulary.error_codes import Cause, ErrorCode
+
+
+class AgentRunError(Exception):
+    """A stage ended the run; `str()` is the sentence people read.
+
+    Attributes:
+        advice: What to do, where the sentence does not say it.
+    """
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        message: str,
+        *,
+        cause: Cause | None = None,
+        advice: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.cause = cause
+        self.advice = advice
+
+
+class InputInvalid(AgentRunError):
+    """The request or a block cannot be carried out as it is; nothing has been created."""
+
+    def __init__(self, message: str, *, code: ErrorCode = ErrorCode.INPUT_INVALID) -> None:
+        super().__init__(code, message)

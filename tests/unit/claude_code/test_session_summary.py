@@ -1,0 +1,259 @@
+import json
+import tracemalloc
+from typing import Any
+
+import pytest
+
+from tasks.claude_code.event_types import (
+    ApiRetryEvent,
+    ModelRefusalEvent,
+    RateLimitEvent,
+    TokenCounts,
+    ToolDenial,
+)
+from tasks.claude_code.events import parse_event_leniently
+from tasks.claude_code.session_summary import (
+    DENIALS_LIMIT,
+    NAMES_LIMIT,
+    OTHER_NAMES,
+    SessionState,
+    SessionSummary,
+)
+from tasks.claude_code.session_totals import TEXT_LIMIT_CHARACTERS
+from tests.unit.outcome.recordings import read_recording, recording_names, summarise
+
+
+def _summary(*events: dict[str, Any] | str) -> SessionSummary:
+    lines = (event if isinstance(event, str) else json.dumps(event) for event in events)
+    return summarise("\n".join(lines).encode())
+
+
+def _said(text: str, **fields: Any) -> dict[str, Any]:
+    message = {"content": [{"type": "text", "text": text}]}
+    return {"type": "assistant", "message": message, **fields}
+
+
+def _result(**fields: Any) -> dict[str, Any]:
+    return {"type": "result", "is_error": False, **fields}
+
+
+def _recorded(name: str) -> SessionSummary:
+    return summarise(read_recording(name).stdout)
+
+
+def test_last_result_counts_and_sums_run_over_all() -> None:
+    summary = _recorded("subagent")
+
+    assert summary.result_count == 2
+    assert summary.last_result is not None
+    assert summary.last_result.raw["result_index"] == 1
+    assert summary.summary == "The subagent finished: all fine."
+    assert summary.cost_usd == 0.00398
+    assert (summary.num_turns, summary.duration_ms) == (3, 510)
+    assert summary.usage == TokenCounts(36, 78, 0, 3000)
+
+
+def test_first_result_of_a_background_run_is_not_the_last() -> None:
+    assert _recorded("bg_bash").summary == "The background command finished."
+
+
+def test_empty_closing_result_leaves_the_answer_given_before() -> None:
+    summary = _summary(_result(result="Done."), _said("more"), _result(result=" "))
+
+    assert summary.summary == "Done."
+
+
+@pytest.mark.parametrize(
+    "name", ["auth_401", "api_error_500", "not_logged_in", "credit_400", "json_format_error"]
+)
+def test_text_of_an_error_is_no_summary(name: str) -> None:
+    assert _recorded(name).summary is None
+
+
+def test_summary_without_answer_is_what_the_main_agent_said() -> None:
+    assert _recorded("block_then_no_stop").summary == "\n\n".join(["A complete block."] * 4)
+
+
+def test_texts_of_subagents_are_no_summary() -> None:
+    summary = _summary(_said("main"), _said("sub", parent_tool_use_id="t"))
+
+    assert summary.summary == "main"
+    assert summary.model_output_seen
+
+
+def test_unknown_stays_unknown() -> None:
+    summary = _summary(_result(total_cost_usd="0.5", usage={"input_tokens": 1}), _result())
+
+    assert summary.cost_usd is None
+    assert summary.usage == TokenCounts()
+    assert (summary.num_turns, summary.duration_ms, summary.provider) == (None, None, None)
+
+
+def test_nothing_printed_is_all_unknown() -> None:
+    assert SessionState().summary() == SessionSummary()
+    assert SessionSummary().events == 0
+
+
+def test_session_and_model_come_from_the_last_init() -> None:
+    first = {"type": "system", "subtype": "init", "session_id": "a", "model": "m"}
+    second = {"type": "system", "subtype": "init", "session_id": "b"}
+
+    summary = _summary(first, second)
+
+    assert (summary.session_id, summary.model, summary.init_seen) == ("b", "m", True)
+
+
+@pytest.mark.parametrize(
+    ("event", "model"),
+    [
+        (dict[str, Any](type="assistant", message={"model": "m", "content": [""]}), "m"),
+        (_result(modelUsage={"m": {}}), "m"),
+        (_result(modelUsage={"m": {}, "n": {}}), None),
+    ],
+)
+def test_model_without_init_is_the_one_that_answered(
+    event: dict[str, Any], model: str | None
+) -> None:
+    assert _summary(event).model == model
+
+
+def test_failed_resume_keeps_the_session_that_was_asked_for() -> None:
+    summary = _recorded("resume_unknown")
+
+    assert summary.session_id == "11111111-2222-4333-8444-555555555555"
+    assert not summary.init_seen
+    assert summary.num_turns == 0
+
+
+def test_failure_belongs_to_its_turn() -> None:
+    failed = _said("API Error", error="server_error", is_api_error_message=True)
+    refused = {"type": "system", "subtype": "model_refusal_no_fallback", "original_model": "m"}
+
+    ended = _summary(failed, refused, _result(is_error=True))
+    went_on = _summary(failed, refused, _result(is_error=True), _said("hi"), _result())
+    recovered = _summary(failed, _said("hi"), _result(is_error=True))
+
+    assert ended.api_failure is not None
+    assert ended.api_failure.error == "server_error"
+    assert ended.refusal == ModelRefusalEvent("m", None, None, None)
+    assert (went_on.api_failure, went_on.refusal) == (None, None)
+    assert recovered.api_failure is None
+
+
+def test_output_after_the_last_result_is_seen() -> None:
+    assert _summary(_result(result="Done"), _said("late")).output_after_result
+    assert not _summary(_said("early"), _result(result="Done")).output_after_result
+
+
+@pytest.mark.parametrize(
+    ("event", "is_output"),
+    [
+        (_said("hi"), True),
+        (_said(" "), False),
+        (_said("sub", parent_tool_use_id="t"), True),
+        (_said("API Error", is_api_error_message=True), False),
+        ({"type": "user", "message": {"content": "prompt"}}, False),
+        ({"type": "user", "message": {"content": [{"type": "tool_result"}]}}, True),
+        ({"type": "stream_event", "event": {}}, True),
+        ({"type": "system", "subtype": "init"}, False),
+    ],
+)
+def test_output_is_what_the_model_and_its_tools_say(event: dict[str, Any], is_output: bool) -> None:
+    assert _summary(event).model_output_seen is is_output
+
+
+@pytest.mark.parametrize(
+    ("lines", "quoted"),
+    [
+        (["warning", _result(), "Error: boom", "  at line 1"], "Error: boom"),
+        (["Error: boom", "  at line 1", _result()], "Error: boom"),
+        (["  Error  ", '{"type":"assis'], "Error"),
+        (['{"type":"assis'], None),
+        (["", "  "], None),
+    ],
+)
+def test_plain_line_is_the_first_of_the_last_ones(
+    lines: list[dict[str, Any] | str], quoted: str | None
+) -> None:
+    assert _summary(*lines).plain_line == quoted
+
+
+def test_lines_are_counted_by_kind() -> None:
+    summary = _summary(
+        "plain",
+        "",
+        '{"type":"resu',
+        {"type": "assistant"},
+        {"type": "brand_new"},
+        {"type": "system", "subtype": "brand_new"},
+        {"type": "system", "subtype": "status", "status": "requesting"},
+    )
+
+    assert (summary.lines, summary.plain_lines, summary.fragment_lines) == (7, 2, 1)
+    assert summary.malformed_events == 1
+    assert summary.unknown_events == (("brand_new", 1), ("system/brand_new", 1))
+    assert dict(summary.event_counts)["system/status"] == 1
+    assert summary.events == 4
+
+
+def test_last_retry_limit_and_denials_are_kept() -> None:
+    summary = _summary(
+        {"type": "system", "subtype": "api_retry", "attempt": 1},
+        {"type": "system", "subtype": "api_retry", "attempt": 2},
+        {"type": "rate_limit_event", "rate_limit_info": {"status": "allowed"}},
+        {"type": "system", "subtype": "permission_denied", "tool_name": "Edit", "tool_use_id": "t"},
+        _result(permission_denials=[{"tool_name": "Edit", "tool_use_id": "t"}]),
+    )
+
+    assert summary.last_api_retry == ApiRetryEvent(2, None, None, None, None, None)
+    assert summary.last_rate_limit == RateLimitEvent("allowed", None, None, None)
+    assert summary.permission_denials == (ToolDenial("Edit", "t"),)
+
+
+@pytest.mark.parametrize("name", recording_names())
+def test_recording_is_counted_whole(name: str) -> None:
+    recording = read_recording(name)
+
+    assert _recorded(name).lines == len(recording.lines)
+
+
+def test_many_names_and_denials_are_bounded() -> None:
+    unknown = [{"type": f"new-{number}"} for number in range(NAMES_LIMIT + 20)]
+    denials = [
+        {"type": "system", "subtype": "permission_denied", "tool_name": f"T{number}"}
+        for number in range(DENIALS_LIMIT + 20)
+    ]
+
+    summary = _summary(*unknown, *denials)
+
+    assert len(summary.unknown_events) == NAMES_LIMIT + 1
+    assert dict(summary.unknown_events)[OTHER_NAMES] == 20
+    assert len(summary.permission_denials) == DENIALS_LIMIT
+
+
+def test_texts_are_bounded_and_say_what_was_left_out() -> None:
+    summary = _summary(_said("first"), _said("a" * TEXT_LIMIT_CHARACTERS), _said("last"))
+
+    assert summary.texts is not None
+    assert summary.texts.startswith("[9 characters of earlier text left out]\n\naaa")
+    assert summary.texts.endswith("a\n\nlast")
+
+
+def test_memory_does_not_grow_with_the_run() -> None:
+    state = SessionState()
+    lines = [json.dumps(_said("word " * 200)).encode(), b'{"type":"new"}', b"plain", b'{"torn']
+
+    def feed(rounds: int) -> int:
+        for _ in range(rounds):
+            for line in lines:
+                state.apply(parse_event_leniently(line))
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        early = feed(200)
+        late = feed(2000)
+    finally:
+        tracemalloc.stop()
+
+    assert late < early + 100_000

@@ -1,0 +1,506 @@
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tasks.agent_job.runtime_spec import Limits
+from tasks.observation.conditions import Condition
+from tasks.observation.container_states import (
+    ContainerRunning,
+    ContainerSnapshot,
+    ContainerTerminated,
+    ContainerWaiting,
+)
+from tasks.observation.pod_wait import (
+    Failed,
+    PodWaitHistory,
+    PodWaitObservation,
+    PodWaitVerdict,
+    Ready,
+    Waiting,
+    judge_pod_wait,
+)
+from tasks.observation.snapshots import JobSnapshot, KubernetesEventSnapshot, PodSnapshot
+from tasks.vocabulary.error_codes import Cause, ErrorCode
+from tasks.vocabulary.names import JobName, JobUid, PodUid
+
+NOON = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
+JOB = JobSnapshot(JobName("job-1"), JobUid("job-uid"), active=1)
+LIMITS = Limits()
+UNSCHEDULABLE = Condition(
+    "PodScheduled", "False", "Unschedulable", "0/3 nodes are available: 3 Insufficient memory."
+)
+
+
+def after(seconds: float) -> datetime:
+    return NOON + timedelta(seconds=seconds)
+
+
+def waits(
+    reason: str | None = None, message: str | None = None, name: str = "agent"
+) -> ContainerSnapshot:
+    return ContainerSnapshot(name, waiting=ContainerWaiting(reason, message), image="agent:dev")
+
+
+def ended(code: int | None = 0, *, name: str = "agent", **fields: Any) -> ContainerSnapshot:
+    return ContainerSnapshot(name, terminated=ContainerTerminated(code, **fields))
+
+
+RUNNING = ContainerSnapshot("agent", running=ContainerRunning(NOON))
+
+
+def pod(container: ContainerSnapshot | None = None, number: int = 1, **fields: Any) -> PodSnapshot:
+    built = PodSnapshot(
+        f"pod-{number}",
+        PodUid(f"uid-{number}"),
+        phase="Pending",
+        node_name="node-1",
+        containers=(container,) if container else (),
+    )
+    return replace(built, **fields)
+
+
+def event(
+    reason: str, message: str, at: float | None = 0, about: str = "uid-1"
+) -> KubernetesEventSnapshot:
+    return KubernetesEventSnapshot(
+        reason, message, last_at=None if at is None else after(at), about_uid=about
+    )
+
+
+def look(
+    *pods: PodSnapshot,
+    now: float = 0,
+    history: PodWaitHistory | None = None,
+    job: JobSnapshot | None = JOB,
+    events: tuple[KubernetesEventSnapshot, ...] = (),
+    bound: str | None = None,
+    reattaching: bool = False,
+    limits: Limits = LIMITS,
+) -> PodWaitVerdict:
+    return judge_pod_wait(
+        PodWaitObservation(job, pods, after(now), events, PodUid(bound) if bound else None),
+        history or PodWaitHistory(NOON),
+        limits,
+        reattaching=reattaching,
+    )
+
+
+def watch(*looks: tuple[float, PodSnapshot | None], **kwargs: Any) -> PodWaitVerdict:
+    """Look several times, handing on the history; every look but the last must wait."""
+    history = PodWaitHistory(NOON)
+    verdict: PodWaitVerdict | None = None
+    for now, found in looks:
+        assert verdict is None or isinstance(verdict, Waiting), verdict
+        verdict = look(*([found] if found else []), now=now, history=history, **kwargs)
+        history = verdict.history if isinstance(verdict, Waiting) else history
+    assert verdict is not None
+    return verdict
+
+
+def failure(verdict: PodWaitVerdict) -> Failed:
+    assert isinstance(verdict, Failed), verdict
+    return verdict
+
+
+# --- ready ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        pytest.param(pod(RUNNING, phase="Running"), id="running"),
+        pytest.param(pod(RUNNING, phase="Pending"), id="running, phase lags"),
+        pytest.param(pod(ended(0), phase="Succeeded"), id="first seen succeeded"),
+        pytest.param(pod(ended(3), phase="Failed"), id="first seen failed"),
+        pytest.param(pod(ended(3), phase="Failed", reason="Evicted"), id="ran, then evicted"),
+        pytest.param(pod(ended(None, ran=None), phase="Failed"), id="nobody knows whether it ran"),
+        pytest.param(pod(RUNNING, deletion_at=NOON), id="running, being deleted"),
+    ],
+)
+def test_pod_whose_agent_has_run_is_ready_whatever_else_is_wrong(found: PodSnapshot) -> None:
+    for job in (JOB, None, replace(JOB, conditions=(Condition("Failed", "True"),))):
+        assert look(found, job=job, now=9999) == Ready(found)
+
+
+def test_agent_is_found_by_name_among_containers() -> None:
+    sidecar = ContainerSnapshot("sidecar", running=ContainerRunning(NOON))
+    found = pod(containers=(sidecar, waits("ContainerCreating")))
+
+    assert isinstance(look(found), Waiting)
+    assert isinstance(look(replace(found, containers=(sidecar, RUNNING))), Ready)
+
+
+def test_bound_pod_is_ready_and_no_other() -> None:
+    first, second = pod(ended(0), phase="Failed"), pod(RUNNING, number=2)
+
+    assert look(second, first, bound="uid-1") == Ready(first)
+    assert look(second, first) == Ready(second)
+
+
+@pytest.mark.parametrize(
+    "pods",
+    [
+        (pod(number=2), pod(RUNNING, number=1)),
+        (pod(number=2, deletion_at=NOON), pod(RUNNING, number=1)),
+    ],
+)
+def test_pod_that_has_run_is_taken_before_a_newer_one(pods: tuple[PodSnapshot, ...]) -> None:
+    assert look(*pods) == Ready(pods[1])
+
+
+# --- no pod --------------------------------------------------------------------------------------
+
+
+def test_job_without_a_pod_is_waited_for_within_the_scheduling_limit() -> None:
+    verdict = look(now=599.9)
+
+    assert verdict == Waiting("No pod yet.", None, PodWaitHistory(NOON))
+    late = failure(look(now=600))
+    assert (late.code, late.cause) == (ErrorCode.POD_SCHEDULE_FAILED, Cause.UNKNOWN)
+    assert "no pod for 600 s" in late.message
+    assert late.pod is None
+
+
+def test_refused_pod_is_waited_for_and_fails_with_the_newest_events_message() -> None:
+    events = (
+        event("FailedCreate", "older", 1),
+        event("FailedCreate", 'pods "x" is forbidden: exceeded quota', 5),
+        event("FailedCreate", "undated", None),
+        event("SuccessfulDelete", "newer, about something else", 9),
+    )
+    waiting = look(now=10, events=events)
+
+    assert isinstance(waiting, Waiting)
+    assert waiting.progress == 'No pod yet: pods "x" is forbidden: exceeded quota'
+    late = failure(look(now=600, events=events))
+    assert late.cause is Cause.CONFIG_ERROR
+    assert "exceeded quota" in late.message
+
+
+# --- scheduling ----------------------------------------------------------------------------------
+
+
+def test_unschedulable_pod_is_tolerated_within_its_limit_then_names_the_scheduler() -> None:
+    found = pod(node_name=None, conditions=(UNSCHEDULABLE,))
+
+    verdict = watch((0, None), (5, found), (599, found))
+    assert isinstance(verdict, Waiting)
+    assert verdict.pod == found
+    assert verdict.progress == (
+        "Pod pod-1 waits for a node: 0/3 nodes are available: 3 Insufficient memory."
+    )
+    late = failure(watch((5, found), (600, found)))
+    assert (late.code, late.cause) == (ErrorCode.POD_SCHEDULE_FAILED, Cause.UNSCHEDULABLE)
+    assert "3 Insufficient memory" in late.message
+    assert late.pod == found
+
+
+def test_pod_that_the_scheduler_never_looked_at_is_unschedulable_too() -> None:
+    found = pod(node_name=None)
+
+    verdict = look(found, now=1)
+    assert isinstance(verdict, Waiting)
+    assert verdict.progress == "Pod pod-1 waits for a node."
+    assert failure(look(found, now=600)).cause is Cause.UNSCHEDULABLE
+
+
+def test_start_limit_counts_from_the_node_and_not_from_the_beginning() -> None:
+    early, placed = pod(node_name=None), pod(waits("ContainerCreating"))
+
+    assert isinstance(watch((0, early), (590, placed), (889, placed)), Waiting)
+    late = failure(watch((0, early), (590, placed), (890, placed)))
+    assert late.cause is Cause.UNKNOWN
+    assert "within 300 s" in late.message
+
+
+def test_another_pod_has_limits_of_its_own() -> None:
+    first, second = pod(node_name=None), pod(number=2, node_name=None)
+
+    verdict = watch((0, first), (500, second), (1099, second))
+    assert isinstance(verdict, Waiting)
+    assert verdict.history == PodWaitHistory(NOON, PodUid("uid-2"), pod_since=after(500))
+    assert failure(watch((0, first), (500, second), (1100, second))).cause is Cause.UNSCHEDULABLE
+
+
+def test_pod_that_replaces_an_ended_one_is_waited_for_where_none_is_bound() -> None:
+    gone = pod(number=1, deletion_at=NOON)
+    newer = pod(number=2, node_name=None)
+
+    verdict = look(gone, newer)
+    assert isinstance(verdict, Waiting)
+    assert verdict.pod == newer
+
+
+def test_pod_that_may_yet_start_is_taken_before_one_that_ended() -> None:
+    evicted, pending = pod(number=2, phase="Failed", reason="Evicted"), pod(node_name=None)
+
+    verdict = look(evicted, pending)
+    assert isinstance(verdict, Waiting)
+    assert verdict.pod == pending
+
+
+def test_pod_being_deleted_is_waited_out_where_none_is_bound() -> None:
+    verdict = look(pod(deletion_at=NOON))
+
+    assert isinstance(verdict, Waiting)
+    assert verdict.progress == (
+        "Pod pod-1 is being deleted before it has started; waiting for another."
+    )
+
+
+# --- starting ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reason", ["InvalidImageName", "ErrImageNeverPull"])
+@pytest.mark.parametrize("where", ["agent", "init"])
+def test_image_that_will_never_come_fails_at_once(reason: str, where: str) -> None:
+    container = waits(reason, "couldn't parse image", name=where)
+    found = pod(container) if where == "agent" else pod(init_containers=(container,))
+
+    verdict = failure(look(found))
+
+    assert (verdict.code, verdict.cause) == (ErrorCode.POD_SCHEDULE_FAILED, Cause.IMAGE_PULL)
+    assert f"{reason}: couldn't parse image" in verdict.message
+    assert "agent:dev" in verdict.message
+
+
+@pytest.mark.parametrize("first", ["ErrImagePull", "ImagePullBackOff"])
+def test_image_back_off_is_tolerated_while_it_may_heal(first: str) -> None:
+    failing, again = pod(waits(first)), pod(waits("ImagePullBackOff", "Back-off pulling"))
+
+    verdict = watch((10, failing), (129, again))
+    assert isinstance(verdict, Waiting)
+    assert verdict.progress == (
+        "Pod pod-1 on node node-1: container agent: ImagePullBackOff: Back-off pulling"
+    )
+    late = failure(watch((10, failing), (130, again)))
+    assert late.cause is Cause.IMAGE_PULL
+    assert "for 120 s" in late.message
+
+
+def test_image_back_off_that_healed_starts_anew() -> None:
+    failing, healed = pod(waits("ErrImagePull")), pod(waits("ContainerCreating"))
+
+    assert isinstance(watch((0, failing), (100, healed), (110, failing), (229, failing)), Waiting)
+    assert isinstance(watch((0, failing), (100, healed), (110, failing), (230, failing)), Failed)
+
+
+def test_image_back_off_without_tolerance_fails_at_first_sight() -> None:
+    limits = Limits(image_pull_backoff_seconds=0)
+
+    assert isinstance(look(pod(waits("ErrImagePull")), limits=limits), Failed)
+
+
+@pytest.mark.parametrize("reason", ["CreateContainerConfigError", "CreateContainerError"])
+def test_missing_credential_secret_fails_after_twenty_seconds(reason: str) -> None:
+    found = pod(waits(reason, 'secret "claude" not found'))
+
+    assert isinstance(watch((3, found), (22.9, found)), Waiting)
+    late = failure(watch((3, found), (23, found)))
+    assert (late.code, late.cause) == (ErrorCode.POD_SCHEDULE_FAILED, Cause.CONFIG_ERROR)
+    assert 'secret "claude" not found' in late.message
+
+
+def test_short_absence_of_the_run_secret_is_tolerated_and_named_if_it_lasts() -> None:
+    found = pod(waits("ContainerCreating"))
+    mount = event("FailedMount", 'MountVolume.SetUp failed: secret "job-1" not found')
+    other = event("FailedMount", "of another pod", 5, about="uid-2")
+
+    verdict = watch((0, found), (299, found), events=(mount, other))
+    assert isinstance(verdict, Waiting)
+    assert verdict.progress == f"Pod pod-1 on node node-1 is starting: {mount.message}"
+    late = failure(watch((0, found), (300, found), events=(mount, other)))
+    assert late.cause is Cause.CONFIG_ERROR
+    assert 'secret "job-1" not found' in late.message
+
+
+def test_pod_that_still_pulls_at_its_limit_names_the_image() -> None:
+    found = pod(waits("ContainerCreating"))
+
+    late = failure(watch((0, found), (300, found), events=(event("Pulling", "Pulling image"),)))
+
+    assert late.cause is Cause.IMAGE_PULL
+
+
+def test_pod_without_news_is_starting() -> None:
+    verdict = look(pod())
+
+    assert isinstance(verdict, Waiting)
+    assert verdict.progress == "Pod pod-1 on node node-1 is starting."
+
+
+def test_running_init_container_is_named_and_bounded_by_the_start_limit() -> None:
+    init = ContainerSnapshot("prepare", running=ContainerRunning(NOON))
+    found = pod(waits("PodInitializing"), init_containers=(init,))
+
+    verdict = look(found)
+    assert isinstance(verdict, Waiting)
+    assert verdict.progress == (
+        "Pod pod-1 on node node-1: container prepare runs before the agent's."
+    )
+    assert isinstance(watch((0, found), (300, found)), Failed)
+
+
+# --- endings before the start --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("terminated", "cause", "text"),
+    [
+        (ContainerTerminated(2, reason="Error", message="no disk"), Cause.APP_EXIT, "2 (Error)"),
+        (ContainerTerminated(137, reason="OOMKilled"), Cause.OOM_KILLED, "137 (OOMKilled)"),
+        (ContainerTerminated(1), Cause.APP_EXIT, "exit code 1,"),
+    ],
+)
+def test_failed_init_container_is_named_with_code_and_reason(
+    terminated: ContainerTerminated, cause: Cause, text: str
+) -> None:
+    init = (ended(0, name="first"), ContainerSnapshot("second", terminated=terminated))
+
+    verdict = failure(look(pod(waits("PodInitializing"), init_containers=init)))
+
+    assert verdict.cause is cause
+    assert "Init container second of pod pod-1" in verdict.message
+    assert text in verdict.message
+    assert (terminated.message or "") in verdict.message
+
+
+def test_succeeded_init_container_is_no_failure() -> None:
+    found = pod(waits("PodInitializing"), init_containers=(ended(0, name="first"),))
+
+    assert isinstance(look(found), Waiting)
+
+
+def test_container_that_the_runtime_cannot_start_fails_with_its_words() -> None:
+    found = pod(ended(128, reason="StartError", message="exec: no such file", ran=False))
+
+    verdict = failure(look(found))
+
+    assert verdict.cause is Cause.CONFIG_ERROR
+    assert 'StartError: "exec: no such file"' in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("fields", "cause", "text"),
+    [
+        ({"reason": "Evicted", "message": "low on disk"}, Cause.EVICTED, 'Evicted: "low on disk"'),
+        ({"reason": "Preempting"}, Cause.PREEMPTED, "Preempting"),
+        ({"reason": "NodeLost"}, Cause.NODE_LOST, "NodeLost"),
+        ({"reason": "UnexpectedAdmissionError"}, Cause.UNKNOWN, "UnexpectedAdmissionError"),
+        ({}, Cause.UNKNOWN, "phase Failed"),
+        (
+            {"conditions": (Condition("DisruptionTarget", "True", "DeletionByTaintManager"),)},
+            Cause.EVICTED,
+            "DeletionByTaintManager",
+        ),
+        (
+            {"conditions": (Condition("DisruptionTarget", "True", "PreemptionByScheduler"),)},
+            Cause.PREEMPTED,
+            "PreemptionByScheduler",
+        ),
+        (
+            {"conditions": (Condition("DisruptionTarget", "True", "DeletionByPodGC"),)},
+            Cause.NODE_LOST,
+            "DeletionByPodGC",
+        ),
+        (
+            {"conditions": (Condition("DisruptionTarget", "True", "Other"),)},
+            Cause.UNKNOWN,
+            "phase Failed",
+        ),
+    ],
+)
+def test_pod_that_ended_before_the_start_names_what_the_cluster_did(
+    fields: dict[str, Any], cause: Cause, text: str
+) -> None:
+    verdict = failure(look(pod(waits("ContainerCreating"), phase="Failed", **fields)))
+
+    assert (verdict.code, verdict.cause) == (ErrorCode.POD_SCHEDULE_FAILED, cause)
+    assert text in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("fields", "cause"),
+    [({"phase": "Unknown"}, Cause.NODE_LOST), ({"reason": "NodeLost"}, Cause.NODE_LOST)],
+)
+def test_pod_on_a_lost_node_is_waited_for_within_the_start_limit(
+    fields: dict[str, Any], cause: Cause
+) -> None:
+    found = pod(waits("ContainerCreating"), **fields)
+
+    assert isinstance(watch((0, found), (299, found)), Waiting)
+    assert failure(watch((0, found), (300, found))).cause is cause
+
+
+def test_bound_pod_that_is_deleted_fails_at_once_and_names_its_replacement() -> None:
+    going, newer = pod(deletion_at=NOON), pod(number=2)
+
+    verdict = failure(look(newer, going, bound="uid-1"))
+
+    assert verdict.cause is Cause.POD_REPLACED
+    assert verdict.message == (
+        "Pod pod-1 was deleted before the agent started; "
+        "its replacement pod-2 does not get the prompt."
+    )
+    preempted = pod(deletion_at=NOON, reason="Preempted")
+    assert failure(look(preempted, bound="uid-1")).message == (
+        "Pod pod-1 was deleted before the agent started (Preempted)."
+    )
+
+
+def test_bound_pod_that_has_gone_fails_at_once() -> None:
+    verdict = failure(look(pod(number=2), bound="uid-1"))
+
+    assert verdict.cause is Cause.POD_REPLACED
+    assert "its replacement pod-2 does not get the prompt" in verdict.message
+    assert (
+        "The pod for which the prompt was written was deleted"
+        in failure(look(bound="uid-1")).message
+    )
+
+
+@pytest.mark.parametrize("pods", [(), (pod(),), (pod(deletion_at=NOON),)])
+@pytest.mark.parametrize("bound", [None, "uid-1"])
+@pytest.mark.parametrize("job", [None, replace(JOB, deletion_at=NOON)])
+def test_job_deleted_before_the_start_is_told_from_a_pod_that_does_not_start(
+    pods: tuple[PodSnapshot, ...], bound: str | None, job: JobSnapshot | None
+) -> None:
+    verdict = failure(look(*pods, job=job, bound=bound))
+
+    assert (verdict.code, verdict.cause) == (ErrorCode.JOB_DELETED_EXTERNALLY, Cause.JOB_DELETED)
+
+
+@pytest.mark.parametrize(
+    ("reason", "cause"),
+    [
+        ("DeadlineExceeded", Cause.DEADLINE_EXCEEDED),
+        ("BackoffLimitExceeded", Cause.UNKNOWN),
+        (None, Cause.UNKNOWN),
+    ],
+)
+def test_job_that_ended_without_its_agent_names_its_condition(
+    reason: str | None, cause: Cause
+) -> None:
+    over = replace(JOB, conditions=(Condition("Failed", "True", reason, "was too slow"),))
+
+    for found in ((), (pod(waits("ContainerCreating")),)):
+        verdict = failure(look(*found, job=over))
+        assert verdict.cause is cause
+        assert f'{reason or "Failed"}: "was too slow"' in verdict.message
+
+
+# --- reattaching ---------------------------------------------------------------------------------
+
+
+def test_failure_of_a_job_that_was_taken_over_has_its_own_code() -> None:
+    verdict = failure(look(now=600, reattaching=True))
+    gone = failure(look(job=None, reattaching=True))
+
+    assert verdict.code is ErrorCode.POD_REATTACH_FAILED
+    assert gone.code is ErrorCode.JOB_DELETED_EXTERNALLY
+
+
+def test_taken_over_job_has_the_same_patience() -> None:
+    assert isinstance(look(now=599, reattaching=True), Waiting)

@@ -1,0 +1,89 @@
+"""What a command may do about an agent."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from tasks.observation.conditions import Condition
+from tasks.observation.snapshots import JobSnapshot
+from tasks.operators.operator_decisions import (
+    CancelRun,
+    DeleteJobs,
+    NothingToStop,
+    StopDecision,
+    check_attachable,
+    decide_stop,
+)
+from tasks.operators.operator_errors import NotPossible
+from tasks.ownership.lease import LeaseState, LeaseVerdict
+from tasks.vocabulary.names import AgentId, FlowRunId, JobName, JobUid
+
+NOON = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
+AGENT, RUN = AgentId("agent-1"), FlowRunId("run-1")
+JOB = JobSnapshot(JobName("job-1"), JobUid("uid-1"), agent_id=AGENT, flow_run_id=RUN)
+ENDED = replace(JOB, conditions=(Condition("Complete", "True"),))
+RELEASED = LeaseVerdict(LeaseState.RELEASED)
+RENEWED = LeaseVerdict(LeaseState.RENEWED, FlowRunId("run-2"))
+
+
+@pytest.mark.parametrize(
+    ("jobs", "verdict", "held", "expected"),
+    [
+        pytest.param((JOB, ENDED), RELEASED, True, DeleteJobs((JOB,)), id="orphan"),
+        pytest.param(
+            (ENDED,),
+            RELEASED,
+            True,
+            NothingToStop("Agent agent-1 is not at work; there was nothing to stop."),
+            id="ended",
+        ),
+        pytest.param((JOB,), RENEWED, False, CancelRun(FlowRunId("run-2")), id="owner lives"),
+        pytest.param((), RENEWED, False, CancelRun(FlowRunId("run-2")), id="no Job yet"),
+    ],
+)
+def test_agent_is_stopped_by_its_run_or_by_who_holds_the_lease(
+    jobs: tuple[JobSnapshot, ...], verdict: LeaseVerdict, held: bool, expected: StopDecision
+) -> None:
+    assert decide_stop(AGENT, jobs, verdict, held=held) == expected
+
+
+def test_agent_whose_owner_may_live_is_not_touched() -> None:
+    with pytest.raises(NotPossible, match="could not be seen"):
+        decide_stop(AGENT, (JOB,), LeaseVerdict(LeaseState.FRESH, RUN, 30), held=False)
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "PENDING", "CRASHED", "FAILED"])
+@pytest.mark.parametrize("job", [JOB, ENDED], ids=["live", "ended, not read"])
+def test_job_without_an_owner_is_attached_as_its_own_flow_run(job: JobSnapshot, state: str) -> None:
+    adopted = replace(job, owner_flow_run_id=FlowRunId("run-2"))
+
+    assert check_attachable(job, RELEASED, state, "api") == "run-1"
+    assert check_attachable(adopted, RELEASED, state, "api") == "run-2"
+
+
+@pytest.mark.parametrize(
+    ("job", "verdict", "state", "why", "advice"),
+    [
+        pytest.param(JOB, RENEWED, "RUNNING", "owner that lives: flow run run-2", "logs -f"),
+        pytest.param(
+            replace(JOB, harvested_at=NOON), RELEASED, "RUNNING", "result is stored", "show job-1"
+        ),
+        pytest.param(
+            replace(JOB, deletion_at=NOON), RELEASED, "RUNNING", "being deleted", "has gone"
+        ),
+        pytest.param(JOB, RELEASED, None, r"in use \(api\) does not know", "PREFECT_API_URL"),
+        pytest.param(
+            replace(JOB, flow_run_id=None), RELEASED, None, "does not know", "PREFECT_API_URL"
+        ),
+        pytest.param(JOB, RELEASED, "CANCELLING", "was cancelled", "stop job-1"),
+        pytest.param(JOB, RELEASED, "COMPLETED", "is completed", "show job-1"),
+    ],
+)
+def test_job_that_cannot_be_attached_is_refused_with_what_to_do(
+    job: JobSnapshot, verdict: LeaseVerdict, state: str | None, why: str, advice: str
+) -> None:
+    with pytest.raises(NotPossible, match=why) as refused:
+        check_attachable(job, verdict, state, "api")
+
+    assert advice in refused.value.advice

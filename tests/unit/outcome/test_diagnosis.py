@@ -1,0 +1,212 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tasks.claude_code.session_summary import SessionSummary
+from tasks.observation.conditions import Condition
+from tasks.outcome.run_facts import JobGone, PodReplacement, RunFacts
+from tasks.outcome.run_result import LineRange, TranscriptProof
+from tasks.outcome.verdict import judge_run
+from tasks.text.quoting import quote
+from tasks.transcript.line_grammar import Refusal, Trailer
+from tests.unit.outcome.recordings import read_recording, summarise
+
+WORKING = summarise(read_recording("killed_sigterm_during_tool").stdout)
+TRAILER_TEXT = (
+    f"t 1 lines=3 bytes=10 sha256={'0' * 64} exit=1 timed_out=0 last_result=0 copied=0 "
+    "stderr_lines=0 stderr_skipped=0 refused=-"
+)
+
+
+def _facts(**facts: Any) -> RunFacts:
+    return RunFacts(session=WORKING, container_started=True, **facts)
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        pytest.param(_facts(pod_gone=True), "the pod was gone before", id="gone"),
+        pytest.param(_facts(pod_gone=False), "not reported as ended", id="present"),
+        pytest.param(_facts(), "(exit code unknown;", id="not looked for"),
+        pytest.param(
+            _facts(container_exit_code=137, container_reason="OOMKilled"),
+            "exit code 137; signal 9 SIGKILL; cause OOMKilled; container reason OOMKilled",
+            id="out of memory",
+        ),
+        pytest.param(_facts(container_exit_code=139), "signal 11 SIGSEGV", id="crash"),
+        pytest.param(_facts(container_exit_code=161), "signal 33;", id="signal without a name"),
+        pytest.param(_facts(container_exit_code=255), "(exit code 255; model", id="no signal"),
+        pytest.param(
+            _facts(container_exit_code=1, container_message="disk full"),
+            "kubelet message “disk full”",
+            id="kubelet message",
+        ),
+        pytest.param(
+            _facts(
+                container_exit_code=137,
+                pod_name="agent-x",
+                pod_phase="Failed",
+                pod_reason="Evicted",
+                pod_message="The node was low on resource: memory.",
+                node_name="node-1",
+            ),
+            "pod agent-x, pod phase Failed, pod reason Evicted, “The node was low on resource: "
+            "memory.”, node node-1",
+            id="evicted pod",
+        ),
+        pytest.param(
+            _facts(pod_replaced=PodReplacement("agent-1", "agent-2")),
+            "pod agent-1 was lost and replaced by agent-2",
+            id="both pods",
+        ),
+        pytest.param(
+            _facts(container_exit_code=1, model="opus"),
+            "model claude-opus-5-5, asked for as opus",
+            id="another model",
+        ),
+        pytest.param(
+            _facts(agent_timed_out=True, timeout_seconds=3600.0),
+            "a time limit of 3,600 s was reached",
+            id="timeout",
+        ),
+        pytest.param(_facts(stalled_seconds=1800.0), "printed nothing for 1,800 s", id="stalled"),
+        pytest.param(
+            _facts(cancelled=True, transcript=TranscriptProof(lines=4, stdout_bytes=4820)),
+            "4 lines and 4,820 bytes of output read",
+            id="cancelled",
+        ),
+        pytest.param(
+            _facts(api_lost_seconds=601.0, job_name="job-1"),
+            "has not answered for 601 s, so how Job job-1 ended is unknown",
+            id="API lost",
+        ),
+        pytest.param(
+            _facts(
+                container_exit_code=1,
+                transcript=TranscriptProof(
+                    complete=False,
+                    missing=tuple(LineRange(first=n, last=n + 1) for n in range(3, 33, 5)),
+                ),
+            ),
+            "(missing lines 3–4, 8–9, 13–14, 18–19, 23–24 and more)",
+            id="lines lost",
+        ),
+    ],
+)
+def test_message_says_the_fact(facts: RunFacts, words: str) -> None:
+    assert words in judge_run(facts).message
+
+
+def test_message_about_deleted_job_carries_forensics() -> None:
+    facts = _facts(
+        job_gone=JobGone("watch, then a second read", 61.4, 12),
+        job_name="job-1",
+        namespace="agents",
+        job_conditions=(
+            Condition("Suspended", "False", "JobResumed"),
+            Condition("Failed", "False"),
+        ),
+        transcript=TranscriptProof(lines=4, stdout_bytes=4820),
+    )
+
+    message = judge_run(facts).message
+
+    assert message.startswith("Job job-1 in namespace agents was deleted by somebody else")
+    assert "4 lines and 4,820 bytes" in message
+    assert "404 from watch, then a second read, 61 s after the pod ran, 12 observations" in message
+    assert "last conditions Suspended=False JobResumed, Failed=False" in message
+
+
+def test_message_about_job_being_deleted_says_what_was_not_seen() -> None:
+    seen = judge_run(_facts(job_deletion_seen=True)).message
+    gone = judge_run(_facts(job_gone=JobGone("a read"))).message
+
+    assert "its deletion was seen while it was still there, no condition seen before" in seen
+    assert "the pod was never seen running, no condition" in gone
+
+
+def test_trailer_in_the_message_of_the_container_is_not_quoted() -> None:
+    facts = _facts(container_exit_code=1, container_message=TRAILER_TEXT)
+
+    assert "kubelet message" not in judge_run(facts).message
+
+
+def test_killed_child_is_mentioned_after_success() -> None:
+    session = summarise(read_recording("ok").stdout)
+    facts = RunFacts(session=session, container_exit_code=0, container_reason="OOMKilled")
+
+    outcome = judge_run(facts)
+
+    assert outcome.code is None
+    assert "only a child process was killed for memory" in outcome.message
+
+
+def test_refused_bundle_is_named() -> None:
+    trailer = Trailer(1, 0, 0, None, 77, False, None, 0, 0, 0, Refusal.BUNDLE_MISMATCH)
+
+    assert "could not be used (bundle_mismatch)" in judge_run(RunFacts(trailer=trailer)).message
+
+
+def test_exit_code_tells_who_says_so() -> None:
+    trailer = Trailer(1, 0, 0, None, 1, False, None, 0, 0, 0, None)
+
+    outcome = judge_run(RunFacts(termination_trailer=trailer))
+
+    assert "exit code 1 by the termination message" in outcome.message
+    assert "exit code 1 (termination message)" in outcome.facts_used
+
+
+def test_what_was_not_observed_is_listed() -> None:
+    nothing = judge_run(RunFacts())
+    everything = judge_run(
+        replace(
+            _facts(container_exit_code=0),
+            session=summarise(read_recording("ok").stdout),
+            trailer=Trailer(1, 3, 5722, "0" * 64, 0, False, 3, 3, 0, 0, None),
+            transcript=TranscriptProof(complete=True, lines=3, stdout_bytes=5722),
+            pod_phase="Succeeded",
+            job_conditions=(Condition("Complete", "True"),),
+        )
+    )
+
+    assert nothing.not_observed == (
+        "exit code",
+        "result event",
+        "trailer of the run script",
+        "proof that the transcript is complete",
+        "whether the container started",
+        "pod phase",
+        "final Job condition",
+    )
+    assert everything.not_observed == ()
+
+
+def test_model_without_a_name_that_can_be_read_is_called_so() -> None:
+    session = SessionSummary(model='{"type":"x"}')
+
+    assert "model (unreadable)" in judge_run(RunFacts(session=session)).message
+
+
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        pytest.param(None, "", id="nothing"),
+        pytest.param("  \n", "", id="blank"),
+        pytest.param("two\n lines", "“two lines”", id="one line"),
+        pytest.param("red \x1b[31m", "“red \\x1b[31m”", id="control characters"),
+        pytest.param('{"foo":1}', '“{"foo":1}”', id="JSON of another kind"),
+        pytest.param('{"type":"result","result":"x"}', "", id="an event"),
+        pytest.param('ult":"x","session_id":"s"}', "", id="the end of an event"),
+        pytest.param('say {"type":', "“say”", id="the beginning of an event"),
+        pytest.param(
+            'API Error: 400 {"type":"error","error":{"message":"prompt is too long"}}',
+            "“API Error: 400 prompt is too long”",
+            id="message in JSON",
+        ),
+        pytest.param('Error {"type":"error","error":"no"}', "“Error”", id="JSON without message"),
+        pytest.param("x" * 400, "“" + "x" * 300 + "…”", id="long"),
+    ],
+)
+def test_quote_is_one_safe_line_without_stream_json(text: str | None, quoted: str) -> None:
+    assert quote(text) == quoted

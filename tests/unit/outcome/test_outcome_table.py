@@ -1,0 +1,753 @@
+"""Facts from the cluster and the run script, judged together with what Claude printed."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tasks.claude_code.event_types import ModelRefusalEvent
+from tasks.claude_code.session_summary import SessionSummary
+from tasks.observation.cluster_evidence import NodeSnapshot
+from tasks.observation.conditions import Condition
+from tasks.observation.container_states import (
+    ContainerSnapshot,
+    ContainerTerminated,
+    ContainerWaiting,
+)
+from tasks.observation.snapshots import KubernetesEventSnapshot
+from tasks.outcome.diagnosis_texts import BY_CAUSE, WORDINGS
+from tasks.outcome.precedence import PRECEDENCE, Reason
+from tasks.outcome.run_facts import JobGone, PodReplacement, RunFacts, StageFailure
+from tasks.outcome.run_result import LineRange, TranscriptProof
+from tasks.outcome.verdict import judge_run
+from tasks.transcript.line_grammar import Refusal, Trailer
+from tasks.vocabulary.error_codes import Cause, ErrorCode
+from tests.unit.outcome.recordings import read_recording, summarise
+
+Code = ErrorCode
+
+TRAILER = Trailer(
+    version=1,
+    lines=3,
+    stdout_bytes=5722,
+    sha256="0" * 64,
+    exit_code=0,
+    timed_out=False,
+    last_result_line=3,
+    copied_lines=3,
+    stderr_lines=0,
+    stderr_skipped=0,
+    refused=None,
+)
+NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+GONE = JobGone("watch, then a read of the same UID", 61.0, 12)
+REPLACED = PodReplacement("agent-x-1", "agent-x-2")
+
+
+def _recorded(name: str) -> SessionSummary:
+    return summarise(read_recording(name).stdout)
+
+
+def _said(**result: Any) -> SessionSummary:
+    line: dict[str, Any] = {"type": "result", "subtype": "success", "is_error": False, **result}
+    return summarise(json.dumps(line).encode())
+
+
+def _failed_message(error: str, *, result: bool = True, **fields: Any) -> SessionSummary:
+    """A request failed: the CLI's own message about it and, if wanted, its result."""
+    message = {"model": "<synthetic>", "content": [{"type": "text", "text": "API Error"}]}
+    lines: list[dict[str, Any]] = [
+        {"type": "system", "subtype": "init", "model": "m"},
+        {
+            "type": "assistant",
+            "message": message,
+            "error": error,
+            "is_api_error_message": True,
+            **fields,
+        },
+    ]
+    if result:
+        lines.append({"type": "result", "is_error": True, "terminal_reason": "api_error"})
+    return summarise("\n".join(json.dumps(line) for line in lines).encode())
+
+
+ANSWERED = _recorded("ok")
+WORKING = _recorded("killed_sigterm_during_tool")
+INIT_ONLY = _recorded("killed_sigkill_after_init")
+NOTHING = SessionSummary()
+
+
+def _ended(session: SessionSummary, exit_code: int | None, **facts: Any) -> RunFacts:
+    return RunFacts(session=session, container_started=True, container_exit_code=exit_code, **facts)
+
+
+def _true(kind: str, reason: str) -> tuple[Condition, ...]:
+    return (Condition(kind, "True", reason, "words"),)
+
+
+def _failed_at(instant: datetime) -> tuple[Condition, ...]:
+    return (Condition("Failed", "True", "BackoffLimitExceeded", "words", instant),)
+
+
+def _event(reason: str, kind: str = "Pod") -> KubernetesEventSnapshot:
+    return KubernetesEventSnapshot(reason, "words", about_kind=kind, about_name="p")
+
+
+def _init(exit_code: int, reason: str) -> ContainerSnapshot:
+    return ContainerSnapshot("fetch", terminated=ContainerTerminated(exit_code, reason=reason))
+
+
+def _refused(refusal: Refusal, exit_code: int) -> Trailer:
+    return replace(TRAILER, lines=0, exit_code=exit_code, last_result_line=None, refused=refusal)
+
+
+def _missing(*ranges: tuple[int, int]) -> TranscriptProof:
+    return TranscriptProof(
+        complete=False, lines=2, missing=tuple(LineRange(first=a, last=b) for a, b in ranges)
+    )
+
+
+TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
+    # Exit code: container, else trailer, else termination message.
+    "container exit 0": (_ended(ANSWERED, 0), None, None),
+    "trailer alone says 0": (_ended(ANSWERED, None, trailer=TRAILER), None, None),
+    "termination message alone says 0": (
+        _ended(ANSWERED, None, termination_trailer=TRAILER),
+        None,
+        None,
+    ),
+    "container wins over trailer": (
+        _ended(ANSWERED, 137, trailer=TRAILER),
+        Code.CLAUDE_FAILED,
+        Cause.SIGKILL,
+    ),
+    "no exit code anywhere": (_ended(ANSWERED, None), Code.CLAUDE_FAILED, Cause.UNKNOWN),
+    "kubelet made the exit code up": (
+        _ended(ANSWERED, 137, container_reason="ContainerStatusUnknown"),
+        Code.CLAUDE_FAILED,
+        Cause.UNKNOWN,
+    ),
+    "phase Succeeded is no exit code": (
+        _ended(ANSWERED, None, pod_phase="Succeeded", job_conditions=_true("Complete", "")),
+        Code.CLAUDE_FAILED,
+        Cause.UNKNOWN,
+    ),
+    "signal of the kubelet": (
+        _ended(WORKING, None, container_signal=9),
+        Code.CLAUDE_TRUNCATED,
+        Cause.SIGKILL,
+    ),
+    "exit code 0 with a signal": (_ended(ANSWERED, 0, container_signal=9), None, None),
+    # The result's own.
+    "good result, exit 1": (_ended(ANSWERED, 1), Code.CLAUDE_FAILED, Cause.APP_EXIT),
+    "good result, then SIGTERM": (_ended(ANSWERED, 143), Code.CLAUDE_FAILED, Cause.SIGTERM),
+    "good result, went on, then SIGTERM": (
+        _ended(replace(ANSWERED, output_after_result=True), 143),
+        Code.CLAUDE_TRUNCATED,
+        Cause.SIGTERM,
+    ),
+    "good result, went on, exit 0": (
+        _ended(replace(ANSWERED, output_after_result=True), 0),
+        None,
+        None,
+    ),
+    "result does not say whether it is an error": (
+        _ended(_said(is_error=None, result="Done"), 0),
+        Code.CLAUDE_FAILED,
+        Cause.APP_EXIT,
+    ),
+    "result is blank": (_ended(_said(result=" \n"), 0), Code.CLAUDE_NO_OUTPUT, Cause.APP_EXIT),
+    "result without text": (_ended(_said(), 0), Code.CLAUDE_NO_OUTPUT, Cause.APP_EXIT),
+    "max turns at exit 0": (
+        _ended(_said(is_error=True, subtype="error_max_turns"), 0),
+        Code.CLAUDE_MAX_TURNS,
+        Cause.APP_EXIT,
+    ),
+    "max turns by terminal reason": (
+        _ended(_said(is_error=True, terminal_reason="max_turns"), 1),
+        Code.CLAUDE_MAX_TURNS,
+        Cause.APP_EXIT,
+    ),
+    "budget by terminal reason": (
+        _ended(_said(is_error=True, terminal_reason="budget_exhausted"), 1),
+        Code.CLAUDE_MAX_BUDGET,
+        Cause.APP_EXIT,
+    ),
+    "unknown session, but not asked to resume": (
+        _ended(_recorded("resume_unknown"), 1),
+        Code.CLAUDE_FAILED,
+        Cause.APP_EXIT,
+    ),
+    "resumed, and failed after init": (
+        _ended(replace(_recorded("resume_unknown"), init_seen=True), 1, resume_requested=True),
+        Code.CLAUDE_FAILED,
+        Cause.APP_EXIT,
+    ),
+    "prompt too long": (
+        _ended(_said(is_error=True, terminal_reason="prompt_too_long"), 1),
+        Code.CLAUDE_PROMPT_TOO_LONG,
+        Cause.APP_EXIT,
+    ),
+    "refused by stop reason": (
+        _ended(_said(is_error=True, stop_reason="refusal", terminal_reason="api_error"), 1),
+        Code.CLAUDE_REFUSED,
+        Cause.APP_EXIT,
+    ),
+    "refused by event": (
+        _ended(
+            replace(
+                _said(is_error=True, terminal_reason="api_error"),
+                refusal=ModelRefusalEvent("m", "cyber", None, None),
+            ),
+            1,
+        ),
+        Code.CLAUDE_REFUSED,
+        Cause.APP_EXIT,
+    ),
+    "refused earlier, failed with a status now": (
+        _ended(
+            replace(
+                _said(is_error=True, api_error_status=500),
+                refusal=ModelRefusalEvent("m", "cyber", None, None),
+            ),
+            1,
+        ),
+        Code.LLM_API_ERROR,
+        Cause.APP_EXIT,
+    ),
+    "refused by message": (
+        _ended(_failed_message("invalid_request", refused_message_id="msg_1"), 1),
+        Code.CLAUDE_REFUSED,
+        Cause.APP_EXIT,
+    ),
+    "usage limit by name": (
+        _ended(_said(is_error=True, api_error="usage_limit_reached"), 1),
+        Code.CLAUDE_RATE_LIMITED,
+        Cause.APP_EXIT,
+    ),
+    "model unknown": (
+        _ended(_said(is_error=True, api_error_status=404), 1),
+        Code.LLM_API_ERROR,
+        Cause.APP_EXIT,
+    ),
+    "answer longer than allowed": (
+        _ended(_said(is_error=True, api_error="max_output_tokens"), 1),
+        Code.LLM_API_ERROR,
+        Cause.APP_EXIT,
+    ),
+    "no credit": (
+        _ended(_failed_message("billing_error"), 1),
+        Code.LLM_API_ERROR,
+        Cause.APP_EXIT,
+    ),
+    "API not reached": (
+        _ended(_said(is_error=True, api_error="connection_failed"), 1),
+        Code.LLM_API_ERROR,
+        Cause.APP_EXIT,
+    ),
+    "error fields of a good result do not count": (
+        _ended(_said(result="Done", api_error_status=401), 0),
+        None,
+        None,
+    ),
+    "the closing result is lost": (
+        _ended(
+            ANSWERED, 0, trailer=replace(TRAILER, last_result_line=7), transcript=_missing((5, 9))
+        ),
+        Code.CLAUDE_TRUNCATED,
+        Cause.APP_EXIT,
+    ),
+    "lines are lost, but no result": (
+        _ended(ANSWERED, 0, trailer=TRAILER, transcript=_missing((1, 1), (2, 2))),
+        None,
+        None,
+    ),
+    # No result.
+    "plain words alone": (
+        _ended(summarise(b"Invalid API key"), 1),
+        Code.CLAUDE_FAILED,
+        Cause.APP_EXIT,
+    ),
+    "request failed, then exit 1 without a result": (
+        _ended(_failed_message("authentication_failed", result=False), 1),
+        Code.CLAUDE_AUTH_REQUIRED,
+        Cause.APP_EXIT,
+    ),
+    "request failed, then killed": (
+        _ended(_failed_message("authentication_failed", result=False), 143),
+        Code.CLAUDE_INIT_FAILED,
+        Cause.SIGTERM,
+    ),
+    "open and empty answer of the model": (
+        _ended(replace(INIT_ONLY, empty_answer_open=True), 0),
+        Code.LLM_API_ERROR,
+        Cause.APP_EXIT,
+    ),
+    "command not found": (_ended(NOTHING, 127), Code.CLAUDE_START_FAILED, Cause.APP_EXIT),
+    "output was printed and not read": (
+        _ended(NOTHING, 1, trailer=TRAILER),
+        Code.CLAUDE_TRUNCATED,
+        Cause.APP_EXIT,
+    ),
+    "lines are lost, and there is no result": (
+        _ended(INIT_ONLY, 1, transcript=_missing((2, 4))),
+        Code.CLAUDE_TRUNCATED,
+        Cause.APP_EXIT,
+    ),
+    "first event cut short": (
+        _ended(summarise(b'{"type":"system","subt'), 143),
+        Code.CLAUDE_INIT_FAILED,
+        Cause.SIGTERM,
+    ),
+    "container never ran": (
+        RunFacts(container_started=False),
+        Code.POD_SCHEDULE_FAILED,
+        Cause.UNKNOWN,
+    ),
+    "bundle does not fit its hash": (
+        _ended(NOTHING, 77, trailer=_refused(Refusal.BUNDLE_MISMATCH, 77)),
+        Code.CLAUDE_START_FAILED,
+        Cause.CONFIG_ERROR,
+    ),
+    "no prompt in the Secret": (
+        _ended(NOTHING, 78, trailer=_refused(Refusal.NO_PROMPT, 78)),
+        Code.CLAUDE_START_FAILED,
+        Cause.CONFIG_ERROR,
+    ),
+    "prompt revoked": (
+        _ended(NOTHING, 76, trailer=_refused(Refusal.REVOKED, 76)),
+        Code.CONCURRENT_RUN_BLOCKED,
+        Cause.APP_EXIT,
+    ),
+    # Memory.
+    "OOMKilled": (
+        _ended(WORKING, 137, container_reason="OOMKilled"),
+        Code.CLAUDE_TRUNCATED,
+        Cause.OOM_KILLED,
+    ),
+    "OOMKilled child, exit 0": (_ended(ANSWERED, 0, container_reason="OOMKilled"), None, None),
+    "OOMKilled child, exit 0, no result": (
+        _ended(WORKING, 0, container_reason="OOMKilled"),
+        Code.CLAUDE_TRUNCATED,
+        Cause.APP_EXIT,
+    ),
+    "OOMKilled child, exit 1, no result": (
+        _ended(WORKING, 1, container_reason="OOMKilled"),
+        Code.CLAUDE_TRUNCATED,
+        Cause.OOM_KILLED,
+    ),
+    "OOMKilled child, exit 1, own result": (
+        _ended(_recorded("auth_401"), 1, container_reason="OOMKilled"),
+        Code.CLAUDE_AUTH_REQUIRED,
+        Cause.APP_EXIT,
+    ),
+    # What the cluster did.
+    "evicted": (
+        _ended(WORKING, 137, pod_reason="Evicted", pod_message="The node was low on memory."),
+        Code.CLAUDE_TRUNCATED,
+        Cause.EVICTED,
+    ),
+    "evicted by API": (
+        _ended(WORKING, 143, pod_conditions=_true("DisruptionTarget", "EvictionByEvictionAPI")),
+        Code.CLAUDE_TRUNCATED,
+        Cause.EVICTED,
+    ),
+    "evicted after the agent's own end": (
+        _ended(_recorded("auth_401"), 1, pod_reason="Evicted"),
+        Code.CLAUDE_AUTH_REQUIRED,
+        Cause.APP_EXIT,
+    ),
+    "disruption that is not true": (
+        _ended(
+            WORKING,
+            143,
+            pod_conditions=(Condition("DisruptionTarget", "False", "EvictionByEvictionAPI"),),
+        ),
+        Code.CLAUDE_TRUNCATED,
+        Cause.SIGTERM,
+    ),
+    "preempted": (
+        _ended(WORKING, 143, pod_conditions=_true("DisruptionTarget", "PreemptionByScheduler")),
+        Code.CLAUDE_TRUNCATED,
+        Cause.PREEMPTED,
+    ),
+    "node shut down": (
+        _ended(
+            WORKING,
+            143,
+            pod_reason="NodeShutdown",
+            pod_conditions=_true("DisruptionTarget", "TerminationByKubelet"),
+        ),
+        Code.CLAUDE_TRUNCATED,
+        Cause.NODE_LOST,
+    ),
+    "node not heard of": (
+        _ended(WORKING, None, pod_phase="Unknown"),
+        Code.CLAUDE_TRUNCATED,
+        Cause.NODE_LOST,
+    ),
+    "pod replaced, nothing seen": (
+        _ended(NOTHING, 76, trailer=_refused(Refusal.POD_REPLACED, 76), pod_replaced=REPLACED),
+        Code.CLAUDE_START_FAILED,
+        Cause.POD_REPLACED,
+    ),
+    "pod replaced midway": (
+        _ended(WORKING, 76, trailer=_refused(Refusal.POD_REPLACED, 76), pod_replaced=REPLACED),
+        Code.CLAUDE_TRUNCATED,
+        Cause.POD_REPLACED,
+    ),
+    "pod replaced after the answer": (
+        _ended(ANSWERED, 76, termination_trailer=_refused(Refusal.POD_REPLACED, 76)),
+        Code.CLAUDE_FAILED,
+        Cause.POD_REPLACED,
+    ),
+    "pod replaced after the agent's observed end": (
+        _ended(ANSWERED, 0, trailer=TRAILER, pod_replaced=REPLACED),
+        None,
+        None,
+    ),
+    "image cannot be pulled": (
+        RunFacts(container_started=False, container_reason="ImagePullBackOff"),
+        Code.POD_SCHEDULE_FAILED,
+        Cause.IMAGE_PULL,
+    ),
+    "no node has room": (
+        RunFacts(
+            container_started=False,
+            pod_conditions=(Condition("PodScheduled", "False", "Unschedulable"),),
+        ),
+        Code.POD_SCHEDULE_FAILED,
+        Cause.UNSCHEDULABLE,
+    ),
+    "credential Secret missing": (
+        RunFacts(container_started=False, container_reason="CreateContainerConfigError"),
+        Code.POD_SCHEDULE_FAILED,
+        Cause.CONFIG_ERROR,
+    ),
+    "preempted, says an Event": (
+        _ended(WORKING, 143, pod_name="p", kubernetes_events=(_event("Preempted"),)),
+        Code.CLAUDE_TRUNCATED,
+        Cause.PREEMPTED,
+    ),
+    "preempted, says an Event of another pod": (
+        _ended(WORKING, 143, pod_name="other", kubernetes_events=(_event("Preempted"),)),
+        Code.CLAUDE_TRUNCATED,
+        Cause.SIGTERM,
+    ),
+    "evicted, says an Event": (
+        _ended(WORKING, 137, pod_name="p", kubernetes_events=(_event("Evicted"),)),
+        Code.CLAUDE_TRUNCATED,
+        Cause.EVICTED,
+    ),
+    "evicted for a taint": (
+        _ended(
+            WORKING,
+            143,
+            pod_name="p",
+            pod_deleting=True,
+            kubernetes_events=(_event("TaintManagerEviction"),),
+        ),
+        Code.CLAUDE_TRUNCATED,
+        Cause.EVICTED,
+    ),
+    "eviction for a taint was called off": (
+        _ended(WORKING, 143, pod_name="p", kubernetes_events=(_event("TaintManagerEviction"),)),
+        Code.CLAUDE_TRUNCATED,
+        Cause.SIGTERM,
+    ),
+    "node not ready, says an Event": (
+        _ended(WORKING, None, pod_name="p", kubernetes_events=(_event("NodeNotReady"),)),
+        Code.CLAUDE_TRUNCATED,
+        Cause.NODE_LOST,
+    ),
+    "node was not ready for a while, the end was seen": (
+        _ended(WORKING, 1, pod_name="p", kubernetes_events=(_event("NodeNotReady"),)),
+        Code.CLAUDE_TRUNCATED,
+        Cause.APP_EXIT,
+    ),
+    "node is not ready": (
+        _ended(WORKING, None, node=NodeSnapshot("n", (Condition("Ready", "Unknown"),))),
+        Code.CLAUDE_TRUNCATED,
+        Cause.NODE_LOST,
+    ),
+    "node was removed, which tells more than that its pod was replaced": (
+        _ended(
+            WORKING,
+            None,
+            node=NodeSnapshot("n", removed=True),
+            pod_replaced=PodReplacement("p-1", "p-2"),
+        ),
+        Code.CLAUDE_TRUNCATED,
+        Cause.NODE_LOST,
+    ),
+    "node is ready": (
+        _ended(WORKING, None, node=NodeSnapshot("n", (Condition("Ready", "True"),))),
+        Code.CLAUDE_TRUNCATED,
+        Cause.UNKNOWN,
+    ),
+    "no node has room, says an Event": (
+        RunFacts(
+            container_started=False,
+            pod_name="p",
+            kubernetes_events=(_event("FailedScheduling"),),
+        ),
+        Code.POD_SCHEDULE_FAILED,
+        Cause.UNSCHEDULABLE,
+    ),
+    "found a node after a while": (
+        RunFacts(
+            container_started=False,
+            pod_name="p",
+            node_name="n",
+            kubernetes_events=(_event("FailedScheduling"),),
+        ),
+        Code.POD_SCHEDULE_FAILED,
+        Cause.UNKNOWN,
+    ),
+    "init container failed": (
+        RunFacts(container_started=False, init_containers=(_init(3, "Error"),)),
+        Code.POD_SCHEDULE_FAILED,
+        Cause.APP_EXIT,
+    ),
+    "init container out of memory": (
+        RunFacts(container_started=False, init_containers=(_init(137, "OOMKilled"),)),
+        Code.POD_SCHEDULE_FAILED,
+        Cause.OOM_KILLED,
+    ),
+    "init container without an image": (
+        RunFacts(
+            container_started=False,
+            init_containers=(
+                ContainerSnapshot("fetch", waiting=ContainerWaiting("ImagePullBackOff")),
+            ),
+        ),
+        Code.POD_SCHEDULE_FAILED,
+        Cause.IMAGE_PULL,
+    ),
+    "init containers ended well": (
+        _ended(WORKING, 143, init_containers=(_init(0, "Completed"),)),
+        Code.CLAUDE_TRUNCATED,
+        Cause.SIGTERM,
+    ),
+    # Limits of time.
+    "timeout by trailer": (
+        _ended(WORKING, 124, trailer=replace(TRAILER, exit_code=124, timed_out=True)),
+        Code.TIMEOUT,
+        Cause.DEADLINE_EXCEEDED,
+    ),
+    "timeout by word": (
+        _ended(WORKING, 124, agent_timed_out=True, timeout_seconds=3600),
+        Code.TIMEOUT,
+        Cause.DEADLINE_EXCEEDED,
+    ),
+    "deadline of the Job": (
+        _ended(WORKING, 143, job_conditions=_true("Failed", "DeadlineExceeded")),
+        Code.TIMEOUT,
+        Cause.DEADLINE_EXCEEDED,
+    ),
+    "deadline of the pod": (
+        _ended(WORKING, None, pod_reason="DeadlineExceeded"),
+        Code.TIMEOUT,
+        Cause.DEADLINE_EXCEEDED,
+    ),
+    "deadline of the Job, says an Event": (
+        _ended(WORKING, None, job_name="p", kubernetes_events=(_event("DeadlineExceeded", "Job"),)),
+        Code.TIMEOUT,
+        Cause.DEADLINE_EXCEEDED,
+    ),
+    "deadline of the Job, and its agent was faster": (
+        _ended(ANSWERED, 0, job_conditions=_true("Failed", "DeadlineExceeded")),
+        None,
+        None,
+    ),
+    "deadline of the Job, and its agent was killed for memory before": (
+        _ended(
+            WORKING,
+            137,
+            container_reason="OOMKilled",
+            job_conditions=_true("Failed", "DeadlineExceeded"),
+        ),
+        Code.CLAUDE_TRUNCATED,
+        Cause.OOM_KILLED,
+    ),
+    "deadline of the flow": (
+        _ended(WORKING, None, flow_deadline_reached=True),
+        Code.TIMEOUT,
+        Cause.DEADLINE_EXCEEDED,
+    ),
+    "stalled": (_ended(WORKING, 143, stalled_seconds=1800.0), Code.STALLED, Cause.SIGTERM),
+    "stalled, end not seen": (_ended(WORKING, None, stalled_seconds=1800.0), Code.STALLED, None),
+    # Cancelled before all that.
+    "cancelled": (
+        _ended(WORKING, 143, cancelled=True, job_deletion_seen=True, agent_timed_out=True),
+        Code.CANCELLED,
+        None,
+    ),
+    "cancelled while a good result was printed": (
+        _ended(ANSWERED, 0, cancelled=True),
+        Code.CANCELLED,
+        Cause.APP_EXIT,
+    ),
+    # The Job's deletion.
+    "Job deleted midway": (
+        _ended(WORKING, 143, job_deletion_seen=True, job_name="j", namespace="n"),
+        Code.JOB_DELETED_EXTERNALLY,
+        Cause.JOB_DELETED,
+    ),
+    "Job gone, end not seen": (
+        _ended(ANSWERED, None, job_gone=GONE),
+        Code.JOB_DELETED_EXTERNALLY,
+        Cause.JOB_DELETED,
+    ),
+    "Job gone, agent interrupted at exit 0": (
+        _ended(WORKING, 0, job_gone=GONE),
+        Code.JOB_DELETED_EXTERNALLY,
+        Cause.JOB_DELETED,
+    ),
+    "Job gone after the agent's good end": (_ended(ANSWERED, 0, job_gone=GONE), None, None),
+    "Job gone after the agent's bad end": (
+        _ended(_recorded("auth_401"), 1, job_gone=GONE),
+        Code.CLAUDE_AUTH_REQUIRED,
+        Cause.APP_EXIT,
+    ),
+    "Job gone after it had failed": (
+        _ended(WORKING, 143, job_gone=GONE, job_conditions=_true("Failed", "BackoffLimitExceeded")),
+        Code.CLAUDE_TRUNCATED,
+        Cause.SIGTERM,
+    ),
+    "Job deleted by its TTL after it had failed": (
+        _ended(
+            WORKING,
+            143,
+            job_deletion_seen=True,
+            job_deletion_at=NOON,
+            job_conditions=_failed_at(NOON - timedelta(seconds=5)),
+        ),
+        Code.CLAUDE_TRUNCATED,
+        Cause.SIGTERM,
+    ),
+    "Job failed because it was being deleted": (
+        _ended(
+            WORKING,
+            143,
+            job_deletion_seen=True,
+            job_deletion_at=NOON,
+            job_conditions=_failed_at(NOON),
+        ),
+        Code.JOB_DELETED_EXTERNALLY,
+        Cause.JOB_DELETED,
+    ),
+    "Job gone after its agent was killed for memory": (
+        _ended(WORKING, 137, job_gone=GONE, container_reason="OOMKilled"),
+        Code.CLAUDE_TRUNCATED,
+        Cause.OOM_KILLED,
+    ),
+    # The API is away.
+    "API lost": (
+        _ended(WORKING, None, api_lost_seconds=601.0),
+        Code.JOB_STATE_MISMATCH,
+        Cause.UNKNOWN,
+    ),
+    "API lost after the trailer": (
+        _ended(ANSWERED, None, api_lost_seconds=601.0, trailer=TRAILER),
+        None,
+        None,
+    ),
+}
+
+
+# Where several reasons share a code, and the reason makes the sentence.
+REASONS: dict[str, Reason] = {
+    "no exit code anywhere": Reason.EXIT_UNREADABLE,
+    "good result, exit 1": Reason.EXIT_AFTER_RESULT,
+    "result does not say whether it is an error": Reason.ERROR_UNSAID,
+    "unknown session, but not asked to resume": Reason.ERROR_RESULT,
+    "refused by event": Reason.REFUSED,
+    "no credit": Reason.BILLING,
+    "model unknown": Reason.MODEL_UNKNOWN,
+    "answer longer than allowed": Reason.OUTPUT_LIMIT,
+    "API not reached": Reason.CONNECTION,
+    "the closing result is lost": Reason.CLOSING_RESULT_LOST,
+    "open and empty answer of the model": Reason.EMPTY_MODEL_ANSWER,
+    "output was printed and not read": Reason.LINES_LOST,
+    "bundle does not fit its hash": Reason.BAD_INPUT,
+    "command not found": Reason.NO_STDOUT,
+    "plain words alone": Reason.UNMATCHED,
+    "evicted": Reason.NO_RESULT,
+}
+
+
+@pytest.mark.parametrize("name", REASONS)
+def test_facts_are_worded_for_their_reason(name: str) -> None:
+    assert judge_run(TABLE[name][0]).reason is REASONS[name]
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_facts_are_judged_as_listed(name: str) -> None:
+    facts, code, cause = TABLE[name]
+
+    outcome = judge_run(facts)
+
+    assert (outcome.code, outcome.cause) == (code, cause)
+
+
+@pytest.mark.parametrize("code", ErrorCode)
+def test_failed_stage_ends_the_run_with_its_own_words(code: ErrorCode) -> None:
+    failure = StageFailure(code, "It broke.", Cause.IMAGE_PULL, "Mend it.")
+
+    outcome = judge_run(_ended(ANSWERED, 0, stage_failure=failure))
+
+    assert outcome.code is code
+    assert (outcome.cause, outcome.message, outcome.advice) == (
+        Cause.IMAGE_PULL,
+        "It broke.",
+        "Mend it.",
+    )
+
+
+def test_failed_stage_comes_before_cancellation() -> None:
+    failure = StageFailure(Code.POD_SCHEDULE_FAILED, "No pod.")
+
+    outcome = judge_run(RunFacts(stage_failure=failure, cancelled=True))
+
+    assert (outcome.code, outcome.cause) == (Code.POD_SCHEDULE_FAILED, None)
+
+
+def test_only_unknown_session_and_max_turns_clear_the_session() -> None:
+    clearing = {row.reason for row in PRECEDENCE if row.clear_session}
+
+    assert clearing == {Reason.SESSION_UNKNOWN, Reason.MAX_TURNS}
+
+
+def test_table_covers_every_code_and_names_success_once() -> None:
+    codes = [row.code for row in PRECEDENCE]
+
+    assert {code for code in codes if code is not None} == set(ErrorCode)
+    assert codes.count(None) == 1
+
+
+def test_every_reason_has_a_row_and_words() -> None:
+    assert {row.reason for row in PRECEDENCE} == set(Reason)
+    assert set(WORDINGS) == set(Reason) - {Reason.STAGE}
+
+
+def test_every_reason_and_cause_is_reached_by_the_tables() -> None:
+    reached = {judge_run(facts).cause for facts, _, _ in TABLE.values()}
+
+    assert reached == {*Cause, None}
+    assert set(BY_CAUSE) < reached
+
+
+def test_stages_come_in_the_order_of_the_run() -> None:
+    order = list(dict.fromkeys(row.reason for row in PRECEDENCE))
+
+    assert order[:6] == [
+        Reason.STAGE,
+        Reason.CANCELLED,
+        Reason.TIMEOUT,
+        Reason.STALLED,
+        Reason.JOB_DELETED,
+        Reason.API_LOST,
+    ]

@@ -1,0 +1,194 @@
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from markdown_it import MarkdownIt
+
+from tasks.outcome.report_page import Link, describe_proof, render_report, summarize_result
+from tasks.outcome.run_result import (
+    AgentRunResult,
+    KubernetesNames,
+    LineRange,
+    PermissionDenial,
+    Timings,
+    TokenUsage,
+    TranscriptProof,
+)
+from tasks.vocabulary.cause_meanings import CAUSE_MEANINGS
+from tasks.vocabulary.error_codes import Cause, ErrorCode
+
+START = datetime(2026, 11, 20, 18, 0, 0, tzinfo=UTC)
+SUCCESS = AgentRunResult(
+    agent_id="reviewer",
+    flow_run_id="f1",
+    message="The agent finished.",
+    exit_code=0,
+    session_id="s1",
+    model="claude-opus-5-5",
+    usage=TokenUsage(input_tokens=1200, output_tokens=34),
+    cost_usd=0.0123,
+    num_turns=3,
+    summary="First line\nsecond | line",
+    transcript=TranscriptProof(complete=True, lines=12, stdout_bytes=3456),
+    timings=Timings(
+        started_at=START,
+        job_created_at=START - timedelta(seconds=0.7),
+        agent_started_at=START + timedelta(seconds=5),
+        agent_ended_at=START + timedelta(seconds=115),
+        ended_at=START + timedelta(minutes=2),
+    ),
+    kubernetes=KubernetesNames(namespace="agents", job_name="job|1"),
+)
+
+
+def changed(**fields: object) -> AgentRunResult:
+    return SUCCESS.model_copy(update=fields)
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [
+        "## ✔ Succeeded – agent reviewer\n\nThe agent finished.\n\n**Cost:** $0.0123 · 3 turns",
+        "tokens 1,200 in, 34 out · 1 min 50 s of work, 2 min 00 s in all",
+        "**Transcript:** complete – 12 lines, 3,456 bytes",
+        "### Answer\n\n> First line  \n> second \\| line",
+        "| 2026-11-20 17:59:59 | 0 s | its Job was created |",
+        "| 2026-11-20 18:01:55 | 1 min 55 s | the agent ended |",
+        "| Input tokens | 1,200 |",
+        "| Cache read tokens | – |",
+        "| Cost | $0.0123 |",
+        "| Job | `job\\|1` |",
+        "| Session | `s1` (fresh) |",
+    ],
+)
+def test_report_of_success_holds_the_fact(expected: str) -> None:
+    assert expected in render_report(SUCCESS)
+
+
+def test_report_of_failure_leads_with_what_happened_what_to_do_and_why() -> None:
+    report = render_report(
+        changed(
+            error_code=ErrorCode.CLAUDE_TRUNCATED,
+            cause=Cause.OOM_KILLED,
+            message="Claude was killed.",
+            advice="Raise the memory limit.",
+            reattached_from="f0",
+            clear_session=True,
+            cost_usd=None,
+            permission_denials=(PermissionDenial(tool_name="Edit"),) * 2,
+            unknown_events=(("brand_new", 3),),
+        ),
+        [Link("Forensics", "/artifacts/1", is_address=True), Link("Stored in /r", "a|b")],
+    )
+
+    assert report.startswith(
+        "## ✘ OOM killed – agent reviewer (`claude_truncated`)\n\nClaude was killed.\n\n"
+        "**What to do:** Raise the memory limit.\n\n**Cause:** OOMKilled – the container used more "
+    )
+    assert "**Takeover:** this run took over the Job of flow run `f0`" in report
+    assert "**Cost:** – · 3 turns" in report
+    assert "2 tool use(s) were denied (`Edit`)" in report
+    assert "cleared: the next run starts a fresh one" in report
+    assert "events of types that this version does not know: `brand_new` × 3." in report
+    assert "### What it said until then" in report
+    assert report.endswith("- [Forensics](/artifacts/1)\n- Stored in /r: `a|b`")
+
+
+def test_report_of_a_run_without_a_job_says_that_it_cost_nothing() -> None:
+    report = render_report(
+        changed(
+            error_code=ErrorCode.CONCURRENT_RUN_BLOCKED,
+            session_id=None,
+            summary=None,
+            timings=Timings(started_at=START, ended_at=START),
+            kubernetes=KubernetesNames(namespace="agents"),
+        )
+    )
+
+    assert "**Cost:** none; no agent was started." in report
+    assert "**Cause:**" not in report
+    assert "**Transcript:**" not in report
+    assert "### Answer" not in report
+    assert "| – | – | the agent started |" in report
+    assert "| Session | – |" in report
+
+
+def test_report_of_an_agent_whose_end_was_not_seen_tells_the_whole_time() -> None:
+    timings = Timings(started_at=START, ended_at=START + timedelta(hours=2, seconds=70))
+
+    assert "· 2 h 01 min in all" in render_report(changed(timings=timings))
+
+
+HOSTILE = "<img src=x>\n## ✔ Succeeded\n```\n![x](http://tracker/)\x1b[2J\n| a |\n|---|\n<!--"
+
+
+def _structure(markdown: str) -> Counter[str]:
+    tokens = MarkdownIt("commonmark", {"html": True}).enable("table").parse(markdown)
+    children = [child for token in tokens for child in token.children or ()]
+    told = {"heading_open", "tr_open", "html_block", "html_inline", "image", "link_open"}
+    return Counter(token.type for token in [*tokens, *children] if token.type in told)
+
+
+def test_text_of_the_agent_structures_nothing_in_a_report() -> None:
+    names = KubernetesNames(namespace=HOSTILE, job_name=HOSTILE, image=HOSTILE)
+    report = render_report(
+        changed(message=HOSTILE, advice=HOSTILE, summary=HOSTILE, model=HOSTILE, kubernetes=names)
+    )
+
+    assert _structure(report) == _structure(render_report(changed(advice="Nothing.")))
+    assert "\x1b" not in report
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, "Succeeded · $0.0123 · 3 turns"),
+        (
+            {"error_code": ErrorCode.CLAUDE_FAILED, "cost_usd": None, "num_turns": None},
+            "Claude failed",
+        ),
+    ],
+    ids=["success", "nothing-known"],
+)
+def test_outcome_is_summed_up_in_one_line(fields: dict[str, object], expected: str) -> None:
+    assert summarize_result(changed(**fields)) == expected
+
+
+def test_every_cause_has_a_meaning() -> None:
+    assert set(CAUSE_MEANINGS) == set(Cause)
+
+
+@pytest.mark.parametrize(
+    ("proof", "expected"),
+    [
+        pytest.param(TranscriptProof(complete=True), "complete –", id="agreed"),
+        pytest.param(
+            TranscriptProof(
+                complete=False, missing=(LineRange(first=3, last=3), LineRange(first=5, last=9))
+            ),
+            "missing line numbers: 3, 5–9.",
+            id="named-gaps",
+        ),
+        pytest.param(TranscriptProof(complete=False), "counted something else", id="disagreed"),
+        pytest.param(TranscriptProof(), "unproven –", id="no-trailer"),
+    ],
+)
+def test_proof_is_described_no_better_than_it_is(proof: TranscriptProof, expected: str) -> None:
+    assert expected in describe_proof(proof)
+
+
+def test_result_read_back_from_json_is_equal() -> None:
+    assert AgentRunResult.model_validate_json(SUCCESS.model_dump_json()) == SUCCESS
+
+
+def test_report_tells_what_the_cluster_said() -> None:
+    report = render_report(changed(error_code=ErrorCode.CLAUDE_FAILED, cluster_said="pod *gone*"))
+
+    assert "**The cluster said:** pod \\*gone\\*" in report
+
+
+def test_report_names_an_event_in_the_answer_instead_of_repeating_it() -> None:
+    report = render_report(changed(summary='Here:\n{"type": "result"}\nDone.'))
+
+    assert "> [a line of JSON, 18 characters]" in report.replace("\\", "")
+    assert '"result"' not in report

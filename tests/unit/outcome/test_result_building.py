@@ -1,0 +1,159 @@
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tasks.agent_job.prepared_run import PreparedRun, prepare_run
+from tasks.agent_job.run_request import parse_request
+from tasks.claude_code.events import parse_event
+from tasks.claude_code.session_summary import SessionState
+from tasks.observation.container_states import (
+    ContainerRunning,
+    ContainerSnapshot,
+    ContainerTerminated,
+)
+from tasks.observation.snapshots import PodSnapshot
+from tasks.outcome.result_building import (
+    AttemptRecord,
+    agent_timed_out,
+    build_refusal,
+    build_result,
+)
+from tasks.outcome.run_facts import RunFacts
+from tasks.outcome.run_result import AgentRunResult
+from tasks.outcome.verdict import judge_run
+from tasks.text.redaction import MASK, Redactor
+from tasks.transcript.line_grammar import parse_trailer_text
+from tasks.vocabulary.error_codes import Cause, ErrorCode
+from tasks.vocabulary.errors import AgentRunError
+from tasks.vocabulary.names import FlowRunId, PodUid
+
+START = datetime(2026, 11, 20, 18, 0, tzinfo=UTC)
+END = START + timedelta(seconds=90)
+SECRET = "planted-secret-value"
+RESULT = (
+    b'{"type":"result","subtype":"success","is_error":false,"result":"it is planted-secret-value",'
+    b'"session_id":"s1","num_turns":2,"duration_ms":12.6,"total_cost_usd":0.5,'
+    b'"usage":{"input_tokens":3,"output_tokens":4}}'
+)
+
+
+def prepared() -> PreparedRun:
+    request = parse_request(
+        {
+            "agent": {"agent_id": "a1", "instructions": "Be kind."},
+            "runtime": {"image": "agent:1"},
+            "prompt": "Say hello.",
+            "task_id": "t1",
+            "workspace": {"cwd": "/work", "id": "w1"},
+        }
+    )
+    assert not isinstance(request.agent, str)
+    assert not isinstance(request.runtime, str)
+    return prepare_run(
+        request, request.agent, request.runtime, flow_run_id=FlowRunId("f1"), run_script="exit"
+    )
+
+
+def record(**fields: Any) -> AttemptRecord:
+    session = SessionState()
+    session.apply(parse_event(RESULT))
+    container = ContainerSnapshot(
+        "agent",
+        terminated=ContainerTerminated(0, started_at=START, finished_at=END, reason="Completed"),
+    )
+    pod = PodSnapshot("pod-1", PodUid("p"), node_name="node-1", containers=(container,))
+    known: dict[str, Any] = {
+        "number": 1,
+        "job_name": "job-1",
+        "job_uid": "u",
+        "flow_run_id": "f1",
+        "resumed": False,
+        "pod": pod,
+        "session": session.summary(),
+    }
+    return AttemptRecord(**{**known, **fields})
+
+
+def build(attempt: AttemptRecord | None, facts: RunFacts) -> AgentRunResult:
+    return build_result(
+        prepared(),
+        judge_run(facts),
+        attempt,
+        namespace="agents",
+        started_at=START,
+        ended_at=END,
+        timed_out=agent_timed_out(facts),
+        redactor=Redactor([SECRET]),
+    )
+
+
+def test_result_of_a_success_holds_what_was_seen_and_no_secret() -> None:
+    attempt = record()
+    result = build(attempt, RunFacts(session=attempt.session, container_exit_code=0))
+
+    assert result.succeeded
+    assert (result.exit_code, result.num_turns, result.duration_ms) == (0, 2, 13)
+    assert (result.cost_usd, result.usage.input_tokens, result.usage.output_tokens) == (0.5, 3, 4)
+    assert result.summary == f"it is {MASK}"
+    assert result.last_result is not None
+    assert result.last_result["result"] == f"it is {MASK}"
+    assert SECRET not in result.model_dump_json()
+    assert (result.kubernetes.pod_name, result.kubernetes.node_name) == ("pod-1", "node-1")
+    assert (result.timings.agent_started_at, result.timings.agent_ended_at) == (START, END)
+    assert (result.session.cwd, result.session.workspace_id) == ("/work", "w1")
+    assert (result.prompt_bytes, result.system_prompt_bytes) == (10, 8)
+    assert result.reattached_from is None
+
+
+def test_result_of_a_job_taken_over_says_whose_and_nothing_of_our_request() -> None:
+    attempt = record(flow_run_id="f0", asked_for_by_us=False)
+    result = build(attempt, RunFacts(session=attempt.session, container_exit_code=0))
+
+    assert result.reattached_from == "f0"
+    assert (result.session.cwd, result.prompt_bytes, result.system_prompt_bytes) == (None,) * 3
+
+
+def test_result_without_a_job_knows_no_names_and_no_costs() -> None:
+    result = build(None, RunFacts())
+
+    assert (result.attempt, result.kubernetes.job_name, result.cost_usd) == (None, None, None)
+    assert result.timings.agent_started_at is None
+    assert result.summary is None
+
+
+def test_agent_that_is_still_running_has_a_start_and_no_end() -> None:
+    running = ContainerSnapshot("agent", running=ContainerRunning(START))
+    pod = PodSnapshot("pod-1", PodUid("p"), containers=(running,))
+    result = build(record(pod=pod), RunFacts())
+
+    assert (result.timings.agent_started_at, result.timings.agent_ended_at) == (START, None)
+    assert ContainerSnapshot("agent").started_at is None
+
+
+def test_trailer_that_says_so_makes_a_timeout() -> None:
+    trailer = parse_trailer_text(
+        "t 1 lines=0 bytes=0 sha256=- exit=124 timed_out=1 last_result=0 copied=0 stderr_lines=0 "
+        "stderr_skipped=0 refused=-"
+    )
+
+    assert trailer is not None
+    assert agent_timed_out(RunFacts(trailer=trailer))
+    assert agent_timed_out(RunFacts(agent_timed_out=True))
+    assert not agent_timed_out(RunFacts())
+
+
+def test_refusal_keeps_code_cause_and_advice() -> None:
+    refused = build_refusal(
+        AgentRunError(
+            ErrorCode.INPUT_INVALID, f"no {SECRET}", cause=Cause.CONFIG_ERROR, advice="Mend it."
+        ),
+        agent_id="a1",
+        flow_run_id="f1",
+        task_id=None,
+        namespace=None,
+        started_at=START,
+        ended_at=END,
+        redactor=Redactor([SECRET]),
+    )
+
+    assert (refused.error_code, refused.cause) == (ErrorCode.INPUT_INVALID, Cause.CONFIG_ERROR)
+    assert (refused.message, refused.advice) == (f"no {MASK}", "Mend it.")

@@ -1,0 +1,55 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from tasks.outcome.run_event import build_run_event
+from tasks.outcome.run_result import AgentRunResult, KubernetesNames, Timings
+from tasks.vocabulary.error_codes import Cause, ErrorCode
+
+NOW = datetime(2026, 11, 20, 18, 0, tzinfo=UTC)
+RESULT = AgentRunResult(
+    agent_id="reviewer",
+    flow_run_id="f1",
+    message="It ended.",
+    cost_usd=0.5,
+    timings=Timings(started_at=NOW, ended_at=NOW),
+    kubernetes=KubernetesNames(namespace="agents"),
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "outcome"),
+    [
+        (None, "claude-jobs.run.succeeded", "Succeeded"),
+        (ErrorCode.CANCELLED, "claude-jobs.run.cancelled", "Cancelled"),
+        (ErrorCode.CLAUDE_AUTH_REQUIRED, "claude-jobs.run.failed", "Login required"),
+    ],
+)
+def test_event_is_named_after_the_ending(code: ErrorCode | None, name: str, outcome: str) -> None:
+    event = build_run_event(RESULT.model_copy(update={"error_code": code}))
+
+    assert (event.name, event.resource["claude-jobs.outcome"]) == (name, outcome)
+
+
+def test_event_is_about_the_agent_and_carries_code_and_cause_to_match() -> None:
+    event = build_run_event(
+        RESULT.model_copy(
+            update={
+                "error_code": ErrorCode.CLAUDE_TRUNCATED,
+                "cause": Cause.OOM_KILLED,
+                "advice": "Raise the limit.",
+            }
+        )
+    )
+
+    assert event.resource == {
+        "prefect.resource.id": "claude-jobs.agent.reviewer",
+        "prefect.resource.name": "reviewer",
+        "claude-jobs.outcome": "OOM killed",
+        "claude-jobs.code": "claude_truncated",
+        "claude-jobs.cause": "OOMKilled",
+        "claude-jobs.namespace": "agents",
+    }
+    assert event.payload["message"] == "It ended."
+    assert event.payload["advice"] == "Raise the limit."
+    assert event.payload["cost_usd"] == 0.5

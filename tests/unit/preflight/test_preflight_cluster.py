@@ -1,0 +1,360 @@
+"""Every finding that a preflight can make of a cluster, from the facts alone."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tasks.agent_job.needed_permissions import (
+    NEEDED_PERMISSIONS,
+    READ_NODES,
+    RUN_PERMISSIONS,
+    Permission,
+)
+from tasks.agent_job.runtime_spec import RuntimeSpec
+from tasks.claude_code.agent_spec import AgentSpec
+from tasks.preflight.cluster_checks import judge_cluster
+from tasks.preflight.preflight_facts import (
+    ClaimFacts,
+    ClusterFacts,
+    KubernetesVersion,
+    QuotaFacts,
+    Unread,
+    WhyUnread,
+)
+from tasks.preflight.preflight_results import Check, CheckResult, Level
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+SECURE = {
+    "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+    "containers": [
+        {
+            "name": "agent",
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+            },
+        }
+    ],
+}
+
+
+def job(pod: dict[str, Any]) -> dict[str, Any]:
+    return {"spec": {"template": {"spec": pod}}}
+
+
+AGENT = AgentSpec.model_validate(
+    {
+        "agent_id": "ada",
+        "credentials": [{"env": "ANTHROPIC_API_KEY", "secret": "anthropic", "key": "api-key"}],
+    }
+)
+RUNTIME = RuntimeSpec.model_validate({"image": "agent:1", "home_claim": "homes"})
+GOOD = ClusterFacts(
+    where="kubeconfig k",
+    namespace="agents",
+    namespace_source="given",
+    version=KubernetesVersion(1, 30, "v1.30.1"),
+    server_now=NOW,
+    own_now=NOW,
+    permissions=dict.fromkeys((*RUN_PERMISSIONS, READ_NODES), True),
+    secrets={"anthropic": {"api-key": 40}},
+    claim=ClaimFacts("Bound", ("ReadWriteMany",)),
+    quotas=(QuotaFacts("all", {"pods": "40", "requests.cpu": "12"}, {"pods": "39"}),),
+    job=job(SECURE),
+    secret_accepted=True,
+)
+EXEC = [p for p in RUN_PERMISSIONS if p not in NEEDED_PERMISSIONS]
+
+
+def unread(why: WhyUnread = WhyUnread.NO_ANSWER) -> Unread:
+    return Unread(why, "the server's sentence.")
+
+
+def without(*missing: Any) -> dict[Any, bool | Unread]:
+    return {**GOOD.permissions, **dict.fromkeys(missing, False)}
+
+
+def judge(agent: AgentSpec | None = AGENT, **changes: Any) -> list[CheckResult]:
+    return judge_cluster(replace(GOOD, **changes), agent, RUNTIME)
+
+
+def bad(results: list[CheckResult]) -> list[tuple[Check, Level]]:
+    return [(r.check, r.level) for r in results if r.level is not Level.OK]
+
+
+def test_correct_set_up_is_green_and_every_check_says_something() -> None:
+    results = judge()
+
+    assert bad(results) == []
+    assert all(r.advice == "" for r in results)
+    around = {
+        Check.REQUEST,
+        Check.RETENTION,
+        Check.RESULT_STORAGE,
+        Check.PREFECT_API,
+        Check.PREFECT_VERSION,
+        Check.PREFECT_SETTINGS,
+    }
+    assert {r.check for r in results} == set(Check) - around
+
+
+@pytest.mark.parametrize("why", [WhyUnread.UNAUTHORISED, WhyUnread.NO_ANSWER])
+def test_cluster_that_cannot_be_used_leaves_everything_else_unchecked(why: WhyUnread) -> None:
+    results = judge(version=unread(why))
+
+    [cluster] = [r for r in results if r.level is Level.ERROR]
+    assert cluster.check is Check.CLUSTER
+    assert {r.check for r in results} == {r.check for r in judge()}
+    assert all("Not checked" in r.finding for r in results if r is not cluster)
+
+
+CASES: list[tuple[str, dict[str, Any], Check, Level, str]] = [
+    (
+        "old Kubernetes",
+        {"version": KubernetesVersion(1, 19, "v1.19.0")},
+        Check.KUBERNETES_VERSION,
+        Level.ERROR,
+        "older than 1.20",
+    ),
+    (
+        "clock ahead",
+        {"own_now": NOW + timedelta(seconds=30)},
+        Check.CLOCK,
+        Level.WARNING,
+        "30 s ahead of",
+    ),
+    (
+        "clock far behind",
+        {"own_now": NOW - timedelta(minutes=5)},
+        Check.CLOCK,
+        Level.ERROR,
+        "300 s behind",
+    ),
+    ("no time", {"server_now": None}, Check.CLOCK, Level.WARNING, "Not checked"),
+    (
+        "missing verb",
+        {"permissions": without(NEEDED_PERMISSIONS[0])},
+        Check.PERMISSIONS,
+        Level.ERROR,
+        f"`{NEEDED_PERMISSIONS[0]}` is not allowed",
+    ),
+    (
+        "no exec",
+        {"permissions": without(EXEC[0])},
+        Check.PERMISSIONS,
+        Level.WARNING,
+        "stays lost",
+    ),
+    (
+        "no create of exec where it is needed",
+        {"permissions": without(EXEC[1]), "version": KubernetesVersion(1, 35, "v1.35.0")},
+        Check.PERMISSIONS,
+        Level.WARNING,
+        "create pods/exec",
+    ),
+    (
+        "verb not told",
+        {"permissions": {**GOOD.permissions, NEEDED_PERMISSIONS[0]: unread()}},
+        Check.PERMISSIONS,
+        Level.WARNING,
+        "Not checked",
+    ),
+    (
+        "missing Secret",
+        {"secrets": {"anthropic": unread(WhyUnread.NOT_FOUND)}},
+        Check.SECRETS,
+        Level.ERROR,
+        "no Secret anthropic",
+    ),
+    (
+        "missing key",
+        {"secrets": {"anthropic": {"other": 1}}},
+        Check.SECRETS,
+        Level.ERROR,
+        "Key api-key of Secret anthropic is missing; the Secret has other",
+    ),
+    (
+        "empty key",
+        {"secrets": {"anthropic": {"api-key": 0}}},
+        Check.SECRETS,
+        Level.ERROR,
+        "is empty",
+    ),
+    (
+        "Secret not readable",
+        {"secrets": {"anthropic": unread(WhyUnread.FORBIDDEN)}},
+        Check.SECRETS,
+        Level.WARNING,
+        "Not checked",
+    ),
+    ("agent not known", {"agent": None}, Check.SECRETS, Level.WARNING, "Not checked"),
+    (
+        "missing claim",
+        {"claim": unread(WhyUnread.NOT_FOUND)},
+        Check.HOME_CLAIM,
+        Level.ERROR,
+        "no PersistentVolumeClaim homes",
+    ),
+    (
+        "claim not readable",
+        {"claim": unread(WhyUnread.FORBIDDEN)},
+        Check.HOME_CLAIM,
+        Level.WARNING,
+        "Not checked",
+    ),
+    (
+        "unbound claim",
+        {"claim": ClaimFacts("Pending", ("ReadWriteMany",))},
+        Check.HOME_CLAIM,
+        Level.WARNING,
+        "not bound",
+    ),
+    (
+        "lost claim",
+        {"claim": ClaimFacts("Lost", ("ReadWriteMany",))},
+        Check.HOME_CLAIM,
+        Level.ERROR,
+        "is Lost",
+    ),
+    (
+        "claim for one node",
+        {"claim": ClaimFacts("Bound", ("ReadWriteOnce",))},
+        Check.HOME_CLAIM,
+        Level.WARNING,
+        "ReadWriteOnce",
+    ),
+    (
+        "claim for reading",
+        {"claim": ClaimFacts("Bound", ("ReadOnlyMany",))},
+        Check.HOME_CLAIM,
+        Level.ERROR,
+        "cannot share it for writing",
+    ),
+    (
+        "full quota",
+        {"quotas": (QuotaFacts("all", {"pods": "40"}, {"pods": "40"}),)},
+        Check.QUOTA,
+        Level.ERROR,
+        "40 of 40 pods",
+    ),
+    (
+        "quota smaller than one agent",
+        {"quotas": (QuotaFacts("all", {"limits.memory": "4Gi"}, {}),)},
+        Check.QUOTA,
+        Level.ERROR,
+        "one agent needs 8Gi",
+    ),
+    (
+        "quota not readable",
+        {"quotas": unread(WhyUnread.FORBIDDEN)},
+        Check.QUOTA,
+        Level.WARNING,
+        "Not checked",
+    ),
+    (
+        "Job refused",
+        {"job": unread(WhyUnread.REFUSED)},
+        Check.JOB,
+        Level.ERROR,
+        "the server's sentence",
+    ),
+    ("Job forbidden", {"job": unread(WhyUnread.FORBIDDEN)}, Check.JOB, Level.ERROR, "sentence"),
+    ("Job not offered", {"job": unread(WhyUnread.NOT_ASKED)}, Check.JOB, Level.WARNING, "Not"),
+    (
+        "Secret refused",
+        {"secret_accepted": unread(WhyUnread.REFUSED)},
+        Check.RUN_SECRET,
+        Level.ERROR,
+        "Secret with prompt and script",
+    ),
+    (
+        "namespace missing",
+        {"secret_accepted": unread(WhyUnread.NAMESPACE_NOT_FOUND)},
+        Check.NAMESPACE,
+        Level.ERROR,
+        "no namespace agents",
+    ),
+    (
+        "namespace not known",
+        {"job": unread(), "secret_accepted": unread()},
+        Check.NAMESPACE,
+        Level.WARNING,
+        "Not checked",
+    ),
+    (
+        "pod opened",
+        {"job": job({**SECURE, "hostNetwork": True})},
+        Check.POD_SECURITY,
+        Level.ERROR,
+        "restricted",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("changes", "check", "level", "words"),
+    [case[1:] for case in CASES],
+    ids=[case[0] for case in CASES],
+)
+def test_fault_is_named_with_what_to_do(
+    changes: dict[str, Any], check: Check, level: Level, words: str
+) -> None:
+    results = judge(**changes)
+
+    [found] = [r for r in results if r.check is check and r.level is not Level.OK]
+    assert found.level is level
+    assert words in found.finding
+    assert found.advice
+
+
+@pytest.mark.parametrize(
+    ("changes", "check", "words"),
+    [
+        ({"permissions": without(READ_NODES)}, Check.PERMISSIONS, "told less often"),
+        ({"permissions": without(EXEC[1])}, Check.PERMISSIONS, "All 16 verbs"),
+        ({"claim": None}, Check.HOME_CLAIM, "no session is resumed"),
+        ({"quotas": ()}, Check.QUOTA, "There is no quota."),
+        (
+            {"quotas": (QuotaFacts("odd", {"pods": "many", "services": "0"}, {}),)},
+            Check.QUOTA,
+            "quota odd",
+        ),
+        ({"secrets": {}}, Check.SECRETS, "needs no Secret"),
+    ],
+    ids=["no-nodes", "exec-by-get", "no-claim", "no-quota", "odd-number", "no-secret"],
+)
+def test_what_is_not_needed_is_no_fault(changes: dict[str, Any], check: Check, words: str) -> None:
+    results = judge(**changes)
+
+    assert bad(results) == []
+    [found] = [r for r in results if r.check is check]
+    assert words in found.finding
+
+
+def test_agent_without_a_cpu_limit_counts_in_no_quota_of_limits() -> None:
+    runtime = RuntimeSpec.model_validate({"image": "agent:1", "resources": {"cpu_limit": None}})
+    facts = replace(GOOD, quotas=(QuotaFacts("all", {"limits.cpu": "1"}, {}),), claim=None)
+
+    assert bad(judge_cluster(facts, AGENT, runtime)) == []
+
+
+def test_optional_key_may_be_missing() -> None:
+    item = {"env": "K", "kind": "secret", "name": "extra", "key": "k", "optional": True}
+    runtime = RuntimeSpec.model_validate({"image": "agent:1", "env_from_keys": [item]})
+    facts = replace(GOOD, secrets={**GOOD.secrets, "extra": unread(WhyUnread.NOT_FOUND)})
+
+    assert bad(judge_cluster(facts, AGENT, runtime)) == []
+
+
+@pytest.mark.parametrize("permission", NEEDED_PERMISSIONS, ids=str)
+def test_any_verb_that_runs_need_and_that_is_missing_is_named_with_what_to_do(
+    permission: Permission,
+) -> None:
+    results = judge(permissions=without(permission))
+
+    [missing] = [result for result in results if result.level is not Level.OK]
+    assert (missing.check, missing.level) == (Check.PERMISSIONS, Level.ERROR)
+    assert f"`{permission}` is not allowed" in missing.finding
+    assert f"Add verb `{permission.verb}` on `{permission.resource}`" in missing.advice
