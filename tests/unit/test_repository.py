@@ -1,5 +1,6 @@
 """The house rules that no linter knows."""
 
+import ast
 import re
 import tomllib
 from collections import Counter
@@ -13,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 CODE_FOLDERS = ("bench", "blocks", "flows", "tasks", "deployments")
 TEST_COMMAND = '.uv/bin/uv run pytest -n 4 --dist loadfile -m "not cluster and not long"'
 LONGEST_MODULE_LINES = 400
+MOST_MODULES = 20
 
 # Split, so that this file passes its own test.
 MACHINE_PATHS = ("/work/" + "main", "/work/" + "shared", "/work/" + ".library", "/tmp/" + "kube")
@@ -43,13 +45,25 @@ def _contract(name_start: str) -> dict[str, Any]:
     return next(contract for contract in contracts if contract["name"].startswith(name_start))
 
 
-def _modules_of_tasks() -> set[str]:
-    """Name the modules and packages directly in `tasks`; what is deeper goes with its package."""
+def _packages(root: str) -> set[str]:
+    """Name the packages directly in a root package."""
     return {
-        f"tasks.{path.stem}"
-        for path in (ROOT / "tasks").iterdir()
-        if path.suffix == ".py" or (path / "__init__.py").exists()
-    } - {"tasks.__init__"}
+        f"{root}.{path.parent.name}"
+        for path in (ROOT / root).glob("*/__init__.py")
+        if "data" not in path.parts
+    }
+
+
+def _layers(contract: dict[str, Any]) -> set[str]:
+    return {name.strip("() ") for layer in contract["layers"] for name in layer.split("|")}
+
+
+def _imported_modules(path: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    whole = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return whole | {
+        node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module
+    }
 
 
 def test_readme_gives_the_one_test_command() -> None:
@@ -98,21 +112,57 @@ def test_modules_fit_their_length() -> None:
     assert {path: n for path, n in lengths.items() if n > LONGEST_MODULE_LINES} == {}
 
 
-def test_every_module_of_tasks_has_its_layer() -> None:
-    layers = {
-        module.strip()
-        for layer in _contract("Imports go one way")["layers"]
-        for module in layer.split("|")
-    }
+def test_packages_have_at_most_twenty_modules() -> None:
+    sizes = Counter(path.parent for path in _python_files("blocks", "flows", "tasks"))
+
+    assert {str(folder): n for folder, n in sizes.items() if n > 1 + MOST_MODULES} == {}
+
+
+def test_module_names_occur_once_in_the_product() -> None:
+    names = Counter(path.stem for path in _python_files("blocks", "flows", "tasks"))
+
+    assert [name for name, n in names.items() if n > 1 and name != "__init__"] == []
+
+
+def test_every_package_has_its_layer() -> None:
+    layers = _layers(_contract("Imports go one way"))
 
     assert {"flows", "blocks"} <= layers
-    assert _modules_of_tasks() - layers == set()
+    assert _packages("tasks") - layers == set()
 
 
-def test_every_module_but_the_cluster_shell_is_kept_from_the_kubernetes_client() -> None:
-    kept_away = set(_contract("Only tasks.cluster")["source_modules"])
+def test_contracts_name_packages_and_no_modules() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    named = {
+        name
+        for contract in settings["tool"]["importlinter"]["contracts"]
+        for name in _layers(contract | {"layers": contract.get("layers", [])})
+        | set(contract.get("source_modules", []))
+    }
 
-    assert _modules_of_tasks() - kept_away == {"tasks.cluster"}
+    assert [n for n in named if (ROOT / (n.replace(".", "/") + ".py")).exists()] == []
+
+
+def test_stages_are_used_by_flows_and_stages_alone() -> None:
+    stages = {f"tasks.{path.stem}" for path in (ROOT / "tasks").glob("*.py")} - {"tasks.__init__"}
+    users = [
+        (str(path.relative_to(ROOT)), stage)
+        for path in _python_files("blocks", "tasks")
+        if path.parent != ROOT / "tasks"
+        for stage in stages & _imported_modules(path)
+    ]
+
+    assert users == []
+
+
+def test_every_package_states_its_law() -> None:
+    silent = [
+        str(path.relative_to(ROOT))
+        for path in _python_files("blocks", "flows", "tasks")
+        if path.name == "__init__.py" and not ast.get_docstring(ast.parse(path.read_text()))
+    ]
+
+    assert silent == []
 
 
 def test_test_modules_have_names_of_their_own() -> None:

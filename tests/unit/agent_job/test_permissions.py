@@ -63,20 +63,19 @@ CALLS = {
 CALLING_MODULES = {
     f"tasks.cluster.{name}"
     for name in (
-        "access_reviews",
-        "exec",
-        "jobs",
-        "kubernetes_events",
-        "leases",
-        "namespaces",
-        "nodes",
-        "pod_logs",
-        "pods",
-        "resource_quotas",
-        "secrets",
+        "kinds.access_reviews",
+        "kinds.jobs",
+        "kinds.kubernetes_events",
+        "kinds.leases",
+        "kinds.nodes",
+        "kinds.pod_exec",
+        "kinds.pod_logs",
+        "kinds.pods",
+        "kinds.resource_quotas",
+        "kinds.secrets",
+        "kinds.volume_claims",
         "server_version",
-        "volume_claims",
-        "watch",
+        "watching.watch",
     )
 }
 
