@@ -28,11 +28,9 @@ from tasks.cluster.kinds.pods import job_pod_selector, list_pods
 from tasks.cluster.kinds.secrets import create_secret
 from tasks.cluster.watching.job_observer import JobObserver
 from tasks.log_following.log_follower import LogFollower, LogTarget
-from tasks.log_stream import view_pod
-from tasks.run.run_context import AttemptInProgress
-from tasks.text.log_records import RecordBuffer
+from tasks.run.observed_job import ObservedJob
 from tasks.transcript.line_grammar import StdoutLine, parse_line
-from tasks.vocabulary.names import AGENT_CONTAINER, FlowRunId, JobName, JobUid
+from tasks.vocabulary.names import AGENT_CONTAINER, JobName, JobUid
 from tests.cluster.contract_objects import unique
 from tests.cluster.scripted_agent import TOKEN, WORK_DIR, agent_job, agent_secret
 
@@ -166,29 +164,19 @@ async def _create(client: ClusterClient, order: Order) -> Mapping[str, Any]:
 
 async def _follow(client: ClusterClient, order: Order, uid: JobUid, folder: Path) -> None:
     observer = JobObserver(client, namespace=order.namespace, job_name=order.name, job_uid=uid)
-    attempt = AttemptInProgress(
-        job_name=JobName(order.name),
-        job_uid=uid,
-        flow_run_id=FlowRunId("bench"),
-        number=1,
-        observer=observer,
-        spool=folder / "spool",
-        storage_folder="",
-        resumed=False,
-        records=RecordBuffer(),
-    )
+    observed = ObservedJob(job_name=JobName(order.name), job_uid=uid, observer=observer)
     observing = asyncio.create_task(observer.run())
     poking: asyncio.Task[None] | None = None
     try:
-        while not attempt.pods:
+        while not observed.pods:
             await observer.changed(observer.observation.version)
-        attempt.bind(attempt.pods[0])
-        attempt.follower = _build_follower(client, order, attempt)
-        poking = asyncio.create_task(_poke(attempt))
-        followed = await attempt.follower.follow()
+        observed.bind(observed.pods[0])
+        follower = _build_follower(client, order, observed, folder / "spool")
+        poking = asyncio.create_task(_poke(observed, follower))
+        followed = await follower.follow()
         if followed.proof.complete is not True:
             raise RuntimeError(f"the transcript is not complete: {followed.proof}")
-        while attempt.pod is None or not attempt.pod.ended:
+        while observed.pod is None or not observed.pod.ended:
             await observer.changed(observer.observation.version)
     finally:
         beside = [task for task in (observing, poking) if task is not None]
@@ -197,14 +185,16 @@ async def _follow(client: ClusterClient, order: Order, uid: JobUid, folder: Path
         await asyncio.gather(*beside, return_exceptions=True)
 
 
-def _build_follower(client: ClusterClient, order: Order, attempt: AttemptInProgress) -> LogFollower:
+def _build_follower(
+    client: ClusterClient, order: Order, observed: ObservedJob, spool: Path
+) -> LogFollower:
     async def take(lines: Sequence[StdoutLine]) -> None:
         for line in lines:
             order.take(line.payload)
 
     target = LogTarget(
         order.namespace,
-        attempt.pod_name or "",
+        observed.pod_name or "",
         AGENT_CONTAINER,
         TOKEN,
         WORK_DIR,
@@ -213,16 +203,16 @@ def _build_follower(client: ClusterClient, order: Order, attempt: AttemptInProgr
     return LogFollower(
         client,
         target,
-        spool=attempt.spool,
-        observe=lambda: view_pod(attempt),
+        spool=spool,
+        observe=observed.view_pod,
         on_lines=take,
     )
 
 
-async def _poke(attempt: AttemptInProgress) -> None:
-    while attempt.follower is not None:
-        attempt.follower.poke()
-        await attempt.observer.changed(attempt.observer.observation.version)
+async def _poke(observed: ObservedJob, follower: LogFollower) -> None:
+    while True:
+        follower.poke()
+        await observed.observer.changed(observed.observer.observation.version)
 
 
 async def _run_by_kubectl(order: Order) -> None:

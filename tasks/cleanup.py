@@ -1,6 +1,7 @@
 """What becomes of the Job: ended by us, marked when its result is kept, left or deleted."""
 
 import asyncio
+from collections.abc import Callable
 
 from tasks.cluster.call_retry import RETRY_SAFE
 from tasks.cluster.cluster_errors import ClusterError, ObjectNotFound, PatchRefused
@@ -11,9 +12,11 @@ from tasks.cluster.kinds.json_patch import annotation_path, expect, put
 from tasks.orchestrator.stage import stage
 from tasks.outcome.run_result import AgentRunResult
 from tasks.ownership.keep_policy import Delete, Leave, LowerTtl, decide_cleanup
+from tasks.run.agent_run import AgentRun
+from tasks.run.attempt_at_work import AttemptAtWork, StopReason, StopRequest
+from tasks.run.ended_attempt import ConcludedAttempt, EndedAttempt
 from tasks.run.lease_keeper import LeaseLost, WritesPaused
 from tasks.run.owned_job import delete_owned_job
-from tasks.run.run_context import AttemptInProgress, RunContext
 from tasks.vocabulary.names import (
     ANNOTATION_HARVESTED_AT,
     ANNOTATION_OWNER_EPOCH,
@@ -22,9 +25,16 @@ from tasks.vocabulary.names import (
 
 _CLEAN_UP_SECONDS = 15.0
 
+_REASONS: dict[StopReason, Callable[[StopRequest], str]] = {
+    StopReason.CANCELLED: lambda _: "The run is being cancelled",
+    StopReason.OUT_OF_TIME: lambda _: "The run's time is up",
+    StopReason.STALLED: lambda why: f"The agent has been silent for {why.silent_seconds:.0f} s",
+    StopReason.NEVER_STARTED: lambda _: "The agent did not start",
+}
+
 
 @stage("Stop agent")
-async def stop_agent(context: RunContext, reason: str) -> bool:
+async def stop_agent(run: AgentRun, work: AttemptAtWork, why: StopRequest) -> bool:
     """End the agent with grace: deleting its Job in the foreground is its SIGTERM.
 
     The pod stays until its container has ended, so the last lines can be followed.
@@ -35,87 +45,82 @@ async def stop_agent(context: RunContext, reason: str) -> bool:
     Raises:
         LeaseLost: Another process owns the agent by now; its Job was left to it.
     """
-    attempt = context.attempt_at_work
-    context.say(f"{reason}: deleting Job {attempt.job_name}; the agent has its grace to end.")
+    run.outside.say(f"{_REASONS[why.reason](why)}: deleting Job {work.job_name} with grace.")
+    # Before the answer: a run that is interrupted meanwhile must not say that the Job stays.
+    work.stopping = why
     try:
-        # Before the answer: who is stopped while it is awaited must not say that the Job stays.
-        context.controls.job_deleted = True
-        await delete_owned_job(context, attempt.job_name, attempt.job_uid, Propagation.FOREGROUND)
+        await delete_owned_job(run, work, Propagation.FOREGROUND)
     except LeaseLost:
-        context.controls.job_deleted = False
+        work.stopping = None
         raise
     except (ClusterError, WritesPaused) as error:
-        context.controls.job_deleted = False
-        context.say(f"Job {attempt.job_name} could not be deleted yet: {error.message}")
+        work.stopping = None
+        run.outside.say(f"Job {work.job_name} could not be deleted yet: {error.message}")
         return False
-    context.deleted_by_us = True
+    work.stopped = why
     return True
 
 
 @stage("Clean up")
-async def clean_up(context: RunContext, result: AgentRunResult) -> None:
+async def clean_up(ended: EndedAttempt, concluded: ConcludedAttempt) -> None:
     """Mark the Job as read and do with it what the keep policy says.
 
     Bounded, and unable to change the verdict: what is not done here, its TTL does.
     """
-    attempt = context.attempt
-    if attempt is None or context.deleted_by_us or context.lease_lost:
+    run, work = ended.run, ended.work
+    if work is None or work.stopped is not None or ended.lease_lost:
         return
-    if not context.result_stored:
-        context.say(f"Job {attempt.job_name} is left to its TTL, since nothing was stored.")
+    if not concluded.is_stored:
+        run.outside.say(f"Job {work.job_name} is left to its TTL, since nothing was stored.")
         return
     try:
-        async with asyncio.timeout(context.bounded(_CLEAN_UP_SECONDS)):
-            await _clean_up(context, attempt, result)
+        async with asyncio.timeout(run.outside.controls.bounded(_CLEAN_UP_SECONDS)):
+            await _clean_up(run, work, concluded.result)
     except ObjectNotFound:
         return
     except (ClusterError, LeaseLost, WritesPaused, TimeoutError) as error:
-        context.say(f"Job {attempt.job_name} is left to its TTL: {error}")
+        run.outside.say(f"Job {work.job_name} is left to its TTL: {error}")
 
 
-async def _clean_up(
-    context: RunContext, attempt: AttemptInProgress, result: AgentRunResult
-) -> None:
-    pod, job = attempt.pod, attempt.job
+async def _clean_up(run: AgentRun, work: AttemptAtWork, result: AgentRunResult) -> None:
+    pod, job = work.pod, work.job
     running = pod is not None and pod.agent is not None and pod.agent.running is not None
     ended = bool(job and job.finished) or bool(pod and pod.agent and pod.agent.terminated)
     decided = decide_cleanup(
-        context.prepared.runtime.retention,
+        run.prepared.runtime.retention,
         succeeded=result.succeeded,
         ended=ended,
         agent_running=running,
     )
     match decided:
         case Delete():
-            await delete_owned_job(
-                context, attempt.job_name, attempt.job_uid, Propagation(decided.propagation)
-            )
+            await delete_owned_job(run, work, Propagation(decided.propagation))
         case LowerTtl():
-            await _mark(context, attempt, [put("/spec/ttlSecondsAfterFinished", decided.seconds)])
+            await _mark(run, work, [put("/spec/ttlSecondsAfterFinished", decided.seconds)])
         case Leave():
             if ended:
-                await _mark(context, attempt, [])
-            context.say(f"Job {attempt.job_name} is left: {decided.reason}.")
+                await _mark(run, work, [])
+            run.outside.say(f"Job {work.job_name} is left: {decided.reason}.")
 
 
-async def _mark(context: RunContext, attempt: AttemptInProgress, more: list[JsonObject]) -> None:
+async def _mark(run: AgentRun, work: AttemptAtWork, more: list[JsonObject]) -> None:
     """Note that the result is stored, unless the Job has another owner by now."""
-    harvested_at = context.server_now().strftime("%Y-%m-%dT%H:%M:%SZ")
+    harvested_at = run.outside.server_now().strftime("%Y-%m-%dT%H:%M:%SZ")
     patch = [
-        expect("/metadata/uid", attempt.job_uid),
-        expect(annotation_path(ANNOTATION_OWNER_FLOW_RUN_ID), context.prepared.flow_run_id),
-        expect(annotation_path(ANNOTATION_OWNER_EPOCH), str(context.lease.lease.epoch)),
+        expect("/metadata/uid", work.job_uid),
+        expect(annotation_path(ANNOTATION_OWNER_FLOW_RUN_ID), run.prepared.flow_run_id),
+        expect(annotation_path(ANNOTATION_OWNER_EPOCH), str(run.outside.lease.lease.epoch)),
         put(annotation_path(ANNOTATION_HARVESTED_AT), harvested_at),
         *more,
     ]
     try:
         await patch_job(
-            context.client,
-            context.namespace,
-            attempt.job_name,
+            run.outside.client,
+            run.outside.namespace,
+            work.job_name,
             patch,
             # The tests hold for a second try too.
-            retry=context.lease.guarded(RETRY_SAFE),
+            retry=run.outside.lease.guarded(RETRY_SAFE),
         )
     except PatchRefused:
-        context.say(f"Job {attempt.job_name} has another owner by now, who will mark it.")
+        run.outside.say(f"Job {work.job_name} has another owner by now, who will mark it.")

@@ -9,14 +9,14 @@ from tasks.observation.completion_rules import (
     ApiLost,
     CompletionHistory,
     CompletionObservation,
-    Ended,
-    Gone,
     StillRunning,
     judge_completion,
 )
 from tasks.orchestrator.stage import stage
 from tasks.pod import wait_for_news
-from tasks.run.run_context import RunContext
+from tasks.run.agent_run import AgentRun
+from tasks.run.attempt_at_work import AttemptAtWork, StopReason, StopRequest
+from tasks.run.ended_attempt import EndedAttempt
 
 # Time alone can change the verdict (graces, limits), so it is asked for at least this often.
 _LOOK_AGAIN_SECONDS = 1.0
@@ -25,62 +25,64 @@ _DEADLINE_PATIENCE_SECONDS = 120.0
 
 @stage("Await completion")
 async def await_completion(
-    context: RunContext, stream: asyncio.Task[FollowedLog]
-) -> Ended | Gone | ApiLost:
+    run: AgentRun, work: AttemptAtWork, stream: asyncio.Task[FollowedLog]
+) -> EndedAttempt:
     """Return once the agent's Job has ended, has gone, or cannot be known any more.
 
     Ends the agent itself where it may: cancelled, stalled by the runtime's rule, or out of time.
     """
-    attempt = context.attempt_at_work
     history, seen = CompletionHistory(), -1
     while True:
-        observation = attempt.observer.observation
-        if observation.version != seen and attempt.follower is not None:
-            attempt.follower.poke()
+        observation = work.observer.observation
+        if observation.version != seen and work.follower is not None:
+            work.follower.poke()
         seen = observation.version
         verdict = judge_completion(
             CompletionObservation(
-                job=attempt.job,
+                job=work.job,
                 job_gone=observation.job_is_gone,
-                pods=attempt.pods,
-                gone_uids=attempt.gone_pods,
-                bound_uid=attempt.pod_uid,
+                pods=work.pods,
+                gone_uids=work.gone_pods,
+                bound_uid=work.pod_uid,
                 drained=stream.done(),
-                seconds_since_good_read=attempt.observer.seconds_since_good_read,
+                seconds_since_good_read=work.observer.seconds_since_good_read,
                 now=time.monotonic(),
             ),
             history,
-            context.prepared.runtime.limits,
+            run.prepared.runtime.limits,
         )
         if not isinstance(verdict, StillRunning):
-            return verdict
+            lost_seconds = verdict.seconds if isinstance(verdict, ApiLost) else None
+            return EndedAttempt(
+                run=run, work=work, stopped=work.stopped, api_lost_seconds=lost_seconds
+            )
         history = verdict.history
-        if time.monotonic() >= context.deadline_at + _DEADLINE_PATIENCE_SECONDS:
+        if time.monotonic() >= work.deadline_at + _DEADLINE_PATIENCE_SECONDS:
             # Nobody reports an end any more, such as from a node that is gone: the last bound.
-            return Gone(attempt.pod)
-        await _end_where_due(context)
-        await wait_for_news(context, seen, _LOOK_AGAIN_SECONDS)
+            return EndedAttempt(run=run, work=work, stopped=work.stopped)
+        why = _stop_due(run, work)
+        if why is not None:
+            await stop_agent(run, work, why)
+        await wait_for_news(run, work, seen, _LOOK_AGAIN_SECONDS)
 
 
-async def _end_where_due(context: RunContext) -> None:
-    """Ask for the Job's deletion, once, where the agent must not go on."""
-    job = context.attempt_at_work.job
-    if context.deleted_by_us or job is None or job.over:
-        return
-    if context.controls.cancel_requested.is_set():
-        context.cancelled = await stop_agent(context, "The run is being cancelled")
-    elif time.monotonic() >= context.deadline_at:
-        context.deadline_reached = await stop_agent(context, "The run's time is up")
-    elif (silent := _stalled_seconds(context)) is not None and await stop_agent(
-        context, f"The agent has been silent for {silent:.0f} s"
-    ):
-        context.stalled_seconds = silent
+def _stop_due(run: AgentRun, work: AttemptAtWork) -> StopRequest | None:
+    """Return why the agent must not go on, if that is so and nobody has stopped it yet."""
+    job = work.job
+    if work.stopped is not None or job is None or job.over:
+        return None
+    if run.outside.controls.cancel_requested.is_set():
+        return StopRequest(StopReason.CANCELLED)
+    if time.monotonic() >= work.deadline_at:
+        return StopRequest(StopReason.OUT_OF_TIME)
+    silent_seconds = _stalled_seconds(run, work)
+    return None if silent_seconds is None else StopRequest(StopReason.STALLED, silent_seconds)
 
 
-def _stalled_seconds(context: RunContext) -> float | None:
+def _stalled_seconds(run: AgentRun, work: AttemptAtWork) -> float | None:
     """Return how long the agent has been silent, if that is longer than the runtime allows."""
-    limit = context.prepared.runtime.limits.stall_seconds
-    follower = context.attempt_at_work.follower
+    limit = run.prepared.runtime.limits.stall_seconds
+    follower = work.follower
     if limit is None or follower is None or follower.last_output_at is None:
         return None
     silent = time.monotonic() - follower.last_output_at

@@ -15,6 +15,7 @@ from tasks.cluster.kinds.jobs import list_jobs
 from tasks.cluster.kinds.pods import list_pods
 from tasks.observation.snapshots import JobSnapshot, jobs_from_api, pods_from_api
 from tasks.orchestrator.stage import StageLimit, stage
+from tasks.outcome.run_result import AgentRunResult
 from tasks.ownership.commitment import RunSecret
 from tasks.ownership.guard_decision import GuardObservation, RunIdentity, decide_ownership
 from tasks.ownership.guard_verdicts import (
@@ -28,10 +29,11 @@ from tasks.ownership.guard_verdicts import (
     Supersede,
 )
 from tasks.ownership.lease import LeaseState, LeaseVerdict
+from tasks.run.agent_run import AgentRun
 from tasks.run.budget_check import check_budget_of_today
+from tasks.run.found import Found, NewAttempt, StoredAnswer
 from tasks.run.owned_job import delete_job_as_seen
-from tasks.run.run_context import RunContext
-from tasks.run.run_permissions import check_permissions
+from tasks.run.run_permissions import check_permissions, may_exec
 from tasks.run.run_secrets import find_run_secret
 from tasks.secret import revoke_secret
 from tasks.storage.storage_keys import attempt_folder, own_attempt_folder
@@ -40,7 +42,6 @@ from tasks.vocabulary.error_codes import ErrorCode
 from tasks.vocabulary.errors import AgentRunError
 from tasks.vocabulary.names import JobUid, SessionId, TaskId, agent_selector
 
-FinalVerdict = StartNew | Reattach | Harvest | ReturnStored
 _LOOK_AGAIN_SECONDS = 2.0
 # Each step removes what it is about; more than this is a cluster that does not do as it says.
 _STEPS_LIMIT = 60
@@ -49,7 +50,7 @@ _GUARD_LIMIT = StageLimit(900, ErrorCode.CONCURRENCY_GUARD_UNREACHABLE)
 
 
 @stage("Guard", limit=_GUARD_LIMIT, retries=1)
-async def guard_agent(context: RunContext) -> FinalVerdict:
+async def guard_agent(run: AgentRun) -> Found:
     """Become the agent's only owner and tell what to do with what is there.
 
     The Lease is ours when this returns, and when it raises after having taken it; releasing it is
@@ -59,18 +60,28 @@ async def guard_agent(context: RunContext) -> FinalVerdict:
         AgentRunError: The agent is busy, or the cluster could not be asked; nothing was created.
     """
     # Beside the first look at the Lease; nothing is written before it is answered.
-    checking = asyncio.create_task(check_permissions(context))
+    checking = asyncio.create_task(check_permissions(run))
+    # For the agent's start, which is not to wait for it.
+    asking = asyncio.create_task(may_exec(run.outside.client, run.outside.namespace))
+    stored: dict[JobUid, AgentRunResult] = {}
     try:
-        return await _guard(context, checking)
+        match await _guard(run, checking, stored):
+            case StartNew() as verdict:
+                return NewAttempt(verdict.attempt, exec_permitted=await asking)
+            case ReturnStored() as verdict:
+                return StoredAnswer(stored[verdict.job_uid])
+            case verdict:
+                return verdict
     except ClusterError as error:
-        raise await _explain(context, error, checking) from error
+        raise await _explain(run, error, checking) from error
     finally:
-        checking.cancel()
-        await asyncio.gather(checking, return_exceptions=True)
+        for task in (checking, asking):
+            task.cancel()
+        await asyncio.gather(checking, asking, return_exceptions=True)
 
 
 async def _explain(
-    context: RunContext, error: ClusterError, checking: "asyncio.Task[None]"
+    run: AgentRun, error: ClusterError, checking: "asyncio.Task[None]"
 ) -> AgentRunError:
     """Return why the cluster could not be asked; where permissions are missing, that says it."""
     try:
@@ -78,18 +89,20 @@ async def _explain(
     except AgentRunError as missing:
         return missing
     except ClusterError as unanswered:
-        return _unreachable(context, unanswered)
-    return _unreachable(context, error)
+        return _unreachable(run, unanswered)
+    return _unreachable(run, error)
 
 
-async def _guard(context: RunContext, checking: "asyncio.Task[None]") -> FinalVerdict:
-    stop = context.controls.cancel_requested
-    first_look_at, said = context.server_now(), ""
+async def _guard(
+    run: AgentRun, checking: "asyncio.Task[None]", stored: dict[JobUid, AgentRunResult]
+) -> StartNew | Reattach | Harvest | ReturnStored:
+    stop = run.outside.controls.cancel_requested
+    first_look_at, said = run.outside.server_now(), ""
     for _ in range(_STEPS_LIMIT):
-        verdict = await _hold_lease(context, checking)
-        observed = await _observe(context, verdict, first_look_at)
+        verdict = await _hold_lease(run, checking)
+        observed = await _observe(run, verdict, first_look_at, stored)
         decided = decide_ownership(
-            observed, _identity(context), reattach_enabled=context.prepared.runtime.reattach
+            observed, _identity(run), reattach_enabled=run.prepared.runtime.reattach
         )
         if isinstance(decided, Blocked):
             raise AgentRunError(decided.code, decided.reason, advice=decided.advice)
@@ -99,44 +112,44 @@ async def _guard(context: RunContext, checking: "asyncio.Task[None]") -> FinalVe
             )
         if decided.reason != said:
             said = decided.reason
-            context.say(f"Guard: {said}")
+            run.outside.say(f"Guard: {said}")
         if isinstance(decided, StartNew):
-            await check_budget_of_today(context)
+            await check_budget_of_today(run)
         if isinstance(decided, StartNew | Reattach | Harvest | ReturnStored):
             return decided
-        await _take_step(context, decided)
+        await _take_step(run, decided)
     raise AgentRunError(
         ErrorCode.JOB_STATE_MISMATCH,
         "The agent's Jobs keep changing while the guard looks at them; look at them and run again.",
     )
 
 
-async def _hold_lease(context: RunContext, checking: "asyncio.Task[None]") -> LeaseVerdict:
-    if context.lease.held:
+async def _hold_lease(run: AgentRun, checking: "asyncio.Task[None]") -> LeaseVerdict:
+    if run.outside.lease.held:
         await checking
     else:
-        verdict = await context.lease.take(
-            context.controls.cancel_requested,
-            lambda seen: _say_who_is_awaited(context, seen),
+        verdict = await run.outside.lease.take(
+            run.outside.controls.cancel_requested,
+            lambda seen: _say_who_is_awaited(run, seen),
             permitted=checking,
         )
-        if not context.lease.held:
+        if not run.outside.lease.held:
             return verdict
     return LeaseVerdict(LeaseState.MINE)
 
 
-def _say_who_is_awaited(context: RunContext, verdict: LeaseVerdict) -> None:
-    context.say(
+def _say_who_is_awaited(run: AgentRun, verdict: LeaseVerdict) -> None:
+    run.outside.say(
         f"Flow run {verdict.holder_flow_run_id} holds this agent's Lease; waiting for at most "
         f"{verdict.expires_in_seconds:.0f} s to see whether it is alive."
     )
 
 
-def _identity(context: RunContext) -> RunIdentity:
-    task_id, session_id = context.prepared.request.task_id, context.asked_session_id
+def _identity(run: AgentRun) -> RunIdentity:
+    task_id, session_id = run.prepared.request.task_id, run.asked_session_id
     return RunIdentity(
-        agent_id=context.prepared.agent_id,
-        flow_run_id=context.prepared.flow_run_id,
+        agent_id=run.prepared.agent_id,
+        flow_run_id=run.prepared.flow_run_id,
         task_id=TaskId(task_id) if task_id else None,
         # One that was only remembered keeps nobody from another one.
         session_id=SessionId(session_id) if session_id else None,
@@ -144,70 +157,81 @@ def _identity(context: RunContext) -> RunIdentity:
 
 
 async def _observe(
-    context: RunContext, verdict: LeaseVerdict, first_look_at: datetime
+    run: AgentRun,
+    verdict: LeaseVerdict,
+    first_look_at: datetime,
+    stored: dict[JobUid, AgentRunResult],
 ) -> GuardObservation:
-    now = context.server_now()
+    now = run.outside.server_now()
     if verdict.state is not LeaseState.MINE:
         return GuardObservation(verdict, first_look_at, now)
-    selector = agent_selector(context.prepared.agent_id)
+    selector = agent_selector(run.prepared.agent_id)
     # Together: two lists in one round trip.
     job_list, pod_list = await asyncio.gather(
-        list_jobs(context.client, context.namespace, label_selector=selector),
-        list_pods(context.client, context.namespace, label_selector=selector),
+        list_jobs(run.outside.client, run.outside.namespace, label_selector=selector),
+        list_pods(run.outside.client, run.outside.namespace, label_selector=selector),
     )
     jobs = jobs_from_api(job_list.items)
     return GuardObservation(
         verdict,
         first_look_at,
-        context.server_now(),
-        lease=context.lease.lease,
+        run.outside.server_now(),
+        lease=run.outside.lease.lease,
         jobs=jobs,
         pods=pods_from_api(pod_list.items),
-        secrets=await _find_secrets(context, jobs),
-        stored=await _find_stored(context, jobs),
+        secrets=await _find_secrets(run, jobs),
+        stored=await _find_stored(run, jobs, stored),
     )
 
 
-async def _find_secrets(
-    context: RunContext, jobs: Sequence[JobSnapshot]
-) -> dict[JobUid, RunSecret]:
+async def _find_secrets(run: AgentRun, jobs: Sequence[JobSnapshot]) -> dict[JobUid, RunSecret]:
     """Look for the Secrets of all Jobs but those whose result is kept."""
-    agent_id = context.prepared.agent_id
+    agent_id = run.prepared.agent_id
     wanted = [job for job in jobs if job.agent_id == agent_id and job.harvested_at is None]
-    client, namespace = context.client, context.namespace
-    found = await asyncio.gather(*(find_run_secret(client, namespace, job) for job in wanted))
+    client, namespace = run.outside.client, run.outside.namespace
+    found = await asyncio.gather(
+        *(find_run_secret(client, namespace, job.name, job.uid) for job in wanted)
+    )
     return {job.uid: secret for job, secret in zip(wanted, found, strict=True)}
 
 
-async def _find_stored(context: RunContext, jobs: Sequence[JobSnapshot]) -> dict[JobUid, bool]:
-    """Tell for each Job of this flow run whether its stored result answers this run."""
-    prepared = context.prepared
+async def _find_stored(
+    run: AgentRun, jobs: Sequence[JobSnapshot], found: dict[JobUid, AgentRunResult]
+) -> dict[JobUid, bool]:
+    """Tell for each Job of this flow run whether its stored result answers this run.
+
+    Args:
+        run: The run.
+        jobs: All Jobs of its agent.
+        found: Takes the results that were read.
+    """
+    prepared = run.prepared
     agent_id, me = prepared.agent_id, prepared.flow_run_id
     folders = {
         job.uid: attempt_folder(agent_id, me, job)
         for job in jobs
         if me in {job.flow_run_id, job.owner_flow_run_id}
     }
-    lease = context.lease.lease
+    lease = run.outside.lease.lease
     if lease.attempt_flow_run_id == me and lease.committed_job_uid:
         folders[lease.committed_job_uid] = own_attempt_folder(agent_id, me, lease.attempt or 1)
     answers: dict[JobUid, bool] = {}
     for uid, folder in folders.items():
-        stored = await read_stored_result(context.storage, folder)
+        stored = await read_stored_result(run.outside.storage, folder)
         if stored is not None:
-            context.stored_results[uid] = stored
+            found[uid] = stored
             answers[uid] = stored.succeeded and stored.reattached_from is None
     return answers
 
 
-async def _take_step(context: RunContext, verdict: GuardVerdict) -> None:
+async def _take_step(run: AgentRun, verdict: GuardVerdict) -> None:
     match verdict:
         case DeleteUncommitted():
             for job in verdict.jobs:
-                await _delete(context, job)
+                await _delete(run, job)
         case Supersede():
-            if await revoke_secret(context, verdict.job):
-                await _delete(context, verdict.job)
+            if await revoke_secret(run, verdict.job.name, verdict.job.uid):
+                await _delete(run, verdict.job)
             else:
                 await asyncio.sleep(_LOOK_AGAIN_SECONDS)
         case _:
@@ -215,16 +239,16 @@ async def _take_step(context: RunContext, verdict: GuardVerdict) -> None:
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
 
-async def _delete(context: RunContext, job: JobSnapshot) -> None:
-    context.lease.check_may_write()
+async def _delete(run: AgentRun, job: JobSnapshot) -> None:
+    run.outside.lease.check_may_write()
     # Where it is gone, or no longer what was judged, the next look tells.
-    await delete_job_as_seen(context.client, context.namespace, job, Propagation.FOREGROUND)
+    await delete_job_as_seen(run.outside.client, run.outside.namespace, job, Propagation.FOREGROUND)
 
 
-def _unreachable(context: RunContext, error: ClusterError) -> AgentRunError:
+def _unreachable(run: AgentRun, error: ClusterError) -> AgentRunError:
     match error:
         case NamespaceNotFound():
-            reason = f"the namespace {context.namespace} does not exist; create it"
+            reason = f"the namespace {run.outside.namespace} does not exist; create it"
         case ClusterUnauthorised():
             reason = "the credentials were refused (401); renew them in the runtime block"
         case ClusterForbidden():
@@ -233,6 +257,6 @@ def _unreachable(context: RunContext, error: ClusterError) -> AgentRunError:
             reason = f"the cluster did not answer: {error.message}"
     return AgentRunError(
         ErrorCode.CONCURRENCY_GUARD_UNREACHABLE,
-        f"Whether agent {context.prepared.agent_id} is already at work could not be found out, so "
+        f"Whether agent {run.prepared.agent_id} is already at work could not be found out, so "
         f"nothing was created: {reason}.",
     )

@@ -13,7 +13,7 @@ from tasks.cluster.cluster_errors import (
 )
 from tasks.cluster.json_objects import JsonObject
 from tasks.cluster.kinds.api_objects import Propagation
-from tasks.cluster.kinds.jobs import create_job, delete_job, patch_job, read_job
+from tasks.cluster.kinds.jobs import create_job, patch_job, read_job
 from tasks.cluster.kinds.json_patch import annotation_path, expect, put
 from tasks.observation.snapshots import JobSnapshot
 from tasks.orchestrator.stage import StageLimit, stage
@@ -23,8 +23,10 @@ from tasks.ownership.commitment import (
     judge_refused_adoption,
     judge_taken_name,
 )
+from tasks.run.agent_run import AgentRun
+from tasks.run.found import NewAttempt
+from tasks.run.job_deletion import delete_job_when
 from tasks.run.lease_keeper import LeaseLost
-from tasks.run.run_context import RunContext
 from tasks.vocabulary.error_codes import ErrorCode
 from tasks.vocabulary.errors import AgentRunError
 from tasks.vocabulary.names import (
@@ -45,25 +47,28 @@ _LOOKS = 4
 
 
 @stage("Create Job", limit=_CREATE_LIMIT, retries=1)
-async def create_agent_job(context: RunContext, spec: JobSpec) -> JobSnapshot:
+async def create_agent_job(run: AgentRun, found: NewAttempt) -> JobSnapshot:
     """Create the attempt's Job; nothing starts, since its pod waits for a Secret.
 
     Raises:
         AgentRunError: It could not be created.
         LeaseLost: A later process of this flow run has created it.
     """
+    spec = run.job_spec(found.number, exec_permitted=found.exec_permitted)
+    _say_what_starts(run, spec)
+    run.outside.controls.creating = spec
     manifest = build_job_manifest(spec)
     for _ in range(_CREATE_TRIES):
         try:
             created = await create_job(
-                context.client,
-                context.namespace,
+                run.outside.client,
+                run.outside.namespace,
                 manifest,
                 # A second try is safe: our own Job behind the conflict is recognised below.
-                retry=context.lease.guarded(RETRY_SAFE),
+                retry=run.outside.lease.guarded(RETRY_SAFE),
             )
         except ObjectAlreadyExists:
-            existing = await _accept_existing(context, spec, manifest)
+            existing = await _accept_existing(run, spec, manifest)
             if existing is not None:
                 return existing
             await asyncio.sleep(_CREATE_AGAIN_SECONDS)
@@ -78,11 +83,11 @@ async def create_agent_job(context: RunContext, spec: JobSpec) -> JobSnapshot:
 
 
 async def _accept_existing(
-    context: RunContext, spec: JobSpec, manifest: JsonObject
+    run: AgentRun, spec: JobSpec, manifest: JsonObject
 ) -> JobSnapshot | None:
     """Return the Job of our own lost first try; `None` where the name will be free soon."""
     try:
-        raw = await read_job(context.client, context.namespace, spec.name)
+        raw = await read_job(run.outside.client, run.outside.namespace, spec.name)
     except ObjectNotFound:
         return None
     found = JobSnapshot.from_api(raw)
@@ -90,8 +95,8 @@ async def _accept_existing(
         case NameTaken.OURS:
             return found
         case NameTaken.LATE:
-            context.lease.check_may_write()
-            await delete_inert_job(context, found)
+            run.outside.lease.check_may_write()
+            await delete_inert_job(run, found)
             return None
         case NameTaken.OF_LATER:
             raise LeaseLost("")
@@ -118,7 +123,7 @@ def _name_taken(spec: JobSpec) -> AgentRunError:
 
 
 @stage("Commit Job", limit=_CREATE_LIMIT, retries=2)
-async def commit_agent_job(context: RunContext, job: JobSnapshot, attempt: int) -> None:
+async def commit_agent_job(run: AgentRun, job: JobSnapshot) -> None:
     """Make the Job the agent's live one, or delete it unstarted where another run was faster.
 
     Raises:
@@ -126,9 +131,10 @@ async def commit_agent_job(context: RunContext, job: JobSnapshot, attempt: int) 
         AgentRunError: The cluster did not answer.
     """
     try:
-        await context.lease.commit(job.name, job.uid, attempt)
+        await run.outside.lease.commit(job.name, job.uid, job.attempt or 1)
+        run.outside.controls.creating = None
     except LeaseLost:
-        await delete_inert_job(context, job)
+        await delete_inert_job(run, job)
         raise
     except ClusterError as error:
         raise AgentRunError(
@@ -138,59 +144,81 @@ async def commit_agent_job(context: RunContext, job: JobSnapshot, attempt: int) 
         ) from error
 
 
-async def delete_inert_job(context: RunContext, job: JobSnapshot) -> None:
+def _say_what_starts(run: AgentRun, spec: JobSpec) -> None:
+    prepared = run.prepared
+    resumed = prepared.resume_session
+    skills = ", ".join(skill.name for skill in prepared.agent.skills) or "none"
+    run.outside.say(
+        f"Agent {prepared.agent_id}: Job {spec.namespace}/{spec.name}, "
+        f"image {prepared.runtime.image}, model {prepared.agent.model or 'by default'}, "
+        f"timeout {prepared.timeout_seconds:,} s, "
+        f"{f'resuming session {resumed}' if resumed else 'fresh session'}, "
+        f"skills: {skills}, prompt {prepared.prompt.size_bytes:,} bytes."
+    )
+    if prepared.session_note:
+        run.outside.say(prepared.session_note)
+    if not spec.exec_permitted:
+        run.outside.say(
+            "This run may not run commands in pods (get and create of pods/exec): lines that the "
+            "node's log has dropped cannot be read from the pod's own copy; they will be named."
+        )
+
+
+async def delete_inert_job(run: AgentRun, job: JobSnapshot) -> None:
     """Delete a Job whose agent cannot have started, unless another owner has taken it up.
 
     A failure leaves it to the next guard of this agent.
     """
+
+    def is_inert(found: JobSnapshot) -> bool:
+        # Whoever adopts the Job changes it first.
+        theirs = (found.owner_flow_run_id, found.owner_epoch)
+        return not found.deleting and theirs == (job.owner_flow_run_id, job.owner_epoch)
+
     try:
-        found = JobSnapshot.from_api(await read_job(context.client, context.namespace, job.name))
-        ours = (found.uid, found.owner_flow_run_id, found.owner_epoch)
-        if found.deleting or ours != (job.uid, job.owner_flow_run_id, job.owner_epoch):
-            return
-        await delete_job(
-            context.client,
-            context.namespace,
+        await delete_job_when(
+            run.outside.client,
+            run.outside.namespace,
             job.name,
             uid=job.uid,
-            # Whoever adopts the Job changes it first.
-            resource_version=found.resource_version,
+            is_right=is_inert,
             propagation=Propagation.BACKGROUND,
         )
     except ClusterError as error:
-        context.say(f"Job {job.name} is left to the next run: {error.message}")
+        run.outside.say(f"Job {job.name} is left to the next run: {error.message}")
 
 
-async def withdraw_job(context: RunContext, spec: JobSpec) -> None:
+async def withdraw_job(run: AgentRun, spec: JobSpec) -> None:
     """Delete what an unheard request for a Job has made after all, if it is there by now.
 
     For a run that has lost its Lease before it could commit: the Job would stay until its deadline,
     unless the next guard of this agent or a sweep comes first.
     """
     try:
-        found = JobSnapshot.from_api(await read_job(context.client, context.namespace, spec.name))
+        raw = await read_job(run.outside.client, run.outside.namespace, spec.name)
     except ClusterError:
         return
+    found = JobSnapshot.from_api(raw)
     if _judge_name(found, spec, build_job_manifest(spec)) is NameTaken.OURS:
-        await delete_inert_job(context, found)
+        await delete_inert_job(run, found)
 
 
 @stage("Take over Job")
-async def adopt_agent_job(context: RunContext, job: JobSnapshot) -> JobSnapshot:
+async def adopt_agent_job(run: AgentRun, job: JobSnapshot) -> JobSnapshot:
     """Note on a Job that it is ours now, if nobody has changed its owner since we looked.
 
     Raises:
         LeaseLost: A later owner of the agent has taken it over.
         AgentRunError: The Job has gone, or the cluster did not answer; it is left as it is.
     """
-    me, epoch = context.prepared.flow_run_id, context.lease.lease.epoch
+    me, epoch = run.prepared.flow_run_id, run.outside.lease.lease.epoch
     found = job
     try:
         for _ in range(_LOOKS):
             try:
-                return await _patch_owner(context, found, me, epoch)
+                return await _patch_owner(run, found, me, epoch)
             except PatchRefused:
-                raw = await read_job(context.client, context.namespace, job.name)
+                raw = await read_job(run.outside.client, run.outside.namespace, job.name)
                 found = JobSnapshot.from_api(raw)
             match judge_refused_adoption(found, uid=job.uid, flow_run_id=me, epoch=epoch):
                 case RefusedAdoption.OURS:
@@ -206,9 +234,7 @@ async def adopt_agent_job(context: RunContext, job: JobSnapshot) -> JobSnapshot:
     raise _not_taken_over(job, "it has changed meanwhile.")
 
 
-async def _patch_owner(
-    context: RunContext, job: JobSnapshot, me: FlowRunId, epoch: int
-) -> JobSnapshot:
+async def _patch_owner(run: AgentRun, job: JobSnapshot, me: FlowRunId, epoch: int) -> JobSnapshot:
     owner, owner_epoch = (
         annotation_path(ANNOTATION_OWNER_FLOW_RUN_ID),
         annotation_path(ANNOTATION_OWNER_EPOCH),
@@ -220,9 +246,9 @@ async def _patch_owner(
         put(owner, me),
         put(owner_epoch, str(epoch)),
     ]
-    retry = context.lease.guarded(RETRY_SAFE)
+    retry = run.outside.lease.guarded(RETRY_SAFE)
     return JobSnapshot.from_api(
-        await patch_job(context.client, context.namespace, job.name, patch, retry=retry)
+        await patch_job(run.outside.client, run.outside.namespace, job.name, patch, retry=retry)
     )
 
 

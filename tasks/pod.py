@@ -20,7 +20,8 @@ from tasks.observation.snapshots import KubernetesEventSnapshot, PodSnapshot
 from tasks.orchestrator.stage import StageLimit, stage
 from tasks.outcome.forensics import LAST_LINES
 from tasks.run.agent_credentials import learn_credentials
-from tasks.run.run_context import AttemptInProgress, RunContext
+from tasks.run.agent_run import AgentRun
+from tasks.run.attempt_at_work import AttemptAtWork
 from tasks.text.safe_text import escape_control_characters
 from tasks.vocabulary.error_codes import ErrorCode
 from tasks.vocabulary.errors import AgentRunError
@@ -35,9 +36,9 @@ _CONFIRMING_READS = 3
 _LIMIT_MARGIN_SECONDS = 180
 
 
-def limit_pod_wait(context: RunContext, code: ErrorCode) -> StageLimit:
+def limit_pod_wait(run: AgentRun, code: ErrorCode) -> StageLimit:
     """Return the limit of a stage that waits for the pod: around all that the wait may take."""
-    limits = context.prepared.runtime.limits
+    limits = run.prepared.runtime.limits
     waits = (
         limits.scheduling_seconds,
         limits.start_seconds,
@@ -47,87 +48,102 @@ def limit_pod_wait(context: RunContext, code: ErrorCode) -> StageLimit:
     return StageLimit(sum(waits) + _LIMIT_MARGIN_SECONDS, code)
 
 
-def _limit(context: RunContext, *, reattaching: bool) -> StageLimit:
+def _limit(run: AgentRun, _work: AttemptAtWork, *, reattaching: bool = False) -> StageLimit:
     code = ErrorCode.POD_REATTACH_FAILED if reattaching else ErrorCode.POD_SCHEDULE_FAILED
-    return limit_pod_wait(context, code)
+    return limit_pod_wait(run, code)
 
 
 @stage("Wait for pod", limit=_limit)
-async def wait_for_pod(context: RunContext, *, reattaching: bool) -> PodSnapshot:
+async def wait_for_pod(
+    run: AgentRun, work: AttemptAtWork, *, reattaching: bool = False
+) -> PodSnapshot | None:
     """Return the pod once the agent's container has started, whatever became of it since.
 
     Phase changes and Kubernetes Events go to the run's log.
 
+    Returns:
+        The pod. If the run is being cancelled, the pod as it is by then, perhaps none: the prompt
+        is out and the agent may start any moment, so it is ended as one that runs.
+
     Raises:
         AgentRunError: The container will not start; says why and what to do.
     """
-    waiter = _PodWait(context, reattaching=reattaching)
-    pod = await waiter.until(lambda pod: pod.agent is not None and pod.agent.has_run is not False)
-    attempt = context.attempt_at_work
-    attempt.bind(pod)
-    attempt.agent_started |= pod.agent is not None and pod.agent.has_run is True
+    waiter = _PodWait(run, work, reattaching=reattaching)
+    try:
+        pod = await waiter.until(_agent_has_begun)
+    except AgentRunError as error:
+        if error.code is not ErrorCode.CANCELLED:
+            raise
+        pod = work.pod
+    if pod is not None:
+        work.bind(pod)
+        work.agent_started |= pod.agent is not None and pod.agent.has_run is True
     return pod
 
 
-async def wait_for_pod_object(context: RunContext) -> PodSnapshot:
+def _agent_has_begun(pod: PodSnapshot) -> bool:
+    return pod.agent is not None and pod.agent.has_run is not False
+
+
+async def wait_for_pod_object(run: AgentRun, work: AttemptAtWork) -> PodSnapshot:
     """Return the Job's pod as soon as it exists; it cannot start before its Secret does.
 
     Raises:
         AgentRunError: The cluster refuses to make one, or does not in time.
     """
-    return await _PodWait(context, reattaching=False).until(lambda pod: not pod.deleting)
+    return await _PodWait(run, work, reattaching=False).until(lambda pod: not pod.deleting)
 
 
-async def wait_for_pod_list(context: RunContext) -> None:
+async def wait_for_pod_list(run: AgentRun, work: AttemptAtWork) -> None:
     """Return once all pods of the Job are known, or the API is away for too long."""
-    observer = context.attempt_at_work.observer
-    limit = context.prepared.runtime.limits.api_loss_seconds
+    observer = work.observer
+    limit = run.prepared.runtime.limits.api_loss_seconds
     while not observer.observation.pods_listed and observer.seconds_since_good_read < limit:
-        await wait_for_news(context, observer.observation.version, _LOOK_AGAIN_SECONDS)
+        await wait_for_news(run, work, observer.observation.version, _LOOK_AGAIN_SECONDS)
 
 
 class _PodWait:
     """One wait; looks at every change, and every few seconds where nothing changes."""
 
-    def __init__(self, context: RunContext, *, reattaching: bool) -> None:
-        self._context = context
-        self._attempt: AttemptInProgress = context.attempt_at_work
+    def __init__(self, run: AgentRun, work: AttemptAtWork, *, reattaching: bool) -> None:
+        self._run = run
+        self._work = work
         self._reattaching = reattaching
-        self._history = PodWaitHistory(context.server_now())
+        self._history = PodWaitHistory(run.outside.server_now())
         self._progress = ""
 
     async def until(self, good: Callable[[PodSnapshot], bool]) -> PodSnapshot:
         while True:
             self._refuse_when_cancelled()
-            seen = self._attempt.observer.observation.version
+            seen = self._work.observer.observation.version
             pod = await self._look(good)
             if pod is not None:
                 return pod
-            await wait_for_news(self._context, seen, _LOOK_AGAIN_SECONDS)
+            await wait_for_news(self._run, self._work, seen, _LOOK_AGAIN_SECONDS)
 
     async def _look(self, good: Callable[[PodSnapshot], bool]) -> PodSnapshot | None:
-        attempt = self._attempt
-        observation = attempt.observer.observation
+        work = self._work
+        observation = work.observer.observation
         unread = observation.failed_reads and not observation.watch_holds
         unseen = observation.job is None and not observation.job_is_gone
         if unread or unseen or not observation.pods_listed:
             # An API that is away says nothing about the pod.
             self._refuse_when_api_is_lost()
             return None
-        pods = attempt.pods
+        pods = work.pods
         early = next((pod for pod in pods if good(pod)), None)
-        if early is not None and attempt.pod_uid is None:
+        if early is not None and work.pod_uid is None:
             return early
         verdict = judge_pod_wait(
             PodWaitObservation(
-                job=None if observation.job_is_gone else attempt.job,
+                job=None if observation.job_is_gone else work.job,
                 pods=pods,
-                now=self._context.server_now(),
+                now=self._run.outside.server_now(),
                 kubernetes_events=await self._events(pods),
-                bound_uid=attempt.pod_uid,
+                bound_uid=work.pod_uid,
             ),
             self._history,
-            self._context.prepared.runtime.limits,
+            self._run.prepared.runtime.limits,
             reattaching=self._reattaching,
         )
         match verdict:
@@ -153,25 +169,25 @@ class _PodWait:
 
         The Job's watch may tell of its end while that of its pods is silent.
         """
-        judged = self._attempt.job, self._attempt.pods
+        judged = self._work.job, self._work.pods
         for _ in range(_CONFIRMING_READS):
-            if await self._attempt.observer.read_again():
+            if await self._work.observer.read_again():
                 break
-        return judged == (self._attempt.job, self._attempt.pods)
+        return judged == (self._work.job, self._work.pods)
 
     async def _init_container_lines(self, pod: PodSnapshot | None) -> list[str]:
         """Read how a failed init container's log ends, before its Job is deleted."""
         failed = pod.failed_init_container if pod is not None else None
         if pod is None or failed is None:
             return []
-        context = self._context
+        run = self._run
         # It may have been given the same credentials as the agent.
-        await learn_credentials(context)
+        await learn_credentials(run)
         try:
             async with asyncio.timeout(_LOG_SECONDS):
                 log = await read_log_tail(
-                    context.client,
-                    context.namespace,
+                    run.outside.client,
+                    run.outside.namespace,
                     pod.name,
                     failed.name,
                     tail_lines=LAST_LINES,
@@ -181,22 +197,22 @@ class _PodWait:
             # It explains; the verdict stands without it.
             return []
         lines = [
-            context.redactor.text(escape_control_characters(line))
+            run.outside.redactor.text(escape_control_characters(line))
             for line in log.decode("utf-8", errors="replace").splitlines()
         ]
-        self._attempt.last_lines.extend(f"{failed.name}: {line}" for line in lines)
+        self._work.last_lines.extend(f"{failed.name}: {line}" for line in lines)
         return lines
 
     def _tell(self, progress: str) -> None:
         if progress != self._progress:
             self._progress = progress
-            self._context.say(progress)
+            self._run.outside.say(progress)
 
     async def _events(self, pods: tuple[PodSnapshot, ...]) -> list[KubernetesEventSnapshot]:
-        uid = pods[0].uid if pods else self._attempt.job_uid
+        uid = pods[0].uid if pods else self._work.job_uid
         try:
             found = await list_kubernetes_events(
-                self._context.client, self._context.namespace, involved_uid=uid
+                self._run.outside.client, self._run.outside.namespace, involved_uid=uid
             )
         except ClusterError:
             # They explain; the verdict stands on the pod's own state.
@@ -204,27 +220,29 @@ class _PodWait:
         return [KubernetesEventSnapshot.from_api(item) for item in found]
 
     def _refuse_when_cancelled(self) -> None:
-        if self._context.controls.cancel_requested.is_set():
+        if self._run.outside.controls.cancel_requested.is_set():
             raise AgentRunError(
                 ErrorCode.CANCELLED, "The run was cancelled before its agent started."
             )
 
     def _refuse_when_api_is_lost(self) -> None:
-        lost = self._attempt.observer.seconds_since_good_read
-        limit = self._context.prepared.runtime.limits.api_loss_seconds
-        if lost >= limit or time.monotonic() >= self._context.deadline_at:
+        lost = self._work.observer.seconds_since_good_read
+        limit = self._run.prepared.runtime.limits.api_loss_seconds
+        if lost >= limit or time.monotonic() >= self._work.deadline_at:
             raise AgentRunError(
                 ErrorCode.JOB_STATE_MISMATCH,
                 f"The Kubernetes API has not answered for {lost:.0f} s; Job "
-                f"{self._attempt.job_name} was left as it is. Run again when it answers.",
+                f"{self._work.job_name} was left as it is. Run again when it answers.",
             )
 
 
-async def wait_for_news(context: RunContext, seen_version: int, seconds: float) -> None:
+async def wait_for_news(
+    run: AgentRun, work: AttemptAtWork, seen_version: int, seconds: float
+) -> None:
     """Wait until the Job or its pods have changed, the run is cancelled, or time is up."""
-    observer = context.attempt_at_work.observer
+    observer = work.observer
     news = asyncio.ensure_future(observer.changed(seen_version))
-    cancel = asyncio.ensure_future(context.controls.cancel_requested.wait())
+    cancel = asyncio.ensure_future(run.outside.controls.cancel_requested.wait())
     try:
         await asyncio.wait({news, cancel}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:

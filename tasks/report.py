@@ -10,9 +10,10 @@ from tasks.orchestrator.stage import stage
 from tasks.outcome.forensics_page import render_forensics
 from tasks.outcome.report_page import Link, outcome_name, render_report, summarize_result
 from tasks.outcome.run_result import AgentRunResult
+from tasks.run.agent_run import AgentRun
+from tasks.run.ended_attempt import ConcludedAttempt, EndedAttempt
 from tasks.run.evidence_reads import take_forensics
 from tasks.run.progress_page import publish_progress
-from tasks.run.run_context import RunContext
 from tasks.text.markdown import code_span
 from tasks.vocabulary.errors import AgentRunError
 from tasks.vocabulary.names import AgentId, artifact_key
@@ -24,7 +25,7 @@ _REPORT_SECONDS, _CLEAN_UP_SECONDS = 2.5, 1.5
 
 
 @stage("Report")
-async def publish_report(context: RunContext, result: AgentRunResult) -> bool:
+async def publish_report(ended: EndedAttempt, concluded: ConcludedAttempt) -> bool:
     """Publish report, transcript and, where the run failed, forensics; before anything is deleted.
 
     The verdict stands whether or not that works.
@@ -32,13 +33,14 @@ async def publish_report(context: RunContext, result: AgentRunResult) -> bool:
     Returns:
         Whether the report was published.
     """
+    run, result = ended.run, concluded.result
     after_details = _REPORT_SECONDS + _CLEAN_UP_SECONDS
-    seconds = context.bounded(_PUBLISH_SECONDS, leaving_seconds=after_details)
-    links = await _publish_details(context, result, seconds)
-    seconds = context.bounded(_PUBLISH_SECONDS, leaving_seconds=_CLEAN_UP_SECONDS)
-    report = context.redactor.text(render_report(result, links))
-    description = context.redactor.text(summarize_result(result))
-    published = await _publish(context, "report", report, description, seconds)
+    seconds = run.outside.controls.bounded(_PUBLISH_SECONDS, leaving_seconds=after_details)
+    links = await _publish_details(ended, concluded, seconds)
+    seconds = run.outside.controls.bounded(_PUBLISH_SECONDS, leaving_seconds=_CLEAN_UP_SECONDS)
+    report = run.outside.redactor.text(render_report(result, links))
+    description = run.outside.redactor.text(summarize_result(result))
+    published = await _publish(run, "report", report, description, seconds)
     return published is not None
 
 
@@ -56,20 +58,20 @@ async def publish_refusal(result: AgentRunResult) -> None:
 
 
 async def _publish_details(
-    context: RunContext, result: AgentRunResult, seconds: float
+    ended: EndedAttempt, concluded: ConcludedAttempt, seconds: float
 ) -> list[Link]:
     """Publish what the report links to; return the links to what was published."""
+    run, work, result = ended.run, ended.work, concluded.result
     pages: dict[str, tuple[str, str]] = {}
-    bundle = take_forensics(context, result)
+    bundle = take_forensics(ended, concluded)
     if bundle is not None:
         pages["forensics"] = (render_forensics(bundle), "What the verdict rests on.")
-    attempt = context.attempt
-    if attempt is not None:
-        page = attempt.page.render(_whole_transcript(context, result))
+    if work is not None:
+        page = work.page.render(_whole_transcript(run, result))
         pages["transcript"] = (page, "What the agent said and did, for reading.")
     *published, _ = await asyncio.gather(
-        *(_publish(context, kind, *page, seconds) for kind, page in pages.items()),
-        publish_progress(context, outcome_name(result)),
+        *(_publish(run, kind, *page, seconds) for kind, page in pages.items()),
+        _end_progress(ended, result),
     )
     links = [
         Link(kind.capitalize(), artifact_address(artifact_id), is_address=True)
@@ -78,27 +80,32 @@ async def _publish_details(
     ]
     key = result.transcript.storage_key
     if key is not None:
-        links.append(Link(f"Whole transcript in {context.storage.description}", key))
+        links.append(Link(f"Whole transcript in {run.outside.storage.description}", key))
     return links
 
 
+async def _end_progress(ended: EndedAttempt, result: AgentRunResult) -> None:
+    if ended.work is not None:
+        await publish_progress(ended.run, ended.work, outcome_name(result))
+
+
 async def _publish(
-    context: RunContext, kind: str, markdown: str, description: str, seconds: float
+    run: AgentRun, kind: str, markdown: str, description: str, seconds: float
 ) -> UUID | None:
-    key = artifact_key(context.prepared.agent_id, kind)
+    key = artifact_key(run.prepared.agent_id, kind)
     try:
         return await publish_markdown(key, markdown, description, seconds=seconds)
     except Exception as error:
         # Whatever the API does must not change the verdict, which is decided by now.
-        context.say(_not_published(kind, error))
+        run.outside.say(_not_published(kind, error))
         return None
 
 
-def _whole_transcript(context: RunContext, result: AgentRunResult) -> str:
+def _whole_transcript(run: AgentRun, result: AgentRunResult) -> str:
     key = result.transcript.storage_key
     if key is None:
         return "The whole transcript is not in the result storage."
-    where = code_span(context.storage.description)
+    where = code_span(run.outside.storage.description)
     return f"The whole transcript is {code_span(key)} in {where} (stream-json, gzip)."
 
 

@@ -12,8 +12,10 @@ from tasks.outcome.result_building import AttemptRecord, agent_timed_out, build_
 from tasks.outcome.run_facts import JobGone, PodReplacement, RunFacts, StageFailure
 from tasks.outcome.run_result import AgentRunResult, TranscriptProof
 from tasks.outcome.verdict import judge_run
+from tasks.run.agent_run import AgentRun
+from tasks.run.attempt_at_work import AttemptAtWork, StopReason
+from tasks.run.ended_attempt import ConcludedAttempt, EndedAttempt
 from tasks.run.evidence_reads import gather_evidence
-from tasks.run.run_context import AttemptInProgress, RunContext
 from tasks.run.task_sessions import note_session
 from tasks.storage.result_storage import compress_file
 from tasks.storage.storage_keys import transcript_key
@@ -28,92 +30,94 @@ _RESULT_SECONDS = 2.0
 
 
 @stage("Result")
-async def conclude_run(context: RunContext) -> AgentRunResult:
+async def conclude_run(ended: EndedAttempt) -> ConcludedAttempt:
     """Judge the run by all that was seen, and keep result and transcript where the runtime says.
 
     A storage that cannot be written does not change the verdict; the Job is then not marked as
     read, so that the next run can read it again. A run that has lost its Lease stores nothing: its
     successor writes the same files.
     """
-    attempt = context.attempt
+    run, work, evidence = ended.run, ended.work, ClusterEvidence()
     stored_key = None
-    if attempt is not None and not context.lease_lost:
-        stored_key = await _store_transcript(context, attempt)
-    facts = collect_facts(context)
+    if work is not None and not ended.lease_lost:
+        stored_key = await _store_transcript(run, work)
+    facts = collect_facts(ended, evidence)
     outcome = judge_run(facts)
     if outcome.code is not None:
         # A success needs no explanation, and these reads take time.
-        context.evidence = await gather_evidence(context)
-        facts = collect_facts(context)
+        evidence = await gather_evidence(ended)
+        facts = collect_facts(ended, evidence)
         outcome = judge_run(facts)
     result = build_result(
-        context.prepared,
+        run.prepared,
         outcome,
-        _record(context, attempt, stored_key) if attempt is not None else None,
-        namespace=context.namespace,
-        started_at=context.started_at,
+        _record(run, work, stored_key) if work is not None else None,
+        namespace=run.outside.namespace,
+        started_at=run.started_at,
         ended_at=datetime.now(UTC),
         timed_out=agent_timed_out(facts),
-        redactor=context.redactor,
+        redactor=run.outside.redactor,
     )
-    if attempt is not None and not context.lease_lost:
-        await _record_usage(context, result)
-        stored = await _store_result(context, result, attempt)
-        await note_session(context, result)
-        context.result_stored = stored and (stored_key is not None or not attempt.spool.exists())
-    return result
+    is_stored = False
+    if work is not None and not ended.lease_lost:
+        await _record_usage(run, result)
+        stored = await _store_result(run, result, work)
+        await note_session(run, result)
+        is_stored = stored and (stored_key is not None or not work.spool.exists())
+    return ConcludedAttempt(result=result, is_stored=is_stored, evidence=evidence)
 
 
-def collect_facts(context: RunContext) -> RunFacts:
+def collect_facts(ended: EndedAttempt, evidence: ClusterEvidence) -> RunFacts:
     """Return everything that is known about the run, nothing concluded yet."""
-    prepared, failure = context.prepared, context.failure
+    run, failure, stopped = ended.run, ended.failure, ended.stopped
+    prepared = run.prepared
     common = RunFacts(
         stage_failure=StageFailure(failure.code, failure.message, failure.cause, failure.advice)
         if failure is not None
         else None,
         resume_requested=prepared.resume_session is not None,
-        namespace=context.namespace,
-        cancelled=context.cancelled,
+        namespace=run.outside.namespace,
+        cancelled=ended.was_stopped_for(StopReason.CANCELLED),
         timeout_seconds=float(prepared.timeout_seconds),
-        flow_deadline_reached=context.deadline_reached,
-        stalled_seconds=context.stalled_seconds,
-        api_lost_seconds=context.api_lost_seconds,
+        flow_deadline_reached=ended.was_stopped_for(StopReason.OUT_OF_TIME),
+        stalled_seconds=stopped.silent_seconds if stopped else None,
+        api_lost_seconds=ended.api_lost_seconds,
         model=prepared.agent.model,
         image=prepared.runtime.image,
     )
-    if context.attempt is None:
+    if ended.work is None:
         return common
     return _with_attempt(
         common,
-        context.attempt,
-        context.evidence,
-        now=context.server_now(),
-        deleted_by_us=context.deleted_by_us,
+        ended.work,
+        evidence,
+        now=run.outside.server_now(),
+        deleted_by_us=stopped is not None,
     )
 
 
 def _with_attempt(
     common: RunFacts,
-    attempt: AttemptInProgress,
+    work: AttemptAtWork,
     evidence: ClusterEvidence,
     *,
     now: datetime,
     deleted_by_us: bool,
 ) -> RunFacts:
-    pod, job = attempt.pod, attempt.job
+    pod, job = work.pod, work.job
     agent = pod.agent if pod else None
     ended = agent.terminated if agent else None
-    observation = attempt.observer.observation
-    followed = attempt.followed_so_far
+    observation = work.observer.observation
+    followed = work.followed_so_far
     return replace(
         common,
-        session=attempt.session.summary(),
-        transcript=_proof(attempt, None),
-        resume_requested=attempt.resumed,
-        stderr_line=attempt.stderr_line,
+        session=work.session.summary(),
+        transcript=_proof(work, None),
+        resume_requested=work.resumed,
+        stderr_line=work.stderr_line,
         trailer=followed.trailer if followed else None,
         termination_trailer=parse_trailer_text(ended.message or "") if ended else None,
-        container_started=attempt.agent_started or (agent.has_run if agent else None),
+        container_started=work.agent_started or (agent.has_run if agent else None),
         container_exit_code=ended.exit_code if ended else None,
         container_signal=ended.signal if ended else None,
         container_reason=ended.reason if ended else None,
@@ -125,12 +129,12 @@ def _with_attempt(
         pod_message=pod.message if pod else None,
         init_containers=pod.init_containers if pod else (),
         pod_deleting=bool(pod and pod.deleting),
-        pod_gone=attempt.pod_is_gone if pod else None,
+        pod_gone=work.pod_is_gone if pod else None,
         pod_conditions=pod.conditions if pod else (),
-        pod_replaced=_replacement(attempt),
-        job_name=attempt.job_name,
+        pod_replaced=_replacement(work),
+        job_name=work.job_name,
         job_conditions=job.conditions if job else (),
-        job_gone=_job_gone(attempt, now) if observation.job_is_gone and not deleted_by_us else None,
+        job_gone=_job_gone(work, now) if observation.job_is_gone and not deleted_by_us else None,
         job_deletion_seen=bool(job and job.deleting) and not deleted_by_us,
         job_deletion_at=job.deletion_at if job else None,
         node_name=pod.node_name if pod else None,
@@ -139,92 +143,92 @@ def _with_attempt(
     )
 
 
-def _replacement(attempt: AttemptInProgress) -> PodReplacement | None:
-    first = attempt.pod
-    later = find_replacement(attempt.pods, first)
+def _replacement(work: AttemptAtWork) -> PodReplacement | None:
+    first = work.pod
+    later = find_replacement(work.pods, first)
     return PodReplacement(first.name, later.name) if first and later else None
 
 
-def _job_gone(attempt: AttemptInProgress, now: datetime) -> JobGone:
-    agent = attempt.pod.agent if attempt.pod else None
+def _job_gone(work: AttemptAtWork, now: datetime) -> JobGone:
+    agent = work.pod.agent if work.pod else None
     started_at = agent.started_at if agent else None
     return JobGone(
         detected_by="two reads of the Job by name",
         seconds_since_pod_ran=(now - started_at).total_seconds() if started_at else None,
-        observations=attempt.observer.observation.version,
+        observations=work.observer.observation.version,
     )
 
 
-def _proof(attempt: AttemptInProgress, storage_key: str | None) -> TranscriptProof:
-    followed = attempt.followed_so_far
+def _proof(work: AttemptAtWork, storage_key: str | None) -> TranscriptProof:
+    followed = work.followed_so_far
     proof = followed.proof if followed else TranscriptProof()
     return proof.model_copy(update={"storage_key": storage_key})
 
 
-def _record(
-    context: RunContext, attempt: AttemptInProgress, stored_key: str | None
-) -> AttemptRecord:
+def _record(run: AgentRun, work: AttemptAtWork, stored_key: str | None) -> AttemptRecord:
     return AttemptRecord(
-        number=attempt.number,
-        job_name=attempt.job_name,
-        job_uid=attempt.job_uid,
-        flow_run_id=attempt.flow_run_id,
-        resumed=attempt.resumed,
-        asked_for_by_us=attempt.flow_run_id == context.flow_run_id,
-        created_at=attempt.created_at,
-        pod=attempt.pod,
-        session=attempt.session.summary(),
-        transcript=_proof(attempt, stored_key),
+        number=work.number,
+        job_name=work.job_name,
+        job_uid=work.job_uid,
+        flow_run_id=work.flow_run_id,
+        resumed=work.resumed,
+        asked_for_by_us=work.flow_run_id == run.flow_run_id,
+        created_at=work.created_at,
+        pod=work.pod,
+        session=work.session.summary(),
+        transcript=_proof(work, stored_key),
     )
 
 
-async def _store_transcript(context: RunContext, attempt: AttemptInProgress) -> str | None:
-    if not attempt.spool.exists():
+async def _store_transcript(run: AgentRun, work: AttemptAtWork) -> str | None:
+    if not work.spool.exists():
         return None
-    key = transcript_key(attempt.storage_folder)
+    key = transcript_key(work.storage_folder)
     # A name of its own: a compression that was given up on may still be writing.
-    packed = attempt.spool.with_suffix(f".{uuid.uuid4().hex[:8]}.gz")
+    packed = work.spool.with_suffix(f".{uuid.uuid4().hex[:8]}.gz")
     try:
-        limit_seconds = context.bounded(_STORE_SECONDS, leaving_seconds=_RESULT_SECONDS)
+        limit_seconds = run.outside.controls.bounded(
+            _STORE_SECONDS, leaving_seconds=_RESULT_SECONDS
+        )
         async with asyncio.timeout(limit_seconds):
-            await asyncio.to_thread(compress_file, attempt.spool, packed)
-            context.lease.check_may_write()
-            await context.storage.write_file(key, packed)
+            await asyncio.to_thread(compress_file, work.spool, packed)
+            run.outside.lease.check_may_write()
+            await run.outside.storage.write_file(key, packed)
     except Exception as error:
         # The verdict is worth more than its archive; the Job stays to be read again.
-        _say_not_stored(context, "transcript", error)
+        _say_not_stored(run, "transcript", error)
         return None
-    where = context.storage.description
-    context.log.whole_output_at = f"The whole transcript is {key} in {where}."
+    where = run.outside.storage.description
+    run.outside.log.whole_output_at = f"The whole transcript is {key} in {where}."
     return key
 
 
-async def _store_result(
-    context: RunContext, result: AgentRunResult, attempt: AttemptInProgress
-) -> bool:
+async def _store_result(run: AgentRun, result: AgentRunResult, work: AttemptAtWork) -> bool:
     try:
-        context.lease.check_may_write()
-        async with asyncio.timeout(context.bounded(_STORE_SECONDS)):
-            await write_result(context.storage, attempt.storage_folder, result)
+        run.outside.lease.check_may_write()
+        async with asyncio.timeout(run.outside.controls.bounded(_STORE_SECONDS)):
+            await write_result(run.outside.storage, work.storage_folder, result)
     except Exception as error:
-        _say_not_stored(context, "result", error)
+        _say_not_stored(run, "result", error)
         return False
     return True
 
 
-async def _record_usage(context: RunContext, result: AgentRunResult) -> None:
+async def _record_usage(run: AgentRun, result: AgentRunResult) -> None:
     """Record what the Job has used, before its result, so that no stored one is missing there."""
     try:
-        context.lease.check_may_write()
-        limit_seconds = context.bounded(_STORE_SECONDS, leaving_seconds=_RESULT_SECONDS)
+        run.outside.lease.check_may_write()
+        limit_seconds = run.outside.controls.bounded(
+            _STORE_SECONDS, leaving_seconds=_RESULT_SECONDS
+        )
         async with asyncio.timeout(limit_seconds):
-            await record_usage(context.storage, context.prepared.agent_id, result)
+            await record_usage(run.outside.storage, run.prepared.agent_id, result)
     except Exception as error:
         # The verdict is worth more than its bookkeeping.
         why = str(error) or type(error).__name__
-        context.say(f"What this run has used is not recorded for budgets and reports: {why}")
+        run.outside.say(f"What this run has used is not recorded for budgets and reports: {why}")
 
 
-def _say_not_stored(context: RunContext, what: str, error: Exception) -> None:
+def _say_not_stored(run: AgentRun, what: str, error: Exception) -> None:
     why = str(error) or type(error).__name__
-    context.say(f"The {what} could not be stored ({why}); the Job is kept to be read again.")
+    run.outside.say(f"The {what} could not be stored ({why}); the Job is kept to be read again.")

@@ -4,7 +4,6 @@ from base64 import b64encode
 
 from tasks.agent_job.manifest import (
     REVOKED_KEY,
-    JobSpec,
     build_secret_manifest,
 )
 from tasks.agent_job.prepared_run import PACKED_PROMPT_FILE, PROMPT_FILE, RUN_SCRIPT_FILE
@@ -18,9 +17,10 @@ from tasks.observation.snapshots import JobSnapshot, PodSnapshot, pods_from_api
 from tasks.orchestrator.stage import StageLimit, stage
 from tasks.ownership.commitment import RunSecret, may_have_run
 from tasks.pod import limit_pod_wait, wait_for_pod_list, wait_for_pod_object
+from tasks.run.agent_run import AgentRun
+from tasks.run.attempt_at_work import AttemptAtWork, StopReason, StopRequest
 from tasks.run.lease_keeper import LeaseLost, WritesPaused
 from tasks.run.owned_job import delete_owned_job
-from tasks.run.run_context import AttemptInProgress, RunContext
 from tasks.run.run_secrets import (
     bound_pod,
     create_tombstone,
@@ -30,15 +30,15 @@ from tasks.run.run_secrets import (
 )
 from tasks.vocabulary.error_codes import ErrorCode
 from tasks.vocabulary.errors import AgentRunError
-from tasks.vocabulary.names import PodUid, job_pods_selector
+from tasks.vocabulary.names import JobName, JobUid, PodUid, job_pods_selector
 
 
-def _limit(context: RunContext, _spec: JobSpec) -> StageLimit:
-    return limit_pod_wait(context, ErrorCode.PROMPT_SECRET_CREATE_FAILED)
+def _limit(run: AgentRun, _work: AttemptAtWork) -> StageLimit:
+    return limit_pod_wait(run, ErrorCode.PROMPT_SECRET_CREATE_FAILED)
 
 
 @stage("Create Secret", limit=_limit, retries=1)
-async def create_run_secret(context: RunContext, spec: JobSpec) -> None:
+async def create_run_secret(run: AgentRun, work: AttemptAtWork) -> None:
     """Bind the attempt to its pod and let it start.
 
     The Job's pod exists before its Secret does, waiting for it; the Secret names that pod, and the
@@ -48,16 +48,16 @@ async def create_run_secret(context: RunContext, spec: JobSpec) -> None:
         AgentRunError: No pod came, or the Secret could not be created.
         LeaseLost: Another run has made the Secret; the Job is no longer ours.
     """
-    attempt = context.attempt_at_work
-    pod = await wait_for_pod_object(context)
-    attempt.bind(pod)
-    manifest = build_secret_manifest(spec, job_uid=attempt.job_uid, pod_uid=pod.uid)
+    pod = await wait_for_pod_object(run, work)
+    work.bind(pod)
+    spec = run.job_spec(work.number)
+    manifest = build_secret_manifest(spec, job_uid=work.job_uid, pod_uid=pod.uid)
     # A second try is safe: our own Secret behind the conflict is recognised below.
-    retry = context.lease.guarded(RETRY_SAFE)
+    retry = run.outside.lease.guarded(RETRY_SAFE)
     try:
-        await create_secret(context.client, context.namespace, manifest, retry=retry)
+        await create_secret(run.outside.client, run.outside.namespace, manifest, retry=retry)
     except ObjectAlreadyExists as error:
-        await _accept_existing(context, attempt, pod.uid, error)
+        await _accept_existing(run, work, pod.uid, error)
     except ClusterError as error:
         raise AgentRunError(
             ErrorCode.PROMPT_SECRET_CREATE_FAILED,
@@ -67,76 +67,80 @@ async def create_run_secret(context: RunContext, spec: JobSpec) -> None:
 
 
 async def _accept_existing(
-    context: RunContext, attempt: AttemptInProgress, pod_uid: PodUid, conflict: ObjectAlreadyExists
+    run: AgentRun, work: AttemptAtWork, pod_uid: PodUid, conflict: ObjectAlreadyExists
 ) -> None:
-    secret = await read_secret(context.client, context.namespace, attempt.job_name)
-    if owner_uid(secret) != attempt.job_uid:
+    secret = await read_secret(run.outside.client, run.outside.namespace, work.job_name)
+    if owner_uid(secret) != work.job_uid:
         raise AgentRunError(
             ErrorCode.PROMPT_SECRET_CREATE_FAILED,
-            f"A Secret named {attempt.job_name} exists already and belongs to something else; "
+            f"A Secret named {work.job_name} exists already and belongs to something else; "
             "delete it and run again.",
         ) from conflict
     if REVOKED_KEY in object_at(secret, "data"):
         raise LeaseLost("") from conflict
     bound = bound_pod(secret)
     if bound is not None and bound != pod_uid:
-        attempt.pod_uid = bound
+        work.pod_uid = bound
 
 
 @stage("Find pod")
-async def find_bound_pod(context: RunContext, job: JobSnapshot) -> PodSnapshot | None:
+async def find_bound_pod(run: AgentRun, work: AttemptAtWork) -> PodSnapshot | None:
     """Return the one pod of a Job that is not ours from birth; `None` if nothing is left of it."""
-    attempt = context.attempt_at_work
-    attempt.pod_uid = await read_bound_pod(context.client, context.namespace, job)
-    await wait_for_pod_list(context)
-    pod = attempt.pod
+    work.pod_uid = await read_bound_pod(
+        run.outside.client, run.outside.namespace, work.job_name, work.job_uid
+    )
+    await wait_for_pod_list(run, work)
+    pod = work.pod
     if pod is not None:
-        attempt.bind(pod)
+        work.bind(pod)
     return pod
 
 
 @stage("Compare prompts")
-async def has_same_prompt(context: RunContext, job: JobSnapshot) -> bool:
+async def has_same_prompt(run: AgentRun, job: JobSnapshot) -> bool:
     """Tell whether a Job works on this run's prompt; one that cannot be read is another one."""
     try:
-        secret = await read_secret(context.client, context.namespace, job.name)
+        secret = await read_secret(run.outside.client, run.outside.namespace, job.name)
     except ObjectNotFound:
         return False
-    theirs, ours = object_at(secret, "data"), context.prepared.files
+    theirs, ours = object_at(secret, "data"), run.prepared.files
     return all(
         text_at(theirs, key) == (b64encode(ours[key]).decode() if key in ours else None)
         for key in (PROMPT_FILE, PACKED_PROMPT_FILE)
     )
 
 
-async def revoke_secret(context: RunContext, job: JobSnapshot) -> bool:
+async def revoke_secret(run: AgentRun, job_name: JobName, job_uid: JobUid) -> bool:
     """Create the tombstone of a Job of this run's agent; errors as in `create_tombstone`."""
-    run_script = context.prepared.files[RUN_SCRIPT_FILE].decode()
-    return await create_tombstone(context.client, context.namespace, context.lease, job, run_script)
+    run_script = run.prepared.files[RUN_SCRIPT_FILE].decode()
+    outside = run.outside
+    return await create_tombstone(
+        outside.client, outside.namespace, outside.lease, job_name, job_uid, run_script
+    )
 
 
-async def abandon_unstarted(context: RunContext, job: JobSnapshot) -> None:
+async def abandon_unstarted(run: AgentRun, work: AttemptAtWork) -> None:
     """Delete a committed Job whose agent has not started, after making sure that it cannot.
 
-    Where that cannot be made sure of, the Job is left, and the next guard decides.
+    If that cannot be made sure of, the Job is left, and the next guard decides.
     """
     try:
-        await revoke_secret(context, job)
-        if await _may_have_started(context, job):
-            context.say(f"Job {job.name} is left: its agent may have started meanwhile.")
+        await revoke_secret(run, work.job_name, work.job_uid)
+        if await _may_have_started(run, work):
+            run.outside.say(f"Job {work.job_name} is left: its agent may have started meanwhile.")
             return
-        await delete_owned_job(context, job.name, job.uid, Propagation.FOREGROUND)
-        context.deleted_by_us = context.controls.job_deleted = True
+        await delete_owned_job(run, work, Propagation.FOREGROUND)
+        work.stopping = work.stopped = StopRequest(StopReason.NEVER_STARTED)
     except (ClusterError, WritesPaused) as error:
-        context.say(f"Job {job.name} could not be cleared away: {error.message}")
+        run.outside.say(f"Job {work.job_name} could not be cleared away: {error.message}")
 
 
-async def _may_have_started(context: RunContext, job: JobSnapshot) -> bool:
-    secret = await find_run_secret(context.client, context.namespace, job)
+async def _may_have_started(run: AgentRun, work: AttemptAtWork) -> bool:
+    client, namespace = run.outside.client, run.outside.namespace
+    secret = await find_run_secret(client, namespace, work.job_name, work.job_uid)
     if secret is RunSecret.REVOKED:
         return False
-    found = await list_pods(
-        context.client, context.namespace, label_selector=job_pods_selector(job.name)
-    )
-    pods = [pod for pod in pods_from_api(found.items) if pod.job_uid == job.uid]
+    selector = job_pods_selector(work.job_name)
+    found = await list_pods(client, namespace, label_selector=selector)
+    pods = [pod for pod in pods_from_api(found.items) if pod.job_uid == work.job_uid]
     return may_have_run(pods)

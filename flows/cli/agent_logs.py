@@ -10,19 +10,16 @@ from pathlib import Path
 from tasks.cluster.watching.job_observer import JobObserver
 from tasks.log_following.log_follower import FollowedLog, LogFollower, LogTarget
 from tasks.log_following.log_reads import open_log_read
-from tasks.log_stream import view_pod
 from tasks.observation.snapshots import JobSnapshot
 from tasks.operators.cluster_look import ClusterAccess
 from tasks.operators.operator_errors import NotPossible
-from tasks.ownership.orphans import owner_of
-from tasks.run.run_context import AttemptInProgress
+from tasks.run.observed_job import ObservedJob
 from tasks.storage.result_storage import ResultStorage, StoredObjectMissing
 from tasks.storage.storage_keys import transcript_key
-from tasks.text.log_records import RecordBuffer
 from tasks.transcript.line_grammar import StdoutLine, parse_line
 from tasks.transcript.numbered_lines import LineSplitter, Transcript
 from tasks.transcript.read_steps import ReadLog
-from tasks.vocabulary.names import AGENT_CONTAINER, WORK_DIR, FlowRunId, line_token
+from tasks.vocabulary.names import AGENT_CONTAINER, WORK_DIR, line_token
 
 _SILENCE_SECONDS = 30.0
 
@@ -43,25 +40,15 @@ async def follow_agent(access: ClusterAccess, job: JobSnapshot, show: ShowLines)
         show([line.payload for line in lines])
 
     with tempfile.TemporaryDirectory(prefix="claude-jobs-") as folder:
-        attempt = AttemptInProgress(
-            job_name=job.name,
-            job_uid=job.uid,
-            flow_run_id=owner_of(job) or FlowRunId(""),
-            number=job.attempt or 1,
-            observer=observer,
-            spool=Path(folder) / "transcript.jsonl",
-            storage_folder="",
-            resumed=False,
-            records=RecordBuffer(),
-        )
+        observed = ObservedJob(job_name=job.name, job_uid=job.uid, observer=observer)
         observing = asyncio.create_task(observer.run())
         try:
-            await _await_pod(attempt)
+            await _await_pod(observed)
             follower = LogFollower(
                 access.client,
-                _target(access, job, attempt.pod_name or ""),
-                spool=attempt.spool,
-                observe=lambda: view_pod(attempt),
+                _target(access, job, observed.pod_name or ""),
+                spool=Path(folder) / "transcript.jsonl",
+                observe=observed.view_pod,
                 on_lines=take,
             )
             poking = asyncio.create_task(_poke(observer, follower))
@@ -116,17 +103,17 @@ async def show_stored_transcript(storage: ResultStorage, folder: str, show: Show
     show([line for line in content.split(b"\n") if line])
 
 
-async def _await_pod(attempt: AttemptInProgress) -> None:
-    observer = attempt.observer
+async def _await_pod(observed: ObservedJob) -> None:
+    observer = observed.observer
     while True:
         observation = observer.observation
-        pod = attempt.pod
+        pod = observed.pod
         if pod is not None:
-            attempt.bind(pod)
+            observed.bind(pod)
             return
         if observation.job_is_gone:
             raise NotPossible(
-                f"Job {attempt.job_name} has gone, and no pod of it was seen.",
+                f"Job {observed.job_name} has gone, and no pod of it was seen.",
                 "`claude-jobs show` tells what is known of it.",
             )
         await observer.changed(observation.version)

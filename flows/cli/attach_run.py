@@ -11,7 +11,8 @@ from prefect.exceptions import ObjectNotFound
 from prefect.flow_engine import run_flow_async
 from prefect.states import Pending
 
-from flows.run_agent import await_verdict, run_agent
+from flows.run.verdicts import await_verdict
+from flows.run_agent import run_agent
 from tasks.observation.snapshots import JobSnapshot
 from tasks.operators.cluster_look import open_cluster
 from tasks.operators.lease_watch import watch_lease

@@ -45,15 +45,24 @@ async def load_agent(request: AgentRunRequest) -> AgentSpec:
     """
     if isinstance(request.agent, AgentSpec):
         return request.agent
+    return await load_agent_block(request.agent)
+
+
+async def load_agent_block(name: str) -> AgentSpec:
+    """Return the agent of a block.
+
+    Raises:
+        InputInvalid: There is no such block.
+    """
     # Importing a block module takes seconds (it brings another Kubernetes client).
     from blocks.claude_agent import ClaudeAgent
 
     try:
-        block = await ClaudeAgent.aload(request.agent)
+        block = await ClaudeAgent.aload(name)
     except ValidationError as error:
-        raise _invalid_block("Claude Agent", request.agent, error) from None
+        raise _invalid_block("Claude Agent", name, error) from None
     except ValueError as error:
-        raise _no_block("Claude Agent", request.agent) from error
+        raise _no_block("Claude Agent", name) from error
     return block.spec()
 
 

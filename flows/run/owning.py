@@ -1,131 +1,188 @@
-"""Owning an agent: what a run does while it holds the Lease, and when it is told to stop."""
+"""Owning an agent: its Lease is renewed while the run is at work, and let go however it ends."""
 
 import asyncio
 import time
-from contextlib import nullcontext
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack, asynccontextmanager
 from uuid import UUID
 
 import anyio
-from prefect.exceptions import TerminationSignal
 
-from flows.run.agent_attempt import end_attempt
-from flows.run.guarded_stages import conclude, renewing, run_stages
+from flows.run.beside import TasksBeside
+from flows.run.putting_to_work import drain
 from flows.run.sigterm import SECONDS_TO_CONCLUDE, SECONDS_TO_END_AGENT, cancelled_by_sigterm
+from tasks.completion import await_completion
+from tasks.log_stream import stream_logs
 from tasks.orchestrator.flow_run_states import CancellationReader
-from tasks.outcome.run_result import AgentRunResult
-from tasks.ownership.whole_run_retry import NoMoreAttempts, plan_next_attempt
-from tasks.run.lease_keeper import LeaseLost
-from tasks.run.run_context import RunContext
+from tasks.run.agent_run import AgentRun
+from tasks.run.attempt_at_work import AttemptAtWork
+from tasks.run.ended_attempt import EndedAttempt
+from tasks.run.lease_keeper import LeaseKeeper, LeaseLost
 from tasks.run.run_controls import Cancellation
-from tasks.run.task_sessions import resume_remembered_session
-from tasks.storage.stored_results import read_earlier_results
+from tasks.vocabulary.error_codes import ErrorCode
 from tasks.vocabulary.errors import AgentRunError
 
 
-async def own_and_run(context: RunContext) -> AgentRunResult:
-    """Hold the agent's Lease while the stages run; let it go however they end.
+class Ownership:
+    """What a run does as the owner of its agent when its process is told to stop."""
 
-    Exceptions do not tell a cancellation from a crash, a redeployment or an eviction; only the
-    state in the API does. Where it says nothing of a cancellation, the Job is left alone.
-    """
-    fleet = context.controls.fleet
-    cancellation = fleet.cancellation if fleet else CancellationReader(UUID(context.flow_run_id))
-    asking = asyncio.create_task(_cancel_when_asked(context, cancellation))
-    try:
-        # Signals of a fleet's process are the fleet's to listen for.
-        with cancelled_by_sigterm() if fleet is None else nullcontext():
-            # Before the guard: whether a Job has the same prompt depends on it. Once for all
-            # attempts: the plan says in which session another one goes on.
-            await resume_remembered_session(context)
-            results = [await run_stages(context)]
-            while (following := await _next_attempt(context, results)) is not None:
-                delay_seconds, context = following
-                results.append(await run_stages(context, delay_seconds=delay_seconds))
-            return results[-1]
-    except (asyncio.CancelledError, TerminationSignal):
-        result = await _end_if_cancelled(context, cancellation)
-        if result is None:
-            raise
-        return result
-    finally:
-        asking.cancel()
+    def __init__(self, cancellation: Cancellation, signals: ExitStack) -> None:
+        self._cancellation = cancellation
+        self._signals = signals
+
+    async def end_agent_if_cancelled(self, run: AgentRun) -> EndedAttempt | None:
+        """End the agent if Prefect says that its run is being cancelled; `None` if not.
+
+        Prefect's SIGTERM cancels all tasks of the event loop, wherever they are, so nothing of what
+        followed the Job is left. It also says when the process will be killed: all ends before.
+        """
+        told_at = time.monotonic()
+        self._signals.close()
+        controls = run.outside.controls
+        work = controls.at_work
         with anyio.CancelScope(shield=True):
-            await context.lease.release()
+            if not await self._cancellation.is_cancelled():
+                left = f"Job {controls.job_reference} is left to the next run"
+                run.outside.say(
+                    "This process was told to stop, and the run was not cancelled: "
+                    f"{left if work else 'no agent was at work'}."
+                )
+                return None
+            controls.cancel_requested.set()
+            controls.conclude_by = run.outside.log.send_by = told_at + SECONDS_TO_CONCLUDE
+            try:
+                left_seconds = told_at + SECONDS_TO_END_AGENT - time.monotonic()
+                async with renewing(run), asyncio.timeout(left_seconds):
+                    return await _end_agent(run, work)
+            except AgentRunError as error:
+                lost = isinstance(error, LeaseLost)
+                stopped = work.stopped if work is not None else None
+                return EndedAttempt(
+                    run=run, work=work, failure=error, stopped=stopped, lease_lost=lost
+                )
+            except TimeoutError:
+                run.outside.say(
+                    "The agent has not ended yet; what it still prints is not collected."
+                )
+                stopped = work.stopped if work is not None else None
+                return EndedAttempt(run=run, work=work, stopped=stopped)
 
 
-async def _next_attempt(
-    context: RunContext, results: list[AgentRunResult]
-) -> tuple[int, RunContext] | None:
-    """Return how long to wait and what to work with, where another attempt is due."""
-    if context.lease_lost or not context.lease.held:
-        return None
-    if context.controls.cancel_requested.is_set():
-        return None
-    rules = context.prepared.runtime.retry
-    planned = plan_next_attempt(
-        rules, [*await _earlier_results(context, results), *results], context.asked_budget_usd
-    )
-    if planned.reason is not None:
-        context.say(planned.reason)
-    if isinstance(planned, NoMoreAttempts):
-        return None
-    return planned.delay_seconds, context.for_next_attempt(planned)
+async def _end_agent(run: AgentRun, work: AttemptAtWork | None) -> EndedAttempt:
+    """Delete the Job at work and follow it to its end, after its stages were broken off.
 
-
-async def _earlier_results(
-    context: RunContext, results: list[AgentRunResult]
-) -> list[AgentRunResult]:
-    """Return the results of the attempts that an earlier process of this flow run has made."""
-    first = results[0]
-    if first.succeeded or first.reattached_from is not None:
-        return []
-    try:
-        return await read_earlier_results(
-            context.storage, context.prepared.agent_id, context.flow_run_id, first.attempt or 1
-        )
-    except AgentRunError as error:
-        # What they have cost is then unknown, which the plan finds out by their numbers.
-        context.say(error.message)
-        return []
-
-
-async def _end_if_cancelled(
-    context: RunContext, cancellation: Cancellation
-) -> AgentRunResult | None:
-    told_at = time.monotonic()
-    with anyio.CancelScope(shield=True):
-        if await cancellation.is_cancelled():
-            return await _end_cancelled(context, told_at)
-        job = context.controls.job_reference
-        left = f"Job {job} is left to the next run" if job else "no agent was at work"
-        context.say(f"This process was told to stop, and the run was not cancelled: {left}.")
-    return None
-
-
-async def _end_cancelled(context: RunContext, told_at: float) -> AgentRunResult:
-    """End the agent and conclude, after everything at work was stopped at once.
-
-    Prefect's SIGTERM cancels all tasks of the event loop, wherever they are, so nothing of what
-    followed the Job is left. It also says when the process will be killed: all ends before that.
+    Raises:
+        AgentRunError: There is no Job, or it is no longer ours.
     """
-    context.controls.cancel_requested.set()
-    context.conclude_by = context.log.send_by = told_at + SECONDS_TO_CONCLUDE
-    try:
-        left_seconds = told_at + SECONDS_TO_END_AGENT - time.monotonic()
-        async with renewing(context), asyncio.timeout(left_seconds):
-            await end_attempt(context)
-    except AgentRunError as error:
-        context.failure = error
-        context.lease_lost = isinstance(error, LeaseLost)
-    except TimeoutError:
-        context.say("The agent has not ended yet; what it still prints is not collected.")
-    return await conclude(context)
+    if work is None:
+        raise AgentRunError(
+            ErrorCode.CANCELLED, "The run was cancelled before an agent was started."
+        )
+    async with TasksBeside() as beside:
+        beside.start(work.observer.run())
+        streaming = beside.start(stream_logs(run, work))
+        ended = await await_completion(run, work, streaming)
+        await drain(ended, streaming)
+    return ended
 
 
-async def _cancel_when_asked(context: RunContext, cancellation: Cancellation) -> None:
+@asynccontextmanager
+async def own_agent(run: AgentRun) -> AsyncGenerator[Ownership, None]:
+    """Hear of cancellations and signals meanwhile, and let the agent's Lease go at the end.
+
+    The guard takes the Lease; what is done under it is done in `while_owner` or `renewing`.
+    """
+    controls = run.outside.controls
+    fleet = controls.fleet
+    cancellation = fleet.cancellation if fleet else CancellationReader(UUID(run.flow_run_id))
+    with ExitStack() as signals:
+        if fleet is None:
+            # Signals of a fleet's process are the fleet's to listen for.
+            signals.enter_context(cancelled_by_sigterm())
+        asking = asyncio.create_task(_cancel_when_asked(run, cancellation))
+        try:
+            yield Ownership(cancellation, signals)
+        finally:
+            asking.cancel()
+            with anyio.CancelScope(shield=True):
+                await run.outside.lease.release()
+
+
+async def _cancel_when_asked(run: AgentRun, cancellation: Cancellation) -> None:
     """Have the agent ended once Prefect says that the run is being cancelled.
 
-    Where a runner watches the process it is told sooner; where none does, this is the only way.
+    A runner that watches the process tells it sooner; without one this is the only way.
     """
     await cancellation.wait_until_cancelled()
-    context.controls.cancel_requested.set()
+    run.outside.controls.cancel_requested.set()
+
+
+@asynccontextmanager
+async def renewing(run: AgentRun) -> AsyncGenerator[None, None]:
+    """Renew the Lease meanwhile; whether a write is still allowed is asked before each."""
+    async with TasksBeside() as beside:
+        beside.start(run.outside.lease.keep())
+        yield
+
+
+@asynccontextmanager
+async def while_owner(run: AgentRun) -> AsyncGenerator[None, None]:
+    """Renew the Lease meanwhile, and stop the block when somebody else has taken the agent.
+
+    How the block ended counts only while the Lease is ours. A process that was stopped for longer
+    than the Lease lasts may learn of its successor's doings, or of a call that took too long,
+    before its next renewal is refused.
+
+    Raises:
+        LeaseLost: Somebody else has taken the agent, however the block has ended.
+    """
+    keeper = _LeaseWatch(run.outside.lease)
+    try:
+        yield
+        keeper.check()
+        if run.outside.lease.is_doubtful:
+            await run.outside.lease.confirm()
+    except asyncio.CancelledError:
+        keeper.check()
+        raise
+    except AgentRunError:
+        keeper.check()
+        await run.outside.lease.confirm()
+        raise
+    finally:
+        await keeper.end()
+
+
+class _LeaseWatch:
+    """Renews a Lease beside the current task, which it cancels once when the Lease is lost."""
+
+    def __init__(self, lease: LeaseKeeper) -> None:
+        self._owner = asyncio.current_task()
+        self._has_cancelled = False
+        self._keeping = asyncio.create_task(lease.keep())
+        self._keeping.add_done_callback(self._stop_owner)
+
+    def _stop_owner(self, keeping: "asyncio.Task[None]") -> None:
+        if self._owner is not None and not keeping.cancelled():
+            self._has_cancelled = True
+            self._owner.cancel()
+
+    def check(self) -> None:
+        """Raise what has ended the renewing, if anything has: the Lease is lost.
+
+        Raises:
+            LeaseLost: As it says. A cancellation of our own is taken back.
+        """
+        if not self._has_cancelled:
+            return
+        self._has_cancelled = False
+        if self._owner is not None and self._owner.uncancel() > 0:
+            # Somebody else has cancelled the task too, and that counts.
+            return
+        self._keeping.result()
+
+    async def end(self) -> None:
+        """Stop renewing."""
+        self._keeping.remove_done_callback(self._stop_owner)
+        self._keeping.cancel()
+        await asyncio.gather(self._keeping, return_exceptions=True)

@@ -1,7 +1,6 @@
 """What a run is asked to do: `AgentRunRequest`, the one parameter of a run."""
 
 import re
-from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -132,7 +131,7 @@ class AgentRunRequest(BaseModel):
         return self
 
 
-def parse_request(raw: Mapping[str, Any]) -> AgentRunRequest:
+def parse_request(raw: object) -> AgentRunRequest:
     """Return the request that JSON describes.
 
     Raises:

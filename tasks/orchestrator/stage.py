@@ -37,6 +37,17 @@ class StageLimit:
     code: ErrorCode
 
 
+class _Call:
+    """The arguments of one call of a stage, as one value that Prefect does not walk through.
+
+    It would copy dataclasses in them, look for states and futures, and take its time.
+    """
+
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.args = args
+        self.kwargs = kwargs
+
+
 class Stage(Generic[P, T]):
     """An async function that people see as a task run of its own.
 
@@ -52,9 +63,9 @@ class Stage(Generic[P, T]):
         limit: StageLimit | Callable[..., StageLimit] | None = None,
         retries: int = 0,
     ) -> None:
-        async def report(*args: P.args, **kwargs: P.kwargs) -> T | State[AgentRunError]:
+        async def report(call: _Call) -> T | State[AgentRunError]:
             try:
-                return await function(*args, **kwargs)
+                return await function(*call.args, **call.kwargs)
             except AgentRunError as error:
                 # A returned state, not a raised error: Prefect logs a traceback for the latter,
                 # and what people should read is the sentence.
@@ -84,12 +95,13 @@ class Stage(Generic[P, T]):
             AgentRunError: The stage ended the run; its task run is Failed with the same sentence,
                 or TimedOut.
         """
+        call = _Call(args, kwargs)
         if self._limit is None:
-            return _value_of(await cast("Any", self._run)(*args, **kwargs))
+            return _value_of(await cast("Any", self._run)(call))
         limit = self._limit if isinstance(self._limit, StageLimit) else self._limit(*args, **kwargs)
         run = self._run.with_options(timeout_seconds=limit.seconds)
         try:
-            return _value_of(await cast("Any", run)(*args, **kwargs))
+            return _value_of(await cast("Any", run)(call))
         except TimeoutError as error:
             raise AgentRunError(
                 limit.code,

@@ -20,6 +20,7 @@ from tasks.outcome.run_result import (
 from tasks.outcome.verdict import Outcome
 from tasks.text.redaction import Redactor
 from tasks.vocabulary.errors import AgentRunError
+from tasks.vocabulary.names import JobName, JobUid
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,11 +127,25 @@ def build_refusal(
     flow_run_id: str,
     task_id: str | None,
     namespace: str | None,
+    job: tuple[JobName, JobUid] | None,
     started_at: datetime,
     ended_at: datetime,
     redactor: Redactor,
 ) -> AgentRunResult:
-    """Return the result of a run that was refused before it could be prepared."""
+    """Return the result of a run that ended before it could be concluded.
+
+    Args:
+        error: Why.
+        agent_id: Of the agent, or the name of its block.
+        flow_run_id: Of the run.
+        task_id: As the request says.
+        namespace: Where the Job is, or would have been; null if that is not known.
+        job: The Job that was at work by then, and is left; null if there was none.
+        started_at: When the run began.
+        ended_at: When it ended.
+        redactor: Masks what is secret in the error.
+    """
+    job_name, job_uid = job or (None, None)
     return AgentRunResult(
         agent_id=agent_id,
         flow_run_id=flow_run_id,
@@ -140,7 +155,7 @@ def build_refusal(
         message=redactor.text(error.message),
         advice=redactor.text(error.advice) if error.advice else None,
         timings=Timings(started_at=started_at, ended_at=ended_at),
-        kubernetes=KubernetesNames(namespace=namespace or ""),
+        kubernetes=KubernetesNames(namespace=namespace or "", job_name=job_name, job_uid=job_uid),
     )
 
 

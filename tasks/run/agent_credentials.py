@@ -7,54 +7,54 @@ from tasks.agent_job.environment import mounted_secrets, secret_references
 from tasks.cluster.cluster_errors import ClusterError, ObjectNotFound
 from tasks.cluster.kinds.secrets import read_secret
 from tasks.observation.api_fields import texts_at
-from tasks.run.run_context import RunContext
+from tasks.run.agent_run import AgentRun
 from tasks.text.redaction import pieces_of_file
 
 # The agent works meanwhile, and its output waits in its pod; but people want to see it.
 _READ_SECONDS = 5.0
 
 
-async def learn_credentials(context: RunContext) -> None:
+async def learn_credentials(run: AgentRun) -> None:
     """Have the values of the agent's credentials masked in what people read.
 
     Those that the agent has in its env, and those that it finds as files. Best effort: the agent
     needs no one to read its Secrets, so one that cannot be read is only noted in the log.
     """
-    prepared = context.prepared
+    prepared = run.prepared
     references = secret_references(prepared.agent, prepared.runtime)
     mounted = mounted_secrets(prepared.runtime)
     found = await asyncio.gather(
-        *(_read_values(context, name) for name in dict.fromkeys([*references, *mounted]))
+        *(_read_values(run, name) for name in dict.fromkeys([*references, *mounted]))
     )
     for name, values in found:
         wanted = references.get(name, frozenset())
-        context.keep_secret(value for key, value in values.items() if key in wanted)
+        run.outside.diary.keep_secret(value for key, value in values.items() if key in wanted)
         if name in mounted:
-            context.keep_secret(
+            run.outside.diary.keep_secret(
                 piece for value in values.values() for piece in pieces_of_file(value)
             )
 
 
-async def _read_values(context: RunContext, name: str) -> tuple[str, dict[str, str]]:
+async def _read_values(run: AgentRun, name: str) -> tuple[str, dict[str, str]]:
     try:
         async with asyncio.timeout(_READ_SECONDS):
-            secret = await read_secret(context.client, context.namespace, name)
+            secret = await read_secret(run.outside.client, run.outside.namespace, name)
     except ObjectNotFound:
-        _note(context, name, "it is not there")
+        _note(run, name, "it is not there")
         return name, {}
     except ClusterError as error:
-        _note(context, name, error.message)
+        _note(run, name, error.message)
         return name, {}
     except TimeoutError:
-        _note(context, name, f"no answer within {_READ_SECONDS:.0f} s")
+        _note(run, name, f"no answer within {_READ_SECONDS:.0f} s")
         return name, {}
     encoded = texts_at(secret, "data").items()
     # Env is bytes, and output is decoded like this too.
     return name, {key: b64decode(text).decode("utf-8", errors="replace") for key, text in encoded}
 
 
-def _note(context: RunContext, name: str, why: str) -> None:
-    context.say(
+def _note(run: AgentRun, name: str, why: str) -> None:
+    run.outside.say(
         f"Secret {name} could not be read ({why.rstrip('.')}), so what it holds cannot be masked "
         "by value in logs and artifacts."
     )

@@ -2,31 +2,31 @@
 
 from datetime import UTC
 
-from tasks.run.run_context import RunContext
+from tasks.run.agent_run import AgentRun
 from tasks.usage.day_budget import DaySpending, check_day_budget
 from tasks.usage.usage_records import UsageUnreadable, read_usage_day
 
 
-async def check_budget_of_today(context: RunContext) -> None:
+async def check_budget_of_today(run: AgentRun) -> None:
     """Refuse to start an agent that has spent its budget of the day, by the API server's clock.
 
     Raises:
         DayBudgetSpent: It has.
         UsageUnreadable: What it has spent cannot be read; nothing is started then either.
     """
-    limit_usd = context.prepared.agent.daily_budget_usd
+    limit_usd = run.prepared.agent.daily_budget_usd
     if limit_usd is None:
         return
-    agent_id, now = context.prepared.agent_id, context.server_now().astimezone(UTC)
+    agent_id, now = run.prepared.agent_id, run.outside.server_now().astimezone(UTC)
     try:
-        spending = DaySpending.of(await read_usage_day(context.storage, agent_id, now.date()))
+        spending = DaySpending.of(await read_usage_day(run.outside.storage, agent_id, now.date()))
     except UsageUnreadable as error:
-        context.say(f"{error.message} It does not count as nothing: no agent is started.")
+        run.outside.say(f"{error.message} It does not count as nothing: no agent is started.")
         raise
     if spending.jobs_of_unknown_cost:
-        context.say(
+        run.outside.say(
             f"{spending.jobs_of_unknown_cost} Jobs of agent {agent_id} told no cost today; they do "
             "not count for its daily budget."
         )
     check_day_budget(agent_id, limit_usd, spending, now)
-    context.say(f"Daily budget: ${spending.spent_usd:.4f} of ${limit_usd:.4f} spent (UTC day).")
+    run.outside.say(f"Daily budget: ${spending.spent_usd:.4f} of ${limit_usd:.4f} spent (UTC day).")

@@ -12,8 +12,8 @@ from tasks.cluster.kinds.kubernetes_events import list_kubernetes_events
 from tasks.cluster.kinds.nodes import read_node
 from tasks.observation.cluster_evidence import ClusterEvidence, NodeSnapshot, events_from_api
 from tasks.outcome.forensics import ForensicsBundle, build_forensics
-from tasks.outcome.run_result import AgentRunResult
-from tasks.run.run_context import RunContext
+from tasks.run.agent_run import AgentRun
+from tasks.run.ended_attempt import ConcludedAttempt, EndedAttempt
 
 # All of it together: Prefect kills a cancelled run's process a few seconds later.
 _READ_SECONDS = 4.0
@@ -21,16 +21,16 @@ _READ_SECONDS = 4.0
 _Found = TypeVar("_Found")
 
 
-async def gather_evidence(context: RunContext) -> ClusterEvidence:
+async def gather_evidence(ended: EndedAttempt) -> ClusterEvidence:
     """Return the Events about Job and pods, and the pod's node; bounded, raises nothing."""
-    attempt = context.attempt
-    if attempt is None or context.api_lost_seconds is not None:
+    run, work = ended.run, ended.work
+    if work is None or ended.api_lost_seconds is not None:
         return ClusterEvidence()
-    pod = attempt.pod
-    uids = [attempt.job_uid, *(item.uid for item in attempt.pods)]
+    pod = work.pod
+    uids = [work.job_uid, *(item.uid for item in work.pods)]
     listed, (node, why_no_node) = await asyncio.gather(
-        asyncio.gather(*(_read(_list_events(context, uid)) for uid in uids)),
-        _read(_read_node(context, pod.node_name if pod is not None else None)),
+        asyncio.gather(*(_read(_list_events(run, uid)) for uid in uids)),
+        _read(_read_node(run, pod.node_name if pod is not None else None)),
     )
     events = [event for found, _ in listed for event in found or ()]
     refusals = [
@@ -55,35 +55,35 @@ async def _read(asked: Awaitable[_Found]) -> tuple[_Found | None, str | None]:
         return None, f"no answer within {_READ_SECONDS:.0f} s"
 
 
-async def _list_events(context: RunContext, uid: str) -> tuple[JsonObject, ...]:
-    return await list_kubernetes_events(context.client, context.namespace, involved_uid=uid)
+async def _list_events(run: AgentRun, uid: str) -> tuple[JsonObject, ...]:
+    return await list_kubernetes_events(run.outside.client, run.outside.namespace, involved_uid=uid)
 
 
-async def _read_node(context: RunContext, name: str | None) -> NodeSnapshot | None:
+async def _read_node(run: AgentRun, name: str | None) -> NodeSnapshot | None:
     if name is None:
         return None
     try:
-        return NodeSnapshot.from_api(await read_node(context.client, name))
+        return NodeSnapshot.from_api(await read_node(run.outside.client, name))
     except ObjectNotFound:
         return NodeSnapshot(name, removed=True)
 
 
-def take_forensics(context: RunContext, result: AgentRunResult) -> ForensicsBundle | None:
+def take_forensics(ended: EndedAttempt, concluded: ConcludedAttempt) -> ForensicsBundle | None:
     """Return what is to be kept of a run; `None` for one that succeeded, which needs no proof."""
+    run, work, result = ended.run, ended.work, concluded.result
     if result.succeeded:
         return None
-    attempt = context.attempt
-    evidence = context.evidence
-    if attempt is not None and context.api_lost_seconds is not None:
+    evidence = concluded.evidence
+    if work is not None and ended.api_lost_seconds is not None:
         evidence = replace(evidence, not_read=("everything: the Kubernetes API was away",))
     return build_forensics(
         taken_at=datetime.now(UTC),
-        job=attempt.observer.observation.job if attempt is not None else None,
-        pods=attempt.raw_pods if attempt is not None else (),
+        job=work.observer.observation.job if work is not None else None,
+        pods=work.raw_pods if work is not None else (),
         evidence=evidence,
-        last_lines=attempt.last_lines if attempt is not None else (),
+        last_lines=work.last_lines if work is not None else (),
         facts_used=result.facts_used,
         not_observed=result.not_observed,
-        decisions=context.decisions,
-        redactor=context.redactor,
+        decisions=run.outside.diary.decisions,
+        redactor=run.outside.redactor,
     )

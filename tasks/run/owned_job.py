@@ -2,17 +2,15 @@
 
 from tasks.cluster.call_retry import RETRY_NEVER
 from tasks.cluster.cluster_client import ClusterClient
-from tasks.cluster.cluster_errors import ObjectConflict, ObjectNotFound
+from tasks.cluster.cluster_errors import ClusterError, ObjectConflict, ObjectNotFound
 from tasks.cluster.kinds.api_objects import Propagation
-from tasks.cluster.kinds.jobs import delete_job, read_job
+from tasks.cluster.kinds.jobs import delete_job
 from tasks.observation.snapshots import JobSnapshot
 from tasks.ownership.commitment import is_owned
+from tasks.run.agent_run import AgentRun
+from tasks.run.attempt_at_work import AttemptAtWork
+from tasks.run.job_deletion import Deletion, delete_job_when
 from tasks.run.lease_keeper import LeaseLost
-from tasks.run.run_context import RunContext
-from tasks.vocabulary.names import JobName, JobUid
-
-# Every change of a Job between a look at it and its deletion refuses the latter.
-_LOOKS = 4
 
 
 async def delete_job_as_seen(
@@ -39,9 +37,7 @@ async def delete_job_as_seen(
     return True
 
 
-async def delete_owned_job(
-    context: RunContext, job_name: JobName, job_uid: JobUid, propagation: Propagation
-) -> None:
+async def delete_owned_job(run: AgentRun, work: AttemptAtWork, propagation: Propagation) -> None:
     """Delete a Job, unless another process has made it its own; nothing if it is gone already.
 
     By the version just read: an adoption in between, however late this process is, refuses it.
@@ -51,31 +47,24 @@ async def delete_owned_job(
         WritesPaused: Whether we still own the agent is not known.
         ClusterError: It was not deleted, or nobody knows.
     """
-    client, namespace = context.client, context.namespace
-    looks_left = _LOOKS
-    while True:
-        looks_left -= 1
-        try:
-            # Once: whoever calls this asks again, and the time to end an agent is short.
-            raw = await read_job(client, namespace, job_name, retry=RETRY_NEVER)
-            found = JobSnapshot.from_api(raw)
-            if found.uid != job_uid:
-                return
-            me, epoch = context.prepared.flow_run_id, context.lease.lease.epoch
-            if not is_owned(found, uid=job_uid, flow_run_id=me, epoch=epoch):
-                raise LeaseLost("")
-            context.lease.check_may_write()
-            return await delete_job(
-                client,
-                namespace,
-                job_name,
-                uid=job_uid,
-                resource_version=found.resource_version,
-                propagation=propagation,
-            )
-        except ObjectNotFound:
-            return
-        except ObjectConflict:
-            # Perhaps only a pod was counted.
-            if not looks_left:
-                raise
+    outside, me = run.outside, run.prepared.flow_run_id
+
+    def is_ours(found: JobSnapshot) -> bool:
+        epoch = outside.lease.lease.epoch
+        if not is_owned(found, uid=work.job_uid, flow_run_id=me, epoch=epoch):
+            raise LeaseLost("")
+        return True
+
+    deletion = await delete_job_when(
+        outside.client,
+        outside.namespace,
+        work.job_name,
+        uid=work.job_uid,
+        is_right=is_ours,
+        propagation=propagation,
+        may_write=outside.lease.check_may_write,
+        # Once: whoever calls this asks again, and the time to end an agent is short.
+        retry=RETRY_NEVER,
+    )
+    if deletion is Deletion.CHANGED:
+        raise ClusterError(f"Job {work.job_name} kept changing while it was to be deleted.")

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 from tasks.claude_code.session_progress import render_progress
 from tasks.orchestrator.artifacts import publish_markdown, update_markdown
-from tasks.run.run_context import AttemptInProgress, RunContext
+from tasks.run.agent_run import AgentRun
+from tasks.run.attempt_at_work import AttemptAtWork
 from tasks.vocabulary.names import artifact_key
 
 _LOOK_SECONDS = 5.0
@@ -17,40 +18,37 @@ _SILENT_SECONDS = 30.0
 _UPDATE_SECONDS = 3.0
 
 
-async def keep_progress_published(context: RunContext) -> None:
+async def keep_progress_published(run: AgentRun, work: AttemptAtWork) -> None:
     """Publish how far the agent has got, at most every 5 s, until cancelled.
 
     Runs beside the stream and shares nothing with it but what has been counted: an API that is slow
     or away costs updates, never lines.
     """
-    attempt = context.attempt_at_work
     shown_lines, shown_at = -1, -_SILENT_SECONDS
     while True:
-        lines, now = attempt.delivered_lines, time.monotonic()
+        lines, now = work.delivered_lines, time.monotonic()
         if lines != shown_lines or now - shown_at >= _SILENT_SECONDS:
             shown_lines, shown_at = lines, now
-            await publish_progress(context)
+            await publish_progress(run, work)
         await asyncio.sleep(_LOOK_SECONDS)
 
 
-async def publish_progress(context: RunContext, outcome: str | None = None) -> None:
+async def publish_progress(run: AgentRun, work: AttemptAtWork, outcome: str | None = None) -> None:
     """Publish how far the agent has got, or how it ended; raises nothing.
 
     Args:
-        context: The run; nothing is published where no Job is at work.
+        run: The run.
+        work: Its attempt at work.
         outcome: How the run ended; null while it works.
     """
-    attempt = context.attempt
-    if attempt is None:
-        return
-    page = _render(context, attempt, outcome)
-    seconds = context.bounded(_UPDATE_SECONDS)
+    page = _render(run, work, outcome)
+    seconds = run.outside.controls.bounded(_UPDATE_SECONDS)
     try:
-        if attempt.progress_artifact is not None:
-            await update_markdown(attempt.progress_artifact, page, seconds=seconds)
+        if work.progress_artifact is not None:
+            await update_markdown(work.progress_artifact, page, seconds=seconds)
         elif outcome is None:
-            attempt.progress_artifact = await publish_markdown(
-                artifact_key(context.prepared.agent_id, "progress"),
+            work.progress_artifact = await publish_markdown(
+                artifact_key(run.prepared.agent_id, "progress"),
                 page,
                 "What the agent is doing; updated while it works.",
                 seconds=seconds,
@@ -60,8 +58,8 @@ async def publish_progress(context: RunContext, outcome: str | None = None) -> N
         return
 
 
-def _render(context: RunContext, attempt: AttemptInProgress, outcome: str | None) -> str:
-    redact, progress = context.redactor.text, attempt.progress.progress
+def _render(run: AgentRun, work: AttemptAtWork, outcome: str | None) -> str:
+    redact, progress = run.outside.redactor.text, work.progress.progress
     now = time.monotonic()
     return render_progress(
         replace(
@@ -69,8 +67,8 @@ def _render(context: RunContext, attempt: AttemptInProgress, outcome: str | None
             activity=redact(outcome or progress.activity),
             last_text=redact(progress.last_text) if progress.last_text else None,
         ),
-        max_turns=context.prepared.agent.max_turns,
-        running_seconds=now - attempt.put_to_work_at,
-        silent_seconds=now - attempt.last_output_at,
+        max_turns=run.prepared.agent.max_turns,
+        running_seconds=now - work.put_to_work_at,
+        silent_seconds=now - work.last_output_at,
         at=datetime.now(UTC),
     )

@@ -1,19 +1,25 @@
 """How a run in progress is told to stop, and who reads along in this very process."""
 
 import asyncio
+import math
+import time
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from tasks.claude_code.rendering import RenderedLine
 from tasks.outcome.run_result import AgentRunResult
-from tasks.vocabulary.names import FlowRunId
+from tasks.text.redaction import Redactor
+from tasks.vocabulary.names import AgentId, FlowRunId
 
 # The command line refuses a wrong request without waiting for the Kubernetes client.
 if TYPE_CHECKING:
+    from tasks.agent_job.manifest import JobSpec
     from tasks.cluster.watching.shared_clusters import SharedClusters
+    from tasks.run.attempt_at_work import AttemptAtWork
 
 
 class Cancellation(Protocol):
@@ -57,8 +63,13 @@ class RunControls:
         on_begin: Called once it has.
         kubeconfig: File to use instead of what the runtime block names; null for the block's.
         on_lines: Called with rendered lines as they arrive, besides the flow run's log.
-        job_reference: `namespace/name` of the Job at work, once there is one.
-        job_deleted: The deletion of that Job has been asked for.
+        started_at: When the run began in this process.
+        agent_id: Of the agent, once its block was read.
+        redactor: Masks the values that are known as secrets by now.
+        at_work: The Job at work, its own or an earlier run's, once there is one.
+        creating: The Job that is being created, until it is committed.
+        conclude_by: When this process will be killed, on the monotonic clock, in seconds; infinite
+            if nobody said.
         result: The run's result, once there is one.
         stepped_back: Another process of the same flow run is at work, and the run's state is its
             business.
@@ -70,10 +81,34 @@ class RunControls:
     on_begin: Callable[[], None] | None = None
     kubeconfig: Path | None = None
     on_lines: Callable[[Sequence[RenderedLine]], None] | None = None
-    job_reference: str | None = None
-    job_deleted: bool = False
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    agent_id: AgentId | None = None
+    redactor: Redactor = field(default_factory=lambda: Redactor(()))
+    at_work: "AttemptAtWork | None" = None
+    creating: "JobSpec | None" = None
+    conclude_by: float = math.inf
     result: AgentRunResult | None = None
     stepped_back: bool = False
+
+    @property
+    def job_reference(self) -> str | None:
+        """`namespace/name` of the Job at work, once there is one."""
+        return f"{self.at_work.namespace}/{self.at_work.job_name}" if self.at_work else None
+
+    @property
+    def job_deleted(self) -> bool:
+        """Whether the deletion of that Job was asked for, answered or not."""
+        return self.at_work is not None and self.at_work.stopping is not None
+
+    def bounded(self, seconds: float, *, leaving_seconds: float = 0.0) -> float:
+        """Return `seconds`, or less if the process will be killed before.
+
+        Args:
+            seconds: How long something may take.
+            leaving_seconds: What must be left of the process's life for what comes after it.
+        """
+        left_seconds = self.conclude_by - time.monotonic() - leaving_seconds
+        return max(0.0, min(seconds, left_seconds))
 
 
 # Parameters of a flow run are stored and shown in Prefect; these belong to the process alone.

@@ -6,7 +6,7 @@ from tasks.agent_job.needed_permissions import NEEDED_PERMISSIONS, Permission, m
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.cluster_errors import ClusterError
 from tasks.cluster.kinds.access_reviews import create_access_review, list_own_rules
-from tasks.run.run_context import RunContext
+from tasks.run.agent_run import AgentRun
 from tasks.vocabulary.error_codes import ErrorCode
 from tasks.vocabulary.errors import AgentRunError
 
@@ -15,36 +15,36 @@ _EXEC_VERBS = ("get", "create")
 _ANSWER_SECONDS = 5.0
 
 
-async def check_permissions(context: RunContext) -> None:
+async def check_permissions(run: AgentRun) -> None:
     """Return if nothing is missing; one request, unless something seems to.
 
     Raises:
         AgentRunError: Permissions are missing; names them all.
         ClusterError: The cluster could not be asked.
     """
-    rules = await list_own_rules(context.client, context.namespace)
+    rules = await list_own_rules(run.outside.client, run.outside.namespace)
     doubtful = missing_permissions(NEEDED_PERMISSIONS, rules)
-    answers = await asyncio.gather(*(_is_allowed(context, wanted) for wanted in doubtful))
+    answers = await asyncio.gather(*(_is_allowed(run, wanted) for wanted in doubtful))
     missing = [wanted for wanted, allowed in zip(doubtful, answers, strict=True) if not allowed]
     if missing:
         raise AgentRunError(
             ErrorCode.CONCURRENCY_GUARD_UNREACHABLE,
-            f"Permissions are missing in namespace {context.namespace}, so nothing was created: "
-            f"{', '.join(map(str, missing))}.",
+            f"Permissions are missing in namespace {run.outside.namespace}, so nothing was "
+            f"created: {', '.join(map(str, missing))}.",
             advice="Add them to the Role of the flow run's service account; "
             "deployments/kubernetes/base/flow-run-role.yaml has them all.",
         )
 
 
-async def _is_allowed(context: RunContext, wanted: Permission) -> bool:
+async def _is_allowed(run: AgentRun, wanted: Permission) -> bool:
     resource, _, subresource = wanted.resource.partition("/")
     review = await create_access_review(
-        context.client,
+        run.outside.client,
         verb=wanted.verb,
         group=wanted.group,
         resource=resource,
         subresource=subresource,
-        namespace=context.namespace,
+        namespace=run.outside.namespace,
     )
     return review.allowed
 

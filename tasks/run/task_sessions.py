@@ -3,7 +3,7 @@
 import asyncio
 
 from tasks.outcome.run_result import AgentRunResult
-from tasks.run.run_context import RunContext
+from tasks.run.agent_run import AgentRun
 from tasks.storage.result_storage import StoredObjectMissing
 from tasks.storage.session_memory import SessionMemory, recall, remember, remembers_sessions
 from tasks.storage.storage_keys import session_key
@@ -11,47 +11,49 @@ from tasks.storage.storage_keys import session_key
 _STORAGE_SECONDS = 30.0
 
 
-async def resume_remembered_session(context: RunContext) -> None:
-    """Go on in the task's last session if the request names none; an unreadable note is none."""
-    request = context.prepared.request
+async def resume_remembered_session(run: AgentRun) -> AgentRun:
+    """Return the run, going on in the task's last session if the request names none.
+
+    A note that cannot be read is none.
+    """
+    request = run.prepared.request
     if request.session_id is not None or request.task_id is None:
-        return
-    if not remembers_sessions(context.prepared):
-        return
-    recalled = recall(context.prepared, await _read(context, request.task_id))
+        return run
+    if not remembers_sessions(run.prepared):
+        return run
+    recalled = recall(run.prepared, await _read(run, request.task_id))
     if recalled.note is not None:
-        context.say(recalled.note)
-    if recalled.session_id is not None:
-        context.resume(recalled.session_id)
+        run.outside.say(recalled.note)
+    return run if recalled.session_id is None else run.resuming(recalled.session_id)
 
 
-async def note_session(context: RunContext, result: AgentRunResult) -> None:
+async def note_session(run: AgentRun, result: AgentRunResult) -> None:
     """Note the session in which the task's next run goes on, or that there is none to go on in.
 
     Only the owner of the agent's Lease calls this. A storage that cannot be written costs the next
     run its session, not this one its verdict.
     """
-    memory = remember(context.prepared, result)
+    memory = remember(run.prepared, result)
     if memory is None:
         return
-    key = session_key(context.prepared.agent_id, memory.task_id)
+    key = session_key(run.prepared.agent_id, memory.task_id)
     try:
-        context.lease.check_may_write()
-        async with asyncio.timeout(context.bounded(_STORAGE_SECONDS)):
-            await context.storage.write(key, memory.model_dump_json().encode())
+        run.outside.lease.check_may_write()
+        async with asyncio.timeout(run.outside.controls.bounded(_STORAGE_SECONDS)):
+            await run.outside.storage.write(key, memory.model_dump_json().encode())
     except Exception as error:
-        context.say(f"The task's session could not be noted ({error or type(error).__name__}).")
+        run.outside.say(f"The task's session could not be noted ({error or type(error).__name__}).")
 
 
-async def _read(context: RunContext, task_id: str) -> SessionMemory | None:
-    key = session_key(context.prepared.agent_id, task_id)
+async def _read(run: AgentRun, task_id: str) -> SessionMemory | None:
+    key = session_key(run.prepared.agent_id, task_id)
     try:
         async with asyncio.timeout(_STORAGE_SECONDS):
-            return SessionMemory.model_validate_json(await context.storage.read(key))
+            return SessionMemory.model_validate_json(await run.outside.storage.read(key))
     except StoredObjectMissing:
         return None
     except Exception as error:
-        context.say(
+        run.outside.say(
             "The task's last session could not be read "
             f"({type(error).__name__}); a fresh one is started."
         )

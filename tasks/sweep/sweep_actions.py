@@ -142,7 +142,7 @@ class Sweeper:
             if not await self._is_still(verdict, swept, stage, owner_of(job)):
                 return _CHANGED
             if stage is Stage.INERT and not await create_tombstone(
-                self.client, swept.namespace, lease, job, self.run_script
+                self.client, swept.namespace, lease, job.name, job.uid, self.run_script
             ):
                 continue
             lease.check_may_write()
@@ -159,7 +159,7 @@ class Sweeper:
         return judge_stage(
             job,
             [pod for pod in pods_from_api(pods.items) if pod.job_uid == job.uid],
-            await find_run_secret(self.client, namespace, job),
+            await find_run_secret(self.client, namespace, job.name, job.uid),
             server_now=self._server_now(),
             minimum_age=self.ages.minimum,
         )

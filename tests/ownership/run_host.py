@@ -7,7 +7,7 @@ of a core, of which fifty runs at the same moment would need fifty.
 An order has `name`, `folder`, `kubeconfig`, `flow_run_id`, `request`, `begins_at` (seconds since
 the epoch; until then the run only gets ready), and `until`:
 
-    ended       the whole run, under the code that a flow runs (`own_and_run`)
+    ended       the whole run, under the flow's own code (`run_agent.fn`)
     committed   guard, Job and commit; then the Lease is kept until SIGUSR1
 
 `NAME.json` has how it ended, `NAME.log` what was said. SIGUSR1 asks the run to cancel.
@@ -19,32 +19,24 @@ import logging
 import os
 import signal
 import sys
-import tempfile
 import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
-from uuid import UUID
+from typing import Any
 
-from flows.run.guarded_stages import while_owner
-from flows.run.owning import own_and_run
-from tasks.agent_job.manifest import JobSpec
-from tasks.agent_job.prepared_run import PreparedRun, prepare_run
-from tasks.agent_job.run_request import parse_request
-from tasks.agent_job.runtime_spec import RuntimeSpec
-from tasks.claude_code.agent_spec import AgentSpec
-from tasks.cluster.cluster_client import ClusterClient
+from prefect.exceptions import Abort
+
+from flows.run.opening import open_run
+from flows.run.owning import while_owner
+from flows.run_agent import run_agent
+from tasks.agent_job.run_request import AgentRunRequest, parse_request
 from tasks.guard import guard_agent
 from tasks.job import commit_agent_job, create_agent_job
-from tasks.orchestrator.run_log import open_run_log
-from tasks.ownership.guard_verdicts import StartNew
-from tasks.run.check_request import find_cluster, read_run_script
-from tasks.run.run_context import RunContext
-from tasks.run.run_controls import RunControls
-from tasks.storage.result_storage import open_result_storage
+from tasks.run.found import NewAttempt
+from tasks.run.run_controls import CONTROLS, RunControls
 from tasks.vocabulary.error_codes import ErrorCode
 from tasks.vocabulary.errors import AgentRunError
-from tasks.vocabulary.names import FlowRunId
 
 Order = dict[str, Any]
 
@@ -86,62 +78,37 @@ def _be_run(order: Order) -> None:
 
 
 async def _carry_out(order: Order) -> dict[str, Any]:
-    prepared = _prepare(order)
-    controls = RunControls()
+    # What Prefect's runtime says of a flow run that runs without its engine.
+    os.environ["PREFECT__RUNTIME__FLOW_RUN__ID"] = order["flow_run_id"]
+    controls = RunControls(kubeconfig=Path(order["kubeconfig"]))
+    CONTROLS.set(controls)
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, controls.cancel_requested.set)
-    connection = find_cluster(Path(order["kubeconfig"]))
-    with tempfile.TemporaryDirectory(prefix="run-", dir=order["folder"]) as folder:
-        spool, logger = Path(folder) / "log.jsonl", logging.getLogger("run")
-        async with (
-            open_run_log(logger, UUID(order["flow_run_id"]), spool) as log,
-            ClusterClient(connection) as client,
-        ):
-            context = RunContext(
-                prepared=prepared,
-                client=client,
-                namespace=client.resolve_namespace(prepared.runtime.namespace).name,
-                storage=await open_result_storage(prepared.runtime.result_storage),
-                controls=controls,
-                log=log,
-                secrets=(),
-                folder_path=Path(folder),
-            )
-            await asyncio.sleep(order["begins_at"] - time.time())
-            if order["until"] == "committed":
-                return await _commit(context)
-            return (await own_and_run(context)).model_dump(mode="json")
-
-
-def _prepare(order: Order) -> PreparedRun:
+    await asyncio.sleep(order["begins_at"] - time.time())
     request = parse_request(order["request"])
-    return prepare_run(
-        request,
-        cast("AgentSpec", request.agent),
-        cast("RuntimeSpec", request.runtime),
-        flow_run_id=FlowRunId(order["flow_run_id"]),
-        run_script=read_run_script(),
-    )
+    if order["until"] == "committed":
+        return await _commit(request, controls)
+    # A run that has stepped back leaves its state to another process, and tells how it ended.
+    with suppress(Abort):
+        await run_agent.fn(request)
+    assert controls.result is not None
+    return controls.result.model_dump(mode="json")
 
 
-async def _commit(context: RunContext) -> dict[str, Any]:
-    async def become_owner() -> str:
-        verdict = await guard_agent(context)
-        if not isinstance(verdict, StartNew):
-            raise AgentRunError(ErrorCode.JOB_STATE_MISMATCH, verdict.reason)
-        spec = JobSpec(
-            context.prepared, context.namespace, verdict.attempt, context.lease.lease.epoch
-        )
-        job = await create_agent_job(context, spec)
-        await commit_agent_job(context, job, verdict.attempt)
-        await context.controls.cancel_requested.wait()
-        return job.uid
-
-    try:
-        return {"error_code": None, "job_uid": await while_owner(context, become_owner())}
-    except AgentRunError as error:
-        return {"error_code": error.code.value, "message": error.message}
-    finally:
-        await context.lease.release()
+async def _commit(request: AgentRunRequest, controls: RunControls) -> dict[str, Any]:
+    async with open_run(request, controls) as run:
+        try:
+            async with while_owner(run):
+                found = await guard_agent(run)
+                if not isinstance(found, NewAttempt):
+                    raise AgentRunError(ErrorCode.JOB_STATE_MISMATCH, f"found {found}")
+                job = await create_agent_job(run, found)
+                await commit_agent_job(run, job)
+                await controls.cancel_requested.wait()
+                return {"error_code": None, "job_uid": job.uid}
+        except AgentRunError as error:
+            return {"error_code": error.code.value, "message": error.message}
+        finally:
+            await run.outside.lease.release()
 
 
 if __name__ == "__main__":

@@ -150,6 +150,7 @@ def test_refusal_keeps_code_cause_and_advice() -> None:
         flow_run_id="f1",
         task_id=None,
         namespace=None,
+        job=None,
         started_at=START,
         ended_at=END,
         redactor=Redactor([SECRET]),

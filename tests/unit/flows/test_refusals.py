@@ -1,6 +1,6 @@
 import pytest
 
-from flows.run.unexpected_failure import unexpected_failure, where_it_failed
+from flows.run.refusals import unexpected_failure, where_it_failed
 from tasks.vocabulary.error_codes import Cause, ErrorCode
 
 SECRET = "what-a-server-echoed"

@@ -1,0 +1,101 @@
+"""A Job put to work: observed from then on, abandoned if its agent cannot start, drained."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+from flows.run.beside import TasksBeside
+from tasks.cluster.watching.job_observer import JobObserver
+from tasks.log_following.log_follower import FollowedLog
+from tasks.observation.snapshots import JobSnapshot
+from tasks.run.agent_run import AgentRun
+from tasks.run.attempt_at_work import AttemptAtWork
+from tasks.run.ended_attempt import EndedAttempt
+from tasks.run.lease_keeper import LeaseLost
+from tasks.secret import abandon_unstarted
+from tasks.storage.storage_keys import attempt_folder
+from tasks.vocabulary.errors import AgentRunError
+
+# Around the Job's own deadline, which is around the agent's.
+_FLOW_MARGIN_SECONDS = 60.0
+# After the agent's end the last lines come in seconds; the API may be away for a while.
+_DRAIN_SECONDS = 300.0
+
+
+def put_to_work(run: AgentRun, job: JobSnapshot, beside: TasksBeside) -> AttemptAtWork:
+    """Observe a Job from now on, and note it as the one at work in this process."""
+    fleet, outside = run.outside.controls.fleet, run.outside
+    flow_run_id = run.prepared.flow_run_id
+    observer = JobObserver(
+        outside.client,
+        namespace=outside.namespace,
+        job_name=job.name,
+        job_uid=job.uid,
+        feed=fleet.clusters.feed(outside.client, outside.namespace) if fleet else None,
+    )
+    beside.start(observer.run())
+    is_own = job.flow_run_id in {None, flow_run_id}
+    work = AttemptAtWork(
+        job_name=job.name,
+        job_uid=job.uid,
+        namespace=outside.namespace,
+        flow_run_id=job.flow_run_id or flow_run_id,
+        number=job.attempt or 1,
+        observer=observer,
+        spool=outside.folder_path / f"{job.uid}.jsonl",
+        storage_folder=attempt_folder(run.prepared.agent_id, flow_run_id, job),
+        resumed=job.session_id is not None,
+        records=outside.log.new_buffer(),
+        created_at=job.created_at or datetime.now(UTC),
+        deadline_at=_deadline_at(run, job),
+    )
+    outside.controls.at_work = work
+    if not is_own:
+        outside.say(
+            f"Took over Job {job.name} of flow run {job.flow_run_id}: the agent works on that "
+            "run's prompt, not on this one's."
+        )
+    return work
+
+
+def _deadline_at(run: AgentRun, job: JobSnapshot) -> float:
+    """Return the run's own bound around the Job's deadline, on the monotonic clock."""
+    deadline_seconds = job.deadline_seconds or run.job_spec(job.attempt or 1).deadline_seconds
+    age = run.outside.server_now() - job.created_at if job.created_at else timedelta()
+    left = max(0.0, deadline_seconds - age.total_seconds())
+    return time.monotonic() + left + _FLOW_MARGIN_SECONDS
+
+
+@asynccontextmanager
+async def abandoned_on_failure(run: AgentRun, work: AttemptAtWork) -> AsyncGenerator[None, None]:
+    """Delete a Job whose agent could not be started; one that another run owns is left to it."""
+    try:
+        yield
+    except LeaseLost:
+        raise
+    except AgentRunError:
+        await abandon_unstarted(run, work)
+        raise
+
+
+async def drain(ended: EndedAttempt, streaming: asyncio.Task[FollowedLog]) -> None:
+    """Wait for the last lines, as long as any come; the verdict does not wait for ever."""
+    work = ended.work
+    if work is None or ended.api_lost_seconds is not None:
+        return
+    delivered = -1
+    while not streaming.done() and work.delivered_lines > delivered:
+        delivered = work.delivered_lines
+        await asyncio.wait({streaming}, timeout=_DRAIN_SECONDS)
+    if not streaming.done():
+        ended.run.outside.say(
+            f"No more output came for {_DRAIN_SECONDS:.0f} s; what is missing is named."
+        )
+        return
+    try:
+        streaming.result()
+    except Exception as error:
+        # Such as a full disk: what is known otherwise is judged all the same.
+        ended.run.outside.say(f"Reading the output broke off: {error!r}")

@@ -1,0 +1,152 @@
+"""Runs that end without having been concluded: refused, or failed in a way nobody foresaw.
+
+Whoever found what was wrong, the run ends with one of our codes, a report and an event.
+"""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from traceback import extract_tb
+from typing import Any, cast
+
+from prefect.client.schemas.objects import State
+from prefect.exceptions import Abort
+
+from flows.run.inputs import load_agent_block
+from flows.run.opening import run_logger
+from tasks.cluster.cluster_errors import ClusterError, KubeconfigInvalid
+from tasks.orchestrator.flow_run_states import to_state
+from tasks.orchestrator.run_events import emit_run_event
+from tasks.outcome.result_building import build_refusal
+from tasks.outcome.run_result import AgentRunResult
+from tasks.report import publish_refusal
+from tasks.run.run_controls import RunControls
+from tasks.text.quoting import quote
+from tasks.vocabulary.error_codes import Cause, ErrorCode
+from tasks.vocabulary.errors import AgentRunError
+
+_INNERMOST_FRAMES = 12
+# To file a refusal under the agent's id, where the request only names its block.
+_BLOCK_SECONDS = 10.0
+
+
+async def refuse(request: object, error: Exception, controls: RunControls) -> AgentRunResult:
+    """Return and report the result of a run that was refused, or that failed unforeseen.
+
+    Args:
+        request: As it was given, valid or not.
+        error: What was raised.
+        controls: Know how far the run had come.
+    """
+    work = controls.at_work
+    result = build_refusal(
+        _to_ending(error, controls),
+        agent_id=await _find_agent_id(request, controls),
+        flow_run_id=controls.flow_run_id or "",
+        task_id=_text(_field(request, "task_id")),
+        namespace=work.namespace if work is not None else _namespace(request),
+        job=(work.job_name, work.job_uid) if work is not None else None,
+        started_at=controls.started_at,
+        ended_at=datetime.now(UTC),
+        redactor=controls.redactor,
+    )
+    await publish_refusal(result)
+    return result
+
+
+def end_flow_run(result: AgentRunResult, controls: RunControls) -> State[dict[str, object]]:
+    """Return the Prefect state of a run with this result, and tell automations of it.
+
+    Raises:
+        Abort: The run's state is the business of another process of this flow run.
+    """
+    controls.result = result
+    if controls.stepped_back:
+        # The one way to end a process of a flow run without a word on the run's state.
+        raise Abort(result.message)
+    emit_run_event(result)
+    return to_state(result)
+
+
+def _to_ending(error: Exception, controls: RunControls) -> AgentRunError:
+    match error:
+        case AgentRunError():
+            return error
+        case KubeconfigInvalid():
+            return AgentRunError(ErrorCode.INPUT_INVALID, error.message)
+        case ClusterError():
+            return AgentRunError(ErrorCode.JOB_STATE_MISMATCH, error.message)
+        case _:
+            run_logger().error(where_it_failed(error))
+            return unexpected_failure(error, controls.job_reference)
+
+
+async def _find_agent_id(request: object, controls: RunControls) -> str:
+    """Return the agent's id; the name of its block if that cannot be read, else nothing."""
+    if controls.agent_id is not None:
+        return controls.agent_id
+    agent = _field(request, "agent")
+    if isinstance(agent, str):
+        with suppress(Exception):
+            async with asyncio.timeout(_BLOCK_SECONDS):
+                return (await load_agent_block(agent)).agent_id
+        return agent
+    return _text(_field(agent, "agent_id")) or ""
+
+
+def _namespace(request: object) -> str | None:
+    return _text(_field(_field(request, "runtime"), "namespace"))
+
+
+def _field(value: object, name: str) -> object:
+    """Return a field of a request, valid or not; `None` if it has none."""
+    if isinstance(value, Mapping):
+        return cast("Mapping[str, Any]", value).get(name)
+    return getattr(value, name, None)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def unexpected_failure(error: Exception, job_reference: str | None) -> AgentRunError:
+    """Return the ending for an error that no rule has a code for.
+
+    A state of Prefect's own would carry the bare exception, and a run must end with one of our
+    codes. A Job that was created is left: nothing here can tell whether its agent is at work.
+
+    Args:
+        error: What was raised.
+        job_reference: `namespace/name` of the Job at work, if there is one.
+    """
+    told = quote(str(_root(error)))
+    job = f"Job {job_reference} is left as it is" if job_reference else "no Job was created"
+    return AgentRunError(
+        ErrorCode.CLAUDE_FAILED,
+        f"The run's own process failed with {type(_root(error)).__name__}"
+        f"{f' {told}' if told else ''}, which it did not expect; {job}.",
+        cause=Cause.UNKNOWN,
+        advice="Run again: a Job that was left is taken over or read to its end. If it fails the "
+        "same way, the run's log tells where in the code.",
+    )
+
+
+def where_it_failed(error: Exception) -> str:
+    """Return the way through the code, innermost last, without any value.
+
+    Not a traceback: the texts of chained errors may quote what a server echoed, such as a Secret.
+    """
+    return "\n".join([f"Unexpected {type(_root(error)).__name__}, raised at", *_places(error)])
+
+
+def _places(error: Exception) -> Iterator[str]:
+    for frame in extract_tb(_root(error).__traceback__)[-_INNERMOST_FRAMES:]:
+        yield f"  {Path(frame.filename).name}:{frame.lineno} {frame.name}"
+
+
+def _root(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+    return error

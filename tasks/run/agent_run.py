@@ -1,0 +1,126 @@
+"""A run: what was asked, and its connections to the outside. Neither changes while it is at work.
+
+What is learned while an agent works stands in the attempt at work (`attempt_at_work`); how the work
+ended is a value that the stages hand on (`ended_attempt`).
+"""
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tasks.agent_job.manifest import JobSpec
+from tasks.agent_job.prepared_run import PreparedRun, prepare_again
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.orchestrator.run_log import RunLog
+from tasks.ownership.whole_run_retry import NextAttempt
+from tasks.run.lease_keeper import LeaseKeeper
+from tasks.run.run_controls import RunControls
+from tasks.run.run_diary import RunDiary
+from tasks.storage.result_storage import ResultStorage
+from tasks.text.redaction import Redactor
+from tasks.vocabulary.names import FlowRunId
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connections:
+    """What a run is connected to.
+
+    Attributes:
+        namespace: Where the agent's objects are.
+        lease: This process's hold on the agent's Lease.
+        controls: What surrounds the run in its process.
+        diary: Says things about the run.
+        log: The flow run's log in Prefect.
+        folder_path: For the run's temporary files.
+    """
+
+    client: ClusterClient
+    namespace: str
+    storage: ResultStorage
+    lease: LeaseKeeper
+    controls: RunControls
+    diary: RunDiary
+    log: RunLog
+    folder_path: Path
+
+    @property
+    def redactor(self) -> Redactor:
+        """Masks the values that are known as secrets by now."""
+        return self.diary.redactor
+
+    def say(self, text: str) -> None:
+        """Tell people about the run itself, in the flow run's log and to onlookers."""
+        self.diary.say(text)
+
+    def server_now(self) -> datetime:
+        """Return the API server's time; our own clock's before its first answer."""
+        return self.client.server_clock.now() or datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentRun:
+    """One run of one agent, or one attempt of it where attempts differ.
+
+    Attributes:
+        prepared: What is asked, checked and rendered; of another flow run while that is concluded.
+        flow_run_id: The flow run at work, also while it concludes another one.
+        asked_session_id: The session that the request itself names; null if it names none.
+        asked_budget_usd: For all attempts together; null for no limit.
+        delay_seconds: How long the next attempt waits before it begins.
+        outside: The connections.
+    """
+
+    prepared: PreparedRun
+    flow_run_id: FlowRunId
+    asked_session_id: str | None
+    asked_budget_usd: float | None
+    outside: Connections
+    delay_seconds: int = 0
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @classmethod
+    def begin(cls, prepared: PreparedRun, outside: Connections) -> "AgentRun":
+        """Return the run as it was asked for."""
+        return cls(
+            prepared=prepared,
+            flow_run_id=prepared.flow_run_id,
+            asked_session_id=prepared.request.session_id,
+            asked_budget_usd=prepared.agent.max_budget_usd,
+            outside=outside,
+        )
+
+    def job_spec(self, number: int, *, exec_permitted: bool = True) -> JobSpec:
+        """Return what an attempt's Job is to be; the epoch is that of the Lease as we hold it.
+
+        Raises:
+            LeaseLost: We do not hold it.
+        """
+        return JobSpec(
+            run=self.prepared,
+            namespace=self.outside.namespace,
+            attempt=number,
+            owner_epoch=self.outside.lease.lease.epoch,
+            exec_permitted=exec_permitted,
+        )
+
+    def for_flow_run(self, flow_run_id: FlowRunId | None) -> "AgentRun":
+        """Return what concludes another flow run of the same agent, under our Lease."""
+        theirs = replace(self.prepared, flow_run_id=flow_run_id or self.prepared.flow_run_id)
+        return replace(self, prepared=theirs, started_at=datetime.now(UTC))
+
+    def resuming(self, session_id: str) -> "AgentRun":
+        """Return the run, its agent to start in a session that was not known when it was asked."""
+        request = self.prepared.request.model_copy(update={"session_id": session_id})
+        return replace(self, prepared=prepare_again(self.prepared, request))
+
+    def for_next_attempt(self, planned: NextAttempt) -> "AgentRun":
+        """Return what makes another attempt of this flow run, under the same Lease."""
+        agent = self.prepared.agent.model_copy(update={"max_budget_usd": planned.budget_usd})
+        request = self.prepared.request.model_copy(update={"session_id": planned.session_id})
+        prepared = prepare_again(replace(self.prepared, agent=agent), request)
+        return replace(
+            self,
+            prepared=prepared,
+            delay_seconds=planned.delay_seconds,
+            started_at=datetime.now(UTC),
+        )

@@ -1,0 +1,99 @@
+"""The attempt at work: one Job, what its agent has printed, and whether we asked for its end."""
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
+from uuid import UUID
+
+from tasks.claude_code.session_progress import ProgressState
+from tasks.claude_code.session_summary import SessionState
+from tasks.claude_code.transcript_page import TranscriptPage
+from tasks.log_following.log_follower import FollowedLog, LogFollower
+from tasks.outcome.forensics import LAST_LINES
+from tasks.run.observed_job import ObservedJob
+from tasks.text.log_records import RecordBuffer
+from tasks.vocabulary.names import FlowRunId
+
+
+class StopReason(Enum):
+    """Why a run asked for the deletion of its Job."""
+
+    CANCELLED = "cancelled"
+    OUT_OF_TIME = "out of time"
+    STALLED = "stalled"
+    NEVER_STARTED = "never started"
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequest:
+    """A deletion of the Job that the run asked for.
+
+    Attributes:
+        silent_seconds: How long the agent had been silent, if that was the reason.
+    """
+
+    reason: StopReason
+    silent_seconds: float | None = None
+
+
+@dataclass(kw_only=True)
+class AttemptAtWork(ObservedJob):
+    """One Job at work and what is known of it so far.
+
+    Attributes:
+        namespace: Where the Job is.
+        flow_run_id: The flow run that created the Job; another than ours after a takeover.
+        resumed: Its session was resumed.
+        spool: File with the agent's stdout lines as they were delivered.
+        storage_folder: Where its result and transcript are kept in the result storage.
+        records: Rendered lines that wait to be logged.
+        deadline_at: The run's own bound around all others.
+        agent_started: The agent's container was seen started, whatever is said of it later.
+        last_lines: The end of what was rendered, for the forensics.
+        page: The transcript for reading, as far as it came.
+        progress: How far the agent has got.
+        progress_artifact: Where that is published, once it is.
+        follower: Follows the agent's output, once that has begun; it goes on where it stopped.
+        followed: All of the output, once that has been followed to its end.
+        stopping: A deletion that was sent, whether or not it was answered.
+        stopped: A deletion that the API server accepted.
+        deadline_at, put_to_work_at, last_output_at: On the monotonic clock, in seconds.
+    """
+
+    namespace: str
+    flow_run_id: FlowRunId
+    number: int
+    spool: Path
+    storage_folder: str
+    resumed: bool
+    records: RecordBuffer
+    created_at: datetime
+    deadline_at: float
+    agent_started: bool = False
+    session: SessionState = field(default_factory=SessionState)
+    last_lines: deque[str] = field(default_factory=lambda: deque[str](maxlen=LAST_LINES))
+    page: TranscriptPage = field(default_factory=TranscriptPage)
+    progress: ProgressState = field(default_factory=ProgressState)
+    progress_artifact: UUID | None = None
+    put_to_work_at: float = field(default_factory=time.monotonic)
+    last_output_at: float = field(default_factory=time.monotonic)
+    follower: LogFollower | None = None
+    followed: FollowedLog | None = None
+    stderr_line: str | None = None
+    stopping: StopRequest | None = None
+    stopped: StopRequest | None = None
+
+    @property
+    def followed_so_far(self) -> FollowedLog | None:
+        """What was had of its output, whether or not following it came to an end."""
+        if self.followed is not None or self.follower is None:
+            return self.followed
+        return self.follower.so_far()
+
+    @property
+    def delivered_lines(self) -> int:
+        """How many stdout lines were delivered until now."""
+        return self.follower.delivered_lines if self.follower is not None else 0

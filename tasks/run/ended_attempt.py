@@ -1,0 +1,53 @@
+"""How the work on an attempt ended, and what was concluded from it: what stages hand on."""
+
+from dataclasses import dataclass, field
+
+from tasks.observation.cluster_evidence import ClusterEvidence
+from tasks.outcome.run_result import AgentRunResult
+from tasks.run.agent_run import AgentRun
+from tasks.run.attempt_at_work import AttemptAtWork, StopReason, StopRequest
+from tasks.vocabulary.errors import AgentRunError
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndedAttempt:
+    """The end of the work on an attempt, as this process saw it; nothing is judged yet.
+
+    Attributes:
+        run: In whose name it is concluded.
+        work: The Job that was at work; null if the run ended before there was one.
+        stored: The result, if the run had succeeded before and nothing was at work now.
+        failure: The stage that ended the run, if one did.
+        stopped: Why we asked for the Job's deletion, if we did.
+        api_lost_seconds: How long the Kubernetes API had been away when the run gave up.
+        lease_lost: Another process owns the agent, so nothing is written any more.
+        left_to_twin: Another process of the same flow run is at work on it, or has ended it; the
+            run's state is its business.
+    """
+
+    run: AgentRun
+    work: AttemptAtWork | None
+    stored: AgentRunResult | None = None
+    failure: AgentRunError | None = None
+    stopped: StopRequest | None = None
+    api_lost_seconds: float | None = None
+    lease_lost: bool = False
+    left_to_twin: bool = False
+
+    def was_stopped_for(self, reason: StopReason) -> bool:
+        """Tell whether we asked for the Job's deletion, and for this reason."""
+        return self.stopped is not None and self.stopped.reason is reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConcludedAttempt:
+    """The verdict on an attempt, and whether it outlives the Job.
+
+    Attributes:
+        is_stored: Result and transcript can be read back, so the Job is no longer needed for them.
+        evidence: What the cluster said beside Job and pod; empty for a success.
+    """
+
+    result: AgentRunResult
+    is_stored: bool
+    evidence: ClusterEvidence = field(default_factory=ClusterEvidence)
