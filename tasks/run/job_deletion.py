@@ -1,0 +1,91 @@
+"""The one way to delete an agent's Job: look, judge, delete that version of it.
+
+A run, a stop, a sweep and a withdrawal differ in what they may delete and in what they do about the
+answer; between the look and the deletion they must all lose to whoever changes the Job, such as a
+run that takes it over.
+"""
+
+import inspect
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+
+from tasks.cluster.call_retry import RetryPolicy
+from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.cluster_errors import ObjectConflict, ObjectNotFound
+from tasks.cluster.kinds.api_objects import Propagation
+from tasks.cluster.kinds.jobs import delete_job, read_job
+from tasks.observation.snapshots import JobSnapshot
+from tasks.vocabulary.names import JobUid
+
+# Every change of a Job between a look and its deletion refuses the latter, also one of a counter.
+_LOOKS = 4
+
+
+class Deletion(StrEnum):
+    """What became of the wish to delete a Job.
+
+    `DELETED` was accepted; its pods may take their grace. `GONE`: there is no Job of that UID.
+    `KEPT`: as it is now, it is not to be deleted. `CHANGED`: somebody changed it after every look.
+    """
+
+    DELETED = "deleted"
+    GONE = "gone"
+    KEPT = "kept"
+    CHANGED = "changed"
+
+
+async def delete_job_when(
+    client: ClusterClient,
+    namespace: str,
+    name: str,
+    *,
+    uid: JobUid,
+    is_right: Callable[[JobSnapshot], bool | Awaitable[bool]],
+    propagation: Propagation,
+    may_write: Callable[[], None] | None = None,
+    retry: RetryPolicy | None = None,
+    looks: int = _LOOKS,
+) -> Deletion:
+    """Delete a Job if it is still right to, and only the version of it that was found so.
+
+    Args:
+        client: The connection.
+        namespace: Of the Job.
+        name: Of the Job.
+        uid: Of the Job; another one of its name is left alone.
+        is_right: Tells of the Job as just read whether to delete it; what it raises ends this.
+        propagation: What becomes of its pods.
+        may_write: Called right before each deletion; what it raises ends this.
+        retry: For the reads. A deletion is tried once: the right to it may run out meanwhile.
+        looks: How often the Job is read at most.
+
+    Raises:
+        ClusterError: The Job could not be read; or nobody knows whether it was deleted.
+    """
+    for _ in range(looks):
+        try:
+            found = JobSnapshot.from_api(await read_job(client, namespace, name, retry=retry))
+        except ObjectNotFound:
+            return Deletion.GONE
+        if found.uid != uid:
+            return Deletion.GONE
+        answer = is_right(found)
+        if not (await answer if inspect.isawaitable(answer) else answer):
+            return Deletion.KEPT
+        if may_write is not None:
+            may_write()
+        try:
+            await delete_job(
+                client,
+                namespace,
+                name,
+                uid=uid,
+                resource_version=found.resource_version,
+                propagation=propagation,
+            )
+        except ObjectNotFound:
+            return Deletion.GONE
+        except ObjectConflict:
+            continue
+        return Deletion.DELETED
+    return Deletion.CHANGED
