@@ -69,7 +69,8 @@ class ClusterClient:
 
     Attributes:
         server_clock: The API server's clock, as of the latest answers.
-        requests: How many HTTP requests were sent, by verb and resource (`get pods/log`).
+        requests: How many HTTP requests were sent, by verb and resource (`get pods/log`): each try,
+            and each stream or websocket that was opened.
     """
 
     def __init__(
@@ -99,11 +100,6 @@ class ClusterClient:
     def resolve_namespace(self, given: str | None) -> NamespaceChoice:
         """Choose the namespace: the given one, the pod's own, the context's, `default`."""
         return self._session.resolve_namespace(given)
-
-    @property
-    def request_count(self) -> int:
-        """HTTP requests sent, tries included, and streams and websockets opened."""
-        return self.requests.total()
 
     async def request(
         self,

@@ -194,7 +194,7 @@ async def test_no_server_is_unreachable_and_tried_again_even_for_a_write() -> No
         with pytest.raises(ClusterUnreachable) as caught:
             await client.request("POST", PODS, body={}, retry=RetryPolicy(tries=2))
 
-    assert (client.request_count, len(sleeps.seconds)) == (2, 1)
+    assert (client.requests.total(), len(sleeps.seconds)) == (2, 1)
     assert not caught.value.was_sent
     assert caught.value.__cause__ is not None
 
