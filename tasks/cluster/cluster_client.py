@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import aiohttp
@@ -100,6 +100,10 @@ class ClusterClient:
     def resolve_namespace(self, given: str | None) -> NamespaceChoice:
         """Choose the namespace: the given one, the pod's own, the context's, `default`."""
         return self._session.resolve_namespace(given)
+
+    def server_now(self) -> datetime:
+        """Return the API server's time; before its first answer, all there is: our own clock's."""
+        return self.server_clock.now() or datetime.now(UTC)
 
     async def request(
         self,

@@ -213,7 +213,7 @@ class RunContext:
 
     def server_now(self) -> datetime:
         """Return the API server's time; our own clock's before its first answer."""
-        return self.client.server_clock.now() or datetime.now(UTC)
+        return self.client.server_now()
 
     def bounded(self, seconds: float, *, leaving_seconds: float = 0.0) -> float:
         """Return `seconds`, or less where the process will be killed before.

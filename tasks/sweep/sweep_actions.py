@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import assert_never
 
 import anyio
@@ -165,7 +164,7 @@ class Sweeper:
             job,
             [pod for pod in pods_from_api(pods.items) if pod.job_uid == job.uid],
             await find_run_secret(self.client, namespace, job),
-            server_now=self._server_now(),
+            server_now=self.client.server_now(),
             minimum_age=self.ages.minimum,
         )
 
@@ -180,9 +179,8 @@ class Sweeper:
         self, verdict: SweepVerdict, swept: SweptObject, stage: Stage, run: FlowRunId | None
     ) -> bool:
         """Judge again by what is known now that the Lease is ours."""
-        standing = judge_standing(
-            run, await _read_record(run), now=self._server_now(), minimum_age=self.ages.minimum
-        )
+        record, now = await _read_record(run), self.client.server_now()
+        standing = judge_standing(run, record, now=now, minimum_age=self.ages.minimum)
         try:
             # The age was judged before we touched the Lease ourselves.
             facts = replace(swept.facts, stage=stage, run=standing, lease_fresh=False)
@@ -209,9 +207,6 @@ class Sweeper:
                 f"Flow run {started} was started for it and did not take it over.",
             )
         return Outcome.DONE, f"Flow run {started} was started to take it over."
-
-    def _server_now(self) -> datetime:
-        return self.client.server_clock.now() or datetime.now(UTC)
 
 
 async def _read_record(run: FlowRunId | None) -> FlowRunRecords:
