@@ -52,11 +52,11 @@ async def measure(kubeconfig: str, contestants: Sequence[str], sizes: Sequence[i
         for before, size in zip((0, *sizes), sizes, strict=False):
             await _create(client, space, AgentId("other"), range(before, size))
             for _ in range(_LOOKS):
-                requests, cpu = client.request_count, time.process_time()
+                requests, cpu = client.requests.total(), time.process_time()
                 _add(samples, f"{OWN}, {size:,} Jobs", await _look(client, space))
                 own_cpu = (time.process_time() - cpu) * 1000
                 _add(samples, f"{OWN}, CPU of ours, {size:,} Jobs", own_cpu)
-                most_requests = max(most_requests, client.request_count - requests)
+                most_requests = max(most_requests, client.requests.total() - requests)
                 if with_kubectl:
                     took = await _list(kubeconfig, space, f"--selector={agent_selector(_AGENT)}")
                     _add(samples, f"{KUBECTL}, selected, {size:,} Jobs", took)

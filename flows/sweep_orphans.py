@@ -16,6 +16,7 @@ from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.cluster_errors import ClusterError
 from tasks.cluster.connection import ClusterConnection
 from tasks.orchestrator.artifacts import publish_table
+from tasks.ownership.lease import is_held
 from tasks.run.check_request import find_cluster, read_run_script
 from tasks.sweep.flow_run_records import ask_for_heartbeats, read_flow_run_records
 from tasks.sweep.sweep_actions import Sweeper
@@ -26,7 +27,6 @@ from tasks.sweep.sweep_objects import (
     SweepAges,
     SweptObject,
     find_swept_objects,
-    is_fresh,
     named_flow_runs,
 )
 from tasks.sweep.sweep_report import (
@@ -145,7 +145,7 @@ async def _judge(
 ) -> list[tuple[SweptObject, SweepVerdict]]:
     named = named_flow_runs(contents)
     now = contents.server_now
-    held = {lease.agent_id for lease in contents.leases if is_fresh(lease, now)}
+    held = {lease.agent_id for lease in contents.leases if is_held(lease, now)}
     unowned = [run for run, agent_id in named.items() if agent_id not in held]
     records = await ask_for_heartbeats(await read_flow_run_records(named), unowned)
     judged = [

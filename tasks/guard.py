@@ -32,7 +32,7 @@ from tasks.ownership.lease import LeaseState, LeaseVerdict
 from tasks.run.agent_run import AgentRun
 from tasks.run.budget_check import check_budget_of_today
 from tasks.run.found import Found, NewAttempt, StoredAnswer
-from tasks.run.owned_job import delete_job_as_seen
+from tasks.run.job_deletion import delete_job_when
 from tasks.run.run_permissions import check_permissions, may_exec
 from tasks.run.run_secrets import find_run_secret
 from tasks.secret import revoke_secret
@@ -240,9 +240,16 @@ async def _take_step(run: AgentRun, verdict: GuardVerdict) -> None:
 
 
 async def _delete(run: AgentRun, job: JobSnapshot) -> None:
-    run.outside.lease.check_may_write()
-    # Where it is gone, or no longer what was judged, the next look tells.
-    await delete_job_as_seen(run.outside.client, run.outside.namespace, job, Propagation.FOREGROUND)
+    # If it is gone, or no longer what was judged, the next look tells.
+    await delete_job_when(
+        run.outside.client,
+        run.outside.namespace,
+        job.name,
+        uid=job.uid,
+        is_right=lambda found: found.resource_version == job.resource_version,
+        may_write=run.outside.lease.check_may_write,
+        propagation=Propagation.FOREGROUND,
+    )
 
 
 def _unreachable(run: AgentRun, error: ClusterError) -> AgentRunError:

@@ -122,7 +122,6 @@ def _with_attempt(
         container_signal=ended.signal if ended else None,
         container_reason=ended.reason if ended else None,
         container_message=ended.message if ended else None,
-        container_finished_at=ended.finished_at if ended else None,
         pod_name=pod.name if pod else None,
         pod_phase=pod.phase if pod else None,
         pod_reason=pod.reason if pod else None,

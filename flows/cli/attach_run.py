@@ -14,8 +14,7 @@ from prefect.states import Pending
 from flows.run.verdicts import await_verdict
 from flows.run_agent import run_agent
 from tasks.observation.snapshots import JobSnapshot
-from tasks.operators.cluster_look import open_cluster
-from tasks.operators.lease_watch import watch_lease
+from tasks.operators.cluster_look import open_cluster, watch_lease
 from tasks.operators.operator_decisions import check_attachable
 from tasks.operators.operator_errors import NotPossible
 from tasks.operators.operator_targets import require_target

@@ -15,14 +15,12 @@ from tasks.cluster.kinds.jobs import list_jobs
 from tasks.observation.snapshots import JobSnapshot, jobs_from_api
 from tasks.orchestrator.flow_run_states import read_whether_cancelled
 from tasks.ownership.orphans import owner_of
-from tasks.run.owned_job import delete_job_as_seen
+from tasks.run.job_deletion import Deletion, delete_job_when
 from tasks.vocabulary.names import AgentId, FlowRunId, agent_selector
 
 # The runner sets the state only after its hooks.
 _HOOK_SECONDS = 30.0
 _ASK_AGAIN_SECONDS = 1.0
-# Any change of a Job between look and deletion refuses the latter.
-_LOOKS = 3
 
 
 async def delete_jobs_of_cancelled_run(
@@ -58,17 +56,21 @@ async def _delete_jobs(request: AgentRunRequest, flow_run_id: FlowRunId) -> list
     deleted: list[str] = []
     async with ClusterClient(runtime.connection) as client:
         namespace = client.resolve_namespace(runtime.spec.namespace).name
-        for _ in range(_LOOKS):
-            found = await list_jobs(client, namespace, label_selector=selector)
-            own = [job for job in jobs_from_api(found.items) if _is_left(job, flow_run_id)]
-            deleted += [
-                job.name
-                for job in own
-                if await delete_job_as_seen(client, namespace, job, Propagation.FOREGROUND)
-            ]
-            if not own:
-                break
-    return [f"Job {namespace}/{name}" for name in dict.fromkeys(deleted)]
+        found = await list_jobs(client, namespace, label_selector=selector)
+        for job in jobs_from_api(found.items):
+            if not _is_left(job, flow_run_id):
+                continue
+            deletion = await delete_job_when(
+                client,
+                namespace,
+                job.name,
+                uid=job.uid,
+                is_right=lambda found: _is_left(found, flow_run_id),
+                propagation=Propagation.FOREGROUND,
+            )
+            if deletion is Deletion.DELETED:
+                deleted.append(f"Job {namespace}/{job.name}")
+    return deleted
 
 
 def _is_left(job: JobSnapshot, flow_run_id: FlowRunId) -> bool:

@@ -52,7 +52,6 @@ class SessionSummary:
         lines: All lines, blank ones included.
         plain_lines: Lines that are no events, blank ones not included.
         fragment_lines: Those of them that look like events cut short.
-        malformed_events: Events of known types without what they need.
         event_counts: Events by type, or type/subtype; bounded, see `OTHER_NAMES`.
         unknown_events: Those of them that this version does not know.
         plain_line: First of the last run of plain lines that are no fragments.
@@ -75,7 +74,6 @@ class SessionSummary:
     lines: int = 0
     plain_lines: int = 0
     fragment_lines: int = 0
-    malformed_events: int = 0
     event_counts: tuple[tuple[str, int], ...] = ()
     unknown_events: tuple[tuple[str, int], ...] = ()
     plain_line: str | None = None
@@ -83,7 +81,6 @@ class SessionSummary:
     output_after_result: bool = False
     empty_answer_open: bool = False
     last_result: ResultEvent | None = None
-    result_count: int = 0
     answer: str | None = None
     texts: str | None = None
     usage: TokenCounts = _NO_COUNTS
@@ -111,7 +108,7 @@ class SessionState:
     """Takes a run's events in order; `summary()` may be asked at any time."""
 
     def __init__(self) -> None:
-        self._lines = self._plain_lines = self._fragment_lines = self._malformed_events = 0
+        self._lines = self._plain_lines = self._fragment_lines = 0
         self._event_counts: Counter[str] = Counter()
         self._unknown_events: Counter[str] = Counter()
         self._plain_line: str | None = None
@@ -149,7 +146,7 @@ class SessionState:
             case UserEvent() | PartialMessageEvent():
                 self._note_output(event)
             case EventParseError():
-                self._malformed_events += 1
+                pass
             case UnknownEvent():
                 _count(self._unknown_events, name)
             case InitEvent():
@@ -173,7 +170,6 @@ class SessionState:
             lines=self._lines,
             plain_lines=self._plain_lines,
             fragment_lines=self._fragment_lines,
-            malformed_events=self._malformed_events,
             event_counts=tuple(self._event_counts.items()),
             unknown_events=tuple(self._unknown_events.items()),
             plain_line=self._plain_line,
@@ -181,7 +177,6 @@ class SessionState:
             output_after_result=self._output_after_result,
             empty_answer_open=self._empty_answer_open,
             last_result=last,
-            result_count=self._results.count,
             answer=self._answer,
             texts=self._texts.joined(),
             usage=self._results.usage,

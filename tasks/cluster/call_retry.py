@@ -10,7 +10,6 @@ from tenacity import (
     retry_if_exception,
     stop_after_attempt,
     stop_before_delay,
-    wait_random_exponential,
 )
 
 from tasks.cluster.cluster_errors import (
@@ -19,11 +18,11 @@ from tasks.cluster.cluster_errors import (
     ClusterUnreachable,
     TooManyRequests,
 )
+from tasks.vocabulary.backoff import Backoff
 
 T = TypeVar("T")
 
-_FIRST_DELAY_SECONDS = 0.5
-_LONGEST_DELAY_SECONDS = 8.0
+_BACKOFF = Backoff(0.5, 8.0, least_share=0.0)
 # Managed clusters answer 401 for a moment while credentials spread; more is a wrong credential.
 _UNAUTHORISED_TRIES = 3
 
@@ -102,9 +101,6 @@ async def call_with_retries(
     return await retrying(attempt)
 
 
-_full_jitter = wait_random_exponential(multiplier=_FIRST_DELAY_SECONDS, max=_LONGEST_DELAY_SECONDS)
-
-
 def _wait_seconds(state: RetryCallState) -> float:
     """Full jitter over 0.5, 1, 2, 4, 8 s; at least what the server asked for."""
     failure = state.outcome.exception() if state.outcome else None
@@ -113,4 +109,4 @@ def _wait_seconds(state: RetryCallState) -> float:
         asked = failure.answer.retry_after_seconds
     elif isinstance(failure, ClusterUnavailable):
         asked = failure.retry_after_seconds
-    return (asked or 0.0) + _full_jitter(state)
+    return _BACKOFF.delay_seconds(state.attempt_number, asked)

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import aiohttp
@@ -69,7 +69,8 @@ class ClusterClient:
 
     Attributes:
         server_clock: The API server's clock, as of the latest answers.
-        requests: How many HTTP requests were sent, by verb and resource (`get pods/log`).
+        requests: How many HTTP requests were sent, by verb and resource (`get pods/log`): each try,
+            and each stream or websocket that was opened.
     """
 
     def __init__(
@@ -100,10 +101,9 @@ class ClusterClient:
         """Choose the namespace: the given one, the pod's own, the context's, `default`."""
         return self._session.resolve_namespace(given)
 
-    @property
-    def request_count(self) -> int:
-        """HTTP requests sent, tries included, and streams and websockets opened."""
-        return self.requests.total()
+    def server_now(self) -> datetime:
+        """Return the API server's time; before its first answer, all there is: our own clock's."""
+        return self.server_clock.now() or datetime.now(UTC)
 
     async def request(
         self,

@@ -18,9 +18,8 @@ from tasks.cluster.cluster_errors import (
 )
 from tasks.cluster.kinds.pod_exec import open_exec, touch_pod_file
 from tasks.cluster.kinds.pod_logs import follow_pod_log, read_pod_log
+from tasks.transcript.line_grammar import ACKNOWLEDGED_ABOVE_BYTES
 from tasks.transcript.read_steps import Attempt, FollowLog, ReadCopy, ReadEnd, ReadLog
-
-_ACKNOWLEDGE_ABOVE_BYTES = 8_388_608
 
 # The copy from a line on, then the trailer once the script has written it, since its line in the
 # log may be rotated away while the script waits.
@@ -53,7 +52,7 @@ class LogTarget:
     token: str
     work_dir: str
     exec_allowed: bool
-    acknowledge_above_bytes: int = _ACKNOWLEDGE_ABOVE_BYTES
+    acknowledge_above_bytes: int = ACKNOWLEDGED_ABOVE_BYTES
 
 
 @asynccontextmanager

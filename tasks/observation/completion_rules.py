@@ -13,7 +13,6 @@ from tasks.agent_job.runtime_spec import Limits
 from tasks.observation.conditions import Condition
 from tasks.observation.container_states import ContainerTerminated
 from tasks.observation.snapshots import JobSnapshot, PodSnapshot
-from tasks.vocabulary.error_codes import ErrorCode
 from tasks.vocabulary.names import PodUid
 
 # Kubernetes' own, for pods that do not say.
@@ -94,7 +93,6 @@ class Ended:
         terminated: Its container's ending; `None` where it was not observed.
         condition: The Job's final one; `None` where it did not come in time.
         job_gone: The Job was deleted, too.
-        replaced_by: The pod that the Job controller started in its place.
     """
 
     by: EndedBy
@@ -102,7 +100,6 @@ class Ended:
     terminated: ContainerTerminated | None
     condition: Condition | None
     job_gone: bool
-    replaced_by: PodSnapshot | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +111,9 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class ApiLost:
-    """The API has been away for too long; leave everything as it is."""
+    """The API has been away for too long, by now for `seconds`; leave everything as it is."""
 
-    code: ErrorCode
     seconds: float
-    message: str
-    advice: str
 
 
 CompletionVerdict = StillRunning | Ended | Gone | ApiLost
@@ -145,7 +139,7 @@ def judge_completion(
     if verdict is not None:
         return verdict
     if observed.seconds_since_good_read >= limits.api_loss_seconds:
-        return _api_lost(observed.seconds_since_good_read)
+        return ApiLost(observed.seconds_since_good_read)
     return StillRunning(_describe(observed, pod), history)
 
 
@@ -306,17 +300,6 @@ def _ended(by: EndedBy, observed: CompletionObservation, pod: PodSnapshot | None
         terminated=_terminated(pod),
         condition=observed.job.final_condition if observed.job is not None else None,
         job_gone=observed.job_gone,
-        replaced_by=find_replacement(observed.pods, pod),
-    )
-
-
-def _api_lost(seconds: float) -> ApiLost:
-    return ApiLost(
-        ErrorCode.JOB_STATE_MISMATCH,
-        seconds,
-        f"The Kubernetes API has not answered for {seconds:.0f} s, so nobody knows how the Job is; "
-        "it was left as it is.",
-        "Run again once the API is back: the next run takes the Job over or collects its result.",
     )
 
 

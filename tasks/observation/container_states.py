@@ -93,7 +93,6 @@ class ContainerSnapshot:
     running: ContainerRunning | None = None
     terminated: ContainerTerminated | None = None
     image: str | None = None
-    restart_count: int = 0
     was_lost: bool = False
 
     @property
@@ -129,7 +128,6 @@ class ContainerSnapshot:
             if isinstance(state.get("terminated"), Mapping)
             else None,
             image=text_at(raw, "image"),
-            restart_count=integer_at(raw, "restartCount") or 0,
             was_lost=bool(object_at(object_at(raw, "lastState"), "terminated")),
         )
 

@@ -120,7 +120,6 @@ class JobSnapshot:
         owner_epoch: `leaseTransitions` of the tenure in which it was created or adopted.
         harvested_at: When its result was stored.
         deletion_at: Set as soon as somebody has asked for its deletion.
-        active: Pods that are pending or running, as the Job controller last counted.
         deadline_seconds: The Job's own deadline, from its start.
     """
 
@@ -141,7 +140,6 @@ class JobSnapshot:
     harvested_at: datetime | None = None
     created_at: datetime | None = None
     deletion_at: datetime | None = None
-    active: int = 0
     ttl_seconds: int | None = None
     deadline_seconds: int | None = None
     conditions: tuple[Condition, ...] = ()
@@ -192,7 +190,6 @@ class JobSnapshot:
             harvested_at=instant_at(notes, names.ANNOTATION_HARVESTED_AT),
             created_at=instant_at(metadata, "creationTimestamp"),
             deletion_at=instant_at(metadata, "deletionTimestamp"),
-            active=integer_at(status, "active") or 0,
             ttl_seconds=integer_at(object_at(raw, "spec"), "ttlSecondsAfterFinished"),
             deadline_seconds=integer_at(object_at(raw, "spec"), "activeDeadlineSeconds"),
             conditions=conditions_at(status),

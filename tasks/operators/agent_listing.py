@@ -13,13 +13,10 @@ from enum import StrEnum
 from tasks.observation.snapshots import JobSnapshot, LeaseSnapshot, PodSnapshot
 from tasks.outcome.report_page import outcome_name
 from tasks.outcome.run_result import AgentRunResult
-from tasks.ownership.lease import LeaseHolder, LeaseState, judge_lease
+from tasks.ownership.lease import is_held
 from tasks.ownership.orphans import owner_of
 from tasks.ownership.pause import AgentPause, find_pause
 from tasks.vocabulary.names import AgentId, FlowRunId, JobUid
-
-# Nobody's: whoever only looks holds no Lease.
-_ONLOOKER = LeaseHolder("")
 
 
 class OwnerState(StrEnum):
@@ -54,8 +51,8 @@ class ClusterLook:
 
     def owner_state(self, agent_id: AgentId) -> OwnerState:
         """Tell whether somebody keeps the agent's Lease."""
-        verdict = judge_lease(self.lease_of(agent_id), self.now, _ONLOOKER)
-        return OwnerState.ALIVE if verdict.state is LeaseState.FRESH else OwnerState.GONE
+        held = is_held(self.lease_of(agent_id), self.now)
+        return OwnerState.ALIVE if held else OwnerState.GONE
 
     def pause_of(self, agent_id: AgentId) -> AgentPause | None:
         """Return the agent's pause, if it is paused."""

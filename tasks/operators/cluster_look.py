@@ -1,20 +1,23 @@
-"""One look at the agents of a namespace, through a connection of the command line."""
+"""Looking at the agents of a namespace, through a connection of the command line."""
 
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.cluster_errors import NamespaceNotFound, ObjectNotFound
 from tasks.cluster.kinds.jobs import list_jobs
-from tasks.cluster.kinds.leases import list_leases
+from tasks.cluster.kinds.leases import list_leases, read_lease
 from tasks.cluster.kinds.pods import list_pods
 from tasks.observation.snapshots import LeaseSnapshot, jobs_from_api, pods_from_api
 from tasks.operators.agent_listing import ClusterLook
+from tasks.ownership.lease import ONLOOKER, LeaseSighting, LeaseState, LeaseVerdict, judge_lease
 from tasks.run.check_request import find_cluster
-from tasks.vocabulary.names import MANAGED_SELECTOR
+from tasks.vocabulary.names import MANAGED_SELECTOR, AgentId, lease_name
+
+_LOOK_AGAIN_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -23,11 +26,6 @@ class ClusterAccess:
 
     client: ClusterClient
     namespace: str
-
-    @property
-    def now(self) -> datetime:
-        """The API server's time; our own clock's before its first answer."""
-        return self.client.server_clock.now() or datetime.now(UTC)
 
     async def look(self) -> ClusterLook:
         """Return all that is there of all agents.
@@ -47,7 +45,7 @@ class ClusterAccess:
             jobs=tuple(job for job in found if job.agent_id is not None),
             pods=pods_from_api(pods.items),
             leases=tuple(LeaseSnapshot.from_api(item) for item in leases.items),
-            now=self.now,
+            now=client.server_now(),
         )
 
 
@@ -63,3 +61,30 @@ async def open_cluster(
     """
     async with ClusterClient(find_cluster(kubeconfig)) as client:
         yield ClusterAccess(client, client.resolve_namespace(namespace).name)
+
+
+async def watch_lease(access: ClusterAccess, agent_id: AgentId) -> LeaseVerdict:
+    """Return whether the Lease may be taken or is being renewed; waits for at most its duration.
+
+    Raises:
+        ClusterError: It could not be read.
+    """
+    first: LeaseSighting | None = None
+    while True:
+        lease = await _read_lease(access, agent_id)
+        now = access.client.server_now()
+        verdict = judge_lease(lease, now, ONLOOKER, first)
+        if verdict.state is not LeaseState.FRESH or lease is None:
+            return verdict
+        first = first or LeaseSighting(lease, now)
+        await asyncio.sleep(min(_LOOK_AGAIN_SECONDS, verdict.expires_in_seconds + 0.1))
+
+
+async def _read_lease(access: ClusterAccess, agent_id: AgentId) -> LeaseSnapshot | None:
+    try:
+        raw = await read_lease(access.client, access.namespace, lease_name(agent_id))
+    except NamespaceNotFound:
+        raise
+    except ObjectNotFound:
+        return None
+    return LeaseSnapshot.from_api(raw)

@@ -10,9 +10,7 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.exceptions import ObjectNotFound as FlowRunNotFound
 from prefect.states import Cancelled, Cancelling
 
-from tasks.cluster.cluster_errors import ObjectConflict, ObjectNotFound
 from tasks.cluster.kinds.api_objects import Propagation
-from tasks.cluster.kinds.jobs import delete_job, read_job
 from tasks.observation.snapshots import JobSnapshot
 from tasks.operators.agent_listing import ClusterLook, OwnerState, Target
 from tasks.operators.cluster_look import ClusterAccess
@@ -20,6 +18,7 @@ from tasks.operators.operator_decisions import CancelRun, DeleteJobs, NothingToS
 from tasks.operators.operator_errors import NotDone, NotPossible
 from tasks.ownership.lease import LeaseVerdict
 from tasks.ownership.orphans import owner_of
+from tasks.run.job_deletion import Deletion, delete_job_when
 from tasks.run.lease_keeper import LeaseKeeper
 from tasks.vocabulary.names import AgentId, FlowRunId
 
@@ -27,8 +26,6 @@ from tasks.vocabulary.names import AgentId, FlowRunId
 # kubelets on busy machines have taken a minute to clear an ended pod away.
 _END_SECONDS = 180.0
 _LOOK_AGAIN_SECONDS = 1.0
-# Every change of a Job between a look at it and its deletion refuses the latter.
-_LOOKS = 4
 # Holds the Lease where no Job says in whose name.
 _NO_FLOW_RUN = FlowRunId("claude-jobs-stop")
 
@@ -107,28 +104,24 @@ async def _keeping(keeper: LeaseKeeper) -> AsyncGenerator[None, None]:
 
 
 async def _delete(access: ClusterAccess, keeper: LeaseKeeper, job: JobSnapshot, say: Say) -> None:
-    """Delete a Job in the foreground, which is its agent's SIGTERM; by the version just read."""
-    where = (access.client, access.namespace, job.name)
-    for looks_left in reversed(range(_LOOKS)):
-        try:
-            found = JobSnapshot.from_api(await read_job(*where))
-            if found.uid != job.uid:
-                return
-            keeper.check_may_write()
-            await delete_job(
-                *where,
-                uid=job.uid,
-                resource_version=found.resource_version,
-                propagation=Propagation.FOREGROUND,
-            )
-        except ObjectNotFound:
-            return
-        except ObjectConflict:
-            if not looks_left:
-                raise
-            continue
+    """Delete a Job in the foreground, which is its agent's SIGTERM."""
+    deletion = await delete_job_when(
+        access.client,
+        access.namespace,
+        job.name,
+        uid=job.uid,
+        # The Lease is ours: nobody else may take the Job over.
+        is_right=lambda _: True,
+        may_write=keeper.check_may_write,
+        propagation=Propagation.FOREGROUND,
+    )
+    if deletion is Deletion.CHANGED:
+        raise NotDone(
+            f"Job {job.name} was changed each time before it could be deleted.",
+            f"Run `claude-jobs stop {job.agent_id}` again.",
+        )
+    if deletion is Deletion.DELETED:
         say(f"Its owner is gone: deleting Job {job.name}; the agent has its grace to end.")
-        return
 
 
 async def _cancel(access: ClusterAccess, look: ClusterLook, report: StopReport, say: Say) -> None:

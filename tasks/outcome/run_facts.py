@@ -99,7 +99,6 @@ class RunFacts:
     container_signal: int | None = None
     container_reason: str | None = None
     container_message: str | None = None
-    container_finished_at: datetime | None = None
     init_containers: tuple[ContainerSnapshot, ...] = ()
     pod_name: str | None = None
     pod_phase: str | None = None

@@ -15,6 +15,8 @@ from tasks.vocabulary import names
 from tasks.vocabulary.names import AgentId, FlowRunId, JobName, JobUid
 
 LeaseHolder = NewType("LeaseHolder", str)
+ONLOOKER = LeaseHolder("")
+"""Whoever only looks: holds no Lease."""
 
 # Four renewals may be missed before a successor takes over; a takeover still is a matter of a
 # minute.
@@ -83,6 +85,23 @@ class LeaseVerdict:
         return self.state in {LeaseState.FREE, LeaseState.RELEASED, LeaseState.EXPIRED}
 
 
+def is_held(lease: LeaseSnapshot | None, server_now: datetime) -> bool:
+    """Tell whether a Lease has a holder and has not run out, as it stands at this one look.
+
+    Whoever has died just after renewing it counts as its holder until then.
+
+    Args:
+        lease: As just read; `None` if there is none.
+        server_now: The `Date` of the answer that brought it.
+    """
+    return judge_lease(lease, server_now, ONLOOKER).state is LeaseState.FRESH
+
+
+def holder_flow_run(lease: LeaseSnapshot) -> FlowRunId | None:
+    """Return the flow run whose process holds a Lease, or held it last; `None` once released."""
+    return _flow_run_of(lease.holder) if lease.holder else None
+
+
 def lease_holder(flow_run_id: FlowRunId, process_nonce: str) -> LeaseHolder:
     """Return the holder identity of one process of a flow run.
 
@@ -114,7 +133,7 @@ def judge_lease(
         return LeaseVerdict(LeaseState.FREE)
     if not lease.holder:
         return LeaseVerdict(LeaseState.RELEASED)
-    holder = FlowRunId(lease.holder.rpartition("/")[0] or lease.holder)
+    holder = _flow_run_of(lease.holder)
     if lease.holder == me:
         return LeaseVerdict(LeaseState.MINE, holder)
     expires_in = _expires_in_seconds(lease, server_now, first)
@@ -136,8 +155,7 @@ def judge_tenure(lease: LeaseSnapshot | None, me: LeaseHolder) -> Tenure:
         return Tenure.LOST
     if lease.holder == me:
         return Tenure.OURS
-    flow_run_ids = {holder.rpartition("/")[0] for holder in (lease.holder, me)}
-    return Tenure.TWIN if len(flow_run_ids) == 1 else Tenure.LOST
+    return Tenure.TWIN if _flow_run_of(lease.holder) == _flow_run_of(me) else Tenure.LOST
 
 
 def may_write(last_success_at: float, now: float) -> bool:
@@ -220,6 +238,10 @@ def build_release(lease: LeaseSnapshot, me: LeaseHolder, server_now: datetime) -
     """
     _require_held(lease, me)
     return _body(replace(lease, holder=""), server_now)
+
+
+def _flow_run_of(holder: str) -> FlowRunId:
+    return FlowRunId(holder.rpartition("/")[0] or holder)
 
 
 def _expires_in_seconds(

@@ -54,7 +54,7 @@ class Connections:
 
     def server_now(self) -> datetime:
         """Return the API server's time; our own clock's before its first answer."""
-        return self.client.server_clock.now() or datetime.now(UTC)
+        return self.client.server_now()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from tasks.cluster.call_retry import RETRY_REFUSED, RETRY_SAFE, RetryPolicy
@@ -278,12 +278,8 @@ class LeaseKeeper:
         except NamespaceNotFound:
             raise
         except ObjectNotFound:
-            return None, self._server_now()
-        return LeaseSnapshot.from_api(raw), self._server_now()
-
-    def _server_now(self) -> datetime:
-        # Every answer carries a Date; without one only our own clock is left.
-        return self._client.server_clock.now() or datetime.now(UTC)
+            return None, self._client.server_now()
+        return LeaseSnapshot.from_api(raw), self._client.server_now()
 
     async def _try_take(self, lease: LeaseSnapshot | None, now: datetime) -> bool:
         body = build_lease(self._agent_id, self._me, now, lease)
@@ -316,7 +312,7 @@ class LeaseKeeper:
         async with self._lock:
             for _ in range(_UPDATE_TRIES):
                 sent_at = self._monotonic()
-                body = build(self.lease, self._server_now())
+                body = build(self.lease, self._client.server_now())
                 try:
                     raw = await replace_lease(self._client, self._namespace, body, retry=retry)
                 except ObjectConflict:

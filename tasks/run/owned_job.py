@@ -1,40 +1,14 @@
-"""Deleting an agent's Job, and only as it was seen."""
+"""Deleting the Job at work, as the owner of its agent."""
 
 from tasks.cluster.call_retry import RETRY_NEVER
-from tasks.cluster.cluster_client import ClusterClient
-from tasks.cluster.cluster_errors import ClusterError, ObjectConflict, ObjectNotFound
+from tasks.cluster.cluster_errors import ClusterError
 from tasks.cluster.kinds.api_objects import Propagation
-from tasks.cluster.kinds.jobs import delete_job
 from tasks.observation.snapshots import JobSnapshot
 from tasks.ownership.commitment import is_owned
 from tasks.run.agent_run import AgentRun
 from tasks.run.attempt_at_work import AttemptAtWork
 from tasks.run.job_deletion import Deletion, delete_job_when
 from tasks.run.lease_keeper import LeaseLost
-
-
-async def delete_job_as_seen(
-    client: ClusterClient, namespace: str, job: JobSnapshot, propagation: Propagation
-) -> bool:
-    """Delete a Job, if nobody has changed it since it was read; tell whether that was so.
-
-    A run that has taken it over meanwhile keeps it.
-
-    Raises:
-        ClusterError: It was not deleted, or nobody knows.
-    """
-    try:
-        await delete_job(
-            client,
-            namespace,
-            job.name,
-            uid=job.uid,
-            resource_version=job.resource_version,
-            propagation=propagation,
-        )
-    except (ObjectNotFound, ObjectConflict):
-        return False
-    return True
 
 
 async def delete_owned_job(run: AgentRun, work: AttemptAtWork, propagation: Propagation) -> None:

@@ -1,7 +1,5 @@
 """Turning an agent's pause switch; what it means is decided in `tasks.ownership.pause`."""
 
-from datetime import UTC, datetime
-
 from tasks.cluster.call_retry import RETRY_SAFE
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.cluster_errors import NamespaceNotFound, ObjectConflict, ObjectNotFound
@@ -30,7 +28,7 @@ async def pause_agent(
     for tries_left in reversed(range(_TRIES)):
         raw = await _read(client, namespace, agent_id)
         # The answer that was just read carried the time.
-        now = client.server_clock.now() or datetime.now(UTC)
+        now = client.server_now()
         body = build_paused(raw, agent_id, reason, now)
         try:
             if raw is None:

@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import assert_never
 
 import anyio
@@ -23,8 +22,8 @@ from tasks.cluster.kinds.pods import list_pods
 from tasks.cluster.kinds.secrets import delete_secret
 from tasks.observation.snapshots import JobSnapshot, pods_from_api
 from tasks.ownership.orphans import owner_of
+from tasks.run.job_deletion import Deletion, delete_job_when
 from tasks.run.lease_keeper import LeaseKeeper, LeaseLost, WritesPaused
-from tasks.run.owned_job import delete_job_as_seen
 from tasks.run.run_secrets import create_tombstone, find_run_secret
 from tasks.sweep.flow_run_records import (
     ask_for_heartbeats,
@@ -39,11 +38,9 @@ from tasks.sweep.sweep_config import SweepPolicy
 from tasks.sweep.sweep_facts import ObjectKind, Stage
 from tasks.sweep.sweep_objects import SweepAges, SweptObject
 from tasks.sweep.sweep_report import Outcome, SweptRow
-from tasks.sweep.sweep_rules import SweepAction, SweepVerdict, judge_object
+from tasks.sweep.sweep_rules import Finding, SweepAction, SweepVerdict, judge_object
 from tasks.vocabulary.names import FlowRunId, JobName, JobUid, job_pods_selector
 
-# Every change of a Job between a look at it and its deletion refuses the latter.
-_LOOKS = 3
 _CHANGED = (Outcome.SKIPPED, "It has changed since it was listed.")
 _GONE = (Outcome.SKIPPED, "It is gone already.")
 
@@ -133,25 +130,32 @@ class Sweeper:
     async def _end_job(
         self, swept: SweptObject, verdict: SweepVerdict, lease: LeaseKeeper
     ) -> _Result:
-        for _ in range(_LOOKS):
-            raw = await read_job(self.client, swept.namespace, swept.name)
-            job = JobSnapshot.from_api(raw)
-            if job.uid != swept.uid:
-                return _GONE
+        async def is_right(job: JobSnapshot) -> bool:
             stage = await self._look_at(job, swept.namespace)
             if not await self._is_still(verdict, swept, stage, owner_of(job)):
-                return _CHANGED
-            if stage is Stage.INERT and not await create_tombstone(
+                return False
+            return stage is not Stage.INERT or await create_tombstone(
                 self.client, swept.namespace, lease, job.name, job.uid, self.run_script
-            ):
-                continue
-            lease.check_may_write()
-            # Nobody has to wait for the pods of a Job that has ended.
-            over = stage is Stage.TTL_PASSED
-            how = Propagation.BACKGROUND if over else Propagation.FOREGROUND
-            if await delete_job_as_seen(self.client, swept.namespace, job, how):
+            )
+
+        # Nobody has to wait for the pods of a Job that has ended.
+        over = verdict.finding is Finding.TTL_PASSED
+        deletion = await delete_job_when(
+            self.client,
+            swept.namespace,
+            swept.name,
+            uid=JobUid(swept.uid),
+            is_right=is_right,
+            may_write=lease.check_may_write,
+            propagation=Propagation.BACKGROUND if over else Propagation.FOREGROUND,
+        )
+        match deletion:
+            case Deletion.DELETED:
                 return Outcome.DONE, ""
-        return _CHANGED
+            case Deletion.GONE:
+                return _GONE
+            case Deletion.KEPT | Deletion.CHANGED:
+                return _CHANGED
 
     async def _look_at(self, job: JobSnapshot, namespace: str) -> Stage:
         selector = job_pods_selector(job.name)
@@ -160,7 +164,7 @@ class Sweeper:
             job,
             [pod for pod in pods_from_api(pods.items) if pod.job_uid == job.uid],
             await find_run_secret(self.client, namespace, job.name, job.uid),
-            server_now=self._server_now(),
+            server_now=self.client.server_now(),
             minimum_age=self.ages.minimum,
         )
 
@@ -175,9 +179,8 @@ class Sweeper:
         self, verdict: SweepVerdict, swept: SweptObject, stage: Stage, run: FlowRunId | None
     ) -> bool:
         """Judge again by what is known now that the Lease is ours."""
-        standing = judge_standing(
-            run, await _read_record(run), now=self._server_now(), minimum_age=self.ages.minimum
-        )
+        record, now = await _read_record(run), self.client.server_now()
+        standing = judge_standing(run, record, now=now, minimum_age=self.ages.minimum)
         try:
             # The age was judged before we touched the Lease ourselves.
             facts = replace(swept.facts, stage=stage, run=standing, lease_fresh=False)
@@ -204,9 +207,6 @@ class Sweeper:
                 f"Flow run {started} was started for it and did not take it over.",
             )
         return Outcome.DONE, f"Flow run {started} was started to take it over."
-
-    def _server_now(self) -> datetime:
-        return self.client.server_clock.now() or datetime.now(UTC)
 
 
 async def _read_record(run: FlowRunId | None) -> FlowRunRecords:

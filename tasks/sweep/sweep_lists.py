@@ -1,7 +1,5 @@
 """Listing what has our label in a namespace: one call for each page of each kind."""
 
-from datetime import UTC, datetime
-
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.kinds.jobs import list_jobs
 from tasks.cluster.kinds.leases import list_leases
@@ -26,8 +24,7 @@ async def list_namespace(client: ClusterClient, namespace: str) -> NamespaceCont
     leases = await list_leases(client, namespace, label_selector=MANAGED_SELECTOR)
     return NamespaceContents(
         namespace,
-        # Every answer carries a Date; without one only our own clock is left.
-        client.server_clock.now() or datetime.now(UTC),
+        client.server_now(),
         secrets=[SecretSnapshot.from_api(raw) for raw in secrets.items],
         jobs=jobs_from_api(jobs.items),
         pods=pods_from_api(pods.items),

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from tasks.observation.secret_snapshot import SecretSnapshot
 from tasks.observation.snapshots import JobSnapshot, LeaseSnapshot, PodSnapshot
 from tasks.ownership.commitment import RunSecret
-from tasks.ownership.lease import LeaseHolder, LeaseState, judge_lease
+from tasks.ownership.lease import holder_flow_run, is_held
 from tasks.ownership.orphans import owner_of
 from tasks.sweep.job_stage import judge_stage
 from tasks.sweep.run_standing import FlowRunRecords, is_askable, judge_standing
@@ -87,12 +87,6 @@ def find_swept_objects(
     return _Namespace(contents, runs, ages).objects()
 
 
-def is_fresh(lease: LeaseSnapshot | None, server_now: datetime) -> bool:
-    """Tell whether somebody holds a Lease that has not run out, by the API server's clock."""
-    nobody = LeaseHolder("")
-    return judge_lease(lease, server_now, nobody).state is LeaseState.FRESH
-
-
 def _named(contents: NamespaceContents) -> Iterator[tuple[FlowRunId | None, AgentId]]:
     for secret in contents.secrets:
         if secret.agent_id and recognise_secret(secret) is Recognition.OURS:
@@ -100,7 +94,7 @@ def _named(contents: NamespaceContents) -> Iterator[tuple[FlowRunId | None, Agen
     for lease in contents.leases:
         if lease.agent_id and recognise_lease(lease) is Recognition.OURS:
             yield lease.attempt_flow_run_id, lease.agent_id
-            yield _holder_of(lease), lease.agent_id
+            yield holder_flow_run(lease), lease.agent_id
     for job in contents.jobs:
         if job.agent_id and recognise_job(job) is Recognition.OURS:
             yield job.flow_run_id, job.agent_id
@@ -166,7 +160,7 @@ class _Namespace:
         return self._swept(ObjectKind.SECRET, stage, recognised, run, secret, created_at)
 
     def _lease(self, lease: LeaseSnapshot) -> SweptObject:
-        run = _holder_of(lease) or lease.attempt_flow_run_id
+        run = holder_flow_run(lease) or lease.attempt_flow_run_id
         touched_at = lease.renewed_at or lease.acquired_at
         stage = Stage.IDLE if self._is_idle(lease, touched_at) else Stage.RESTING
         recognised = recognise_lease(lease)
@@ -236,10 +230,6 @@ class _Namespace:
             stage=stage,
             recognition=recognised,
             run=judge_standing(run, self._runs, now=self._now, minimum_age=minimum),
-            lease_fresh=is_fresh(lease, self._now),
+            lease_fresh=is_held(lease, self._now),
             old_enough=all(at is not None and self._now - at >= minimum for at in touched),
         )
-
-
-def _holder_of(lease: LeaseSnapshot) -> FlowRunId | None:
-    return FlowRunId(lease.holder.rpartition("/")[0] or lease.holder) if lease.holder else None

@@ -55,11 +55,6 @@ class SweepAction(StrEnum):
     MARK_CANCELLED = "mark_cancelled"
     MARK_CRASHED = "mark_crashed"
 
-    @property
-    def changes(self) -> bool:
-        """Whether it changes anything."""
-        return self not in {SweepAction.NONE, SweepAction.REPORT}
-
 
 @dataclass(frozen=True, slots=True)
 class SweepVerdict:

@@ -31,6 +31,12 @@ from typing import NamedTuple
 
 GRAMMAR_VERSION = 1
 
+ACKNOWLEDGED_ABOVE_BYTES = 8 * 1024 * 1024
+"""From how much output on the run script waits for it to be read: a log file holds 10 MiB of it.
+
+It has the number too, in shell; a test holds the two together.
+"""
+
 ACKNOWLEDGED_BYTES_PER_LINE = 64
 """Added per line when output is compared with what one log file holds.
 

@@ -89,8 +89,6 @@ class Transcript:
         gap: Lines that a stream left out and that must come from elsewhere before anything
             further is delivered.
         next_number: Number of the next line to deliver, from 1.
-        foreign_lines: Lines of other writers, such as the kubelet; repeated ones count again.
-        damaged_lines: Lines with the token and a wrong length or shape; likewise.
     """
 
     def __init__(self, token: str) -> None:
@@ -98,8 +96,6 @@ class Transcript:
         self.trailer: Trailer | None = None
         self.gap: LineRange | None = None
         self.next_number = 1
-        self.foreign_lines = 0
-        self.damaged_lines = 0
         self._token = token
         self._stderr: dict[int, bytes] = {}
         self._missing: list[LineRange] = []
@@ -215,8 +211,6 @@ class Transcript:
 
     def _accept_foreign(self, payload: bytes, damaged: bool) -> Sequence[StdoutLine]:
         if self.numbered or damaged:
-            self.foreign_lines += not damaged
-            self.damaged_lines += damaged
             return ()
         if not self._plain.is_new(payload):
             return ()

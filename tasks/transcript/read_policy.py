@@ -10,7 +10,6 @@ import random
 from collections.abc import Callable
 from typing import assert_never
 
-from tasks.transcript.backoff import Backoff
 from tasks.transcript.line_grammar import awaits_acknowledgement
 from tasks.transcript.numbered_lines import Transcript
 from tasks.transcript.read_steps import (
@@ -29,6 +28,7 @@ from tasks.transcript.read_steps import (
     Stop,
 )
 from tasks.transcript.rotation_watch import RotationWatch
+from tasks.vocabulary.backoff import Backoff
 
 SILENCE_SECONDS = 120.0  # a dead connection is found in this time; a silent agent is normal
 READ_SILENCE_SECONDS = 30.0  # what is there already comes at once
@@ -69,7 +69,9 @@ class ReadPolicy:
         """
         self._transcript = transcript
         self._acknowledge_above_bytes = acknowledge_above_bytes
-        self._backoff = Backoff(jitter)
+        # Most often an idle connection was dropped, and live output shall not stall.
+        self._backoff = Backoff(0.2, 10.0, jitter=jitter)
+        self._delays = 0
         self._silence_seconds = silence_seconds
         self._rotation = RotationWatch(transcript, acknowledge_above_bytes)
         self._exec_works = exec_allowed
@@ -215,7 +217,7 @@ class ReadPolicy:
         self._last_output_at = now
 
     def _note_progress(self) -> None:
-        self._backoff.reset()
+        self._delays = 0
         self._barren_reads = 0
         self._copy_failures = 0
         self._empty_copy_reads = 0
@@ -230,7 +232,8 @@ class ReadPolicy:
         )
         if not outcome.has_failed and not is_early:
             return 0.0
-        return self._backoff.next_delay_seconds(outcome.retry_after_seconds)
+        self._delays += 1
+        return self._backoff.delay_seconds(self._delays, outcome.retry_after_seconds)
 
     @property
     def _must_read_again(self) -> bool:

@@ -8,7 +8,7 @@ from tasks.transcript.line_grammar import ACKNOWLEDGED_BYTES_PER_LINE
 from tasks.transcript.numbered_lines import Transcript
 
 FIRST_QUIET_SECONDS = 5.0
-LONGEST_QUIET_SECONDS = 40.0  # the script waits 120 s for the acknowledgement
+LONGEST_QUIET_SECONDS = 40.0  # a third of what the script waits for the acknowledgement
 _SUSPICIOUS_SHARE = 0.125  # much more may have been printed than has come through
 
 

@@ -1,4 +1,4 @@
-"""Ids, names, labels, error codes and errors: the words that every room uses.
+"""Ids, names, labels, error codes, errors, delays: the words and measures that every room uses.
 
 No I/O here. Imports no other package of ours.
 """

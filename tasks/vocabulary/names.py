@@ -164,11 +164,6 @@ def agent_selector(agent_id: AgentId) -> str:
     return f"{MANAGED_SELECTOR},{LABEL_AGENT_ID}={label_value(agent_id)}"
 
 
-def flow_run_selector(flow_run_id: FlowRunId) -> str:
-    """Return the label selector for what a flow run has created; a superset, annotations decide."""
-    return f"{MANAGED_SELECTOR},{LABEL_FLOW_RUN_ID}={label_value(flow_run_id)}"
-
-
 def job_pods_selector(name: JobName) -> str:
     """Return the label selector for the pods of a Job; valid on every server version."""
     return f"{LABEL_JOB_NAME}={name}"

@@ -18,7 +18,6 @@ from tasks.cluster.cluster_errors import (
 from tasks.cluster.kinds.jobs import create_job
 from tasks.cluster.kinds.pod_exec import (
     open_exec,
-    read_pod_file_lines,
     run_in_pod,
     touch_pod_file,
 )
@@ -149,28 +148,6 @@ async def test_exec_brings_bytes_exit_code_and_stderr_apart(
     assert (result.exit_code, result.stdout) == (0, b"/tmp/ack of it\n")
     with pytest.raises(ExecFailed, match="could not be written"):
         await touch_pod_file(cluster_client, namespace, pod, "agent", "/proc/none/ack")
-
-
-async def test_exec_reads_a_range_of_lines_of_a_file(
-    cluster_client: ClusterClient, namespace: str, sleeper_script: str
-) -> None:
-    pod = await pod_in_state(cluster_client, namespace, sleeper_script, "running")
-    await asyncio.sleep(1.5)
-    async with read_pod_file_lines(
-        cluster_client, namespace, pod, "agent", "/tmp/lines", first_line=100_001, line_count=3
-    ) as stream:
-        received = b"".join([chunk async for chunk in stream.stdout_chunks()])
-    assert (received, stream.exit_code) == (b"100001\n100002\n100003\n", 0)
-
-    async with read_pod_file_lines(
-        cluster_client, namespace, pod, "agent", "/tmp/lines", first_line=199_999
-    ) as stream:
-        received = b"".join([chunk async for chunk in stream.stdout_chunks()])
-    assert received == b"199999\n200000\n"
-
-    async with read_pod_file_lines(cluster_client, namespace, pod, "agent", "/none") as stream:
-        received = b"".join([chunk async for chunk in stream.stdout_chunks()])
-    assert (received, stream.exit_code) == (b"", 66)
 
 
 async def test_exec_that_is_left_early_returns_at_once(

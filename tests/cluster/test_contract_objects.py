@@ -251,7 +251,7 @@ async def test_wrong_token_is_unauthorised(kubeconfig: str, namespace: str) -> N
         with pytest.raises(ClusterUnauthorised) as caught:
             await list_pods(client, namespace, label_selector="")
 
-    assert client.request_count == 3
+    assert client.requests.total() == 3
     assert "HUSH" not in str(caught.value)
 
 

@@ -12,7 +12,7 @@ from tasks.cluster.cluster_errors import ClusterError, ResourceExpired
 from tasks.cluster.json_objects import JOBS, JsonObject
 from tasks.cluster.kinds.api_objects import Propagation
 from tasks.cluster.kinds.jobs import create_job, delete_job, patch_job
-from tasks.cluster.kinds.json_patch import annotation_path, expect, label_path, put
+from tasks.cluster.kinds.json_patch import annotation_path, expect, put
 from tasks.cluster.watching.watch import (
     Changed,
     Deleted,
@@ -102,7 +102,7 @@ async def test_object_that_loses_its_label_is_deleted_from_a_labelled_watch(
     selection = Selection(JOBS, namespace, label_selector=f"test={name}")
     async with aclosing(watch_objects(cluster_client, selection)) as events:
         await next_of(Listed, events)
-        relabel = [expect("/metadata/uid", uid), put(label_path("test"), "another")]
+        relabel = [expect("/metadata/uid", uid), put("/metadata/labels/test", "another")]
         await patch_job(cluster_client, namespace, name, relabel)
         gone = await deletion_of(events)
 

@@ -9,7 +9,7 @@ from tasks.cluster.cluster_errors import ObjectConflict, ObjectInvalid, ObjectNo
 from tasks.cluster.json_objects import JsonObject
 from tasks.cluster.kinds.api_objects import Propagation
 from tasks.cluster.kinds.jobs import create_job, delete_job, patch_job, read_job
-from tasks.cluster.kinds.json_patch import annotation_path, expect, label_path, put
+from tasks.cluster.kinds.json_patch import annotation_path, expect, put
 from tasks.cluster.kinds.leases import create_lease, delete_lease, read_lease, replace_lease
 from tasks.cluster.kinds.secrets import create_secret, delete_secret, read_secret
 from tests.cluster.contract_objects import job, lease, secret, unique
@@ -128,7 +128,7 @@ async def test_patch_whose_tests_hold_is_applied(
             expect(annotation_path("owner"), "me"),
             put(annotation_path("owner"), "you"),
             put(annotation_path("claude-jobs.dev/harvested-at"), "now"),
-            put(label_path("claude-jobs.dev/x"), "y"),
+            put("/metadata/labels/claude-jobs.dev~1x", "y"),
             put("/spec/ttlSecondsAfterFinished", 300),
         ],
     )

@@ -26,7 +26,6 @@ class Propagation(StrEnum):
 
     FOREGROUND = "Foreground"
     BACKGROUND = "Background"
-    ORPHAN = "Orphan"
 
 
 @dataclass(frozen=True)

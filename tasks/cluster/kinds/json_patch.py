@@ -23,10 +23,5 @@ def annotation_path(key: str) -> str:
     return f"/metadata/annotations/{_escaped(key)}"
 
 
-def label_path(key: str) -> str:
-    """Return the pointer to one label."""
-    return f"/metadata/labels/{_escaped(key)}"
-
-
 def _escaped(key: str) -> str:
     return key.replace("~", "~0").replace("/", "~1")

@@ -151,29 +151,6 @@ async def run_in_pod(
         return ExecResult(cast("int", stream.exit_code), stdout, stream.stderr)
 
 
-@asynccontextmanager
-async def read_pod_file_lines(
-    client: ClusterClient,
-    namespace: str,
-    pod: str,
-    container: str,
-    path: str,
-    *,
-    first_line: int = 1,
-    line_count: int | None = None,
-) -> AsyncGenerator[ExecStream, None]:
-    """Read a file of the container from a line on, counted from 1; needs its sh, tail and head.
-
-    The exit code is 66 when the file cannot be read.
-    """
-    script = '[ -r "$1" ] || exit 66; tail -n "+$2" "$1"'
-    if line_count is not None:
-        script += ' | head -n "$3"'
-    command = ["/bin/sh", "-c", script, "sh", path, str(first_line), str(line_count or 0)]
-    async with open_exec(client, namespace, pod, container, command) as stream:
-        yield stream
-
-
 async def touch_pod_file(
     client: ClusterClient, namespace: str, pod: str, container: str, path: str
 ) -> None:

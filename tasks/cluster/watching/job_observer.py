@@ -40,7 +40,6 @@ class JobObservation:
             `pods` says nothing.
         watch_holds: Whether watches are open, so that news comes by itself.
         failed_reads: Safety reads failed in a row; a failed read is never an ending.
-        last_failure: Why the last of them failed.
     """
 
     version: int
@@ -50,7 +49,6 @@ class JobObservation:
     pods_listed: bool
     watch_holds: bool
     failed_reads: int
-    last_failure: ClusterError | None
 
 
 class JobObserver:
@@ -95,7 +93,6 @@ class JobObserver:
         self._records = JobRecords()
         self._job_is_gone = False
         self._failed_reads = 0
-        self._last_failure: ClusterError | None = None
         self._last_good_at = monotonic()
         self._version = 0
         self._news = asyncio.Event()
@@ -121,7 +118,6 @@ class JobObserver:
             pods_listed=self._records.pods_listed,
             watch_holds=self._feed.holds,
             failed_reads=self._failed_reads,
-            last_failure=self._last_failure,
         )
 
     @property
@@ -201,9 +197,8 @@ class JobObserver:
         try:
             is_news = await self._read_job()
             is_news = await self._read_pods() or is_news
-        except ClusterError as failure:
+        except ClusterError:
             self._failed_reads += 1
-            self._last_failure = failure
             self._publish()
             return
         self._last_good_at = self._monotonic()

@@ -6,7 +6,6 @@ The state is whatever `Listed` said, changed by what followed. Between `WatchLos
 
 import asyncio
 import json
-import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -17,14 +16,14 @@ from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.cluster_errors import ClusterError, ResourceExpired, StreamBroken
 from tasks.cluster.json_objects import ApiResource, JsonObject
 from tasks.cluster.kinds.api_objects import list_objects
+from tasks.vocabulary.backoff import Backoff
 
 # Asked of the server, so that its end is the rule and not a surprise: a fresh list every five
 # minutes repairs whatever a watch may have missed.
 _WATCH_SECONDS = 290
 # Servers send a bookmark about every minute; two are missing when this has passed.
 _SILENCE_SECONDS = 150.0
-_FIRST_DELAY_SECONDS = 0.2
-_LONGEST_DELAY_SECONDS = 10.0
+_BACKOFF = Backoff(0.2, 10.0)
 
 
 @dataclass(frozen=True)
@@ -127,9 +126,8 @@ async def watch_objects(
         except ClusterError as failure:
             lost = WatchLost(failure)
         yield lost
-        ceiling = min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * 2 ** min(idle_rounds, 10))
         idle_rounds += 1
-        await sleep(random.uniform(ceiling / 2, ceiling))
+        await sleep(_BACKOFF.delay_seconds(idle_rounds))
 
 
 async def watch_once(

@@ -3,6 +3,7 @@ import itertools
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiohttp import web
@@ -194,7 +195,7 @@ async def test_no_server_is_unreachable_and_tried_again_even_for_a_write() -> No
         with pytest.raises(ClusterUnreachable) as caught:
             await client.request("POST", PODS, body={}, retry=RetryPolicy(tries=2))
 
-    assert (client.request_count, len(sleeps.seconds)) == (2, 1)
+    assert (client.requests.total(), len(sleeps.seconds)) == (2, 1)
     assert not caught.value.was_sent
     assert caught.value.__cause__ is not None
 
@@ -294,3 +295,16 @@ async def test_right_to_write_is_asked_before_every_try() -> None:
             await client.request("POST", PODS, body={}, retry=replace(RETRY_SAFE, before_each=ask))
 
     assert client.requests == {"create pods": 2}
+
+
+async def test_server_s_time_is_our_own_clock_s_until_it_answers() -> None:
+    async def long_ago(_: web.Request) -> web.Response:
+        return web.json_response({}, headers={"Date": "Thu, 01 Jan 2026 12:00:05 GMT"})
+
+    async with serve(long_ago) as api, ClusterClient(api.connection) as client:
+        before = abs(client.server_now() - datetime.now(UTC))
+        await client.request("GET", POD)
+        after = client.server_now() - datetime(2026, 1, 1, 12, 0, 5, tzinfo=UTC)
+
+    assert before < timedelta(seconds=1)
+    assert timedelta(0) <= after < timedelta(seconds=5)

@@ -4,7 +4,7 @@ from aiohttp import web
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.kinds.api_objects import Propagation
 from tasks.cluster.kinds.jobs import delete_job, patch_job
-from tasks.cluster.kinds.json_patch import annotation_path, expect, label_path, put
+from tasks.cluster.kinds.json_patch import annotation_path, expect, put
 from tasks.cluster.kinds.leases import replace_lease
 from tests.scripted_api import serve
 
@@ -27,7 +27,7 @@ async def test_replacement_without_version_or_uid_is_never_sent(metadata: dict[s
 async def test_patch_without_a_test_is_never_sent() -> None:
     async with serve(good) as api, ClusterClient(api.connection) as client:
         with pytest.raises(ValueError, match="must test"):
-            await patch_job(client, "a", "j", [put(label_path("x"), "y")])
+            await patch_job(client, "a", "j", [put(annotation_path("x"), "y")])
 
     assert api.requests == []
 

@@ -139,7 +139,6 @@ async def test_failed_reads_are_counted_and_end_nothing() -> None:
         cluster.failing = True
         seen = await until(observer, lambda o: o.failed_reads >= 3)
         assert not seen.job_is_gone
-        assert seen.last_failure is not None
         assert observer.seconds_since_good_read > 0.05
 
         cluster.failing = False

@@ -26,7 +26,7 @@ from tasks.vocabulary.error_codes import Cause, ErrorCode
 from tasks.vocabulary.names import JobName, JobUid, PodUid
 
 NOON = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
-JOB = JobSnapshot(JobName("job-1"), JobUid("job-uid"), active=1)
+JOB = JobSnapshot(JobName("job-1"), JobUid("job-uid"))
 LIMITS = Limits()
 UNSCHEDULABLE = Condition(
     "PodScheduled", "False", "Unschedulable", "0/3 nodes are available: 3 Insufficient memory."

@@ -132,7 +132,6 @@ def test_job_is_read_whole_with_ids_from_annotations() -> None:
         owner_epoch=7,
         harvested_at=NOON,
         created_at=NOON,
-        active=1,
         ttl_seconds=86400,
         conditions=(
             Condition(

@@ -15,6 +15,8 @@ from tasks.ownership.lease import (
     build_lease,
     build_release,
     build_renewal,
+    holder_flow_run,
+    is_held,
     judge_lease,
     judge_tenure,
     lease_holder,
@@ -334,3 +336,29 @@ def test_tenure_is_read_from_who_holds_the_lease(
     found: LeaseSnapshot | None, expected: Tenure
 ) -> None:
     assert judge_tenure(found, ME) is expected
+
+
+@pytest.mark.parametrize(
+    ("found", "now", "expected"),
+    [
+        pytest.param(None, 0, False, id="no Lease"),
+        pytest.param(lease(""), 0, False, id="released"),
+        pytest.param(lease(OTHER), 0, True, id="just renewed"),
+        pytest.param(lease(OTHER), 59.9, True, id="about to run out"),
+        pytest.param(lease(OTHER), 60, False, id="run out"),
+        pytest.param(lease(OTHER, duration=None), 59.9, True, id="without a duration"),
+        pytest.param(lease(OTHER, renewed=None), 0, False, id="never renewed"),
+    ],
+)
+def test_lease_is_held_until_it_runs_out(
+    found: LeaseSnapshot | None, now: float, expected: bool
+) -> None:
+    assert is_held(found, after(now)) is expected
+
+
+@pytest.mark.parametrize(
+    ("holder", "expected"),
+    [(OTHER, "run-2"), ("run-2", "run-2"), ("a/b/nonce", "a/b"), ("", None)],
+)
+def test_holder_names_its_flow_run(holder: str, expected: str | None) -> None:
+    assert holder_flow_run(lease(holder)) == expected

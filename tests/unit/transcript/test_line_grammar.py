@@ -1,13 +1,17 @@
 import re
 from dataclasses import replace
+from importlib.resources import files
 from itertools import product
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.agent_job.runtime_spec import Limits
 from tasks.transcript import line_grammar
 from tasks.transcript.line_grammar import (
+    ACKNOWLEDGED_ABOVE_BYTES,
+    ACKNOWLEDGED_BYTES_PER_LINE,
     ForeignLine,
     HeaderLine,
     Refusal,
@@ -19,6 +23,7 @@ from tasks.transcript.line_grammar import (
     parse_line,
     parse_trailer_text,
 )
+from tasks.transcript.rotation_watch import LONGEST_QUIET_SECONDS
 
 TOKEN = "0123abcd"
 SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -223,3 +228,14 @@ def test_written_grammar_names_every_trailer_key():
     assert re.findall(r"(\w+)=", TRAILER_TEXT) == re.findall(
         r"(\w+)=", written[written.index("TOKEN t 1") :].split("Trailer,")[0]
     )
+
+
+def test_script_waits_by_the_same_numbers() -> None:
+    script = files("tasks.transcript").joinpath("run_script.sh").read_text()
+
+    assert f"ack_above=${{CLAUDE_JOBS_ACK_ABOVE_BYTES:-{ACKNOWLEDGED_ABOVE_BYTES}}}" in script
+    assert f'"$((bytes + {ACKNOWLEDGED_BYTES_PER_LINE} * lines))" -gt "$ack_above"' in script
+
+
+def test_suspicion_of_a_rotated_log_comes_well_within_the_script_s_wait() -> None:
+    assert Limits().acknowledgement_seconds / 3 >= LONGEST_QUIET_SECONDS

@@ -168,9 +168,6 @@ def test_selectors_name_our_objects_by_label() -> None:
         "app.kubernetes.io/managed-by=claude-jobs,"
         f"claude-jobs.dev/agent-id={names.label_value(agent)}"
     )
-    assert names.flow_run_selector(FlowRunId("run-1")) == (
-        "app.kubernetes.io/managed-by=claude-jobs,claude-jobs.dev/flow-run-id=run-1"
-    )
     assert names.job_pods_selector(JobName("job-1")) == "job-name=job-1"
 
 
