@@ -89,7 +89,11 @@ async def run_agent(request: AgentRunRequest) -> State[dict[str, object]]:
 
 
 async def run_attempt(run: AgentRun) -> EndedAttempt:
-    """Bring one Job of the agent to its end, as its owner: a new one, or one that is there."""
+    """Bring one Job of the agent to its end, as its owner: a new one, or one that is there.
+
+    A Job of an earlier run is concluded first, unless its agent `has_same_prompt`. An agent that is
+    cancelled, stalled or out of time is ended by `stop_agent`, and followed to its end like others.
+    """
     try:
         async with while_owner(run), TasksBeside() as beside:
             await pause_before_attempt(run)

@@ -1,8 +1,16 @@
+from datetime import UTC, datetime
+
 import pytest
 
 from flows.run.refusals import unexpected_failure, where_it_failed
+from tasks.outcome.report_page import render_report
+from tasks.outcome.result_building import build_refusal
+from tasks.outcome.run_result import AgentRunResult
+from tasks.text.redaction import Redactor
 from tasks.vocabulary.error_codes import Cause, ErrorCode
+from tasks.vocabulary.names import JobName, JobUid
 
+AT = datetime(2026, 11, 1, tzinfo=UTC)
 SECRET = "what-a-server-echoed"
 
 
@@ -35,6 +43,30 @@ def test_place_of_an_unexpected_error_is_told_without_any_text_of_errors() -> No
     told = where_it_failed(_raised())
 
     assert "OSError" in told
-    assert "test_unexpected_failure.py" in told
+    assert "test_refusals.py" in told
     assert SECRET not in told
     assert "no space left" not in told
+
+
+def _refused(job: tuple[JobName, JobUid] | None) -> AgentRunResult:
+    return build_refusal(
+        unexpected_failure(_raised(), f"agents/{job[0]}" if job else None),
+        agent_id="ada",
+        flow_run_id="f",
+        task_id=None,
+        namespace="agents",
+        job=job,
+        started_at=AT,
+        ended_at=AT,
+        redactor=Redactor([SECRET]),
+    )
+
+
+def test_report_of_an_unexpected_error_says_no_agent_was_started_only_without_a_job() -> None:
+    with_job = render_report(_refused((JobName("agent-ada-1"), JobUid("u-1"))))
+    without_job = render_report(_refused(None))
+
+    assert "no agent was started" in without_job
+    assert "no agent was started" not in with_job
+    assert "agent-ada-1" in with_job
+    assert "is left as it is" in with_job

@@ -1,0 +1,114 @@
+"""Whoever finds what is wrong with a request, the run ends with a code, a report and its result."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.prefect_server import PrefectServer
+
+# The first test waits for the server, and for one process that runs all of them.
+pytestmark = pytest.mark.timeout(180)
+
+AGENT = {"agent_id": "ada"}
+RUNTIME = {"image": "agent:1"}
+REQUEST: dict[str, Any] = {"agent": AGENT, "runtime": RUNTIME, "prompt": "Hello."}
+OF_A_BLOCK = {"agent": "grace-block", "runtime": "no-such-runtime", "prompt": "Hello."}
+
+# What a deployment's parameters may be, whatever their schema says: how the sentence names what is
+# wrong, and under which agent it is filed.
+INVALID: dict[str, tuple[object, str, str]] = {
+    "two prompts": ({**REQUEST, "prompt_block": "other"}, "exclude each other", "ada"),
+    "a prompt in the open and in a Secret": (
+        {**REQUEST, "prompt_secret": {"secret": "s", "key": "k"}},
+        "exclude each other",
+        "ada",
+    ),
+    "no runtime": ({"agent": AGENT, "prompt": "Hello."}, "runtime", "ada"),
+    "no agent": ({"runtime": RUNTIME, "prompt": "Hello."}, "agent", ""),
+    "a field of another type": ({**REQUEST, "timeout_seconds": "soon"}, "timeout_seconds", "ada"),
+    "a field out of its bounds": ({**REQUEST, "timeout_seconds": -1}, "timeout_seconds", "ada"),
+    "a misspelt field": ({**REQUEST, "promt": "Hello."}, "promt", "ada"),
+    "a list": ([REQUEST], "request", ""),
+    "a text": ("Hello.", "request", ""),
+    "nothing": (None, "request", ""),
+    "a block that is not there": ({**REQUEST, "agent": "no-such"}, "no-such", "no-such"),
+    "an agent of a block, another block missing": (OF_A_BLOCK, "no-such-runtime", "grace-7"),
+    "an agent of a block, two prompts": (
+        {**OF_A_BLOCK, "prompt_block": "other"},
+        "exclude each other",
+        "grace-7",
+    ),
+}
+
+_PROGRAM = """
+import asyncio, json, sys
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from blocks.claude_agent import ClaudeAgent
+from flows.run_agent import run_agent
+
+async def main():
+    await ClaudeAgent(agent_id="grace-7").asave("grace-block", overwrite=True)
+    told = {}
+    for name, request in json.load(sys.stdin).items():
+        state = await run_agent(request, return_state=True)
+        result = await state.result(raise_on_failure=False)
+        of_run = ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id])
+        async with get_client() as client:
+            wanted = ArtifactFilter(flow_run_id=of_run)
+            found = await client.read_artifacts(artifact_filter=wanted)
+        told[name] = {
+            "state": [state.type.value, state.name],
+            "message": state.message,
+            "result": result,
+            "reports": [[item.key, str(item.data)] for item in found if item.key],
+        }
+    print(json.dumps(told))
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture(scope="module")
+def told(prefect_server: PrefectServer) -> dict[str, Any]:
+    """How each of the runs has ended."""
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM],
+        input=json.dumps({name: request for name, (request, _, _) in INVALID.items()}),
+        env={**os.environ, "PREFECT_API_URL": prefect_server.api_url},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=170,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("name", INVALID)
+def test_invalid_parameters_end_as_invalid_input(name: str, told: dict[str, Any]) -> None:
+    ended, (_, named, _) = told[name], INVALID[name]
+
+    assert ended["state"] == ["FAILED", "Invalid input"]
+    assert ended["result"]["error_code"] == "input_invalid"
+    assert ended["message"] == ended["result"]["message"]
+    assert named in ended["message"]
+
+
+@pytest.mark.parametrize("name", INVALID)
+def test_refusal_is_filed_under_the_agents_id(name: str, told: dict[str, Any]) -> None:
+    ended, (_, _, agent_id) = told[name], INVALID[name]
+
+    assert ended["result"]["agent_id"] == agent_id
+    if agent_id:
+        [[key, page]] = ended["reports"]
+        assert agent_id in key
+        assert "Invalid input" in page
+    else:
+        # An artifact's key is made of the agent's id.
+        assert ended["reports"] == []
