@@ -22,7 +22,7 @@ from tasks.cluster.api_status import error_from_answer, error_from_failure
 from tasks.cluster.byte_stream import TRANSPORT_FAILURES, ByteStream
 from tasks.cluster.call_retry import RETRY_REFUSED, RETRY_SAFE, RetryPolicy, call_with_retries
 from tasks.cluster.cluster_errors import ClusterUnavailable, StreamSilent
-from tasks.cluster.connection import ClusterConnection, NamespaceChoice
+from tasks.cluster.connection import ClusterAddress, ClusterConnection, NamespaceChoice
 from tasks.cluster.json_objects import JsonObject, RequestTarget, describe_request
 from tasks.cluster.server_clock import ServerClock, parse_server_time
 
@@ -99,6 +99,15 @@ class ClusterClient:
     def resolve_namespace(self, given: str | None) -> NamespaceChoice:
         """Choose the namespace: the given one, the pod's own, the context's, `default`."""
         return self._session.resolve_namespace(given)
+
+    @property
+    def address(self) -> ClusterAddress:
+        """Which cluster this is.
+
+        Raises:
+            KubeconfigInvalid: The configuration gives no address.
+        """
+        return self._session.address
 
     @property
     def request_count(self) -> int:
