@@ -25,6 +25,8 @@ from tests.scripted_api import reset, serve
 Row = dict[str, Any]
 Fault = Callable[[web.Request, list[Row]], Awaitable[web.Response | None]]
 FLOW_RUN_ID = uuid4()
+# Or Prefect's client would wait for seconds before it gives up.
+AT_ONCE = {"Retry-After": "0"}
 # As Prefect's server writes it.
 REFUSAL = {
     "exception_message": "Invalid request received.",
@@ -92,7 +94,7 @@ async def _cut(request: web.Request, _rows: list[Row]) -> web.Response:
 
 
 async def _unavailable(_request: web.Request, _rows: list[Row]) -> web.Response:
-    return web.Response(status=503)
+    return web.Response(status=503, headers=AT_ONCE)
 
 
 def _store_and_cut(api: LogApi, share: float) -> Fault:
@@ -284,11 +286,13 @@ Write = Callable[[], web.Response]
 
 
 def _page(code: int, text: str = HTML, **headers: str) -> Write:
-    return lambda: web.Response(status=code, text=text, content_type="text/html", headers=headers)
+    return lambda: web.Response(
+        status=code, text=text, content_type="text/html", headers={**AT_ONCE, **headers}
+    )
 
 
 def _json(code: int, body: object) -> Write:
-    return lambda: web.json_response(body, status=code)
+    return lambda: web.json_response(body, status=code, headers=AT_ONCE)
 
 
 def _malformed(code: int) -> Write:
@@ -335,12 +339,12 @@ async def test_answer_that_is_not_prefects_own_about_the_record_drops_none(
     async def answer(_request: web.Request, _rows: list[Row]) -> web.Response:
         return write()
 
-    api.faults = [answer] * 4
+    api.faults = [answer] * 2
     texts = [f"line {number}" for number in range(5)]
 
     async with _running_log(api, logger, tmp_path, sleep=_at_once) as log:
         log.info(texts[0])
-        await _wait_until(lambda: len(api.faults) < 4)
+        await _wait_until(lambda: len(api.faults) < 2)
         for text in texts[1:]:
             log.info(text)
 
@@ -434,6 +438,7 @@ async def test_rest_of_a_batch_whose_answer_was_lost_is_stored_once_though_it_is
     assert [message.rpartition("]\n")[2] for message in api.messages] == texts
 
 
+@pytest.mark.timeout(120)  # 1,200 requests; a busy machine takes its time
 async def test_api_that_was_away_for_hours_gets_everything_when_it_is_back(
     logger: logging.Logger, tmp_path: Path
 ) -> None:
@@ -446,7 +451,7 @@ async def test_api_that_was_away_for_hours_gets_everything_when_it_is_back(
 
     async with _running_log(api, logger, tmp_path, sleep=sleep) as log:
         log.info("said at first")
-        await _wait_until(lambda: bool(api.stored), seconds=50)
+        await _wait_until(lambda: bool(api.stored), seconds=100)
 
     assert [message.rpartition("]\n")[2] for message in api.messages] == ["said at first"]
     assert len(pauses) >= 1_200
@@ -495,3 +500,17 @@ async def test_sender_survives_whatever_is_raised(logger: logging.Logger, tmp_pa
 
     assert failures == 0
     assert [message.rpartition("]\n")[2] for message in api.messages] == ["said all the same"]
+
+
+@pytest.mark.timeout(180)  # the server's start
+@pytest.mark.usefixtures("block_server")
+async def test_refusal_of_a_real_server_is_known_as_prefects_own(
+    logger: logging.Logger, tmp_path: Path, usual_way: UsualWay
+) -> None:
+    no_id = cast("Any", "no id")
+
+    async with open_run_log(logger, no_id, tmp_path / "spool") as log:
+        log.info("said")
+
+    assert log.missing_lines == 1
+    assert "It refused 1 of them." in usual_way.messages[0]
