@@ -18,7 +18,7 @@ from flows.run.sigterm import cancelled_by_sigterm
 from flows.run_agent import run_in_this_process
 from tasks.agent_job.run_request import AgentRunRequest
 from tasks.cluster.cluster_errors import KubeconfigInvalid
-from tasks.cluster.connection import ClusterConnection
+from tasks.cluster.connection import ClusterAddress
 from tasks.cluster.watching.shared_clusters import SharedClusters, SharedJobFeed
 from tasks.fleet.fleet_request import (
     FleetMember,
@@ -62,7 +62,7 @@ async def run_fleet(request: FleetRequest) -> State[dict[str, object]]:
     outlive_console()
     async with SharedClusters(MANAGED_SELECTOR) as clusters:
         try:
-            planned = await _plan(request, clusters)
+            planned = await plan_fleet(request, clusters)
         except InputInvalid as error:
             return Failed(name="Invalid input", message=error.message)
         runs = FleetRuns(
@@ -99,12 +99,12 @@ def _patient_with_prefect() -> Generator[None, None, None]:
 
 @dataclass(frozen=True)
 class _Place:
-    connection: ClusterConnection
+    cluster: ClusterAddress
     namespace: str
     feed: SharedJobFeed
 
 
-async def _plan(request: FleetRequest, clusters: SharedClusters) -> list[PlannedRun]:
+async def plan_fleet(request: FleetRequest, clusters: SharedClusters) -> list[PlannedRun]:
     """Find out who runs where; nothing is created, and each runtime is read once.
 
     Raises:
@@ -112,14 +112,14 @@ async def _plan(request: FleetRequest, clusters: SharedClusters) -> list[Planned
     """
     places: dict[str, _Place] = {}
     planned: list[PlannedRun] = []
-    keys: list[tuple[str, str, str]] = []
+    keys: list[tuple[ClusterAddress, str, str]] = []
     for asked in request.requests:
         agent_id = (await load_agent(asked)).agent_id
         name = asked.runtime if isinstance(asked.runtime, str) else asked.runtime.model_dump_json()
         if name not in places:
             places[name] = await _find_place(asked, clusters)
         place = places[name]
-        keys.append((str(place.connection), place.namespace, agent_id))
+        keys.append((place.cluster, place.namespace, agent_id))
         planned.append(PlannedRun(asked, FleetMember(agent_id, place.namespace), place.feed))
     check_members(keys)
     return planned
@@ -129,10 +129,11 @@ async def _find_place(asked: AgentRunRequest, clusters: SharedClusters) -> _Plac
     runtime: RuntimeInputs = await load_runtime(asked, None)
     try:
         client = await clusters.client(runtime.connection)
+        cluster = client.address
     except KubeconfigInvalid as error:
         raise InputInvalid(error.message) from error
     namespace = client.resolve_namespace(runtime.spec.namespace).name
-    return _Place(runtime.connection, namespace, clusters.feed(client, namespace))
+    return _Place(cluster, namespace, clusters.feed(client, namespace))
 
 
 async def _publish(members: list[FleetMember], report: FleetReport) -> None:

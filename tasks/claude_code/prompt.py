@@ -1,7 +1,7 @@
 """What the agent is told: the sections of its prompt, in their order."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from tasks.claude_code.input_error import AgentInputError
@@ -26,7 +26,7 @@ class Prompt:
     """The sections of a prompt, trimmed; an empty one is not there.
 
     Attributes:
-        bootstrap: What only a fresh session is told.
+        bootstrap: What a fresh session is told first.
         wake: Why the agent was woken, and what people said.
         handoff: What the previous session left.
         task: What there is to do.
@@ -60,19 +60,23 @@ def compose_prompt(
     """Return the prompt of a fresh or a resumed session.
 
     A resumed session knows its bootstrap. When it is woken for something, that is said instead of
-    the agent's template, which it has been told before; a prompt that the run brought stays.
+    the agent's template, which it has been told before; a prompt that the run brought stays. When
+    nothing else is left to say, it is told the bootstrap again: for such an agent that is the whole
+    of its instructions, and a wake must not fail only because an earlier one succeeded.
 
     Raises:
-        AgentInputError: Nothing is left to be told.
+        AgentInputError: There is nothing to say, to a fresh session or to a resumed one.
     """
     wake = _wake_section(wake_reason, wake_comments)
     replaced = resumed and task.from_template and wake
-    prompt = Prompt(
-        bootstrap="" if resumed else bootstrap.strip(),
+    rest = Prompt(
+        bootstrap="",
         wake=wake,
         handoff=(handoff_note or "").strip(),
         task="" if replaced else task.text.strip(),
     )
+    needs_bootstrap = not resumed or not rest.text
+    prompt = replace(rest, bootstrap=bootstrap.strip()) if needs_bootstrap else rest
     if not prompt.text:
         raise AgentInputError(
             "The prompt is empty: give the run a prompt or a wake reason, or the agent a template "

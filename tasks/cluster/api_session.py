@@ -8,10 +8,13 @@ import aiohttp
 from yarl import URL
 
 from tasks.cluster.cluster_credentials import Credentials
+from tasks.cluster.cluster_errors import KubeconfigInvalid
 from tasks.cluster.connection import (
+    ClusterAddress,
     ClusterConnection,
     NamespaceChoice,
     choose_namespace,
+    parse_cluster_address,
     read_pod_namespace,
 )
 
@@ -65,6 +68,27 @@ class ApiSession:
             pod_namespace=read_pod_namespace(self._connection.service_account_dir),
             context_namespace=self._credentials.context_namespace,
         )
+
+    @property
+    def address(self) -> ClusterAddress:
+        """Where the cluster's API is.
+
+        Raises:
+            KubeconfigInvalid: The configuration gives no address.
+        """
+        configuration = self._credentials.configuration
+        try:
+            return parse_cluster_address(
+                str(configuration.host),
+                tls_server_name=configuration.tls_server_name,
+                proxy=configuration.proxy,
+            )
+        except ValueError:
+            # Not chained: what is no address may hold a credential.
+            raise KubeconfigInvalid(
+                "The cluster's configuration names a server or a proxy that is no address; "
+                "compare it with `kubectl config view`."
+            ) from None
 
     async def headers(self, accept: str) -> dict[str, str]:
         """Return the headers of a request, with the credentials as they are now."""

@@ -22,7 +22,7 @@ from tasks.cluster.api_status import error_from_answer, error_from_failure
 from tasks.cluster.byte_stream import TRANSPORT_FAILURES, ByteStream
 from tasks.cluster.call_retry import RETRY_REFUSED, RETRY_SAFE, RetryPolicy, call_with_retries
 from tasks.cluster.cluster_errors import ClusterUnavailable, StreamSilent
-from tasks.cluster.connection import ClusterConnection, NamespaceChoice
+from tasks.cluster.connection import ClusterAddress, ClusterConnection, NamespaceChoice
 from tasks.cluster.json_objects import JsonObject, RequestTarget, describe_request
 from tasks.cluster.server_clock import ServerClock, parse_server_time
 
@@ -104,6 +104,15 @@ class ClusterClient:
     def server_now(self) -> datetime:
         """Return the API server's time; before its first answer, all there is: our own clock's."""
         return self.server_clock.now() or datetime.now(UTC)
+
+    @property
+    def address(self) -> ClusterAddress:
+        """Which cluster this is.
+
+        Raises:
+            KubeconfigInvalid: The configuration gives no address.
+        """
+        return self._session.address
 
     async def request(
         self,

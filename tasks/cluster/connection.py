@@ -7,6 +7,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from yarl import URL
+
 from tasks.cluster.cluster_errors import ClusterNotConfigured, KubeconfigInvalid
 
 SERVICE_ACCOUNT_DIR = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -30,6 +32,48 @@ class NamespaceChoice:
 
     name: str
     source: NamespaceSource
+
+
+@dataclass(frozen=True)
+class ClusterAddress:
+    """Where a cluster's API is, as seen from this process; holds no credentials.
+
+    Two connections with equal addresses lead to the same cluster, whatever file, context or user
+    they come from. Unequal ones may do so too: a cluster may have several names.
+
+    Attributes:
+        path: Without a slash at its end; some servers have many clusters, each under its own.
+        tls_server_name: Whom TLS asks for, by which a proxy may choose the cluster; None without.
+        proxy: Address of the proxy on the way; private addresses mean different things behind
+            different ones.
+    """
+
+    scheme: str
+    host: str
+    port: int | None
+    path: str
+    tls_server_name: str | None
+    proxy: str | None
+
+
+def parse_cluster_address(
+    server: str, *, tls_server_name: str | None, proxy: str | None
+) -> ClusterAddress:
+    """Return the address that a kubeconfig's `server`, `tls-server-name` and `proxy-url` give.
+
+    Raises:
+        ValueError: One of the addresses is none.
+    """
+    url = URL(server)
+    host = (url.host or "").rstrip(".")
+    return ClusterAddress(
+        scheme=url.scheme,
+        host=host,
+        port=url.port,
+        path=url.path.rstrip("/"),
+        tls_server_name=(tls_server_name or host).lower() if url.scheme == "https" else None,
+        proxy=str(URL(proxy).with_user(None)).rstrip("/") if proxy else None,
+    )
 
 
 @dataclass(frozen=True)

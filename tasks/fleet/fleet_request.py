@@ -1,6 +1,6 @@
 """What a fleet is asked to do, and what came of its runs, as people are told it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -110,7 +110,7 @@ class FleetReport(BaseModel):
         return " ".join(sentences)
 
 
-def check_members(places: Iterable[tuple[str, str, str]]) -> None:
+def check_members(places: Iterable[tuple[Hashable, str, str]]) -> None:
     """Refuse an agent that is asked for twice.
 
     Args:
@@ -119,7 +119,7 @@ def check_members(places: Iterable[tuple[str, str, str]]) -> None:
     Raises:
         InputInvalid: Two runs would be of the same agent, which has one run at a time.
     """
-    seen: set[tuple[str, str, str]] = set()
+    seen: set[tuple[Hashable, str, str]] = set()
     for place in places:
         if place in seen:
             raise InputInvalid(

@@ -26,10 +26,21 @@ class SpooledRecord:
 
 @dataclass(frozen=True)
 class RecordBatch:
-    """The records that wait longest, and the end of them in the spool."""
+    """The records at the front of the spool.
+
+    Attributes:
+        begin: Where they begin in the spool, in bytes.
+        end: Where they end there, in bytes.
+    """
 
     records: tuple[SpooledRecord, ...]
+    begin: int
     end: int
+
+    @property
+    def size_bytes(self) -> int:
+        """What the records take in the spool."""
+        return self.end - self.begin
 
 
 class LogSpool:
@@ -79,8 +90,20 @@ class LogSpool:
         rows = [json.loads(row) for row in data[:whole].splitlines()]
         return RecordBatch(
             tuple(SpooledRecord(datetime.fromisoformat(at), message) for at, message in rows),
+            self._begin,
             self._begin + whole,
         )
+
+    def put_last(self, batch: RecordBatch) -> None:
+        """Move the first records, which `first` has returned, behind all others.
+
+        Raises:
+            OSError: As in `append`; they then stay where they are, some of them also come last.
+        """
+        if batch.end < self._end:
+            for record in batch.records:
+                self.append(record)
+            self.drop(batch)
 
     def drop(self, batch: RecordBatch) -> None:
         """Forget the first records, which `first` has returned."""

@@ -2,28 +2,31 @@
 
 Prefect's own handler gives records up when the API cannot be reached, and sends a batch again
 whose answer was lost, stored or not. So these records opt out of it: they are spooled and sent from
-there, in order, until the API has them. Whatever was sent without an answer is looked up before
-it is sent again.
+there until the API has them. Whatever was sent without an answer is looked up before it is sent
+again. Only Prefect itself can refuse a record for good, by an answer about this very record: what
+a proxy, a login page or a restarting server answers says nothing about it.
 """
 
 import asyncio
 import math
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from logging import INFO, Logger, LoggerAdapter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import anyio
+import httpx
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import LogFilter
 from prefect.client.schemas.objects import Log
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, get_current_settings, temporary_settings
+from tenacity import AsyncRetrying, wait_random_exponential
 
 from tasks.orchestrator.log_spool import LogSpool, RecordBatch, SpooledRecord
 from tasks.text.log_records import RECORD_BYTES_MAX, RecordBuffer, cut_text
@@ -32,7 +35,6 @@ RunLogger = Logger | LoggerAdapter[Any]
 
 _BATCH_BYTES = 512 * 1024
 _ANSWER_SECONDS = 60.0
-_LONGEST_PAUSE_SECONDS = 15.0
 _LONGEST_PAUSE_AT_END_SECONDS = 1.0
 # What a run's end waits for its log: an API server that restarts is back by then.
 _REST_SECONDS = 120.0
@@ -40,14 +42,29 @@ _REST_SECONDS = 120.0
 _STOPPED_REST_SECONDS = 4.0
 # A record's other fields, and the mark of a late one.
 _OTHER_BYTES = 600
-_PAGE = 200
-# With these the API says that the same request will do later; with other 4xx, that it never will.
-_PASSING_CODES = frozenset({401, 403, 408, 429})
+_CREATED = 201
+# The only ones with which Prefect speaks of what was sent, and not of who asks, when or where.
+_REFUSING_CODES = frozenset({413, 422})
+# One of them is in every refusal that Prefect's server, or the framework it is built on, writes.
+_REFUSAL_FIELDS = frozenset({"exception_message", "detail"})
+
+# Between tries; stays at its longest however long the API is away.
+SEND_BACK_OFF = wait_random_exponential(multiplier=0.5, max=15.0)
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class _RecordsRefused(Exception):
+    """Prefect will never take these records as they are."""
+
+
+class _ForeignAnswer(Exception):
+    """Something else than Prefect has answered, as if all was well."""
 
 
 @asynccontextmanager
 async def open_run_log(
-    logger: RunLogger, flow_run_id: UUID, spool_path: Path
+    logger: RunLogger, flow_run_id: UUID, spool_path: Path, *, sleep: Sleep = asyncio.sleep
 ) -> AsyncGenerator["RunLog", None]:
     """Open a flow run's log; at the end, wait within bounds until the API has all of it.
 
@@ -55,7 +72,7 @@ async def open_run_log(
         OSError: The spool cannot be created.
     """
     spool = LogSpool(spool_path)
-    log = RunLog(logger, flow_run_id, spool)
+    log = RunLog(logger, flow_run_id, spool, sleep=sleep)
     seconds = _STOPPED_REST_SECONDS
     try:
         yield log
@@ -75,14 +92,23 @@ class RunLog:
         whole_output_at: One sentence on where people find what the log misses.
     """
 
-    def __init__(self, logger: RunLogger, flow_run_id: UUID, spool: LogSpool) -> None:
+    def __init__(
+        self,
+        logger: RunLogger,
+        flow_run_id: UUID,
+        spool: LogSpool,
+        *,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
         """Start sending in the background.
 
         Args:
             logger: The flow run's own.
             flow_run_id: Whose log it is in the API.
             spool: Empty.
+            sleep: Waits between tries, in seconds.
         """
+        self._sleep = sleep
         self._logger = logger
         self._flow_run_id = flow_run_id
         self._spool = spool
@@ -90,7 +116,11 @@ class RunLog:
         self._news = asyncio.Event()
         self._closing = asyncio.Event()
         self._last_logged_at = self._away_until = datetime.min.replace(tzinfo=UTC)
-        self._maybe_stored = False
+        # What was logged until then has been sent before, perhaps; so it may be stored.
+        self._tried_until = self._away_until
+        self._client: PrefectClient | None = None
+        self._client_stack = AsyncExitStack()
+        self._last_failure = ""
         self._batch_bytes = _BATCH_BYTES
         self._refused_lines = 0
         self.send_by = math.inf
@@ -110,6 +140,8 @@ class RunLog:
 
     def info(self, text: str) -> None:
         """Log a text: to the process's other handlers at once, to the API with the next batch."""
+        # Half of a surrogate pair, as JSON can bring it, can neither be sent nor be printed.
+        text = text.encode(errors="replace").decode()
         for piece in cut_text(text, self.record_bytes_max):
             self._logger.info(piece, extra={"send_to_api": not self._spooled(piece)})
 
@@ -122,16 +154,21 @@ class RunLog:
             if self._sending.cancelled():
                 # SIGTERM cancels every task of the event loop.
                 self._sending = asyncio.create_task(self._keep_sending())
-            elif self._sending.done():
-                break
             await asyncio.wait({self._sending}, timeout=left)
         self._sending.cancel()
         await asyncio.gather(self._sending, return_exceptions=True)
         if self.missing_lines:
-            self._logger.warning(
-                f"Lines of this log that could not be sent to Prefect's API: "
-                f"{self.missing_lines:,}. {self.whole_output_at}"
-            )
+            self._logger.warning(self._missing_text())
+
+    def _missing_text(self) -> str:
+        sentences = [
+            f"Lines of this log that could not be sent to Prefect's API: {self.missing_lines:,}."
+        ]
+        if self._refused_lines:
+            sentences.append(f"It refused {self._refused_lines:,} of them.")
+        if self._spool.waiting_lines and self._last_failure:
+            sentences.append(f"The last try: {self._last_failure}.")
+        return " ".join([*sentences, self.whole_output_at])
 
     def _spooled(self, message: str) -> bool:
         """Spool a record for the API; false where the usual way is the right one."""
@@ -149,71 +186,107 @@ class RunLog:
         return True
 
     async def _keep_sending(self) -> None:
-        """Send in batches as far apart as Prefect's settings say, until the log is closed."""
-        # Prefect's client would send again by itself what the API may have stored.
+        """Send in batches as far apart as Prefect's settings say, until the log is closed.
+
+        Survives every exception: whatever it is, the API may not have the records.
+        """
+        # The client would send again by itself what the API may have stored.
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
-            async with get_client(httpx_settings={"timeout": _ANSWER_SECONDS}) as client:
+            try:
                 while True:
                     await self._news.wait()
                     self._news.clear()
-                    await self._send_all(client)
+                    while self._spool.waiting_lines:
+                        retrying = AsyncRetrying(wait=SEND_BACK_OFF, sleep=self._pause)
+                        await retrying(self._send_first)
                     if self._closing.is_set():
                         return
                     await self._pause(self._to_api.batch_interval)
+            finally:
+                await self._disconnect()
 
-    async def _send_all(self, client: PrefectClient) -> None:
-        """Send until nothing waits, however often that fails."""
-        failures = 0
-        while self._spool.waiting_lines:
+    async def _send_first(self) -> None:
+        """Send the records at the front of the spool, or give up those that Prefect refuses.
+
+        Raises:
+            Exception: They were not sent, or nobody knows.
+        """
+        batch: RecordBatch | None = None
+        try:
             batch = self._spool.first(self._batch_bytes)
-            try:
-                await self._send(client, batch)
-                failures = 0
-            except Exception as error:
-                if _is_refused(error):
-                    self._make_smaller(batch)
-                    continue
-                # Whatever else it is, the API may not have the records.
-                self._away_until = datetime.now(UTC)
-                await self._pause(min(0.5 * 2**failures, _LONGEST_PAUSE_SECONDS))
-                failures += 1
+            await self._send(batch)
+            self._batch_bytes = min(2 * self._batch_bytes, _BATCH_BYTES)
+        except Exception as error:
+            self._last_failure = _describe_failure(error)
+            if batch is not None and isinstance(error, _RecordsRefused):
+                self._give_up_or_split(batch)
+                return
+            self._away_until = datetime.now(UTC)
+            # Where nobody has answered, the records were not the reason.
+            if batch is not None and not isinstance(error, httpx.TransportError):
+                self._send_otherwise(batch)
+                # It has drawn conclusions from such answers, as that it needs no CSRF token.
+                await self._disconnect()
+            raise
 
-    async def _send(self, client: PrefectClient, batch: RecordBatch) -> None:
-        missing = batch.records
-        if self._maybe_stored:
-            stored = await self._read_stored(client, batch)
-            missing = tuple(record for record in missing if not _is_among(record, stored))
-        self._maybe_stored = True
+    async def _send(self, batch: RecordBatch) -> None:
+        client = await self._connect()
+        sent_before = [record for record in batch.records if record.logged_at <= self._tried_until]
+        stored = await self._read_stored(client, sent_before) if sent_before else []
+        missing = [record for record in batch.records if not _is_among(record, stored)]
         if missing:
-            await client.create_logs([self._to_log(record) for record in missing])
-        self._maybe_stored = False
+            newest = max(record.logged_at for record in missing)
+            self._tried_until = max(self._tried_until, newest)
+            await _store(client, [self._to_log(record) for record in missing])
         self._spool.drop(batch)
 
-    async def _read_stored(self, client: PrefectClient, batch: RecordBatch) -> list[Log]:
-        """Return what the API has of the time of this batch."""
-        begin, end = batch.records[0].logged_at, batch.records[-1].logged_at
+    async def _read_stored(
+        self, client: PrefectClient, records: Sequence[SpooledRecord]
+    ) -> list[Log]:
+        """Return what the API has of the time of these records."""
+        times = [record.logged_at for record in records]
         wanted = LogFilter.model_validate(
             {
                 "flow_run_id": {"any_": [self._flow_run_id]},
-                "timestamp": {"after_": begin, "before_": end},
+                "timestamp": {"after_": min(times), "before_": max(times)},
             }
         )
         found: list[Log] = []
-        while True:
-            page = await client.read_logs(wanted, limit=_PAGE, offset=len(found))
+        # As many at a time as the server likes: it refuses to be asked for more.
+        while page := await client.read_logs(wanted, offset=len(found)):
             found += page
-            if len(page) < _PAGE:
-                return found
+        return found
 
-    def _make_smaller(self, batch: RecordBatch) -> None:
-        """Send less at once after a refusal; give up what is refused by itself."""
-        self._maybe_stored = False
+    def _give_up_or_split(self, batch: RecordBatch) -> None:
+        """Send less at once after Prefect's refusal; give up what is refused by itself."""
         if len(batch.records) > 1:
-            self._batch_bytes //= 2
+            self._batch_bytes = batch.size_bytes // 2
             return
         self._refused_lines += sum(record.lines for record in batch.records)
         self._spool.drop(batch)
         self._batch_bytes = _BATCH_BYTES
+
+    def _send_otherwise(self, batch: RecordBatch) -> None:
+        """Send less at once, or others first, in case that something dislikes these records.
+
+        A proxy that takes no large request, or that finds an attack in a text, holds up no other
+        record by that.
+        """
+        if len(batch.records) > 1:
+            self._batch_bytes = batch.size_bytes // 2
+        else:
+            self._spool.put_last(batch)
+
+    async def _connect(self) -> PrefectClient:
+        if self._client is None:
+            client = get_client(httpx_settings={"timeout": _ANSWER_SECONDS})
+            self._client = await self._client_stack.enter_async_context(client)
+        return self._client
+
+    async def _disconnect(self) -> None:
+        self._client = None
+        with suppress(Exception):
+            await self._client_stack.aclose()
 
     def _to_log(self, record: SpooledRecord) -> dict[str, object]:
         """Return a record as the API takes it: under its own time, however late it is."""
@@ -229,11 +302,17 @@ class RunLog:
     async def _pause(self, seconds: float) -> None:
         """Wait, but not long once the log is being closed."""
         if self._closing.is_set():
-            await asyncio.sleep(min(seconds, _LONGEST_PAUSE_AT_END_SECONDS))
+            await self._sleep(min(seconds, _LONGEST_PAUSE_AT_END_SECONDS))
             return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._closing.wait()
+        waits = [
+            asyncio.ensure_future(self._sleep(seconds)),
+            asyncio.create_task(self._closing.wait()),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
 
 def _reaches_api(logger: RunLogger) -> bool:
@@ -259,8 +338,39 @@ def _is_among(record: SpooledRecord, logs: list[Log]) -> bool:
     return any(log.timestamp == record.logged_at and log.message.endswith(text) for log in logs)
 
 
-def _is_refused(error: Exception) -> bool:
-    if not isinstance(error, PrefectHTTPStatusError):
+async def _store(client: PrefectClient, rows: Sequence[dict[str, object]]) -> None:
+    """Have the API store rows.
+
+    Raises:
+        _RecordsRefused: Prefect itself says that it never will.
+        _ForeignAnswer: What looks like a success is not Prefect's, such as that of a login page.
+        Exception: They were not stored, or nobody knows.
+    """
+    try:
+        answer = await client.request("POST", "/logs/", json=list(rows))
+    except PrefectHTTPStatusError as error:
+        if _is_refusal(error.response):
+            raise _RecordsRefused from error
+        raise
+    if answer.status_code != _CREATED:
+        raise _ForeignAnswer
+
+
+def _is_refusal(answer: httpx.Response) -> bool:
+    """Tell whether this is Prefect's own word on the rows, of which there is no other proof."""
+    if answer.status_code not in _REFUSING_CODES or answer.history:
         return False
-    code = error.response.status_code
-    return 400 <= code < 500 and code not in _PASSING_CODES
+    try:
+        body: Any = answer.json()
+    except ValueError:
+        return False
+    return isinstance(body, dict) and not _REFUSAL_FIELDS.isdisjoint(cast("dict[str, Any]", body))
+
+
+def _describe_failure(error: Exception) -> str:
+    # No message: it may quote an answer, or an address with credentials.
+    if isinstance(error, PrefectHTTPStatusError):
+        return f"HTTP {error.response.status_code}"
+    if isinstance(error, _ForeignAnswer):
+        return "an answer that is not Prefect's"
+    return type(error).__name__

@@ -1,40 +1,69 @@
 """A flow run's log towards an API that stores and answers as a test's function says."""
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
 from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import temporary_settings
+from tenacity import RetryCallState
 
-from tasks.orchestrator.run_log import RunLog, open_run_log
+from tasks.orchestrator.log_spool import LogSpool, RecordBatch
+from tasks.orchestrator.run_log import SEND_BACK_OFF, RunLog, open_run_log
 from tests.scripted_api import reset, serve
 
 Row = dict[str, Any]
 Fault = Callable[[web.Request, list[Row]], Awaitable[web.Response | None]]
 FLOW_RUN_ID = uuid4()
+# Or Prefect's client would wait for seconds before it gives up.
+AT_ONCE = {"Retry-After": "0"}
+# As Prefect's server writes it.
+REFUSAL = {
+    "exception_message": "Invalid request received.",
+    "exception_detail": [{"loc": ["body", 0, "message"], "msg": "too long"}],
+    "request_body": [],
+}
 
 
 @dataclass
 class LogApi:
-    """What the API has stored; `faults` answer the first calls that bring logs, one each."""
+    """What the API has stored; `faults` answer the first calls that bring logs, one each.
+
+    Attributes:
+        default_limit: How many rows are given at once; asking for more is refused.
+        cuts: How many of the next requests are cut off, whatever they are.
+    """
 
     stored: list[Row] = field(default_factory=list[Row])
     faults: list[Fault] = field(default_factory=list[Fault])
     posts: int = 0
+    default_limit: int = 200
+    cuts: int = 0
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
+        if self.cuts:
+            self.cuts -= 1
+            reset(request)
+            return web.Response()
         if request.path.endswith("/csrf-token"):
             return web.Response(status=404)  # as a server that asks for none
+        if request.path == "/login":
+            return web.Response(text="<html>Who are you?</html>", content_type="text/html")
         body = await request.json()
         if request.path.endswith("/logs/filter"):
+            limit = body["limit"] or self.default_limit
+            if limit > self.default_limit:
+                return web.json_response({"detail": "Invalid limit"}, status=422)
             window = body["logs"]["timestamp"]
             after, before = (datetime.fromisoformat(window[at]) for at in ("after_", "before_"))
             found = [
@@ -42,7 +71,7 @@ class LogApi:
                 for row in self.stored
                 if after <= datetime.fromisoformat(row["timestamp"]) <= before
             ]
-            return web.json_response(found[body["offset"] :][: body["limit"]])
+            return web.json_response(found[body["offset"] :][:limit])
         self.posts += 1
         fault = self.faults.pop(0) if self.faults else _store(self)
         return await fault(request, body) or web.Response(status=201)
@@ -65,7 +94,7 @@ async def _cut(request: web.Request, _rows: list[Row]) -> web.Response:
 
 
 async def _unavailable(_request: web.Request, _rows: list[Row]) -> web.Response:
-    return web.Response(status=503)
+    return web.Response(status=503, headers=AT_ONCE)
 
 
 def _store_and_cut(api: LogApi, share: float) -> Fault:
@@ -74,6 +103,16 @@ def _store_and_cut(api: LogApi, share: float) -> Fault:
         return await _cut(request, rows)
 
     return store
+
+
+async def _at_once(_seconds: float) -> None:
+    await asyncio.sleep(0)
+
+
+async def _wait_until(is_so: Callable[[], bool], seconds: float = 20.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not is_so():  # noqa: ASYNC110 # what is waited for is an answer of the API's
+            await asyncio.sleep(0.01)
 
 
 class UsualWay(APILogHandler):
@@ -104,12 +143,12 @@ def logger(usual_way: UsualWay) -> logging.Logger:
 
 @asynccontextmanager
 async def _running_log(
-    api: LogApi, logger: logging.Logger, folder: Path
+    api: LogApi, logger: logging.Logger, folder: Path, **more: Any
 ) -> AsyncGenerator[RunLog, None]:
     settings: dict[Any, Any] = {"logging.to_api.batch_interval": 0.05}
     async with serve(api.answer) as server:
         with temporary_settings({"api.url": f"{server.url}/api", **settings}):
-            async with open_run_log(logger, FLOW_RUN_ID, folder / "spool") as log:
+            async with open_run_log(logger, FLOW_RUN_ID, folder / "spool", **more) as log:
                 yield log
 
 
@@ -167,7 +206,7 @@ async def test_record_that_the_api_refuses_is_counted_and_holds_up_no_other(
 
     async def refuse_poison(request: web.Request, rows: list[Row]) -> web.Response | None:
         if any("poison" in row["message"] for row in rows):
-            return web.Response(status=413)
+            return web.json_response(REFUSAL, status=422)
         await _store(api)(request, rows)
         return None
 
@@ -181,7 +220,7 @@ async def test_record_that_the_api_refuses_is_counted_and_holds_up_no_other(
     assert api.messages == [f"line {number}" for number in range(20) if number != 7]
     assert usual_way.messages == [
         "Lines of this log that could not be sent to Prefect's API: 2. "
-        "The whole transcript is a/b in the bucket."
+        "It refused 2 of them. The whole transcript is a/b in the bucket."
     ]
 
 
@@ -240,3 +279,238 @@ async def test_rest_is_sent_where_every_task_was_cancelled(
         log.info("said at the end")
 
     assert api.messages == ["said at the end"]
+
+
+HTML = "<html><body>nothing to see here</body></html>"
+Write = Callable[[], web.Response]
+
+
+def _page(code: int, text: str = HTML, **headers: str) -> Write:
+    return lambda: web.Response(
+        status=code, text=text, content_type="text/html", headers={**AT_ONCE, **headers}
+    )
+
+
+def _json(code: int, body: object) -> Write:
+    return lambda: web.json_response(body, status=code, headers=AT_ONCE)
+
+
+def _malformed(code: int) -> Write:
+    return lambda: web.Response(status=code, text='{"detail": ', content_type="application/json")
+
+
+NOT_OF_THE_RECORD: dict[str, Write] = {
+    "200 page": _page(200),
+    "200 json": _json(200, {"ok": True}),
+    "302 to a page": _page(302, Location="/login"),
+    "304": _page(304),
+    "307 to a page": _page(307, Location="/login"),
+    "400 page": _page(400),
+    "401 of prefect": _json(401, {"exception_message": "Unauthorized"}),
+    "403 page": _page(403),
+    "403 of prefect": _json(403, {"detail": "Invalid CSRF token or client identifier."}),
+    "404 page": _page(404),
+    "404 of a framework": _json(404, {"detail": "Not Found"}),
+    "404 empty": lambda: web.Response(status=404),
+    "405 page": _page(405),
+    "408 page": _page(408),
+    "409 of prefect": _json(409, {"detail": "Data integrity conflict."}),
+    "410 page": _page(410),
+    "413 page": _page(413),
+    "422 page": _page(422),
+    "422 malformed": _malformed(422),
+    "422 no object": _json(422, ["detail"]),
+    "422 of something else": _json(422, {"error": "no"}),
+    "429 page": _page(429),
+    "451 page": _page(451),
+    "500 of prefect": _json(500, {"exception_message": "Internal Server Error"}),
+    "502 page": _page(502),
+    "503 page": _page(503),
+    "504 page": _page(504),
+}
+
+
+@pytest.mark.parametrize("write", NOT_OF_THE_RECORD.values(), ids=NOT_OF_THE_RECORD.keys())
+async def test_answer_that_is_not_prefects_own_about_the_record_drops_none(
+    write: Write, logger: logging.Logger, tmp_path: Path, usual_way: UsualWay
+) -> None:
+    api = LogApi()
+
+    async def answer(_request: web.Request, _rows: list[Row]) -> web.Response:
+        return write()
+
+    api.faults = [answer] * 2
+    texts = [f"line {number}" for number in range(5)]
+
+    async with _running_log(api, logger, tmp_path, sleep=_at_once) as log:
+        log.info(texts[0])
+        await _wait_until(lambda: len(api.faults) < 2)
+        for text in texts[1:]:
+            log.info(text)
+
+    assert [message.rpartition("]\n")[2] for message in api.messages] == texts
+    assert (log.missing_lines, usual_way.messages) == (0, [])
+
+
+OF_THE_RECORD: dict[str, Write] = {
+    "413 of prefect": _json(413, {"detail": "Too large."}),
+    "422 of prefect": _json(422, REFUSAL),
+    "422 of prefect's framework": _json(422, {"detail": [{"msg": "too long"}]}),
+}
+
+
+@pytest.mark.parametrize("write", OF_THE_RECORD.values(), ids=OF_THE_RECORD.keys())
+async def test_prefects_own_refusal_drops_the_record_and_counts_it(
+    write: Write, logger: logging.Logger, tmp_path: Path, usual_way: UsualWay
+) -> None:
+    api = LogApi()
+
+    async def answer(_request: web.Request, _rows: list[Row]) -> web.Response:
+        return write()
+
+    api.faults = [answer]
+
+    async with _running_log(api, logger, tmp_path) as log:
+        log.info("one\ntwo")
+
+    assert (api.stored, log.missing_lines) == ([], 2)
+    [said] = usual_way.messages
+    assert "could not be sent to Prefect's API: 2. It refused 2 of them." in said
+
+
+async def test_record_that_something_on_the_way_refuses_holds_up_no_other_and_is_counted(
+    logger: logging.Logger, tmp_path: Path, usual_way: UsualWay
+) -> None:
+    api = LogApi()
+
+    async def refuse_poison(request: web.Request, rows: list[Row]) -> web.Response | None:
+        if any("poison" in row["message"] for row in rows):
+            return web.Response(status=403, text=HTML, content_type="text/html")
+        await _store(api)(request, rows)
+        return None
+
+    api.faults = [refuse_poison] * 1000
+
+    async with _running_log(api, logger, tmp_path, sleep=_at_once) as log:
+        for number in range(20):
+            log.info(f"line {number}" if number != 7 else "poison")
+        await _wait_until(lambda: len(api.stored) == 19)
+        log.send_by = 0.0
+
+    shown = [message.rpartition("]\n")[2] for message in api.messages]
+    assert shown == [f"line {number}" for number in range(20) if number != 7]
+    [said] = usual_way.messages
+    assert said.startswith(
+        "Lines of this log that could not be sent to Prefect's API: 1. The last try: HTTP 403."
+    )
+
+
+async def test_lookup_that_the_api_refuses_drops_no_record(
+    logger: logging.Logger, tmp_path: Path
+) -> None:
+    api = LogApi(default_limit=3)
+    api.faults = [_store_and_cut(api, 0.5)]
+    texts = [f"line {number}" for number in range(20)]
+
+    async with _running_log(api, logger, tmp_path) as log:
+        for text in texts:
+            log.info(text)
+
+    assert [message.rpartition("]\n")[2] for message in api.messages] == texts
+
+
+async def test_rest_of_a_batch_whose_answer_was_lost_is_stored_once_though_it_is_sent_in_parts(
+    logger: logging.Logger, tmp_path: Path
+) -> None:
+    api = LogApi()
+
+    async def store_and_fail(request: web.Request, rows: list[Row]) -> web.Response:
+        await _store(api)(request, rows)
+        return web.Response(status=504, text=HTML, content_type="text/html")
+
+    api.faults = [store_and_fail, *[_unavailable] * 4]
+    texts = [f"line {number}" for number in range(50)]
+
+    async with _running_log(api, logger, tmp_path, sleep=_at_once) as log:
+        for text in texts:
+            log.info(text)
+
+    assert [message.rpartition("]\n")[2] for message in api.messages] == texts
+
+
+@pytest.mark.timeout(120)  # 1,200 requests; a busy machine takes its time
+async def test_api_that_was_away_for_hours_gets_everything_when_it_is_back(
+    logger: logging.Logger, tmp_path: Path
+) -> None:
+    api = LogApi(cuts=1_200)
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        await asyncio.sleep(0)
+
+    async with _running_log(api, logger, tmp_path, sleep=sleep) as log:
+        log.info("said at first")
+        await _wait_until(lambda: bool(api.stored), seconds=100)
+
+    assert [message.rpartition("]\n")[2] for message in api.messages] == ["said at first"]
+    assert len(pauses) >= 1_200
+    assert max(pauses) <= 15.0
+
+
+@given(st.integers(min_value=1, max_value=10_000))
+def test_pause_is_bounded_after_any_number_of_failures(failures: int) -> None:
+    state = RetryCallState(cast("Any", None), None, (), {})
+    state.attempt_number = failures
+
+    assert 0.0 <= SEND_BACK_OFF(state) <= 15.0
+
+
+async def test_text_that_no_request_can_carry_is_made_one_that_can(
+    logger: logging.Logger, tmp_path: Path
+) -> None:
+    api = LogApi()
+
+    async with _running_log(api, logger, tmp_path, sleep=_at_once) as log:
+        log.info("half a pair: \ud83d")
+        log.info("the next")
+
+    assert api.messages == ["half a pair: ?", "the next"]
+
+
+async def test_sender_survives_whatever_is_raised(logger: logging.Logger, tmp_path: Path) -> None:
+    api = LogApi()
+    failures = 3
+
+    class FailingSpool(LogSpool):
+        def first(self, bytes_max: int) -> RecordBatch:
+            nonlocal failures
+            if failures:
+                failures -= 1
+                raise OSError("the disk is away")
+            return super().first(bytes_max)
+
+    async with serve(api.answer) as server:
+        settings: dict[Any, Any] = {"api.url": f"{server.url}/api"}
+        with temporary_settings(settings):
+            spool = FailingSpool(tmp_path / "spool")
+            log = RunLog(logger, FLOW_RUN_ID, spool, sleep=_at_once)
+            log.info("said all the same")
+            await log.close(20)
+
+    assert failures == 0
+    assert [message.rpartition("]\n")[2] for message in api.messages] == ["said all the same"]
+
+
+@pytest.mark.timeout(180)  # the server's start
+@pytest.mark.usefixtures("block_server")
+async def test_refusal_of_a_real_server_is_known_as_prefects_own(
+    logger: logging.Logger, tmp_path: Path, usual_way: UsualWay
+) -> None:
+    no_id = cast("Any", "no id")
+
+    async with open_run_log(logger, no_id, tmp_path / "spool") as log:
+        log.info("said")
+
+    assert log.missing_lines == 1
+    assert "It refused 1 of them." in usual_way.messages[0]

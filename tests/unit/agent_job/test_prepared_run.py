@@ -76,6 +76,27 @@ def test_run_is_prepared_again_for_another_session() -> None:
     )
 
 
+def test_agent_with_a_bootstrap_template_alone_is_told_it_in_a_remembered_session_too() -> None:
+    agent = {"prompt_template": "", "bootstrap_template": "Look after {{ agent.name }}'s inbox."}
+    first = make_run(agent=agent, runtime={"home_claim": "homes"})
+
+    # As the guard does it with the session that is noted for the task.
+    second = prepare_again(first, first.request.model_copy(update={"session_id": "s-1"}))
+
+    assert second.resume_session == "s-1"
+    assert second.prompt.text == first.prompt.text == "Look after Ada's inbox."
+
+
+@pytest.mark.parametrize("session_id", [None, "s-1"])
+def test_agent_that_never_says_anything_is_refused_at_its_first_wake(
+    session_id: str | None,
+) -> None:
+    agent = {"prompt_template": " ", "bootstrap_template": "\n"}
+
+    with pytest.raises(InputInvalid, match="The prompt is empty"):
+        make_run({"session_id": session_id}, agent, {"home_claim": "homes"})
+
+
 @pytest.mark.parametrize(
     ("request_fields", "agent", "runtime", "code", "expected"),
     [

@@ -58,6 +58,20 @@ def test_one_record_is_given_where_the_limit_holds_none(path: Path) -> None:
     spool.close()
 
 
+def test_first_records_come_last_when_they_are_put_there(path: Path) -> None:
+    spool = LogSpool(path)
+    for number, message in enumerate("abc"):
+        spool.append(record(message, number))
+
+    spool.put_last(spool.first(1))
+
+    assert [each.message for each in spool.first(1000).records] == ["b", "c", "a"]
+    assert spool.waiting_lines == 3
+    spool.put_last(spool.first(1000))
+    assert [each.message for each in spool.first(1000).records] == ["b", "c", "a"]
+    spool.close()
+
+
 def test_lines_are_counted_as_people_see_them(path: Path) -> None:
     spool = LogSpool(path)
     assert spool.first(10).records == ()
