@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from tasks.cluster.byte_stream import ByteStream
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.cluster_errors import (
     ClusterError,
@@ -15,6 +14,7 @@ from tasks.cluster.cluster_errors import (
     RequestRefused,
     StreamSilent,
 )
+from tasks.cluster.http_transport import ByteStream
 from tasks.cluster.kinds.jobs import create_job
 from tasks.cluster.kinds.pod_exec import (
     open_exec,
