@@ -18,7 +18,7 @@ from prefect.telemetry.run_telemetry import LABELS_TRACEPARENT_KEY
 from flows.run.cancellation_hook import delete_jobs_of_cancelled_run
 from flows.run.inputs import RuntimeInputs, load_agent, load_prompt, load_runtime
 from flows.run.owning import own_and_run
-from flows.run.run_console import outlive_console
+from flows.run.run_process import outlive_console
 from flows.run.unexpected_failure import unexpected_failure, where_it_failed
 from tasks.agent_job.prepared_run import PreparedRun, prepare_run
 from tasks.agent_job.run_request import AgentRunRequest

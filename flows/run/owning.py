@@ -10,7 +10,7 @@ from prefect.exceptions import TerminationSignal
 
 from flows.run.agent_attempt import end_attempt
 from flows.run.guarded_stages import conclude, renewing, run_stages
-from flows.run.sigterm import SECONDS_TO_CONCLUDE, SECONDS_TO_END_AGENT, cancelled_by_sigterm
+from flows.run.run_process import SECONDS_TO_CONCLUDE, SECONDS_TO_END_AGENT, cancelled_by_sigterm
 from tasks.orchestrator.flow_run_states import CancellationReader
 from tasks.outcome.run_result import AgentRunResult
 from tasks.ownership.whole_run_retry import NoMoreAttempts, plan_next_attempt

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tasks.claude_code.input_error import AgentInputError
+from tasks.vocabulary.errors import InputInvalid
 
 
 class Comment(NamedTuple):
@@ -63,7 +63,7 @@ def compose_prompt(
     the agent's template, which it has been told before; a prompt that the run brought stays.
 
     Raises:
-        AgentInputError: Nothing is left to be told.
+        InputInvalid: Nothing is left to be told.
     """
     wake = _wake_section(wake_reason, wake_comments)
     replaced = resumed and task.from_template and wake
@@ -74,7 +74,7 @@ def compose_prompt(
         task="" if replaced else task.text.strip(),
     )
     if not prompt.text:
-        raise AgentInputError(
+        raise InputInvalid(
             "The prompt is empty: give the run a prompt or a wake reason, or the agent a template "
             "that says something."
         )

@@ -57,24 +57,17 @@ CALLS = {
     "read_server_version": set[str](),
     "create_access_review": set[str](),
     "list_own_rules": set[str](),
-    # No call.
-    "job_pod_selector": set[str](),
 }
 CALLING_MODULES = {
     f"tasks.cluster.{name}"
     for name in (
         "kinds.access_reviews",
         "kinds.jobs",
-        "kinds.kubernetes_events",
         "kinds.leases",
-        "kinds.nodes",
         "kinds.pod_exec",
         "kinds.pod_logs",
-        "kinds.pods",
-        "kinds.resource_quotas",
+        "kinds.read_only",
         "kinds.secrets",
-        "kinds.volume_claims",
-        "server_version",
         "watching.watch",
     )
 }

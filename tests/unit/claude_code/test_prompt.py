@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from tasks.claude_code.input_error import AgentInputError
 from tasks.claude_code.prompt import Comment, PromptTask, compose_prompt
+from tasks.vocabulary.errors import InputInvalid
 
 TEMPLATE = PromptTask(" Go on.\n", from_template=True)
 WAKE: dict[str, Any] = {
@@ -75,7 +75,7 @@ def test_prompt_size_counts_bytes() -> None:
 
 
 def test_prompt_without_anything_to_say_is_refused() -> None:
-    with pytest.raises(AgentInputError, match="The prompt is empty"):
+    with pytest.raises(InputInvalid, match="The prompt is empty"):
         compose_prompt(
             resumed=True, bootstrap="x", handoff_note=" ", task=PromptTask(" ", False), **NO_WAKE
         )
