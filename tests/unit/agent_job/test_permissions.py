@@ -254,5 +254,21 @@ def test_permission_is_missing_where_no_rule_grants_it(
     assert missing_permissions([LOG, JOB], [rule]) == missing
 
 
+@pytest.mark.parametrize(
+    ("raw", "rule"),
+    [
+        ({}, PolicyRule((), (), ())),
+        ({"apiGroups": None, "verbs": ["get"]}, PolicyRule((), (), ("get",))),
+        (
+            {"apiGroups": [""], "resources": ["pods", "*/log"], "verbs": ["get"]},
+            PolicyRule(("",), ("pods", "*/log"), ("get",)),
+        ),
+    ],
+    ids=["nothing", "null", "whole"],
+)
+def test_rule_is_read_from_the_server_s_own_answer(raw: dict[str, Any], rule: PolicyRule) -> None:
+    assert PolicyRule.from_api(raw) == rule
+
+
 def test_permission_is_told_as_a_role_would_have_it() -> None:
     assert (str(LOG), str(JOB)) == ("get pods/log", "list jobs.batch")
