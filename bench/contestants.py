@@ -24,13 +24,13 @@ from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.cluster_errors import ObjectAlreadyExists
 from tasks.cluster.connection import ClusterConnection
 from tasks.cluster.kinds.jobs import create_job, read_job
-from tasks.cluster.kinds.pods import job_pod_selector, list_pods
+from tasks.cluster.kinds.read_only import list_pods
 from tasks.cluster.kinds.secrets import create_secret
 from tasks.cluster.watching.job_observer import JobObserver
 from tasks.log_following.log_follower import LogFollower, LogTarget
 from tasks.run.observed_job import ObservedJob
 from tasks.transcript.line_grammar import StdoutLine, parse_line
-from tasks.vocabulary.names import AGENT_CONTAINER, JobName, JobUid
+from tasks.vocabulary.names import AGENT_CONTAINER, JobName, JobUid, job_pods_selector
 from tests.cluster.contract_objects import unique
 from tests.cluster.scripted_agent import TOKEN, WORK_DIR, agent_job, agent_secret
 
@@ -119,7 +119,7 @@ async def carry_out(
 
 
 async def _hand_over_secret(client: ClusterClient, namespace: str, name: str) -> None:
-    selector = job_pod_selector(name)
+    selector = job_pods_selector(name)
     while True:
         pods = await list_pods(client, namespace, label_selector=selector)
         if pods.items:

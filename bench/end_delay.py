@@ -20,7 +20,7 @@ from bench.contestants import CONTESTANTS, OWN, carry_out, installed_contestants
 from bench.figures import SPREAD_COLUMNS, Goal, Table, median, spread_rows
 from bench.surroundings import cluster, namespace_of_own, python_image, show
 from tasks.cluster.cluster_client import ClusterClient
-from tasks.cluster.kinds.pods import list_pods
+from tasks.cluster.kinds.read_only import list_pods
 from tasks.observation.snapshots import PodSnapshot
 
 ENDS = 10

@@ -22,7 +22,7 @@ from bench.surroundings import cluster, namespace_of_own, show
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.json_objects import JOBS
 from tasks.cluster.kinds.jobs import create_job, list_jobs
-from tasks.cluster.kinds.pods import list_pods
+from tasks.cluster.kinds.read_only import list_pods
 from tasks.vocabulary.names import (
     LABEL_AGENT_ID,
     LABEL_MANAGED_BY,

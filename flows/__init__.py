@@ -1,4 +1,5 @@
 """Entrypoints: one flow a module, a page each; around them their hooks and the command line.
 
-A flow is a sequence of stages and nothing else: no parsing, no Kubernetes client.
+A flow opens the connections that its stages need and names the stages in order: no parsing of
+answers, no manifest, no rule.
 """

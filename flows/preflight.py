@@ -26,8 +26,7 @@ from tasks.cluster.cluster_errors import ClusterError
 from tasks.orchestrator.artifacts import publish_markdown, publish_table
 from tasks.preflight.cluster_checks import judge_cluster
 from tasks.preflight.prefect_facts import read_prefect
-from tasks.preflight.preflight_config import PreflightConfig
-from tasks.preflight.preflight_facts import ClusterFacts
+from tasks.preflight.preflight_facts import ClusterFacts, PreflightConfig
 from tasks.preflight.preflight_reads import Wanted, read_cluster, read_storage
 from tasks.preflight.preflight_results import (
     Check,

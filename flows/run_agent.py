@@ -15,7 +15,7 @@ from flows.run.opening import open_run
 from flows.run.owning import own_agent, renewing, while_owner
 from flows.run.putting_to_work import abandoned_on_failure, drain, put_to_work
 from flows.run.refusals import end_flow_run, refuse
-from flows.run.run_console import outlive_console
+from flows.run.run_process import outlive_console
 from flows.run.stepping_back import judge_failure
 from flows.run.verdicts import await_verdict
 from tasks.agent_job.run_request import AgentRunRequest

@@ -13,8 +13,7 @@ from prefect.settings import PREFECT_CLIENT_RETRY_EXTRA_CODES, temporary_setting
 from prefect.states import Cancelled, Completed, Failed
 
 from flows.run.inputs import RuntimeInputs, load_agent, load_runtime
-from flows.run.run_console import outlive_console
-from flows.run.sigterm import cancelled_by_sigterm
+from flows.run.run_process import cancelled_by_sigterm, outlive_console
 from flows.run_agent import run_in_this_process
 from tasks.agent_job.run_request import AgentRunRequest
 from tasks.cluster.cluster_errors import KubeconfigInvalid

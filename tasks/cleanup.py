@@ -6,9 +6,8 @@ from collections.abc import Callable
 from tasks.cluster.call_retry import RETRY_SAFE
 from tasks.cluster.cluster_errors import ClusterError, ObjectNotFound, PatchRefused
 from tasks.cluster.json_objects import JsonObject
-from tasks.cluster.kinds.api_objects import Propagation
+from tasks.cluster.kinds.api_objects import Propagation, annotation_path, expect, put
 from tasks.cluster.kinds.jobs import patch_job
-from tasks.cluster.kinds.json_patch import annotation_path, expect, put
 from tasks.orchestrator.stage import stage
 from tasks.outcome.run_result import AgentRunResult
 from tasks.ownership.keep_policy import Delete, Leave, LowerTtl, decide_cleanup

@@ -12,7 +12,7 @@ from tasks.cluster.cluster_errors import (
 )
 from tasks.cluster.kinds.api_objects import Propagation
 from tasks.cluster.kinds.jobs import list_jobs
-from tasks.cluster.kinds.pods import list_pods
+from tasks.cluster.kinds.read_only import list_pods
 from tasks.observation.snapshots import JobSnapshot, jobs_from_api, pods_from_api
 from tasks.orchestrator.stage import StageLimit, stage
 from tasks.outcome.run_result import AgentRunResult

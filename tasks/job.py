@@ -12,9 +12,8 @@ from tasks.cluster.cluster_errors import (
     PatchRefused,
 )
 from tasks.cluster.json_objects import JsonObject
-from tasks.cluster.kinds.api_objects import Propagation
+from tasks.cluster.kinds.api_objects import Propagation, annotation_path, expect, put
 from tasks.cluster.kinds.jobs import create_job, patch_job, read_job
-from tasks.cluster.kinds.json_patch import annotation_path, expect, put
 from tasks.observation.snapshots import JobSnapshot
 from tasks.orchestrator.stage import StageLimit, stage
 from tasks.ownership.commitment import (

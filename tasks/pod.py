@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 
 from tasks.cluster.cluster_errors import ClusterError
-from tasks.cluster.kinds.kubernetes_events import list_kubernetes_events
 from tasks.cluster.kinds.pod_logs import read_log_tail
+from tasks.cluster.kinds.read_only import list_kubernetes_events
 from tasks.observation.pod_wait import (
     Failed,
     PodWaitHistory,

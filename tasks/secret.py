@@ -10,7 +10,7 @@ from tasks.agent_job.prepared_run import PACKED_PROMPT_FILE, PROMPT_FILE, RUN_SC
 from tasks.cluster.call_retry import RETRY_SAFE
 from tasks.cluster.cluster_errors import ClusterError, ObjectAlreadyExists, ObjectNotFound
 from tasks.cluster.kinds.api_objects import Propagation
-from tasks.cluster.kinds.pods import list_pods
+from tasks.cluster.kinds.read_only import list_pods
 from tasks.cluster.kinds.secrets import create_secret, read_secret
 from tasks.observation.api_fields import object_at, text_at
 from tasks.observation.snapshots import JobSnapshot, PodSnapshot, pods_from_api

@@ -18,7 +18,7 @@ from flows.cli.foreground_run import (
     run_to_its_end,
 )
 from flows.cli.live_output import LiveOutput
-from flows.cli.local_cluster import local_cluster
+from flows.cli.local_processes import local_cluster
 from flows.cli.operator_commands import attach, logs, ls, pause, resume, show, stop
 from flows.cli.preflight_command import preflight
 from flows.cli.request_file import read_request

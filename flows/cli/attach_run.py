@@ -16,8 +16,7 @@ from flows.run_agent import run_agent
 from tasks.observation.snapshots import JobSnapshot
 from tasks.operators.cluster_look import open_cluster, watch_lease
 from tasks.operators.operator_decisions import check_attachable
-from tasks.operators.operator_errors import NotPossible
-from tasks.operators.operator_targets import require_target
+from tasks.operators.operator_errors import NotPossible, require_target
 from tasks.outcome.run_result import AgentRunResult
 from tasks.ownership.orphans import owner_of
 from tasks.run.run_controls import CONTROLS, RunControls

@@ -24,8 +24,7 @@ from flows.cli.demo_requests import (
     build_replay_request,
 )
 from flows.cli.demo_surroundings import RECORDINGS, Surroundings, start_surroundings
-from flows.cli.interruption import Interrupted, interruptible
-from flows.cli.local_processes import OwnProcess, StartFailed, program
+from flows.cli.local_processes import Interrupted, OwnProcess, StartFailed, interruptible, program
 
 EXIT_FAILED = 1
 EXIT_REFUSED = 2

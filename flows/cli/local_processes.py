@@ -1,4 +1,7 @@
-"""Processes of the local cluster and the demo, each of which ends with the one that started it."""
+"""Processes of the local cluster and the demo, and the signals that end them.
+
+Each process ends with the one that started it.
+"""
 
 import ctypes
 import os
@@ -8,9 +11,13 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from types import FrameType
+from typing import IO, Annotated
+
+import typer
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -177,3 +184,54 @@ def _wait_on(process: OwnProcess, deadline: float) -> None:
     if time.monotonic() > deadline:
         raise StartFailed(f"{process.name} did not come up in time.")
     time.sleep(_POLL_SECONDS)
+
+
+class Interrupted(BaseException):
+    """SIGINT, SIGTERM or SIGHUP came; no `Exception`, so that nobody takes it for a failure.
+
+    Attributes:
+        exit_code: 128 and the signal's number, as shells report it.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def interruptible() -> Generator[None]:
+    """Turn the first signal that asks to end into `Interrupted`; the clean-up is not disturbed."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        raise Interrupted(number)
+
+    before = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def local_cluster(
+    context: typer.Context,
+    kubeconfig: Annotated[
+        Path, typer.Option(help="Written when the cluster is ready, deleted when it ends.")
+    ] = Path("local-cluster.kubeconfig"),
+) -> None:
+    """Run a Kubernetes API server with one node on this machine, until Ctrl-C or SIGTERM.
+
+    For trying out and for tests: containers are ordinary processes, there is no sandbox. More
+    options, such as --port and --bin, are passed on; `python -m deployments.local --help` lists
+    them.
+    """
+    try:
+        command = local_cluster_command(["--kubeconfig", kubeconfig, *context.args])
+    except StartFailed as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    # In the place of this process, so that signals reach it as they are.
+    os.execve(sys.executable, [str(word) for word in command], with_checkout(os.environ))

@@ -26,8 +26,7 @@ from flows.cli.foreground_run import (
 from flows.cli.live_output import LiveOutput
 from tasks.cluster.cluster_errors import ClusterError, ClusterForbidden, KubeconfigInvalid
 from tasks.operators.agent_listing import list_rows
-from tasks.operators.operator_errors import CommandRefused, NotDone
-from tasks.operators.operator_targets import require_target
+from tasks.operators.operator_errors import CommandRefused, NotDone, require_target
 from tasks.outcome.run_result import AgentRunResult
 from tasks.run.run_controls import RunControls, RunCrashed
 from tasks.vocabulary.errors import AgentRunError, InputInvalid

@@ -12,8 +12,7 @@ from tasks.log_following.log_follower import FollowedLog
 from tasks.observation.snapshots import JobSnapshot
 from tasks.operators.agent_listing import ClusterLook, Target, find_target
 from tasks.operators.cluster_look import ClusterAccess
-from tasks.operators.operator_errors import NotPossible
-from tasks.operators.operator_targets import nothing_found
+from tasks.operators.operator_errors import NotPossible, nothing_found
 from tasks.outcome.report_page import Link, describe_proof, render_report
 from tasks.outcome.run_result import AgentRunResult
 from tasks.storage.storage_keys import attempt_folder

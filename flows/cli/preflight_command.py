@@ -13,7 +13,7 @@ from rich.text import Text
 from flows.cli.foreground_run import EXIT_INPUT_INVALID, EXIT_RUN_FAILED
 from flows.cli.operator_tables import print_json
 from flows.cli.request_file import read_request
-from tasks.preflight.preflight_config import LONGEST_OUTAGE_SECONDS, PreflightConfig
+from tasks.preflight.preflight_facts import LONGEST_OUTAGE_SECONDS, PreflightConfig
 from tasks.preflight.preflight_results import Level, PreflightReport, build_preflight_table
 from tasks.text.safe_text import escape_control_characters
 from tasks.vocabulary.errors import InputInvalid

@@ -10,7 +10,7 @@ import anyio
 
 from flows.run.beside import TasksBeside
 from flows.run.putting_to_work import drain
-from flows.run.sigterm import SECONDS_TO_CONCLUDE, SECONDS_TO_END_AGENT, cancelled_by_sigterm
+from flows.run.run_process import SECONDS_TO_CONCLUDE, SECONDS_TO_END_AGENT, cancelled_by_sigterm
 from tasks.completion import await_completion
 from tasks.log_stream import stream_logs
 from tasks.orchestrator.flow_run_states import CancellationReader

@@ -4,8 +4,9 @@ The Roles in `deployments/kubernetes/base` grant exactly this. A run refuses to 
 it needs is missing: most are needed only after the agent was paid for.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,15 @@ class PolicyRule:
     groups: tuple[str, ...]
     resources: tuple[str, ...]
     verbs: tuple[str, ...]
+
+    @classmethod
+    def from_api(cls, raw: Mapping[str, Any]) -> Self:
+        """Read one item of a SelfSubjectRulesReview's `resourceRules`."""
+        return cls(
+            groups=tuple(raw.get("apiGroups") or ()),
+            resources=tuple(raw.get("resources") or ()),
+            verbs=tuple(raw.get("verbs") or ()),
+        )
 
 
 _LEASES, _JOBS = "coordination.k8s.io", "batch"

@@ -20,10 +20,14 @@ from tasks.agent_job.run_request import AgentRunRequest
 from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.claude_code.agent_spec import AgentSpec
 from tasks.claude_code.bundle import Bundle, build_bundle
-from tasks.claude_code.command_line import MCP_FILE, SETTINGS_FILE, build_command_line
-from tasks.claude_code.input_error import AgentInputError
+from tasks.claude_code.command_line import (
+    MCP_FILE,
+    SETTINGS_FILE,
+    build_command_line,
+    render_mcp_config,
+    render_settings,
+)
 from tasks.claude_code.prompt import Comment, Prompt, PromptTask, compose_prompt
-from tasks.claude_code.settings import render_mcp_config, render_settings
 from tasks.claude_code.template import render_template
 from tasks.claude_code.tool_output_limit import TOOL_OUTPUT_LIMIT_FILE, TOOL_OUTPUT_LIMIT_SCRIPT
 from tasks.vocabulary.error_codes import ErrorCode
@@ -115,11 +119,8 @@ def prepare_run(
     check_plain_env(request, agent, runtime)
     timeout_seconds = _timeout_seconds(request, runtime)
     resume_session, session_note = _choose_session(request, runtime)
-    try:
-        prompt = _compose(request, agent, flow_run_id, resume_session, confidential_prompt)
-        bundle = build_bundle(agent.instructions, agent.skills)
-    except AgentInputError as error:
-        raise InputInvalid(str(error)) from error
+    prompt = _compose(request, agent, flow_run_id, resume_session, confidential_prompt)
+    bundle = build_bundle(agent.instructions, agent.skills)
     files = _secret_files(request, agent, prompt, bundle, run_script)
     _refuse_oversize(files, prompt)
     return PreparedRun(

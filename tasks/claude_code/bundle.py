@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from tasks.claude_code.agent_spec import Skill
-from tasks.claude_code.input_error import AgentInputError
+from tasks.vocabulary.errors import InputInvalid
 
 INSTRUCTIONS_FILE = "instructions.md"
 # Claude Code looks for skills there in every folder it is given.
@@ -42,7 +42,7 @@ def build_bundle(instructions: str | None, skills: Sequence[Skill]) -> Bundle | 
     """Return the bundle, or `None` when there is nothing to pack; blank instructions are nothing.
 
     Raises:
-        AgentInputError: More than fits into a Secret.
+        InputInvalid: More than fits into a Secret.
     """
     files = {
         f"{_SKILLS_FOLDER}/{skill.name}/{path}": text.encode()
@@ -58,7 +58,7 @@ def build_bundle(instructions: str | None, skills: Sequence[Skill]) -> Bundle | 
     archive = _pack(files) if unpacked_bytes <= UNPACKED_LIMIT_BYTES else b""
     if not archive or len(archive) > ARCHIVE_LIMIT_BYTES:
         size = f"{len(archive):,} bytes packed" if archive else f"{unpacked_bytes:,} bytes"
-        raise AgentInputError(
+        raise InputInvalid(
             f"Skills and instructions are too large to travel in a Secret: {size}, at most "
             f"{ARCHIVE_LIMIT_BYTES:,} packed and {UNPACKED_LIMIT_BYTES:,} unpacked; put them into "
             "the image or a volume and name their folder with --add-dir in extra_args."

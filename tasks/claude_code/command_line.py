@@ -1,12 +1,18 @@
-"""Claude Code's command line, as the `args` of a Kubernetes container.
+"""What Claude Code is told beside its prompt: its command line, and the files that it names.
 
-The prompt is not on it: it comes on stdin, where it may be of any size and stands in no pod spec.
+The command line is the `args` of a Kubernetes container. The prompt is not on it: it comes on
+stdin, where it may be of any size and stands in no pod spec. The configuration files travel in the
+run's Secret; HOME's are never touched.
 """
 
+import json
+from collections.abc import Mapping
 from decimal import Decimal
+from typing import Any
 
 from tasks.claude_code.agent_spec import AgentSpec
 from tasks.claude_code.bundle import INSTRUCTIONS_FILE, Bundle
+from tasks.claude_code.tool_output_limit import TOOL_OUTPUT_LIMIT_FILE
 
 # Kubernetes puts the values of the container's env in.
 INPUT_REFERENCE = "$(CLAUDE_JOBS_INPUT_DIR)"
@@ -14,6 +20,7 @@ BUNDLE_REFERENCE = "$(CLAUDE_JOBS_WORK_DIR)/bundle"
 
 MCP_FILE = "mcp.json"
 SETTINGS_FILE = "settings.json"
+_HOOK_TIMEOUT_SECONDS = 60
 
 
 def escape_for_kubernetes(text: str) -> str:
@@ -90,3 +97,19 @@ def _run_files(agent: AgentSpec) -> tuple[str, ...]:
 def _plain_decimal(number: float | None) -> str | None:
     """Return digits without an exponent, which Claude Code may not read."""
     return None if number is None else format(Decimal(str(number)), "f")
+
+
+def render_mcp_config(servers: Mapping[str, Mapping[str, Any]]) -> bytes:
+    """Return the file for `--mcp-config`; Claude Code itself replaces `${NAME}` in its values."""
+    return _json({"mcpServers": servers})
+
+
+def render_settings(tool_output_limit_bytes: int) -> bytes:
+    """Return the file for `--settings`: a hook that shortens what tools answer."""
+    command = f'sh "$CLAUDE_JOBS_INPUT_DIR/{TOOL_OUTPUT_LIMIT_FILE}" {tool_output_limit_bytes}'
+    hook = {"type": "command", "command": command, "timeout": _HOOK_TIMEOUT_SECONDS}
+    return _json({"hooks": {"PostToolUse": [{"matcher": "*", "hooks": [hook]}]}})
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, indent=1).encode()

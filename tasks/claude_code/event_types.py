@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from tasks.claude_code.json_fields import JsonObject
 
+NAME_LIMIT_CHARACTERS = 100
 SYNTHETIC_MODEL = "<synthetic>"
 """The model of messages that the CLI wrote itself; their text is an error, not an answer."""
 
@@ -291,3 +292,31 @@ StreamEvent = (
     | UnknownEvent
     | PlainLine
 )
+
+
+def event_name(event: StreamEvent | EventParseError) -> str:
+    """Return how an event is counted: the wire's type, with the subtype where it matters."""
+    match event:
+        case EventParseError():
+            return event.event_type
+        case UnknownEvent():
+            name = f"{event.event_type}/{event.subtype}" if event.subtype else event.event_type
+            return name[:NAME_LIMIT_CHARACTERS]
+        case SystemNoteEvent():
+            return f"system/{event.subtype}"
+        case _:
+            return _NAMES[type(event)]
+
+
+_NAMES: dict[type[StreamEvent], str] = {
+    ApiRetryEvent: "system/api_retry",
+    AssistantEvent: "assistant",
+    InitEvent: "system/init",
+    ModelRefusalEvent: "system/model_refusal_no_fallback",
+    PartialMessageEvent: "stream_event",
+    PermissionDeniedEvent: "system/permission_denied",
+    PlainLine: "plain line",
+    RateLimitEvent: "rate_limit_event",
+    ResultEvent: "result",
+    UserEvent: "user",
+}

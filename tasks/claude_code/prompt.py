@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from tasks.claude_code.input_error import AgentInputError
+from tasks.vocabulary.errors import InputInvalid
 
 
 class Comment(NamedTuple):
@@ -65,7 +65,7 @@ def compose_prompt(
     of its instructions, and a wake must not fail only because an earlier one succeeded.
 
     Raises:
-        AgentInputError: There is nothing to say, to a fresh session or to a resumed one.
+        InputInvalid: There is nothing to say, to a fresh session or to a resumed one.
     """
     wake = _wake_section(wake_reason, wake_comments)
     replaced = resumed and task.from_template and wake
@@ -78,7 +78,7 @@ def compose_prompt(
     needs_bootstrap = not resumed or not rest.text
     prompt = replace(rest, bootstrap=bootstrap.strip()) if needs_bootstrap else rest
     if not prompt.text:
-        raise AgentInputError(
+        raise InputInvalid(
             "The prompt is empty: give the run a prompt or a wake reason, or the agent a template "
             "that says something."
         )

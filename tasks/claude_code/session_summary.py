@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import assert_never
 
-from tasks.claude_code.event_names import event_name
 from tasks.claude_code.event_types import (
     ApiFailure,
     ApiRetryEvent,
@@ -30,6 +29,7 @@ from tasks.claude_code.event_types import (
     ToolResultBlock,
     UnknownEvent,
     UserEvent,
+    event_name,
 )
 from tasks.claude_code.session_totals import TEXT_LIMIT_CHARACTERS, LastTexts, ResultTotals
 

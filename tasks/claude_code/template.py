@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from tasks.claude_code.input_error import AgentInputError
+from tasks.vocabulary.errors import InputInvalid
 
 _PLACEHOLDER = re.compile(r"\{\{\s*([A-Za-z_][\w-]*(?:\.[\w-]+)*)\s*\}\}", re.ASCII)
 _LISTED_NAMES = 60
@@ -26,14 +26,14 @@ def render_template(template: str, values: Mapping[str, Any]) -> str:
         values: JSON values by name; objects are entered by dots.
 
     Raises:
-        AgentInputError: A name is not known; the message gives all of these and the known ones.
+        InputInvalid: A name is not known; the message gives all of these and the known ones.
     """
     names = dict.fromkeys(match[1] for match in _PLACEHOLDER.finditer(template))
     unknown = [name for name in names if not _is_known(values, name)]
     if unknown:
         known = sorted(_dotted_names(values, ""))
         more = ", …" if len(known) > _LISTED_NAMES else ""
-        raise AgentInputError(
+        raise InputInvalid(
             f"The template has unknown names: {', '.join(unknown)}; "
             f"known are {', '.join(known[:_LISTED_NAMES])}{more}."
         )

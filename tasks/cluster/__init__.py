@@ -1,4 +1,5 @@
 """The I/O shell around the Kubernetes API: the only package that imports a Kubernetes client.
 
-It speaks raw JSON and raises its own errors; no decision about a run is taken here.
+It speaks raw JSON, raises its own errors and takes no decision about a run. It knows nothing of
+agents: Jobs and pods are anybody's.
 """

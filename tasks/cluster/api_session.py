@@ -1,7 +1,7 @@
 """The library's HTTP session of one connection, and what every request through it carries."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import TypedDict
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -17,6 +17,7 @@ from tasks.cluster.connection import (
     parse_cluster_address,
     read_pod_namespace,
 )
+from tasks.cluster.http_transport import create_session
 
 Query = Mapping[str, str | Sequence[str]]
 
@@ -49,9 +50,8 @@ class ApiSession:
         Raises:
             KubeconfigInvalid: The configuration cannot be used.
         """
-        api: Any = await self._credentials.open()
-        # The library makes it with its first request, and its websocket client just so.
-        self.http = api.rest_client._create_pool_manager()
+        api = await self._credentials.open()
+        self.http = create_session(api)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -13,16 +13,22 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 import aiohttp
 
 from tasks.cluster.api_session import ApiSession, Query
 from tasks.cluster.api_status import error_from_answer, error_from_failure
-from tasks.cluster.byte_stream import TRANSPORT_FAILURES, ByteStream
 from tasks.cluster.call_retry import RETRY_REFUSED, RETRY_SAFE, RetryPolicy, call_with_retries
 from tasks.cluster.cluster_errors import ClusterUnavailable, StreamSilent
 from tasks.cluster.connection import ClusterAddress, ClusterConnection, NamespaceChoice
+from tasks.cluster.http_transport import (
+    TRANSPORT_FAILURES,
+    WEBSOCKET_LIMITS,
+    ByteStream,
+    abort,
+    transport_of,
+)
 from tasks.cluster.json_objects import JsonObject, RequestTarget, describe_request
 from tasks.cluster.server_clock import ServerClock, parse_server_time
 
@@ -31,9 +37,6 @@ JSON_PATCH = "application/json-patch+json"
 
 _CONNECT_SECONDS = 5.0
 _CALL_SECONDS = 10.0
-# How long the other side may take to agree to a websocket's end, which nobody needs. The class is
-# built by attrs in a way that a type checker cannot follow.
-_WEBSOCKET_LIMITS = cast("Any", aiohttp.ClientWSTimeout)(ws_close=1.0)
 
 
 @dataclass(frozen=True)
@@ -239,7 +242,7 @@ class ClusterClient:
             if response is not None:
                 # An answer that was not read to its end still has its connection.
                 if response.connection is not None:
-                    _abort(response.connection.transport)
+                    abort(response.connection.transport)
                 response.close()
 
     @asynccontextmanager
@@ -262,7 +265,7 @@ class ClusterClient:
                             protocols=(protocol,),
                             headers=await self._session.headers("*/*"),
                             max_msg_size=0,
-                            timeout=_WEBSOCKET_LIMITS,
+                            timeout=WEBSOCKET_LIMITS,
                             **self._session.routing(),
                         )
                     )
@@ -271,16 +274,9 @@ class ClusterClient:
                 raise error_from_answer(target, refusal.status, b"") from None
             except TRANSPORT_FAILURES as failure:
                 raise error_from_failure(target, failure) from failure
-            # The library forgets it while it closes, and shows it nowhere else.
-            transport = cast("Any", socket)._conn.transport
+            transport = transport_of(socket)
             try:
                 yield socket
             finally:
                 await socket.close()
-                _abort(transport)
-
-
-def _abort(transport: asyncio.BaseTransport | None) -> None:
-    # TLS would wait for the other side's farewell, and longer than a process that ends.
-    if isinstance(transport, asyncio.Transport):
-        transport.abort()
+                abort(transport)

@@ -1,12 +1,13 @@
-"""Reading fields of raw Kubernetes API objects.
+"""Reading fields and conditions of raw Kubernetes API objects.
 
 A field that is missing, null, empty or of another type than expected reads as absent: servers of
 different versions leave out different things, and a snapshot must be had of each.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, Self, cast
 
 RawObject = Mapping[str, Any]
 
@@ -55,3 +56,35 @@ def instant_at(raw: RawObject, key: str) -> datetime | None:
 def texts_at(raw: RawObject, key: str) -> dict[str, str]:
     """Return the text values of a map such as labels or annotations."""
     return {name: value for name, value in object_at(raw, key).items() if isinstance(value, str)}
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition of a Job or pod; only `status == "True"` states it."""
+
+    type: str
+    status: str = "Unknown"
+    reason: str | None = None
+    message: str | None = None
+    changed_at: datetime | None = None
+
+    @property
+    def is_true(self) -> bool:
+        """Whether the condition holds."""
+        return self.status == "True"
+
+    @classmethod
+    def from_api(cls, raw: RawObject) -> Self:
+        """Read one item of `status.conditions`."""
+        return cls(
+            type=text_at(raw, "type") or "",
+            status=text_at(raw, "status") or "Unknown",
+            reason=text_at(raw, "reason"),
+            message=text_at(raw, "message"),
+            changed_at=instant_at(raw, "lastTransitionTime"),
+        )
+
+
+def conditions_at(status: RawObject) -> tuple[Condition, ...]:
+    """Read `conditions` of a status, in the order in which the API gave them."""
+    return tuple(Condition.from_api(item) for item in objects_at(status, "conditions"))

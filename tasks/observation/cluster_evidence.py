@@ -8,8 +8,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from tasks.observation.api_fields import RawObject, object_at, objects_at, text_at
-from tasks.observation.conditions import Condition, conditions_at
+from tasks.observation.api_fields import (
+    Condition,
+    RawObject,
+    conditions_at,
+    object_at,
+    objects_at,
+    text_at,
+)
 from tasks.observation.snapshots import KubernetesEventSnapshot
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from tasks.agent_job.runtime_spec import Limits
-from tasks.observation.conditions import Condition
+from tasks.observation.api_fields import Condition
 from tasks.observation.container_states import ContainerTerminated
 from tasks.observation.snapshots import JobSnapshot, PodSnapshot
 from tasks.vocabulary.names import PodUid

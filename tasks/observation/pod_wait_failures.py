@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.observation.conditions import Condition
+from tasks.observation.api_fields import Condition
 from tasks.observation.container_states import ContainerTerminated
 from tasks.observation.pod_reasons import find_disruption
 from tasks.observation.snapshots import (

@@ -11,7 +11,9 @@ from datetime import datetime
 from typing import Self
 
 from tasks.observation.api_fields import (
+    Condition,
     RawObject,
+    conditions_at,
     instant_at,
     integer_at,
     object_at,
@@ -19,7 +21,6 @@ from tasks.observation.api_fields import (
     text_at,
     texts_at,
 )
-from tasks.observation.conditions import Condition, conditions_at
 from tasks.observation.container_states import ContainerSnapshot, find_failed
 from tasks.vocabulary import names
 from tasks.vocabulary.names import AgentId, FlowRunId, JobName, JobUid, PodUid, SessionId, TaskId

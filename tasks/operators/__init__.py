@@ -1,4 +1,4 @@
 """What operators ask and do beside runs: looking, stopping, pausing, taking over.
 
-Whatever is changed is changed under the agent's Lease, or through the run that holds it.
+An agent is ended under its Lease, or through the run that holds it; a pause is a note on the Lease.
 """

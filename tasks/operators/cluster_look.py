@@ -10,7 +10,7 @@ from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.cluster_errors import NamespaceNotFound, ObjectNotFound
 from tasks.cluster.kinds.jobs import list_jobs
 from tasks.cluster.kinds.leases import list_leases, read_lease
-from tasks.cluster.kinds.pods import list_pods
+from tasks.cluster.kinds.read_only import list_pods
 from tasks.observation.snapshots import LeaseSnapshot, jobs_from_api, pods_from_api
 from tasks.operators.agent_listing import ClusterLook
 from tasks.ownership.lease import ONLOOKER, LeaseSighting, LeaseState, LeaseVerdict, judge_lease

@@ -4,9 +4,8 @@ import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from tasks.observation.api_fields import RawObject
+from tasks.observation.api_fields import Condition, RawObject
 from tasks.observation.cluster_evidence import NodeSnapshot
-from tasks.observation.conditions import Condition
 from tasks.observation.snapshots import KubernetesEventSnapshot
 from tasks.outcome.forensics import ForensicsBundle
 from tasks.text.markdown import code_span, escape_markdown, quote_code

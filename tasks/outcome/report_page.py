@@ -14,7 +14,7 @@ from tasks.outcome.state_names import SUCCEEDED, state_name
 from tasks.text.markdown import code_span, escape_markdown, quote_prose, table
 from tasks.text.quoting import without_json_events
 from tasks.text.safe_text import duration_text
-from tasks.vocabulary.cause_meanings import CAUSE_MEANINGS
+from tasks.vocabulary.error_codes import CAUSE_MEANINGS
 
 UNKNOWN = "–"
 

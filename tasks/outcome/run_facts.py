@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from tasks.claude_code.session_summary import SessionSummary
+from tasks.observation.api_fields import Condition
 from tasks.observation.cluster_evidence import NodeSnapshot
-from tasks.observation.conditions import Condition
 from tasks.observation.container_states import ContainerSnapshot, find_failed
 from tasks.observation.snapshots import KubernetesEventSnapshot
 from tasks.outcome.run_result import TranscriptProof

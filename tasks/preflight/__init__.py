@@ -1,4 +1,4 @@
 """Looking before a run at everything that it needs: facts, checks and their report.
 
-Nothing is created but dry runs.
+In the cluster nothing is created but dry runs; in the result storage one small file.
 """

@@ -34,10 +34,12 @@ from tasks.cluster.cluster_errors import (
 from tasks.cluster.json_objects import JsonObject
 from tasks.cluster.kinds.access_reviews import create_access_review
 from tasks.cluster.kinds.jobs import create_job
-from tasks.cluster.kinds.resource_quotas import list_resource_quotas
+from tasks.cluster.kinds.read_only import (
+    list_resource_quotas,
+    read_server_version,
+    read_volume_claim,
+)
 from tasks.cluster.kinds.secrets import create_secret, read_secret
-from tasks.cluster.kinds.volume_claims import read_volume_claim
-from tasks.cluster.server_version import read_server_version
 from tasks.observation.api_fields import RawObject, object_at, text_at, texts_at
 from tasks.preflight.preflight_facts import (
     ClaimFacts,

@@ -8,8 +8,7 @@ from typing import TypeVar
 
 from tasks.cluster.cluster_errors import ClusterError, ObjectNotFound
 from tasks.cluster.json_objects import JsonObject
-from tasks.cluster.kinds.kubernetes_events import list_kubernetes_events
-from tasks.cluster.kinds.nodes import read_node
+from tasks.cluster.kinds.read_only import list_kubernetes_events, read_node
 from tasks.observation.cluster_evidence import ClusterEvidence, NodeSnapshot, events_from_api
 from tasks.outcome.forensics import ForensicsBundle, build_forensics
 from tasks.run.agent_run import AgentRun

@@ -2,7 +2,12 @@
 
 import asyncio
 
-from tasks.agent_job.needed_permissions import NEEDED_PERMISSIONS, Permission, missing_permissions
+from tasks.agent_job.needed_permissions import (
+    NEEDED_PERMISSIONS,
+    Permission,
+    PolicyRule,
+    missing_permissions,
+)
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.cluster_errors import ClusterError
 from tasks.cluster.kinds.access_reviews import create_access_review, list_own_rules
@@ -22,8 +27,10 @@ async def check_permissions(run: AgentRun) -> None:
         AgentRunError: Permissions are missing; names them all.
         ClusterError: The cluster could not be asked.
     """
-    rules = await list_own_rules(run.outside.client, run.outside.namespace)
-    doubtful = missing_permissions(NEEDED_PERMISSIONS, rules)
+    rules = map(
+        PolicyRule.from_api, await list_own_rules(run.outside.client, run.outside.namespace)
+    )
+    doubtful = missing_permissions(NEEDED_PERMISSIONS, [*rules])
     answers = await asyncio.gather(*(_is_allowed(run, wanted) for wanted in doubtful))
     missing = [wanted for wanted, allowed in zip(doubtful, answers, strict=True) if not allowed]
     if missing:

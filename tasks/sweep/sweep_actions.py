@@ -18,7 +18,7 @@ from tasks.cluster.cluster_errors import ClusterError, ObjectConflict, ObjectNot
 from tasks.cluster.kinds.api_objects import Propagation
 from tasks.cluster.kinds.jobs import read_job
 from tasks.cluster.kinds.leases import delete_lease
-from tasks.cluster.kinds.pods import list_pods
+from tasks.cluster.kinds.read_only import list_pods
 from tasks.cluster.kinds.secrets import delete_secret
 from tasks.observation.snapshots import JobSnapshot, pods_from_api
 from tasks.ownership.orphans import owner_of
@@ -32,10 +32,9 @@ from tasks.sweep.flow_run_records import (
     read_flow_run_records,
     start_again,
 )
-from tasks.sweep.job_stage import judge_stage
 from tasks.sweep.run_standing import FlowRunRecords, is_askable, judge_standing
 from tasks.sweep.sweep_config import SweepPolicy
-from tasks.sweep.sweep_facts import ObjectKind, Stage
+from tasks.sweep.sweep_facts import ObjectKind, Stage, judge_stage
 from tasks.sweep.sweep_objects import SweepAges, SweptObject
 from tasks.sweep.sweep_report import Outcome, SweptRow
 from tasks.sweep.sweep_rules import Finding, SweepAction, SweepVerdict, judge_object

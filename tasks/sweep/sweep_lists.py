@@ -3,7 +3,7 @@
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.kinds.jobs import list_jobs
 from tasks.cluster.kinds.leases import list_leases
-from tasks.cluster.kinds.pods import list_pods
+from tasks.cluster.kinds.read_only import list_pods
 from tasks.cluster.kinds.secrets import list_secrets_metadata
 from tasks.observation.secret_snapshot import SecretSnapshot
 from tasks.observation.snapshots import LeaseSnapshot, jobs_from_api, pods_from_api

@@ -10,9 +10,8 @@ from tasks.observation.snapshots import JobSnapshot, LeaseSnapshot, PodSnapshot
 from tasks.ownership.commitment import RunSecret
 from tasks.ownership.lease import holder_flow_run, is_held
 from tasks.ownership.orphans import owner_of
-from tasks.sweep.job_stage import judge_stage
 from tasks.sweep.run_standing import FlowRunRecords, is_askable, judge_standing
-from tasks.sweep.sweep_facts import ObjectFacts, ObjectKind, Recognition, Stage
+from tasks.sweep.sweep_facts import ObjectFacts, ObjectKind, Recognition, Stage, judge_stage
 from tasks.sweep.sweep_recognition import recognise_job, recognise_lease, recognise_secret
 from tasks.vocabulary import names
 from tasks.vocabulary.names import AgentId, FlowRunId, JobUid

@@ -1,4 +1,4 @@
 """The transcript: its line grammar, the run script, and what to read next.
 
-No network and no event loop here; the only I/O is the spool, a file on the local disk.
+No I/O here: bytes come in, lines and the next step go out. The time is an argument.
 """

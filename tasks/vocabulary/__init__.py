@@ -1,4 +1,4 @@
-"""Ids, names, labels, error codes, errors, delays: the words and measures that every room uses.
+"""Ids, names, labels, error codes, errors, delays: the words and measures that all rooms share.
 
 No I/O here. Imports no other package of ours.
 """

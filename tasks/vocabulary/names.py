@@ -164,8 +164,12 @@ def agent_selector(agent_id: AgentId) -> str:
     return f"{MANAGED_SELECTOR},{LABEL_AGENT_ID}={label_value(agent_id)}"
 
 
-def job_pods_selector(name: JobName) -> str:
-    """Return the label selector for the pods of a Job; valid on every server version."""
+def job_pods_selector(name: str) -> str:
+    """Return the label selector for the pods of a Job, and of every other that had its name.
+
+    Compare their owner's UID. The label without a prefix is set by every version of Kubernetes, the
+    prefixed one since 1.27.
+    """
     return f"{LABEL_JOB_NAME}={name}"
 
 

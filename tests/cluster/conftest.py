@@ -16,7 +16,7 @@ from kubernetes import client as official
 
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.connection import ClusterConnection
-from tasks.cluster.server_version import ServerVersion, read_server_version
+from tasks.cluster.kinds.read_only import ServerVersion, read_server_version
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,7 @@ from typing import Any
 
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.json_objects import JsonObject
-from tasks.cluster.kinds.pods import list_pods
-from tasks.cluster.server_version import ServerVersion
+from tasks.cluster.kinds.read_only import ServerVersion, list_pods
 
 IMAGE = "busybox:1.36"
 

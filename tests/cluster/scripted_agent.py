@@ -13,12 +13,13 @@ from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.cluster_errors import ClusterError
 from tasks.cluster.json_objects import JsonObject
 from tasks.cluster.kinds.jobs import create_job
-from tasks.cluster.kinds.pods import job_pod_selector, list_pods
+from tasks.cluster.kinds.read_only import list_pods
 from tasks.cluster.kinds.secrets import create_secret
 from tasks.log_following.line_delivery import OnLines
 from tasks.log_following.log_follower import FollowedLog, LogFollower, LogTarget, PodView
 from tasks.transcript.line_grammar import StdoutLine
 from tasks.transcript.read_policy import SILENCE_SECONDS
+from tasks.vocabulary.names import job_pods_selector
 from tests.cluster.contract_objects import IMAGE, PodGone, pod_named, unique
 
 RUN_SCRIPT = Path(__file__).parents[2] / "tasks" / "transcript" / "run_script.sh"
@@ -82,7 +83,7 @@ async def start_agent(
     name = unique("agent")
     await create_job(client, namespace, agent_job(name, command, settings, image))
     while True:
-        pods = await list_pods(client, namespace, label_selector=job_pod_selector(name))
+        pods = await list_pods(client, namespace, label_selector=job_pods_selector(name))
         if pods.items:
             break
         await asyncio.sleep(0.05)

@@ -9,15 +9,13 @@ import pytest
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.cluster_errors import ObjectNotFound
 from tasks.cluster.json_objects import JsonObject
-from tasks.cluster.kinds.api_objects import Propagation
+from tasks.cluster.kinds.api_objects import Propagation, expect, put
 from tasks.cluster.kinds.jobs import create_job, delete_job, patch_job, read_job
-from tasks.cluster.kinds.json_patch import expect, put
-from tasks.cluster.kinds.kubernetes_events import list_kubernetes_events
-from tasks.cluster.kinds.pods import job_pod_selector, list_pods
+from tasks.cluster.kinds.read_only import ServerVersion, list_kubernetes_events, list_pods
 from tasks.cluster.kinds.secrets import create_secret, read_secret
-from tasks.cluster.server_version import ServerVersion
 from tasks.cluster.watching.job_feed import JobFeed
 from tasks.cluster.watching.job_observer import JobObservation, JobObserver
+from tasks.vocabulary.names import job_pods_selector
 from tests.cluster.contract_objects import UNTIL_TERM, expected, job, secret, unique
 
 pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(120)]
@@ -133,7 +131,7 @@ async def test_pod_carries_the_jobs_labels_and_is_owned_by_its_uid(
     )
     name = created["metadata"]["name"]
     found = await eventually(
-        lambda: list_pods(cluster_client, namespace, label_selector=job_pod_selector(name)),
+        lambda: list_pods(cluster_client, namespace, label_selector=job_pods_selector(name)),
         lambda pods: len(pods.items) == 1,
     )
 

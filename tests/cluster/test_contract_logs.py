@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from tasks.cluster.byte_stream import ByteStream
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.cluster_errors import (
     ClusterError,
@@ -15,6 +14,7 @@ from tasks.cluster.cluster_errors import (
     RequestRefused,
     StreamSilent,
 )
+from tasks.cluster.http_transport import ByteStream
 from tasks.cluster.kinds.jobs import create_job
 from tasks.cluster.kinds.pod_exec import (
     open_exec,
@@ -22,7 +22,8 @@ from tasks.cluster.kinds.pod_exec import (
     touch_pod_file,
 )
 from tasks.cluster.kinds.pod_logs import follow_pod_log, read_log_tail, read_pod_log
-from tasks.cluster.kinds.pods import job_pod_selector, list_pods
+from tasks.cluster.kinds.read_only import list_pods
+from tasks.vocabulary.names import job_pods_selector
 from tests.cluster.contract_objects import job, unique
 
 pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(90)]
@@ -35,7 +36,7 @@ async def pod_in_state(
     name = unique("log")
     await create_job(client, namespace, job(name, script, **more))
     while True:
-        found = await list_pods(client, namespace, label_selector=job_pod_selector(name))
+        found = await list_pods(client, namespace, label_selector=job_pods_selector(name))
         for pod in found.items:
             statuses: list[dict[str, Any]] = pod["status"].get("containerStatuses") or []
             if any(state in status["state"] for status in statuses):

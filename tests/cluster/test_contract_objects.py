@@ -22,16 +22,18 @@ from tasks.cluster.json_objects import LEASES
 from tasks.cluster.kinds.access_reviews import create_access_review
 from tasks.cluster.kinds.api_objects import list_objects
 from tasks.cluster.kinds.jobs import create_job, list_jobs, read_job
-from tasks.cluster.kinds.kubernetes_events import list_kubernetes_events
 from tasks.cluster.kinds.leases import create_lease, list_leases, read_lease
-from tasks.cluster.kinds.pods import list_pods
+from tasks.cluster.kinds.read_only import (
+    ServerVersion,
+    list_kubernetes_events,
+    list_pods,
+    read_volume_claim,
+)
 from tasks.cluster.kinds.secrets import (
     create_secret,
     list_secrets_metadata,
     read_secret,
 )
-from tasks.cluster.kinds.volume_claims import read_volume_claim
-from tasks.cluster.server_version import ServerVersion
 from tests.cluster.contract_objects import expected, job, lease, secret, unique
 from tests.cluster.service_accounts import client_allowed, connection_with_token, rule
 

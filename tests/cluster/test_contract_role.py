@@ -10,10 +10,8 @@ from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.cluster_errors import ClusterForbidden, ObjectNotFound
 from tasks.cluster.json_objects import JOBS, PODS, ApiResource
 from tasks.cluster.kinds.access_reviews import create_access_review
-from tasks.cluster.kinds.api_objects import Propagation
+from tasks.cluster.kinds.api_objects import Propagation, expect, put
 from tasks.cluster.kinds.jobs import create_job, delete_job, list_jobs, patch_job, read_job
-from tasks.cluster.kinds.json_patch import expect, put
-from tasks.cluster.kinds.kubernetes_events import list_kubernetes_events
 from tasks.cluster.kinds.leases import (
     create_lease,
     delete_lease,
@@ -23,16 +21,20 @@ from tasks.cluster.kinds.leases import (
 )
 from tasks.cluster.kinds.pod_exec import run_in_pod
 from tasks.cluster.kinds.pod_logs import read_log_tail
-from tasks.cluster.kinds.pods import job_pod_selector, list_pods
+from tasks.cluster.kinds.read_only import (
+    ServerVersion,
+    list_kubernetes_events,
+    list_pods,
+    read_volume_claim,
+)
 from tasks.cluster.kinds.secrets import (
     create_secret,
     delete_secret,
     list_secrets_metadata,
     read_secret,
 )
-from tasks.cluster.kinds.volume_claims import read_volume_claim
-from tasks.cluster.server_version import ServerVersion
 from tasks.cluster.watching.watch import Changed, Listed, Selection, watch_objects
+from tasks.vocabulary.names import job_pods_selector
 from tests.cluster.contract_objects import expected, job, lease, pod_named, secret, unique
 from tests.cluster.service_accounts import client_allowed, rule
 
@@ -81,7 +83,7 @@ async def live_through_leases(client: ClusterClient, namespace: str) -> None:
 
 async def running_pod(client: ClusterClient, namespace: str, job_name: str) -> str:
     while True:
-        found = await list_pods(client, namespace, label_selector=job_pod_selector(job_name))
+        found = await list_pods(client, namespace, label_selector=job_pods_selector(job_name))
         for pod in found.items:
             if pod["status"]["phase"] == "Running":
                 return pod["metadata"]["name"]

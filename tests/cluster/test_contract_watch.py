@@ -10,9 +10,8 @@ import pytest
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.cluster_errors import ClusterError, ResourceExpired
 from tasks.cluster.json_objects import JOBS, JsonObject
-from tasks.cluster.kinds.api_objects import Propagation
+from tasks.cluster.kinds.api_objects import Propagation, annotation_path, expect, put
 from tasks.cluster.kinds.jobs import create_job, delete_job, patch_job
-from tasks.cluster.kinds.json_patch import annotation_path, expect, put
 from tasks.cluster.watching.watch import (
     Changed,
     Deleted,

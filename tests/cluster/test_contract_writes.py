@@ -7,9 +7,8 @@ import pytest
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.cluster_errors import ObjectConflict, ObjectInvalid, ObjectNotFound, PatchRefused
 from tasks.cluster.json_objects import JsonObject
-from tasks.cluster.kinds.api_objects import Propagation
+from tasks.cluster.kinds.api_objects import Propagation, annotation_path, expect, put
 from tasks.cluster.kinds.jobs import create_job, delete_job, patch_job, read_job
-from tasks.cluster.kinds.json_patch import annotation_path, expect, put
 from tasks.cluster.kinds.leases import create_lease, delete_lease, read_lease, replace_lease
 from tasks.cluster.kinds.secrets import create_secret, delete_secret, read_secret
 from tests.cluster.contract_objects import job, lease, secret, unique

@@ -7,9 +7,8 @@ import pytest
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.cluster_errors import ObjectNotFound
 from tasks.cluster.json_objects import JsonObject
-from tasks.cluster.kinds.api_objects import Propagation
+from tasks.cluster.kinds.api_objects import Propagation, annotation_path, expect, put
 from tasks.cluster.kinds.jobs import create_job, delete_job, patch_job, read_job
-from tasks.cluster.kinds.json_patch import annotation_path, expect, put
 from tasks.observation.snapshots import JobSnapshot
 from tasks.run.job_deletion import Deletion, delete_job_when
 from tasks.vocabulary.names import ANNOTATION_OWNER_FLOW_RUN_ID, FlowRunId, JobUid

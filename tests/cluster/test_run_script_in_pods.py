@@ -7,7 +7,7 @@ import pytest
 
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.kinds.pod_logs import read_log_tail
-from tasks.cluster.kinds.pods import list_pods
+from tasks.cluster.kinds.read_only import list_pods
 from tasks.transcript.line_grammar import Refusal, StdoutLine, parse_line, parse_trailer_text
 from tests.cluster.contract_objects import pod_named
 from tests.cluster.scripted_agent import TOKEN, start_agent

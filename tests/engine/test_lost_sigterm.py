@@ -10,7 +10,7 @@ import pytest
 # `where` spins, so that the handler's exception is raised there and nowhere else.
 _PROGRAM = """
 import asyncio, signal, sys, time
-from flows.run.sigterm import cancelled_by_sigterm
+from flows.run.run_process import cancelled_by_sigterm
 
 class Told(BaseException):
     "As Prefect's: no SystemExit, which asyncio would let out."

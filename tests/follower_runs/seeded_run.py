@@ -13,9 +13,10 @@ from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.cluster_errors import ClusterError, ObjectAlreadyExists
 from tasks.cluster.connection import ClusterConnection
 from tasks.cluster.kinds.jobs import create_job
-from tasks.cluster.kinds.pods import job_pod_selector, list_pods
+from tasks.cluster.kinds.read_only import list_pods
 from tasks.cluster.kinds.secrets import create_secret
 from tasks.log_following.log_follower import FollowedLog
+from tasks.vocabulary.names import job_pods_selector
 from tests.cluster.scripted_agent import AgentFollow, agent_job, agent_secret
 from tests.follower_runs.run_plan import ACKNOWLEDGE_ABOVE_BYTES, STDERR, RunPlan
 
@@ -105,7 +106,7 @@ class SeededRun:
         }
         job = agent_job(self._name, self._plan.command, settings)
         await _surely(lambda: create_job(admin, self._namespace, job))
-        selector = job_pod_selector(self._name)
+        selector = job_pods_selector(self._name)
         pods: list[Any] = []
         while not pods:
             await asyncio.sleep(0.05)

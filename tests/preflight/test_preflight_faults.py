@@ -27,7 +27,7 @@ from typer.testing import CliRunner
 
 from flows.cli.app import app
 from flows.preflight import Surroundings, check_surroundings
-from tasks.preflight.preflight_config import PreflightConfig
+from tasks.preflight.preflight_facts import PreflightConfig
 from tasks.preflight.preflight_results import CheckResult, Level
 from tests.mutating_webhook import mutating_webhook
 from tests.prefect_server import PrefectServer
@@ -40,7 +40,7 @@ NOBODY = "127.0.0.1:9"
 RUN_FLOW = """
 import asyncio, json, sys
 from flows.preflight import preflight
-from tasks.preflight.preflight_config import PreflightConfig
+from tasks.preflight.preflight_facts import PreflightConfig
 config = PreflightConfig.model_validate(json.loads(sys.argv[1]))
 state = asyncio.run(preflight(config, return_state=True))
 told = {"type": state.type.value, "name": state.name, "message": state.message}

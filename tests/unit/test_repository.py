@@ -15,6 +15,23 @@ CODE_FOLDERS = ("bench", "blocks", "flows", "tasks", "deployments")
 TEST_COMMAND = '.uv/bin/uv run pytest -n 4 --dist loadfile -m "not cluster and not long"'
 LONGEST_MODULE_LINES = 400
 MOST_MODULES = 20
+SHORTEST_MODULE_LINES = 50
+# Each a boundary worth a name, and why.
+SHORT_MODULES = {
+    "blocks/claude_agent.py": "a block of its own; its fields are the agent's spec",
+    "flows/cli/request_file.py": "the one place where the command line reads JSON from outside",
+    "tasks/cluster/server_clock.py": "the one clock by which Leases are judged",
+    "tasks/orchestrator/run_events.py": "the one place where Prefect events leave",
+    "tasks/run/budget_check.py": "between the budget's rule and the records that it reads",
+    "tasks/sweep/sweep_lists.py": "the one read of a sweep; what it finds is joined without I/O",
+    "tasks/usage/usage_config.py": "the form of a flow",
+    "tasks/vocabulary/errors.py": "the errors that every room raises",
+}
+# Where a library is looked into, and what for.
+LOOKS_INTO_LIBRARIES = {
+    "tasks/cluster/http_transport.py": {"_conn", "_create_pool_manager"},
+    "tasks/storage/result_storage.py": {"_strip_protocol"},
+}
 
 # Split, so that this file passes its own test.
 MACHINE_PATHS = ("/work/" + "main", "/work/" + "shared", "/work/" + ".library", "/tmp/" + "kube")
@@ -110,6 +127,39 @@ def test_modules_fit_their_length() -> None:
     }
 
     assert {path: n for path, n in lengths.items() if n > LONGEST_MODULE_LINES} == {}
+
+
+def test_module_is_short_only_where_it_is_a_boundary_worth_a_name() -> None:
+    short = {
+        str(path.relative_to(ROOT))
+        for path in _python_files("blocks", "flows", "tasks")
+        if path.stem != "__init__" and len(path.read_text().splitlines()) < SHORTEST_MODULE_LINES
+    }
+
+    assert short == set(SHORT_MODULES)
+
+
+def test_libraries_are_looked_into_in_named_modules_alone() -> None:
+    found = {
+        str(path.relative_to(ROOT)): looked_at
+        for path in _python_files("blocks", "flows", "tasks")
+        if (looked_at := _private_names_of_others(ast.parse(path.read_text())))
+    }
+
+    assert found == LOOKS_INTO_LIBRARIES
+
+
+def _private_names_of_others(tree: ast.Module) -> set[str]:
+    """Name the private attributes that a module uses and no object of its own has."""
+    used = {
+        (node.attr, isinstance(node.value, ast.Name) and node.value.id in {"self", "cls"})
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and node.attr.startswith("_")
+        and not node.attr.startswith("__")
+    }
+    own = {name for name, is_own in used if is_own}
+    return {name for name, _ in used} - own
 
 
 def test_packages_have_at_most_twenty_modules() -> None:

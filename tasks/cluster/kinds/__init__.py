@@ -1,4 +1,4 @@
-"""One module for each kind of object: reading, creating, changing and deleting it.
+"""Kinds of objects, and what can be done with each; what is only ever read stands together.
 
-A call is one request, repeated only as its retry policy says.
+A call is one request, or one for each page of a list, repeated only as its retry policy says.
 """

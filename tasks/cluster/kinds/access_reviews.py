@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.agent_job.needed_permissions import PolicyRule
 from tasks.cluster.call_retry import RETRY_SAFE
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.json_objects import ACCESS_REVIEWS, RULES_REVIEWS, JsonObject
@@ -57,8 +56,8 @@ async def create_access_review(
     return AccessReview(bool(status.get("allowed")), str(status.get("reason") or ""))
 
 
-async def list_own_rules(client: ClusterClient, namespace: str) -> tuple[PolicyRule, ...]:
-    """Ask what we may do with objects in a namespace; nothing is stored by asking.
+async def list_own_rules(client: ClusterClient, namespace: str) -> tuple[JsonObject, ...]:
+    """Return the rules by which we may do something in a namespace; nothing is stored by asking.
 
     Servers whose permissions come from elsewhere than Roles may not tell all: before something is
     called missing, `create_access_review` has to say so too. A rule for objects of certain names
@@ -75,12 +74,4 @@ async def list_own_rules(client: ClusterClient, namespace: str) -> tuple[PolicyR
         retry=RETRY_SAFE,
     )
     status: dict[str, Any] = answer.json.get("status") or {}
-    rules: list[JsonObject] = status.get("resourceRules") or []
-    return tuple(
-        PolicyRule(
-            groups=tuple(rule.get("apiGroups") or ()),
-            resources=tuple(rule.get("resources") or ()),
-            verbs=tuple(rule.get("verbs") or ()),
-        )
-        for rule in rules
-    )
+    return tuple(status.get("resourceRules") or ())

@@ -4,6 +4,7 @@ Every write is conditional: a replacement carries a resourceVersion, a patch tes
 delete names the UID. What is not conditional is refused here as a mistake of ours.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -12,13 +13,32 @@ from tasks.cluster.call_retry import RETRY_SAFE, RetryPolicy
 from tasks.cluster.cluster_client import JSON, JSON_PATCH, ClusterClient
 from tasks.cluster.cluster_errors import ResourceExpired
 from tasks.cluster.json_objects import ApiResource, JsonObject
-from tasks.cluster.kinds.json_patch import JsonPatch
 
 METADATA_ONLY_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 _PAGE_SIZE = 500
 # The position of a list is good for about five minutes; a list that meets its end starts anew.
 _LIST_STARTS = 3
+JsonPatch = Sequence[JsonObject]
+
+
+def expect(path: str, value: Any) -> JsonObject:
+    """Refuse the whole patch unless `path` holds `value`."""
+    return {"op": "test", "path": path, "value": value}
+
+
+def put(path: str, value: Any) -> JsonObject:
+    """Set a member, whether it exists or not; its parent must exist."""
+    return {"op": "add", "path": path, "value": value}
+
+
+def annotation_path(key: str) -> str:
+    """Return the pointer to one annotation."""
+    return f"/metadata/annotations/{_escaped(key)}"
+
+
+def _escaped(key: str) -> str:
+    return key.replace("~", "~0").replace("/", "~1")
 
 
 class Propagation(StrEnum):

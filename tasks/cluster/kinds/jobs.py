@@ -4,6 +4,7 @@ from tasks.cluster.call_retry import RETRY_NEVER, RetryPolicy
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.json_objects import JOBS, JsonObject
 from tasks.cluster.kinds.api_objects import (
+    JsonPatch,
     ObjectList,
     Propagation,
     create_object,
@@ -12,7 +13,6 @@ from tasks.cluster.kinds.api_objects import (
     patch_object,
     read_object,
 )
-from tasks.cluster.kinds.json_patch import JsonPatch
 
 
 async def read_job(

@@ -13,9 +13,9 @@ from typing import Any, cast
 
 import aiohttp
 
-from tasks.cluster.byte_stream import TRANSPORT_FAILURES
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.cluster_errors import ExecFailed, StreamBroken, StreamSilent
+from tasks.cluster.http_transport import TRANSPORT_FAILURES
 from tasks.cluster.json_objects import PODS
 
 # Frames are one byte of channel, then content; all are binary.

@@ -7,8 +7,8 @@ stream brings may be rotated away, cut, or repeated; whoever reads it numbers it
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from tasks.cluster.byte_stream import ByteStream
 from tasks.cluster.cluster_client import ClusterClient
+from tasks.cluster.http_transport import ByteStream
 from tasks.cluster.json_objects import PODS
 
 _FOLLOW_SILENCE_SECONDS = 120.0  # a silent agent is normal; a dead connection is found in this time

@@ -7,7 +7,6 @@ from typing import Any, Self
 
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.json_objects import JOBS, PODS, ApiResource, JsonObject
-from tasks.cluster.kinds.pods import job_pod_selector
 from tasks.cluster.watching.watch import (
     Changed,
     Deleted,
@@ -18,6 +17,7 @@ from tasks.cluster.watching.watch import (
     WatchLost,
     watch_objects,
 )
+from tasks.vocabulary.names import job_pods_selector
 
 OnEvent = Callable[[ApiResource, WatchEvent], None]
 
@@ -51,7 +51,7 @@ class JobFeed:
         return cls(
             client,
             Selection(JOBS, namespace, field_selector=f"metadata.name={job_name}"),
-            Selection(PODS, namespace, label_selector=job_pod_selector(job_name)),
+            Selection(PODS, namespace, label_selector=job_pods_selector(job_name)),
         )
 
     @classmethod

@@ -10,7 +10,7 @@ from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.cluster_errors import ClusterError, ObjectNotFound
 from tasks.cluster.json_objects import JOBS, PODS, ApiResource, JsonObject
 from tasks.cluster.kinds.jobs import read_job
-from tasks.cluster.kinds.pods import job_pod_selector, list_pods
+from tasks.cluster.kinds.read_only import list_pods
 from tasks.cluster.watching.job_feed import JobFeed, job_uid_of
 from tasks.cluster.watching.job_records import JobRecords, ObservedPod
 from tasks.cluster.watching.watch import (
@@ -21,6 +21,7 @@ from tasks.cluster.watching.watch import (
     WatchEvent,
     WatchLost,
 )
+from tasks.vocabulary.names import job_pods_selector
 
 SAFETY_READ_SECONDS = 30.0
 UNWATCHED_READ_SECONDS = 10.0
@@ -231,7 +232,7 @@ class JobObserver:
         found = await list_pods(
             self._client,
             self._namespace,
-            label_selector=job_pod_selector(self._job_name),
+            label_selector=job_pods_selector(self._job_name),
             retry=RETRY_NEVER,
         )
         ours = [pod for pod in found.items if job_uid_of(PODS, pod) == self._job_uid]

@@ -11,9 +11,9 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.cluster.byte_stream import ByteStream
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.cluster_errors import ClusterError, ResourceExpired, StreamBroken
+from tasks.cluster.http_transport import ByteStream
 from tasks.cluster.json_objects import ApiResource, JsonObject
 from tasks.cluster.kinds.api_objects import list_objects
 from tasks.vocabulary.backoff import Backoff

@@ -57,24 +57,17 @@ CALLS = {
     "read_server_version": set[str](),
     "create_access_review": set[str](),
     "list_own_rules": set[str](),
-    # No call.
-    "job_pod_selector": set[str](),
 }
 CALLING_MODULES = {
     f"tasks.cluster.{name}"
     for name in (
         "kinds.access_reviews",
         "kinds.jobs",
-        "kinds.kubernetes_events",
         "kinds.leases",
-        "kinds.nodes",
         "kinds.pod_exec",
         "kinds.pod_logs",
-        "kinds.pods",
-        "kinds.resource_quotas",
+        "kinds.read_only",
         "kinds.secrets",
-        "kinds.volume_claims",
-        "server_version",
         "watching.watch",
     )
 }
@@ -259,6 +252,22 @@ def test_permission_is_missing_where_no_rule_grants_it(
     rule: PolicyRule, missing: list[Permission]
 ) -> None:
     assert missing_permissions([LOG, JOB], [rule]) == missing
+
+
+@pytest.mark.parametrize(
+    ("raw", "rule"),
+    [
+        ({}, PolicyRule((), (), ())),
+        ({"apiGroups": None, "verbs": ["get"]}, PolicyRule((), (), ("get",))),
+        (
+            {"apiGroups": [""], "resources": ["pods", "*/log"], "verbs": ["get"]},
+            PolicyRule(("",), ("pods", "*/log"), ("get",)),
+        ),
+    ],
+    ids=["nothing", "null", "whole"],
+)
+def test_rule_is_read_from_the_server_s_own_answer(raw: dict[str, Any], rule: PolicyRule) -> None:
+    assert PolicyRule.from_api(raw) == rule
 
 
 def test_permission_is_told_as_a_role_would_have_it() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tasks.claude_code.agent_spec import Skill
 from tasks.claude_code.bundle import build_bundle
-from tasks.claude_code.input_error import AgentInputError
+from tasks.vocabulary.errors import InputInvalid
 
 REVIEW = Skill(name="review", files={"SKILL.md": "Look.", "bin/run.sh": "#!/bin/sh\n", "ü": "x"})
 DEPLOY = Skill(name="deploy", files={"SKILL.md": "Ship."})
@@ -65,7 +65,7 @@ def test_bundle_of_skills_alone_has_no_instructions() -> None:
     ],
 )
 def test_bundle_that_is_too_large_is_refused_with_a_way_out(text: str, size: str) -> None:
-    with pytest.raises(AgentInputError) as refusal:
+    with pytest.raises(InputInvalid) as refusal:
         build_bundle(text, [])
 
     assert size in str(refusal.value)

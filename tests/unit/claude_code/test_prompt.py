@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.claude_code.input_error import AgentInputError
 from tasks.claude_code.prompt import Comment, PromptTask, compose_prompt
+from tasks.vocabulary.errors import InputInvalid
 
 TEMPLATE = PromptTask(" Go on.\n", from_template=True)
 WAKE: dict[str, Any] = {
@@ -136,7 +136,7 @@ def test_session_is_told_what_there_is_to_say(given: str, fresh: str, resumed: s
             expected = "\n\n".join(SECTIONS[letter] for letter in letters)
             assert _compose(given, resumed=is_resumed) == expected
         else:
-            with pytest.raises(AgentInputError, match="The prompt is empty"):
+            with pytest.raises(InputInvalid, match="The prompt is empty"):
                 _compose(given, resumed=is_resumed)
 
 
@@ -145,7 +145,7 @@ def test_agent_that_can_be_woken_once_can_be_woken_again(letters: set[str]) -> N
     def is_refused(*, resumed: bool) -> bool:
         try:
             return not _compose("".join(letters), resumed=resumed)
-        except AgentInputError:
+        except InputInvalid:
             return True
 
     assert is_refused(resumed=False) == is_refused(resumed=True)
@@ -160,7 +160,7 @@ def test_resumed_session_is_told_the_bootstrap_again_where_there_is_nothing_else
 
 
 def test_prompt_without_anything_to_say_is_refused() -> None:
-    with pytest.raises(AgentInputError, match="The prompt is empty"):
+    with pytest.raises(InputInvalid, match="The prompt is empty"):
         compose_prompt(
             resumed=True, bootstrap="\n", handoff_note=" ", task=PromptTask(" ", False), **NO_WAKE
         )

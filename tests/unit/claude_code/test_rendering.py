@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from tasks.claude_code.event_names import event_name
-from tasks.claude_code.event_types import EventParseError, PlainLine
+from tasks.claude_code.event_types import EventParseError, PlainLine, event_name
 from tasks.claude_code.events import parse_event, parse_event_leniently
 from tasks.claude_code.rendering import (
     SAID_LIMIT_CHARACTERS,

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from tasks.claude_code.input_error import AgentInputError
 from tasks.claude_code.template import render_template
+from tasks.vocabulary.errors import InputInvalid
 
 VALUES: dict[str, Any] = {
     "agent": {"id": "a-1", "name": "Ada"},
@@ -44,7 +44,7 @@ def test_template_is_rendered(template: str, expected: str) -> None:
 def test_template_with_unknown_names_is_refused_with_the_known_ones(
     template: str, named: str
 ) -> None:
-    with pytest.raises(AgentInputError) as refusal:
+    with pytest.raises(InputInvalid) as refusal:
         render_template(template, VALUES)
 
     assert str(refusal.value) == (
@@ -56,5 +56,5 @@ def test_template_with_unknown_names_is_refused_with_the_known_ones(
 def test_template_refusal_lists_no_more_names_than_people_read() -> None:
     values = {"context": {f"name{number:03}": 1 for number in range(500)}}
 
-    with pytest.raises(AgentInputError, match=r"context\.name058, …\.$"):
+    with pytest.raises(InputInvalid, match=r"context\.name058, …\.$"):
         render_template("{{ x }}", values)

@@ -7,7 +7,6 @@ from aiohttp.client_reqrep import ConnectionKey
 
 import tasks.cluster.cluster_errors as errors_module
 from tasks.cluster.api_status import error_from_answer, error_from_failure
-from tasks.cluster.byte_stream import TRANSPORT_FAILURES
 from tasks.cluster.cluster_errors import (
     ApiRefused,
     ClusterError,
@@ -25,6 +24,7 @@ from tasks.cluster.cluster_errors import (
     ResourceExpired,
     TooManyRequests,
 )
+from tasks.cluster.http_transport import TRANSPORT_FAILURES
 from tasks.cluster.json_objects import RequestTarget, describe_request
 
 JOB = RequestTarget("create", "batch", "jobs", "agents", "job-1")

@@ -2,9 +2,8 @@ import pytest
 from aiohttp import web
 
 from tasks.cluster.cluster_client import ClusterClient
-from tasks.cluster.kinds.api_objects import Propagation
+from tasks.cluster.kinds.api_objects import Propagation, annotation_path, expect, put
 from tasks.cluster.kinds.jobs import delete_job, patch_job
-from tasks.cluster.kinds.json_patch import annotation_path, expect, put
 from tasks.cluster.kinds.leases import replace_lease
 from tests.scripted_api import serve
 

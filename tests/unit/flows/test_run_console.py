@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from prefect.logging import get_logger
 from prefect.logging.configuration import setup_logging
-from flows.run.run_console import outlive_console
+from flows.run.run_process import outlive_console
 
 setup_logging()
 if sys.argv[1] == "prepared":

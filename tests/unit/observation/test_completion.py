@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tasks.agent_job.runtime_spec import Limits
+from tasks.observation.api_fields import Condition
 from tasks.observation.completion_rules import (
     ApiLost,
     CompletionHistory,
@@ -19,7 +20,6 @@ from tasks.observation.completion_rules import (
     find_replacement,
     judge_completion,
 )
-from tasks.observation.conditions import Condition
 from tasks.observation.container_states import (
     ContainerRunning,
     ContainerSnapshot,

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tasks.observation.conditions import Condition
+from tasks.observation.api_fields import Condition
 from tasks.observation.snapshots import JobSnapshot
 from tasks.operators.operator_decisions import (
     CancelRun,

@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from tasks.claude_code.session_summary import SessionSummary
+from tasks.observation.api_fields import Condition
 from tasks.observation.cluster_evidence import NodeSnapshot
-from tasks.observation.conditions import Condition
 from tasks.observation.snapshots import KubernetesEventSnapshot
 from tasks.outcome.run_facts import JobGone, PodReplacement, RunFacts
 from tasks.outcome.run_result import LineRange, TranscriptProof

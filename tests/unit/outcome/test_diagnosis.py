@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from tasks.claude_code.session_summary import SessionSummary
-from tasks.observation.conditions import Condition
+from tasks.observation.api_fields import Condition
 from tasks.outcome.run_facts import JobGone, PodReplacement, RunFacts
 from tasks.outcome.run_result import LineRange, TranscriptProof
 from tasks.outcome.verdict import judge_run

@@ -3,8 +3,8 @@ from datetime import UTC, datetime, timedelta
 
 from markdown_it import MarkdownIt
 
+from tasks.observation.api_fields import Condition
 from tasks.observation.cluster_evidence import NodeSnapshot
-from tasks.observation.conditions import Condition
 from tasks.observation.snapshots import KubernetesEventSnapshot
 from tasks.outcome.forensics import Decision, ForensicsBundle
 from tasks.outcome.forensics_page import render_forensics

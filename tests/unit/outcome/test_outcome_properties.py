@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.observation.api_fields import Condition
 from tasks.observation.cluster_evidence import NodeSnapshot
-from tasks.observation.conditions import Condition
 from tasks.observation.container_states import (
     ContainerSnapshot,
     ContainerTerminated,

@@ -9,8 +9,8 @@ import pytest
 
 from tasks.claude_code.event_types import ModelRefusalEvent
 from tasks.claude_code.session_summary import SessionSummary
+from tasks.observation.api_fields import Condition
 from tasks.observation.cluster_evidence import NodeSnapshot
-from tasks.observation.conditions import Condition
 from tasks.observation.container_states import (
     ContainerSnapshot,
     ContainerTerminated,

@@ -14,8 +14,7 @@ from tasks.outcome.run_result import (
     TokenUsage,
     TranscriptProof,
 )
-from tasks.vocabulary.cause_meanings import CAUSE_MEANINGS
-from tasks.vocabulary.error_codes import Cause, ErrorCode
+from tasks.vocabulary.error_codes import CAUSE_MEANINGS, Cause, ErrorCode
 
 START = datetime(2026, 11, 20, 18, 0, 0, tzinfo=UTC)
 SUCCESS = AgentRunResult(

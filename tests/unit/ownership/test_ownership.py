@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks.observation.conditions import Condition
+from tasks.observation.api_fields import Condition
 from tasks.observation.container_states import (
     ContainerRunning,
     ContainerSnapshot,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.observation.conditions import Condition
+from tasks.observation.api_fields import Condition
 from tasks.observation.snapshots import JobSnapshot, LeaseSnapshot
 from tasks.ownership.guard_decision import GuardObservation, decide_ownership
 from tasks.ownership.guard_verdicts import Blocked, GuardVerdict, Harvest, Reattach, StartNew

@@ -7,14 +7,13 @@ from uuid import UUID
 
 import pytest
 
-from tasks.observation.conditions import Condition
+from tasks.observation.api_fields import Condition
 from tasks.observation.container_states import ContainerRunning, ContainerSnapshot
 from tasks.observation.secret_snapshot import SecretSnapshot
 from tasks.observation.snapshots import JobSnapshot, LeaseSnapshot, PodSnapshot
 from tasks.ownership.commitment import RunSecret
-from tasks.sweep.job_stage import judge_stage
 from tasks.sweep.run_standing import FlowRunRecord, judge_standing
-from tasks.sweep.sweep_facts import ObjectKind, Recognition, RunStanding, Stage
+from tasks.sweep.sweep_facts import ObjectKind, Recognition, RunStanding, Stage, judge_stage
 from tasks.sweep.sweep_objects import (
     NamespaceContents,
     SweepAges,

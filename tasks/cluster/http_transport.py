@@ -1,7 +1,13 @@
-"""The bytes of an answer that has no end in sight, with a bound on its silence."""
+"""What is below a call: sessions, connections, and answers that have no end in sight.
+
+Two things that the libraries show nowhere are taken from inside of them, here and nowhere else: how
+the Kubernetes client makes its HTTP session, and the connection of a websocket. The versions are
+bounded in `pyproject.toml`; a test says when a newer one has changed either.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import Any, cast
 
 import aiohttp
 
@@ -10,6 +16,30 @@ from tasks.cluster.json_objects import RequestTarget
 
 TRANSPORT_FAILURES = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 """What the HTTP library and the system raise when no whole answer came."""
+
+# How long the other side may take to agree to a websocket's end, which nobody needs. The class is
+# built by attrs in a way that a type checker cannot follow.
+WEBSOCKET_LIMITS = cast("Any", aiohttp.ClientWSTimeout)(ws_close=1.0)
+
+
+def create_session(api_client: Any) -> aiohttp.ClientSession:
+    """Return an HTTP session with the TLS settings and certificates of the library's client.
+
+    The library makes it with its first request, and its websocket client just so.
+    """
+    return api_client.rest_client._create_pool_manager()
+
+
+def transport_of(socket: aiohttp.ClientWebSocketResponse[bool]) -> asyncio.BaseTransport | None:
+    """Return the connection of an open websocket, which it forgets while it closes."""
+    return cast("Any", socket)._conn.transport
+
+
+def abort(transport: asyncio.BaseTransport | None) -> None:
+    """Cut a connection, unless it is closed already."""
+    # TLS would wait for the other side's farewell, and longer than a process that ends.
+    if isinstance(transport, asyncio.Transport):
+        transport.abort()
 
 
 class ByteStream:

@@ -1,12 +1,20 @@
-"""SIGTERM under Prefect: noticed wherever it lands, and how much time it leaves."""
+"""The process of a run under Prefect: its SIGTERM, and its console that others read.
+
+SIGTERM is noticed wherever it lands; how much time it leaves is written here.
+"""
 
 import asyncio
+import logging
 import os
 import signal
 import socket
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
+
+from prefect.logging.handlers import PrefectConsoleHandler
+from rich.console import Console
 
 # Prefect kills a process 30 s after it told it to stop; what a run still does ends before that.
 SECONDS_TO_END_AGENT = 23.0
@@ -71,3 +79,20 @@ def _notified_of_signals(
         signal.set_wakeup_fd(before)
         reader.close()
         writer.close()
+
+
+def outlive_console() -> None:
+    """Let the run go on when nobody reads its console any more.
+
+    Runners and workers read what their runs print. When one of them is killed, the next record of
+    its run's log meets a broken pipe, at which rich, that Prefect prints with, leaves the process
+    by `SystemExit`. The log goes to Prefect's API too, so the console is given up instead.
+    """
+    names = [None, *logging.root.manager.loggerDict]
+    for handler in [handler for name in names for handler in logging.getLogger(name).handlers]:
+        if isinstance(handler, PrefectConsoleHandler):
+            handler.console.on_broken_pipe = partial(_give_up, handler.console)
+
+
+def _give_up(console: Console) -> None:
+    console.quiet = True

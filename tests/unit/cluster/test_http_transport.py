@@ -1,0 +1,49 @@
+"""What is taken from inside of libraries is still there, and does what it is taken for."""
+
+import asyncio
+
+import aiohttp
+from aiohttp import web
+from kubernetes.aio.client import ApiClient, Configuration
+
+from tasks.cluster.http_transport import WEBSOCKET_LIMITS, abort, create_session, transport_of
+from tests.scripted_api import serve
+
+
+async def echo(request: web.Request) -> web.StreamResponse:
+    socket = web.WebSocketResponse()
+    await socket.prepare(request)
+    async for message in socket:
+        await socket.send_str(message.data)
+    return socket
+
+
+async def test_library_makes_a_session_of_its_own_each_time() -> None:
+    api = ApiClient(configuration=Configuration())
+    first, second = create_session(api), create_session(api)
+
+    assert isinstance(first, aiohttp.ClientSession)
+    assert first is not second
+    await asyncio.gather(first.close(), second.close(), api.close())
+
+
+async def test_open_websocket_shows_the_connection_that_is_cut() -> None:
+    async with serve(echo) as api, aiohttp.ClientSession() as session:
+        socket = await session.ws_connect(api.url, timeout=WEBSOCKET_LIMITS)
+        await socket.send_str("still there")
+        said = await socket.receive_str()
+        transport = transport_of(socket)
+        abort(transport)
+        ended = await socket.receive()
+
+    assert said == "still there"
+    assert isinstance(transport, asyncio.Transport)
+    assert ended.type in {aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR}
+
+
+def test_websocket_s_end_is_not_waited_for() -> None:
+    assert WEBSOCKET_LIMITS.ws_close == 1.0
+
+
+def test_connection_that_is_closed_already_is_left() -> None:
+    abort(None)
