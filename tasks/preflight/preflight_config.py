@@ -1,23 +1,21 @@
-"""What a preflight is asked: `PreflightConfig`, the one parameter of `preflight`."""
+"""`PreflightConfig`: the one parameter of `preflight`."""
 
 from pydantic import Field
 
 from tasks.agent_job.run_request import AgentRunRequest
 from tasks.claude_code.agent_spec import SpecModel
 
-LONGEST_OUTAGE_SECONDS = 28_800  # a night, after which somebody looks
+LONGEST_OUTAGE_SECONDS = 28_800  # one night, until somebody looks in the morning
 
 
 class PreflightConfig(SpecModel):
-    """The run that is to be possible, and what it has to outlive."""
+    """The run to check, and the longest outage it must survive."""
 
-    request: AgentRunRequest = Field(
-        description="A run as one would start it; nothing of it is started."
-    )
+    request: AgentRunRequest = Field(description="Request of the run to check. Nothing is started.")
     longest_outage_seconds: int = Field(
         default=LONGEST_OUTAGE_SECONDS,
         ge=0,
         le=30 * 86_400,
-        description="Longest time in seconds for which Prefect, or what executes flow runs, may be "
-        "away without a result being lost.",
+        description="Longest outage, in seconds, of Prefect or its workers that must not lose a "
+        "result.",
     )

@@ -264,7 +264,7 @@ async def test_correct_set_up_is_all_green(set_up: SetUp) -> None:
         ({}, 0, "All is well."),
         ({"runtime": {"home_claim": "one-node"}}, 0, "0 errors, 1 warning."),
         ({"runtime": {"home_claim": "holmes"}}, 1, "1 error, 0 warnings: home-claim."),
-        ({"prompt_block": "both"}, 2, "exclude each other"),
+        ({"prompt_block": "both"}, 2, "set only one of prompt, prompt_secret and prompt_block"),
     ],
     ids=["green", "warning", "error", "invalid"],
 )
