@@ -1,20 +1,20 @@
-"""What each cause means, for people who do not know Kubernetes."""
+"""The meaning of each cause, for people who do not know Kubernetes."""
 
 from tasks.vocabulary.error_codes import Cause
 
 CAUSE_MEANINGS: dict[Cause, str] = {
-    Cause.OOM_KILLED: "the container used more memory than it may, and the kernel killed it",
+    Cause.OOM_KILLED: "the container used too much memory, and the kernel killed it",
     Cause.SIGKILL: "the agent's process was killed (signal 9)",
-    Cause.SIGTERM: "the agent's process was asked to end (signal 15)",
-    Cause.EVICTED: "the node put the pod out to save its own memory or disk",
-    Cause.POD_REPLACED: "the pod went away while it worked, and the Job made another one",
-    Cause.PREEMPTED: "the pod had to make room for one of higher priority",
-    Cause.NODE_LOST: "the node went away, or does not answer any more",
-    Cause.DEADLINE_EXCEEDED: "the time that the Job may take was up",
+    Cause.SIGTERM: "the agent's process was asked to stop (signal 15)",
+    Cause.EVICTED: "the cluster evicted the pod from its node",
+    Cause.POD_REPLACED: "the pod was lost while it was working, and the Job created another one",
+    Cause.PREEMPTED: "the pod was removed to make room for a pod with a higher priority",
+    Cause.NODE_LOST: "the node was removed or no longer answers",
+    Cause.DEADLINE_EXCEEDED: "a time limit was reached",
     Cause.IMAGE_PULL: "the container image could not be pulled",
-    Cause.UNSCHEDULABLE: "no node had room for the pod or was allowed to take it",
-    Cause.CONFIG_ERROR: "the pod refers to something that is wrong or does not exist",
-    Cause.APP_EXIT: "the agent's process ended by itself; the cluster did as it should",
+    Cause.UNSCHEDULABLE: "no node had enough free resources for the pod, or matched its rules",
+    Cause.CONFIG_ERROR: "something that the pod needs is invalid or missing",
+    Cause.APP_EXIT: "the process exited by itself; the cluster did nothing to it",
     Cause.JOB_DELETED: "somebody or something deleted the Job",
-    Cause.UNKNOWN: "nothing that could be read says what ended it",
+    Cause.UNKNOWN: "nothing that could be read shows what ended it",
 }
