@@ -1,4 +1,4 @@
-"""Sweeping up what runs have left: its settings, facts, rules, report and actions.
+"""Removing what runs have left behind: configuration, facts, rules, report and actions.
 
-Objects are changed only under their agent's Lease, after a second look.
+Objects are changed only while holding their agent's Lease, after they were read again.
 """

@@ -1,4 +1,4 @@
-"""What a sweep knows of one object when it judges it."""
+"""What a sweep knows about one object when it judges it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class ObjectKind(StrEnum):
-    """What is swept; the flow runs are those that the objects name."""
+    """Kinds of objects that a sweep checks; flow runs are those that the other objects name."""
 
     JOB = "Job"
     SECRET = "Secret"
@@ -15,7 +15,7 @@ class ObjectKind(StrEnum):
 
 
 class Recognition(StrEnum):
-    """Whose an object is: labels only select, names and annotations must agree."""
+    """Who created an object: labels only select; names and annotations must agree."""
 
     OURS = "ours"
     OTHER_VERSION = "other version"
@@ -23,11 +23,11 @@ class Recognition(StrEnum):
 
 
 class RunStanding(StrEnum):
-    """How the flow run that owns an object stands.
+    """State of the flow run that owns an object.
 
-    `WAITING` will run, again or for the first time. `SILENT` is running by its state and shows no
-    sign of life. `OVER` ended other than by cancellation. `DELETED` is not in Prefect any more.
-    `UNKNOWN`: the object names none. `UNREADABLE`: Prefect did not say.
+    `WAITING` will run, again or for the first time. `SILENT` is in state Running but shows no sign
+    of life. `OVER` has ended, but not by cancellation. `DELETED` is no longer in Prefect.
+    `UNKNOWN`: the object names no flow run. `UNREADABLE`: Prefect could not be read.
     """
 
     WAITING = "waiting"
@@ -41,21 +41,21 @@ class RunStanding(StrEnum):
     UNREADABLE = "unreadable"
 
 
-class Stage(StrEnum):
-    """How far an object has come; which kinds have which says `STAGES`.
+class ObjectState(StrEnum):
+    """State of an object; `STATES_OF_KIND` lists the states of each kind.
 
-    Of Jobs: `DELETION_STUCK` was to be deleted long ago, `TTL_PASSED` should have been collected,
-    the result of a `HARVESTED` one is stored and that of an `ENDED` one is not, in an `INERT` one
-    no agent has run and none can without its Secret, and in a `LIVE` one an agent works or may.
-    Of Secrets: their Job is there (`PAIRED`) or not. Of Leases: an `IDLE` one was touched by
-    nobody for days, and nothing of its agent is left; a `RESTING` one may still be of use.
+    Jobs: `DELETION_STUCK` should have been deleted long ago; `TTL_PASSED` should have been removed
+    by the TTL controller; the result of `HARVESTED` is stored, that of `FINISHED` is not; in
+    `INERT` no agent has run, and none can without its Secret; in `LIVE` an agent works or may work.
+    Secrets: the Job exists (`PAIRED`) or not (`UNPAIRED`). Leases: `IDLE` has not been renewed for
+    days and its agent has no other objects; `RESTING` may still be needed.
     """
 
     DELETING = "deleting"
     DELETION_STUCK = "deletion stuck"
     TTL_PASSED = "TTL passed"
     HARVESTED = "harvested"
-    ENDED = "ended"
+    FINISHED = "finished"
     INERT = "inert"
     LIVE = "live"
     PAIRED = "paired"
@@ -65,50 +65,51 @@ class Stage(StrEnum):
     RECORDED = "recorded"
 
 
-STAGES: Mapping[ObjectKind, frozenset[Stage]] = {
+STATES_OF_KIND: Mapping[ObjectKind, frozenset[ObjectState]] = {
     ObjectKind.JOB: frozenset(
         {
-            Stage.DELETING,
-            Stage.DELETION_STUCK,
-            Stage.TTL_PASSED,
-            Stage.HARVESTED,
-            Stage.ENDED,
-            Stage.INERT,
-            Stage.LIVE,
+            ObjectState.DELETING,
+            ObjectState.DELETION_STUCK,
+            ObjectState.TTL_PASSED,
+            ObjectState.HARVESTED,
+            ObjectState.FINISHED,
+            ObjectState.INERT,
+            ObjectState.LIVE,
         }
     ),
-    ObjectKind.SECRET: frozenset({Stage.PAIRED, Stage.UNPAIRED}),
-    ObjectKind.LEASE: frozenset({Stage.RESTING, Stage.IDLE}),
-    ObjectKind.FLOW_RUN: frozenset({Stage.RECORDED}),
+    ObjectKind.SECRET: frozenset({ObjectState.PAIRED, ObjectState.UNPAIRED}),
+    ObjectKind.LEASE: frozenset({ObjectState.RESTING, ObjectState.IDLE}),
+    ObjectKind.FLOW_RUN: frozenset({ObjectState.RECORDED}),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectFacts:
-    """All that the verdict on an object depends on.
+    """Everything that the verdict on an object depends on.
 
     Attributes:
-        run: Of a Job the flow run that owns it now.
-        lease_fresh: Whether the Lease of its agent is held and has not run out, by the API server's
+        run: State of the object's flow run; for a Job, of the one that owns it now.
+        lease_fresh: Whether the Lease of its agent is held and has not expired, by the API server's
             clock.
-        old_enough: Whether it and the Lease of its agent have been left alone for the minimum age.
+        old_enough: Whether neither it nor the Lease of its agent has changed within the minimum
+            age.
 
     Raises:
-        ValueError: No object can have these facts together.
+        ValueError: No object can have this combination of facts.
     """
 
     kind: ObjectKind
-    stage: Stage
+    state: ObjectState
     recognition: Recognition
     run: RunStanding
     lease_fresh: bool
     old_enough: bool
 
     def __post_init__(self) -> None:
-        if self.stage not in STAGES[self.kind]:
-            raise ValueError(f"a {self.kind} is never {self.stage}")
+        if self.state not in STATES_OF_KIND[self.kind]:
+            raise ValueError(f"a {self.kind} is never {self.state}")
         unnamed = {RunStanding.UNKNOWN, RunStanding.UNREADABLE}
         if self.kind is ObjectKind.FLOW_RUN and (
             self.recognition is not Recognition.OURS or self.run in unnamed
         ):
-            raise ValueError("flow runs are found in Prefect, by objects of ours that name them")
+            raise ValueError("flow runs are found in Prefect, through our objects that name them")

@@ -1,4 +1,4 @@
-"""Listing what has our label in a namespace: one call for each page of each kind."""
+"""Lists what has our label in a namespace, with one call per page and kind."""
 
 from datetime import UTC, datetime
 
@@ -17,16 +17,16 @@ async def list_namespace(client: ClusterClient, namespace: str) -> NamespaceCont
     """Return all objects of a namespace that have our label.
 
     Raises:
-        ClusterError: One of the lists could not be read.
+        ClusterError: A list could not be read.
     """
-    # In this order: whoever owns something is listed after it, and Leases at the very end.
+    # In this order: owners are listed after what they own, and Leases last.
     secrets = await list_secrets_metadata(client, namespace, label_selector=MANAGED_SELECTOR)
     jobs = await list_jobs(client, namespace, label_selector=MANAGED_SELECTOR)
     pods = await list_pods(client, namespace, label_selector=MANAGED_SELECTOR)
     leases = await list_leases(client, namespace, label_selector=MANAGED_SELECTOR)
     return NamespaceContents(
         namespace,
-        # Every answer carries a Date; without one only our own clock is left.
+        # Every answer has a Date header; without one, only our own clock is left.
         client.server_clock.now() or datetime.now(UTC),
         secrets=[SecretSnapshot.from_api(raw) for raw in secrets.items],
         jobs=jobs_from_api(jobs.items),

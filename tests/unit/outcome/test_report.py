@@ -83,7 +83,7 @@ def test_report_of_failure_leads_with_what_happened_what_to_do_and_why() -> None
 
     assert report.startswith(
         "## ✘ OOM killed – agent reviewer (`claude_truncated`)\n\nClaude was killed.\n\n"
-        "**What to do:** Raise the memory limit.\n\n**Cause:** OOMKilled – the container used too much "
+        "**What to do:** Raise the memory limit.\n\n**Cause:** OOMKilled – the container used "
     )
     assert "**Takeover:** this run took over the Job of flow run `f0`" in report
     assert "**Cost:** – · 3 turns" in report

@@ -1,4 +1,4 @@
-"""How far a Job has come, for whoever finds it without its owner."""
+"""The state of a Job that was found without its owner."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -6,40 +6,40 @@ from datetime import datetime, timedelta
 from tasks.observation.snapshots import JobSnapshot, PodSnapshot
 from tasks.ownership.commitment import RunSecret, may_have_run
 from tasks.ownership.orphans import owner_of
-from tasks.sweep.sweep_facts import Stage
+from tasks.sweep.sweep_facts import ObjectState
 
-# Longer than the grace of any pod, which delays the deletion of its Job.
+# Longer than any pod's grace period, which delays the deletion of its Job.
 _DELETION_LIMIT = timedelta(hours=1)
 
 
-def judge_stage(
+def judge_job_state(
     job: JobSnapshot,
     pods: Sequence[PodSnapshot],
     secret: RunSecret,
     *,
     server_now: datetime,
     minimum_age: timedelta,
-) -> Stage:
-    """Tell how far a Job has come.
+) -> ObjectState:
+    """Return the state of a Job.
 
     Args:
         job: As just read.
-        pods: Those of this Job.
-        secret: What there is of its Secret.
+        pods: The pods of this Job.
+        secret: Whether its Secret exists.
         server_now: By the API server's clock.
-        minimum_age: How long the TTL must have passed before it counts as passed.
+        minimum_age: How long ago the TTL must have passed to count as passed.
     """
     if job.deletion_at is not None:
         is_stuck = server_now - job.deletion_at > _DELETION_LIMIT
-        return Stage.DELETION_STUCK if is_stuck else Stage.DELETING
+        return ObjectState.DELETION_STUCK if is_stuck else ObjectState.DELETING
     if _has_outlived_ttl(job, server_now - minimum_age):
-        return Stage.TTL_PASSED
+        return ObjectState.TTL_PASSED
     if job.over:
-        return Stage.HARVESTED if job.harvested_at is not None else Stage.ENDED
+        return ObjectState.HARVESTED if job.harvested_at is not None else ObjectState.FINISHED
     if secret is RunSecret.PRESENT or may_have_run(pods):
-        return Stage.LIVE
-    # Nobody adopts a Job without a Secret; if it is gone by now, an agent may have read it.
-    return Stage.INERT if owner_of(job) == job.flow_run_id else Stage.LIVE
+        return ObjectState.LIVE
+    # Nobody adopts a Job without a Secret. If an adopted Job has none, an agent may have read it.
+    return ObjectState.INERT if owner_of(job) == job.flow_run_id else ObjectState.LIVE
 
 
 def _has_outlived_ttl(job: JobSnapshot, before: datetime) -> bool:
