@@ -1,4 +1,4 @@
-"""Looking before a run at everything that it needs: facts, checks and their report.
+"""Checks before a run whether everything that it needs exists: facts, checks and their report.
 
-Nothing is created but dry runs.
+Nothing is created in the cluster: objects are offered to the server as dry runs only.
 """
