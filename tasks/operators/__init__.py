@@ -1,4 +1,4 @@
-"""What operators ask and do beside runs: looking, stopping, pausing, taking over.
+"""What operators can do about agents: list, show, stop, pause and attach.
 
-Whatever is changed is changed under the agent's Lease, or through the run that holds it.
+Every change is made while holding the agent's Lease, or by the run that holds it.
 """

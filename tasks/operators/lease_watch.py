@@ -1,4 +1,4 @@
-"""Seeing whether an agent's owner lives, without taking its Lease."""
+"""Finds out whether an agent's owner is alive, without taking its Lease."""
 
 import asyncio
 
@@ -14,10 +14,10 @@ _ONLOOKER = LeaseHolder("")
 
 
 async def watch_lease(access: ClusterAccess, agent_id: AgentId) -> LeaseVerdict:
-    """Return whether the Lease may be taken or is being renewed; waits for at most its duration.
+    """Return whether the Lease may be taken or is being renewed, after at most its duration.
 
     Raises:
-        ClusterError: It could not be read.
+        ClusterError: The Lease could not be read.
     """
     first: LeaseSighting | None = None
     while True:

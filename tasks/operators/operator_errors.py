@@ -1,14 +1,14 @@
 """Why an operator's command was not carried out.
 
 CommandRefused               one sentence, and what to do
-├── NothingFound             nothing of that name is there
-├── NotPossible              what is there does not allow it
-└── NotDone                  it was begun, and the end was not seen
+├── NothingFound             nothing has that name
+├── NotPossible              not possible in the current state; nothing was changed
+└── NotDone                  it was started, but not seen to be completed
 """
 
 
 class CommandRefused(Exception):
-    """A command was not carried out; `str()` is the sentence people read.
+    """A command was not carried out; `str()` is the sentence for people.
 
     Attributes:
         advice: What to do.
@@ -21,12 +21,12 @@ class CommandRefused(Exception):
 
 
 class NothingFound(CommandRefused):
-    """Nothing of that name is there."""
+    """Nothing has that name."""
 
 
 class NotPossible(CommandRefused):
-    """What is there does not allow it; nothing was changed."""
+    """The command is not possible in the current state; nothing was changed."""
 
 
 class NotDone(CommandRefused):
-    """It was begun, and its end was not seen in time."""
+    """It was started, but not seen to be completed in time."""

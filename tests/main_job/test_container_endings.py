@@ -234,7 +234,7 @@ def test_pod_that_no_node_takes_is_told(start_run: StartRun) -> None:
     ).end()
 
     assert ended.verdict == ("k8s_pod_schedule_failed", "Unschedulable", None, "Pod not started")
-    ended.assert_told("No node took pod", "didn't match")
+    ended.assert_told("was not scheduled within", "didn't match")
     ended.assert_proven("FailedScheduling", '"PodScheduled"', '"Unschedulable"')
 
 
