@@ -1,4 +1,4 @@
-"""Configuration that people save in Prefect: who runs, and where.
+"""Configuration that people save in Prefect: which agent runs, and where.
 
-Blocks hold values and check them; they do no I/O and build no manifest.
+Blocks hold and validate values; they do no I/O and build no manifests.
 """

@@ -34,14 +34,15 @@ class AgentRuntime(RuntimeFields, Block):
 
     credentials: KubernetesCredentials | None = Field(
         default=None,
-        description="How the cluster is reached; where empty the pod's own service account, else "
-        "the kubeconfig. Tokens in a kubeconfig that is stored here are readable in Prefect.",
+        description="Credentials for the cluster. If empty: the service account of the flow run's "
+        "pod, else the kubeconfig. A kubeconfig stored here, with its tokens, is readable in "
+        "Prefect.",
     )
 
     def cluster_config(self) -> tuple[dict[str, Any], str | None] | None:
-        """Return the kubeconfig that the credentials hold and its context, or `None`.
+        """Return the kubeconfig in the credentials and its context, or `None`.
 
-        `None` without credentials, and with credentials that leave it to the pod or the machine.
+        `None` if there are no credentials, or if they hold no kubeconfig.
         """
         if self.credentials is None or self.credentials.cluster_config is None:
             return None
@@ -49,5 +50,5 @@ class AgentRuntime(RuntimeFields, Block):
         return cluster["config"], cluster["context_name"]
 
     def spec(self) -> RuntimeSpec:
-        """Return the block's values without the way to the cluster, checked and frozen."""
+        """Return the block's values without the cluster credentials, validated and frozen."""
         return RuntimeSpec(**{name: getattr(self, name) for name in RuntimeSpec.model_fields})

@@ -7,9 +7,9 @@ from tasks.claude_code.agent_spec import AgentFields, AgentSpec
 
 
 class ClaudeAgent(AgentFields, Block):
-    """Who runs: one Claude Code agent and how it is told to work.
+    """One Claude Code agent: its model, prompt, permissions and limits.
 
-    Holds no secret; credentials are named by keys of Kubernetes Secrets.
+    It holds no secrets; credentials are references to keys of Kubernetes Secrets.
 
     Example:
         Load a saved agent:
@@ -27,5 +27,5 @@ class ClaudeAgent(AgentFields, Block):
     _documentation_url: ClassVar[Any] = HttpUrl("https://code.claude.com/docs/en/headless")
 
     def spec(self) -> AgentSpec:
-        """Return the block's values, checked and frozen."""
+        """Return the block's values, validated and frozen."""
         return AgentSpec(**{name: getattr(self, name) for name in AgentSpec.model_fields})

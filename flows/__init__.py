@@ -1,4 +1,4 @@
-"""Entrypoints: one flow a module, a page each; around them their hooks and the command line.
+"""Entrypoints: one flow per module, one page each; with their hooks and the command line.
 
 A flow opens the connections that its stages need and names the stages in order: no parsing of
 answers, no manifest, no rule.

@@ -1,4 +1,4 @@
-"""`preflight`: whether a run would be possible, and what is missing, before one is paid for."""
+"""`preflight`: checks whether a run is possible, and what is missing, before it costs anything."""
 
 import os
 from collections.abc import Callable
@@ -48,7 +48,7 @@ from tasks.vocabulary.names import FlowRunId
 TABLE_KEY = "preflight"
 ROLES_KEY = "preflight-roles"
 _PUBLISH_SECONDS = 15.0
-# Stands in for the flow run that is not there yet; as long as any.
+# Stands in for the flow run that does not exist yet; as long as any flow run id.
 _NO_FLOW_RUN = FlowRunId(str(UUID(int=0)))
 
 
@@ -62,12 +62,12 @@ def _is_pod() -> bool:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a process knows of itself, which decides some of the checks.
+    """What some checks need to know about this process.
 
     Attributes:
-        kubeconfig: To use instead of the runtime's cluster credentials.
-        own_now: Our own clock.
-        in_pod: Whether this process is a pod's.
+        kubeconfig: Kubeconfig to use instead of the runtime's cluster credentials.
+        own_now: The clock of this machine.
+        in_pod: Whether this process runs in a pod.
     """
 
     kubeconfig: Path | None = None
@@ -77,17 +77,17 @@ class Surroundings:
 
 @flow(
     name="preflight",
-    description="Tell whether an agent's run would be possible, and what is missing.",
+    description="Checks whether an agent can run, and reports what is missing.",
     validate_parameters=True,
 )
 async def preflight(config: PreflightConfig) -> State[dict[str, object]]:
-    """Look at everything that a run needs, and say of each thing how it is.
+    """Check everything that a run needs.
 
     Args:
-        config: The run that is to be possible.
+        config: The run to check.
 
     Returns:
-        Completed, or Failed where a run would fail; its data is the `PreflightReport`.
+        Completed, or Failed if the run would fail; its data is the `PreflightReport`.
     """
     logger = get_run_logger()
     report, namespace = await check_surroundings(config, Surroundings())
@@ -100,7 +100,7 @@ async def preflight(config: PreflightConfig) -> State[dict[str, object]]:
         await publish_markdown(
             ROLES_KEY,
             describe_roles(namespace or "claude-jobs"),
-            "The Roles that runs, preflights and sweeps need",
+            "Roles that runs, preflights and sweeps need",
             seconds=_PUBLISH_SECONDS,
         )
     except Exception as failure:
@@ -114,14 +114,14 @@ async def preflight(config: PreflightConfig) -> State[dict[str, object]]:
 async def check_surroundings(
     config: PreflightConfig, surroundings: Surroundings
 ) -> tuple[PreflightReport, str | None]:
-    """Make every check, whatever becomes of the others.
+    """Make every check, even if others fail.
 
     Args:
-        config: The run that is to be possible.
-        surroundings: What this process knows of itself.
+        config: The run to check.
+        surroundings: What some checks need to know about this process.
 
     Returns:
-        All findings, and the namespace of the agents where it is known.
+        All findings, and the namespace of the agents if it is known.
     """
     results: list[CheckResult] = judge_prefect(await read_prefect())
     facts: ClusterFacts | None = None
@@ -140,10 +140,10 @@ async def check_surroundings(
 
 
 def describe_roles(namespace: str) -> str:
-    """Return the Roles that grant exactly what is used, as a page."""
+    """Return a Markdown page with the Roles that grant exactly what is used."""
     roles = (
         ("flow-run", "Runs and their cancellation hook", RUN_PERMISSIONS),
-        ("preflight", "Preflights, beside the one of runs", PREFLIGHT_PERMISSIONS),
+        ("preflight", "Preflights, in addition to the Role of runs", PREFLIGHT_PERMISSIONS),
         ("sweep", "Sweeps", SWEEP_PERMISSIONS),
     )
     return "\n".join(
@@ -154,7 +154,7 @@ def describe_roles(namespace: str) -> str:
 
 @dataclass(frozen=True)
 class _Loaded:
-    """What the request names; `None` for what could not be had."""
+    """What the request refers to; `None` for what could not be loaded."""
 
     runtime: RuntimeInputs | None
     agent: AgentSpec | None
@@ -186,7 +186,7 @@ async def _load(request: AgentRunRequest, kubeconfig: Path | None) -> _Loaded:
         problems.append(failure.message)
     if not problems:
         return _Loaded(runtime, agent, prepared, [ok(Check.REQUEST, "The request is complete.")])
-    advice = "Correct the request, or the block that it names."
+    advice = "Correct the request or the block that it names."
     return _Loaded(
         runtime, agent, prepared, [error(Check.REQUEST, problem, advice) for problem in problems]
     )

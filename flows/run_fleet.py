@@ -1,4 +1,4 @@
-"""`run_fleet`: many agents from one process, each as a flow run of its own."""
+"""`run_fleet`: many agents from one process, each as its own flow run."""
 
 import asyncio
 from collections.abc import Generator
@@ -34,28 +34,28 @@ from tasks.vocabulary.names import MANAGED_SELECTOR, FlowRunId
 
 ARTIFACT_KEY = "run-fleet"
 _PUBLISH_SECONDS = 15.0
-# What the API answers when its database, or a proxy before it, has too much to do.
+# Answers of the API when its database, or a proxy in front of it, is overloaded.
 _BUSY_CODES = frozenset({500, 504})
 
 
 @flow(
     name="run-fleet",
-    description="Run many Claude Code agents from one process, each as a flow run of its own.",
+    description="Runs many Claude Code agents from one process, each as its own flow run.",
     persist_result=True,
     result_serializer="json",
     validate_parameters=True,
 )
 async def run_fleet(request: FleetRequest) -> State[dict[str, object]]:
-    """Run many agents, so many at a time; one that fails stops no other.
+    """Run many agents, a limited number at a time; the failure of one does not stop the others.
 
     Args:
-        request: The runs, and how many are at work at a time.
+        request: The runs, and how many may work at the same time.
 
     Returns:
-        Completed when all have succeeded; Cancelled; else Failed. Its data is the `FleetReport`.
+        Completed if all runs succeeded, Cancelled, or Failed. Its data is the `FleetReport`.
 
     Raises:
-        asyncio.CancelledError: The process was told to stop, and the fleet was not cancelled: Jobs
+        asyncio.CancelledError: The process was told to stop, but the fleet was not cancelled. Jobs
             at work are left to the next runs of their agents.
     """
     outlive_console()
@@ -86,10 +86,10 @@ async def run_fleet(request: FleetRequest) -> State[dict[str, object]]:
 
 @contextmanager
 def _patient_with_prefect() -> Generator[None, None, None]:
-    """Have Prefect's client ask again, as often as its settings say, where it would give up.
+    """Let Prefect's client also retry after 500 and 504, as often as its settings say.
 
-    It does so by itself after 429, 502 and 503. What was refused with the others was not done; if
-    it was after all, a run's page may exist twice, and one of the two never begins.
+    By itself it retries after 429, 502 and 503. A request answered with 500 or 504 was normally not
+    carried out; if it was, a flow run may exist twice, and one of the two never starts.
     """
     codes = PREFECT_CLIENT_RETRY_EXTRA_CODES.value() | _BUSY_CODES
     with temporary_settings({PREFECT_CLIENT_RETRY_EXTRA_CODES: codes}):
@@ -104,10 +104,10 @@ class _Place:
 
 
 async def plan_fleet(request: FleetRequest, clusters: SharedClusters) -> list[PlannedRun]:
-    """Find out who runs where; nothing is created, and each runtime is read once.
+    """Resolve the agent, cluster and namespace of each run. Each runtime is read once.
 
     Raises:
-        InputInvalid: A block is missing or wrong, or an agent is asked for twice.
+        InputInvalid: A block is missing or invalid, or an agent occurs twice.
     """
     places: dict[str, _Place] = {}
     planned: list[PlannedRun] = []

@@ -1,4 +1,4 @@
-"""`sweep_orphans`: finds what runs have left without an owner, and clears it away by policy."""
+"""`sweep_orphans`: finds what runs have left without an owner, and removes it by policy."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -48,11 +48,11 @@ _DEFAULTS = SweepConfig()
 
 @dataclass
 class Sweep:
-    """A sweep that is over.
+    """The findings of a sweep.
 
     Attributes:
-        problems: What could not be looked at, as sentences.
-        requests: Sent to Kubernetes, by verb and resource.
+        problems: What could not be checked, as sentences.
+        requests: Number of requests to Kubernetes, by verb and resource.
     """
 
     rows: list[SweptRow] = field(default_factory=list[SweptRow])
@@ -63,17 +63,17 @@ class Sweep:
 
 @flow(
     name="sweep-orphans",
-    description="Find agents, Secrets and Leases that no run owns any more.",
+    description="Finds agents, Secrets and Leases that no longer belong to a run.",
     validate_parameters=True,
 )
 async def sweep_orphans(config: SweepConfig = _DEFAULTS) -> State[dict[str, object]]:
-    """Look at everything that runs have left, and do about it what the policy says.
+    """Check everything that runs have left, and handle it as the policy says.
 
     Args:
-        config: Where to look, and what may be done; by default nothing is changed.
+        config: Namespaces to check, and what may be changed; by default nothing.
 
     Returns:
-        Completed, or Failed where something needs a person; its data is the `SweepReport`.
+        Completed, or Failed if something needs a person; its data is the `SweepReport`.
     """
     logger = get_run_logger()
     try:
@@ -101,14 +101,14 @@ async def sweep_cluster(
     flow_run_id: FlowRunId,
     say: Callable[[str], None],
 ) -> Sweep:
-    """Sweep namespaces one after the other; one that cannot be listed does not stop the others.
+    """Sweep namespaces one by one; a namespace that cannot be listed does not stop the others.
 
     Args:
-        config: What may be done.
+        config: What may be changed.
         connection: The cluster.
-        namespaces: Where to look; `None` is the connection's own.
-        flow_run_id: In whose name Leases are held.
-        say: Told what is done, as sentences.
+        namespaces: Namespaces to check; `None` is the connection's own.
+        flow_run_id: The flow run that becomes the holder of Leases.
+        say: Receives one sentence for each change.
     """
     ages = SweepAges(
         timedelta(seconds=config.minimum_age_seconds), timedelta(days=config.idle_lease_days)

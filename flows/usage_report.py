@@ -1,4 +1,4 @@
-"""`usage_report`: what agents have used, per agent and day, as a table and as CSV."""
+"""`usage_report`: tokens, cost, time and outcomes per agent and day, as a table and as CSV."""
 
 import asyncio
 from collections.abc import Callable
@@ -33,10 +33,10 @@ _DEFAULTS = UsageConfig()
 
 @dataclass(frozen=True)
 class Usage:
-    """What was found.
+    """Recorded usage.
 
     Attributes:
-        storage: Where it was found.
+        storage: The storage it was read from.
     """
 
     rows: list[UsageRow]
@@ -46,17 +46,17 @@ class Usage:
 
 @flow(
     name="usage-report",
-    description="Tokens, cost, time and outcomes per agent and day.",
+    description="Reports tokens, cost, time and outcomes per agent and day.",
     validate_parameters=True,
 )
 async def usage_report(config: UsageConfig = _DEFAULTS) -> State[dict[str, object]]:
     """Sum up what agents have used, publish it as a table, and store it as CSV.
 
     Args:
-        config: Whose usage, and of which days.
+        config: The agents and days to report.
 
     Returns:
-        Completed, or Failed where something could not be read or stored; its data is the
+        Completed, or Failed if something could not be read or stored; its data is the
         `UsageReport`.
     """
     logger = get_run_logger()
@@ -74,10 +74,10 @@ async def usage_report(config: UsageConfig = _DEFAULTS) -> State[dict[str, objec
 
 
 async def read_usage(config: UsageConfig, today: date) -> Usage:
-    """Return what was used on the days up to today; what cannot be read is named in the report.
+    """Return the usage of the days up to today; the report names what could not be read.
 
     Raises:
-        InputInvalid: There is no such block, or its storage cannot tell what is in it.
+        InputInvalid: The block does not exist, or its storage cannot list its contents.
     """
     reference = config.result_storage
     if config.runtime is not None:
@@ -92,14 +92,14 @@ async def read_usage(config: UsageConfig, today: date) -> Usage:
 
 
 async def _store_csv(usage: Usage) -> UsageReport:
-    """Store all rows; return the report with where they are, or why they are not."""
+    """Store all rows; return the report with their location, or with the reason of the failure."""
     report = usage.report
     key = usage_csv_key(report.since, report.until)
     try:
         async with asyncio.timeout(_STORE_SECONDS):
             await usage.storage.write(key, build_usage_csv(usage.rows).encode())
     except Exception as error:
-        # A block may raise whatever its library does.
+        # A block may raise any exception of its library.
         why = str(error) or type(error).__name__
         problem = f"The CSV could not be stored in {usage.storage.description}: {why}."
         return report.model_copy(update={"problems": [*report.problems, problem]})

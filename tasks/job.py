@@ -97,7 +97,7 @@ async def _accept_existing(
             run.outside.lease.check_may_write()
             await delete_inert_job(run, found)
             return None
-        case NameTaken.OF_LATER:
+        case NameTaken.OF_SUCCESSOR:
             raise LeaseLost("")
         case NameTaken.FOREIGN:
             raise _name_taken(spec)
@@ -222,7 +222,7 @@ async def adopt_agent_job(run: AgentRun, job: JobSnapshot) -> JobSnapshot:
             match judge_refused_adoption(found, uid=job.uid, flow_run_id=me, epoch=epoch):
                 case RefusedAdoption.OURS:
                     return found
-                case RefusedAdoption.OF_LATER:
+                case RefusedAdoption.OF_SUCCESSOR:
                     raise LeaseLost("")
                 case RefusedAdoption.LOST:
                     break

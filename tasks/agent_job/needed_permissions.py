@@ -1,7 +1,7 @@
-"""What runs and sweeps may do in the cluster: one list each, for Role, check and documentation.
+"""The permissions of runs and sweeps in the cluster, for Roles, checks and documentation.
 
-The Roles in `deployments/kubernetes/base` grant exactly this. A run refuses to start where one that
-it needs is missing: most are needed only after the agent was paid for.
+The Roles in `deployments/kubernetes/base` grant exactly these. A run does not start if it lacks a
+permission, because most are needed only after the agent has already cost money.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ class Permission:
         verb: As in a Role.
         group: API group; empty for the core API.
         resource: Plural, with the subresource: `jobs`, `pods/log`.
-        purpose: What it is for, for whoever reads the Role.
+        purpose: What it is used for; completes "needed to …".
     """
 
     verb: str
@@ -31,7 +31,7 @@ class Permission:
 
 @dataclass(frozen=True)
 class PolicyRule:
-    """One rule as the API server tells it of ourselves; `*` stands for all.
+    """One rule that the API server reports about our own permissions; `*` means all.
 
     Attributes:
         groups: API groups.
@@ -56,57 +56,57 @@ class PolicyRule:
 _LEASES, _JOBS = "coordination.k8s.io", "batch"
 
 RUN_PERMISSIONS: tuple[Permission, ...] = (
-    Permission("get", _LEASES, "leases", "look who owns the agent"),
-    Permission("create", _LEASES, "leases", "own an agent for the first time"),
+    Permission("get", _LEASES, "leases", "find out who owns the agent"),
+    Permission("create", _LEASES, "leases", "become the first owner of an agent"),
     Permission("update", _LEASES, "leases", "take, renew and release the ownership of an agent"),
-    Permission("get", _JOBS, "jobs", "tell a Job that is gone from one that was not listed"),
-    Permission("list", _JOBS, "jobs", "find what earlier runs of the agent have left"),
-    Permission("watch", _JOBS, "jobs", "hear at once that a Job has ended"),
+    Permission("get", _JOBS, "jobs", "confirm that a Job is gone"),
+    Permission("list", _JOBS, "jobs", "find the Jobs of earlier runs of the agent"),
+    Permission("watch", _JOBS, "jobs", "learn at once that a Job has finished"),
     Permission("create", _JOBS, "jobs", "start an agent"),
-    Permission("patch", _JOBS, "jobs", "take a Job over, and mark one whose result is stored"),
+    Permission("patch", _JOBS, "jobs", "take over a Job, and mark one whose result is stored"),
     Permission("delete", _JOBS, "jobs", "stop an agent when its run is cancelled, and clean up"),
     Permission("list", "", "pods", "find the agent's pod, and those of earlier runs"),
-    Permission("watch", "", "pods", "hear at once that the agent has started or ended"),
+    Permission("watch", "", "pods", "learn at once that the agent has started or ended"),
     Permission("get", "", "pods/log", "follow the agent's output"),
-    Permission("get", "", "pods/exec", "fetch output that the log has lost"),
-    Permission("create", "", "pods/exec", "the same; servers from about 1.35 on ask for both"),
-    Permission("get", "", "secrets", "compare a Job's prompt, and know what to mask in logs"),
-    Permission("create", "", "secrets", "hand prompt and run script to the agent"),
-    Permission("list", "", "events", "say why a pod does not start, or was evicted"),
+    Permission("get", "", "pods/exec", "recover output that the log has lost"),
+    Permission("create", "", "pods/exec", "recover lost output on servers from about 1.35 on"),
+    Permission("get", "", "secrets", "compare a Job's prompt, and mask secrets in logs"),
+    Permission("create", "", "secrets", "deliver prompt and run script to the agent"),
+    Permission("list", "", "events", "report why a pod does not start or was evicted"),
 )
-"""All that a run and its cancellation hook do; the hook needs nothing of its own."""
+"""All permissions of a run and of its cancellation hook, which needs no others."""
 
 SWEEP_PERMISSIONS: tuple[Permission, ...] = (
-    Permission("get", _LEASES, "leases", "look who owns an agent that something is done about"),
-    Permission("list", _LEASES, "leases", "tell who is alive"),
-    Permission("create", _LEASES, "leases", "own an agent whose Lease has gone"),
-    Permission("update", _LEASES, "leases", "own an agent while something is done about it"),
-    Permission("delete", _LEASES, "leases", "clear away what nobody has touched for days"),
-    Permission("get", _JOBS, "jobs", "look again before anything is done about a Job"),
-    Permission("list", _JOBS, "jobs", "find what runs have left"),
-    Permission("delete", _JOBS, "jobs", "stop an orphan, and clear away what has ended"),
-    Permission("list", "", "pods", "tell whether an agent has started"),
-    Permission("get", "", "secrets", "tell whether a Job has got its prompt"),
-    Permission("list", "", "secrets", "find those whose Job is gone"),
-    Permission("create", "", "secrets", "keep a Job that is deleted from still starting"),
-    Permission("delete", "", "secrets", "clear away those whose Job is gone"),
+    Permission("get", _LEASES, "leases", "find out who owns an agent before acting on it"),
+    Permission("list", _LEASES, "leases", "find out which owners are alive"),
+    Permission("create", _LEASES, "leases", "own an agent whose Lease is gone"),
+    Permission("update", _LEASES, "leases", "own an agent while acting on it"),
+    Permission("delete", _LEASES, "leases", "delete Leases that have been idle for days"),
+    Permission("get", _JOBS, "jobs", "read a Job again before acting on it"),
+    Permission("list", _JOBS, "jobs", "find the Jobs that runs have left"),
+    Permission("delete", _JOBS, "jobs", "stop an orphan, and delete a finished Job after its TTL"),
+    Permission("list", "", "pods", "find out whether an agent has started"),
+    Permission("get", "", "secrets", "find out whether a Job got its prompt"),
+    Permission("list", "", "secrets", "find Secrets whose Job is gone"),
+    Permission("create", "", "secrets", "prevent a Job from starting while it is deleted"),
+    Permission("delete", "", "secrets", "delete Secrets whose Job is gone"),
 )
-"""All that a sweep does; with `dry_run` no more than its lists."""
+"""All permissions of a sweep; with `dry_run` it only lists."""
 
 PREFLIGHT_PERMISSIONS: tuple[Permission, ...] = (
-    Permission("get", "", "persistentvolumeclaims", "tell whether the agents' homes are there"),
-    Permission("list", "", "resourcequotas", "tell whether there is room for another agent"),
+    Permission("get", "", "persistentvolumeclaims", "check the claim for the agents' homes"),
+    Permission("list", "", "resourcequotas", "check whether quotas allow another agent"),
 )
-"""What a preflight looks at beyond what runs do; without them it says that it could not look."""
+"""Permissions of a preflight in addition to those of runs; without them it skips these checks."""
 
-READ_NODES = Permission("get", "", "nodes", "tell that a node was lost or removed")
-"""Needs a ClusterRole; runs do without, and then name such a cause less often."""
+READ_NODES = Permission("get", "", "nodes", "recognise that a node was lost or removed")
+"""Needs a ClusterRole; runs work without it, and then name this cause less often."""
 
-# Without it, output that the log has lost stays lost, and the run says so.
+# Without it, output that the log has lost cannot be recovered, and the run reports that.
 _EXEC_RESOURCE = "pods/exec"
 
 NEEDED_PERMISSIONS = tuple(p for p in RUN_PERMISSIONS if p.resource != _EXEC_RESOURCE)
-"""What a run does not start without."""
+"""The permissions without which a run does not start."""
 
 
 def missing_permissions(

@@ -1,4 +1,4 @@
-"""What a run is asked to do: `AgentRunRequest`, the one parameter of a run."""
+"""`AgentRunRequest`: the one parameter of a run."""
 
 import re
 from typing import Annotated, Any, Self
@@ -26,46 +26,46 @@ from tasks.vocabulary.errors import InputInvalid
 
 BlockName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$", max_length=255)]
 SessionId = Annotated[
-    # `--resume` takes other words for a search; Claude Code's own ids are UUIDs.
+    # `--resume` treats other text as a search; Claude Code's own ids are UUIDs.
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=128)
 ]
 
 
 class WakeComment(SpecModel):
-    """What somebody said that the agent was woken for."""
+    """A comment that the agent was woken to read."""
 
-    body: str = Field(description="The comment; a blank one is left out of the prompt.")
-    author: Identifier | None = Field(default=None, description="Who said it.")
-    id: Identifier | None = Field(default=None, description="Its id where it comes from.")
+    body: str = Field(description="Text of the comment. Blank comments are left out of the prompt.")
+    author: Identifier | None = Field(default=None, description="Author of the comment.")
+    id: Identifier | None = Field(default=None, description="Id of the comment at its source.")
 
 
 class Wake(SpecModel):
-    """Why the agent was woken."""
+    """The reason for waking the agent, with the comments that led to it."""
 
-    reason: str | None = Field(default=None, description="Why the agent was woken.")
-    comments: tuple[WakeComment, ...] = Field(default=(), description="What people said.")
+    reason: str | None = Field(default=None, description="Reason for waking the agent.")
+    comments: tuple[WakeComment, ...] = Field(default=(), description="Comments for the agent.")
 
 
 class Workspace(SpecModel):
     """What the agent works on."""
 
     cwd: AbsolutePath | None = Field(
-        default=None, description="Absolute path in the pod where the agent works."
+        default=None, description="Absolute path of the agent's working folder in the pod."
     )
     id: Identifier | None = Field(default=None, description="Id of the workspace.")
     repo_url: Identifier | None = Field(
         default=None, description="Address of the repository, without credentials."
     )
     repo_ref: Identifier | None = Field(
-        default=None, description="Commit, tag or branch that work starts from."
+        default=None, description="Commit, tag or branch to start from."
     )
-    branch: Identifier | None = Field(default=None, description="Branch that work goes to.")
+    branch: Identifier | None = Field(default=None, description="Branch for the agent's commits.")
 
     @model_validator(mode="after")
     def _check_address(self) -> Self:
-        # The user of an ssh address is no secret, that of a web address often is one.
+        # The user in an ssh address is no secret; the one in a web address often is.
         if re.match(r"https?://[^/]*@|[a-z+]+://[^/@]*:[^/@]*@", self.repo_url or ""):
-            raise ValueError("repo_url holds credentials; the agent's credentials are for these")
+            raise ValueError("repo_url contains credentials; use the agent's credentials instead")
         return self
 
 
@@ -75,67 +75,66 @@ class AgentRunRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     agent: BlockName | AgentSpec = Field(
-        description="Name of a Claude Agent block, or an agent described here."
+        description="Name of a Claude Code Agent block, or an inline agent."
     )
     runtime: BlockName | RuntimeSpec = Field(
-        description="Name of an Agent Runtime block, or a runtime described here; the latter uses "
-        "the pod's own cluster or the kubeconfig's."
+        description="Name of a Claude Code Agent Runtime block, or an inline runtime. An inline "
+        "runtime uses the cluster of the flow run's pod, else that of the kubeconfig."
     )
     task_id: Identifier | None = Field(
         default=None,
-        description="Unit of work the agent is woken for; Jobs of other tasks are not taken over.",
+        description="Task the agent works on. Jobs of other tasks are not taken over.",
     )
     session_id: SessionId | None = Field(
-        default=None, description="Session to resume; a fresh one where empty."
+        default=None, description="Session to resume; if empty, the task's last one or a new one."
     )
     prompt: str | None = Field(
         default=None,
-        description="What the agent is told, as it stands, instead of its template. "
-        "Visible in Prefect.",
+        description="Prompt, used verbatim instead of the agent's template. Visible in Prefect.",
     )
     prompt_secret: SecretKey | None = Field(
-        default=None, description="Kubernetes Secret with the prompt, for a confidential one."
+        default=None, description="Kubernetes Secret that holds a confidential prompt."
     )
     prompt_block: BlockName | None = Field(
-        default=None, description="Prefect Secret block with the prompt, for a confidential one."
+        default=None, description="Prefect Secret block that holds a confidential prompt."
     )
     template_variables: dict[str, Any] = Field(
         default_factory=dict,
-        description="What the agent's templates know as {{ context.NAME }}.",
+        description="Values for {{ context.NAME }} in the agent's templates.",
     )
-    wake: Wake = Field(default=Wake(), description="Why the agent is woken.")
+    wake: Wake = Field(default=Wake(), description="Why the agent was woken.")
     handoff_note: str | None = Field(
-        default=None, description="What the previous session left for this one."
+        default=None, description="Note from the previous session to this one."
     )
     workspace: Workspace = Field(
-        default=Workspace(), description="Folder and repository of the work."
+        default=Workspace(), description="Folder and repository that the agent works on."
     )
     linked_ids: tuple[Annotated[Identifier, StringConstraints(pattern=r"^[^,]+$")], ...] = Field(
-        default=(), description="Ids of what else belongs to the task, for the agent's env."
+        default=(), description="Ids of related items, passed to the agent in its environment."
     )
     env: dict[EnvName, str] = Field(
         default_factory=dict,
-        description="More plain values for the agent's env. Visible in Prefect.",
+        description="Additional environment variables for the agent. Visible in Prefect.",
     )
     timeout_seconds: int | None = Field(
         default=None,
         ge=1,
-        description="Seconds the agent may run; the runtime's ceiling where empty.",
+        description="Seconds the agent may run; the runtime's ceiling if empty.",
     )
 
     @model_validator(mode="after")
     def _check_request(self) -> Self:
         given = [self.prompt, self.prompt_secret, self.prompt_block]
         if sum(source is not None for source in given) > 1:
-            raise ValueError("prompt, prompt_secret and prompt_block exclude each other")
+            raise ValueError("set only one of prompt, prompt_secret and prompt_block")
         return self
 
 
 def parse_request(raw: object) -> AgentRunRequest:
-    """Return the request that JSON describes.
+    """Parse a request from JSON.
 
     Raises:
-        InputInvalid: It is none; see `describe_validation_error`.
+        InputInvalid: It is not a valid request; see `describe_validation_error`.
     """
     try:
         return AgentRunRequest.model_validate(raw)
@@ -144,9 +143,9 @@ def parse_request(raw: object) -> AgentRunRequest:
 
 
 def describe_validation_error(subject: str, error: ValidationError) -> str:
-    """Say in one sentence which fields are wrong and how, without any value.
+    """Return one sentence that names each wrong field and its fault, without any value.
 
-    Messages of pydantic name bounds and patterns, never the input.
+    Pydantic's messages name bounds and patterns, never the input.
     """
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     fields_in_detail = {p["loc"][:1] for p in problems if p["type"] not in _WRONG_BRANCH}
@@ -158,11 +157,11 @@ def describe_validation_error(subject: str, error: ValidationError) -> str:
     return f"The {subject} is not valid: {'; '.join(dict.fromkeys(sentences))}."
 
 
-# A field that takes a name or an object says for each of them that the input is not the other.
+# For a field that accepts a name or an object, pydantic reports each branch that did not match.
 _WRONG_BRANCH = frozenset({"string_type", "model_type"})
 
 
 def _describe_problem(subject: str, problem: ErrorDetails) -> str:
-    # What pydantic calls the branches of a union is no field.
+    # Pydantic's names for the branches of a union are not field names.
     fields = [str(part) for part in problem["loc"] if re.fullmatch(r"\w+", str(part))]
     return f"{'.'.join(fields) or subject}: {problem['msg'].removeprefix('Value error, ')}"

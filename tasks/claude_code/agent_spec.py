@@ -1,7 +1,7 @@
-"""Who runs and how Claude Code is told to work: `AgentSpec`, the values of a `ClaudeAgent` block.
+"""Which agent runs and how Claude Code is set up: `AgentSpec`, the values of a `ClaudeAgent` block.
 
-Holds no secret: credentials are names of keys of Kubernetes Secrets, so a spec can be a flow
-parameter, be logged and be stored.
+A spec holds no secrets: credentials are references to keys of Kubernetes Secrets, so a spec can be
+a flow parameter, and can be logged and stored.
 """
 
 import re
@@ -18,7 +18,7 @@ ObjectName = Annotated[
 DataKey = Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
 AbsolutePath = Annotated[str, StringConstraints(pattern=r"^/[^\x00\n:]*$", max_length=4096)]
 Identifier = Annotated[
-    # Exact ids stand in annotations and env, so any text on one line will do.
+    # Exact ids are stored in annotations and env, so any text on one line is allowed.
     str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=256)
 ]
 
@@ -28,12 +28,12 @@ Provider = Literal["anthropic", "bedrock", "vertex"]
 
 DEFAULT_PROMPT_TEMPLATE = "You are the agent {{ agent.name }}. Go on with your work."
 
-# What MCP servers call their credentials, in headers and in env.
+# Names that MCP servers use for credentials, in headers and in env.
 _CREDENTIAL_NAME = re.compile(r"authorization|token|secret|password|api[-_]?key", re.IGNORECASE)
 
 
 class SpecModel(BaseModel):
-    """A configured value: frozen, refuses unknown fields, keeps input out of its errors."""
+    """Base of configured values: frozen, no unknown fields, no input values in error messages."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -46,33 +46,33 @@ class SecretKey(SpecModel):
 
 
 class Credential(SpecModel):
-    """A key of a Kubernetes Secret that the agent finds in its env."""
+    """A key of a Kubernetes Secret that is passed to the agent as an environment variable."""
 
-    env: EnvName = Field(description="Name in the agent's env, such as ANTHROPIC_API_KEY.")
+    env: EnvName = Field(description="Environment variable, for example ANTHROPIC_API_KEY.")
     secret: ObjectName = Field(description="Name of the Kubernetes Secret.")
     key: DataKey = Field(description="Key within the Secret.")
 
 
 class Callback(SpecModel):
-    """Where the agent may report to while it works."""
+    """An API that the agent may call while it works."""
 
     api_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s@]+$")] = Field(
-        description="Address of the API, without credentials; CLAUDE_JOBS_API_URL in the agent."
+        description="URL of the API, without credentials. The agent gets it as CLAUDE_JOBS_API_URL."
     )
     secret: ObjectName = Field(description="Name of the Kubernetes Secret with the credential.")
     key: DataKey = Field(
-        description="Key within the Secret; CLAUDE_JOBS_API_TOKEN in the agent, never logged."
+        description="Key within the Secret. The agent gets its value as CLAUDE_JOBS_API_TOKEN."
     )
 
 
 class Skill(SpecModel):
-    """A folder of files that Claude Code finds as a skill."""
+    """A folder of files that Claude Code loads as a skill."""
 
     name: Annotated[
         str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=64)
     ] = Field(description="Name of the skill: lowercase letters, digits and dashes.")
     files: dict[str, str] = Field(
-        description="Text by path within the skill's folder; one of them is SKILL.md."
+        description="File contents by path within the skill's folder. SKILL.md is required."
     )
 
     @model_validator(mode="after")
@@ -82,106 +82,105 @@ class Skill(SpecModel):
         for path in self.files:
             parts = path.split("/")
             if "\x00" in path or "\n" in path or any(part in {"", ".", ".."} for part in parts):
-                raise ValueError(f"skill {self.name} has a file outside of its folder")
+                raise ValueError(f"skill {self.name} has a file outside its folder")
         return self
 
 
 class AgentFields(BaseModel):
-    """The fields that an agent's block and its frozen spec share."""
+    """The fields that the agent block and the frozen spec share."""
 
     agent_id: Identifier = Field(
-        description="Exact id of the agent; at most one Job per id and namespace runs at a time."
+        description="Id of the agent. At most one Job per id and namespace runs at a time."
     )
-    name: Identifier | None = Field(
-        default=None, description="Name for people; the id where empty."
-    )
+    name: Identifier | None = Field(default=None, description="Display name; the id if empty.")
     tenant_id: Identifier | None = Field(
-        default=None, description="Whom the agent works for; only noted and handed to the agent."
+        default=None,
+        description="Tenant the agent works for; only recorded and passed to the agent.",
     )
     provider: Provider = Field(
         default="anthropic",
-        description="Whose API serves the model; Bedrock and Vertex need their own credentials.",
+        description="API that serves the model. Bedrock and Vertex need their own credentials.",
     )
     model: Annotated[str, StringConstraints(pattern=r"^[^-\s][^\s]*$", max_length=256)] | None = (
-        Field(default=None, description="Model name or alias; Claude Code's default where empty.")
+        Field(default=None, description="Model name or alias; Claude Code's default if empty.")
     )
     effort: Effort | None = Field(
-        default=None, description="Effort level; Claude Code's default where empty."
+        default=None, description="Effort level; Claude Code's default if empty."
     )
     max_turns: int | None = Field(
         default=1000,
         ge=1,
-        description="Turns after which Claude Code stops by itself; no limit where empty.",
+        description="Claude Code stops after this many turns; no limit if empty.",
     )
     max_budget_usd: float | None = Field(
         default=None,
         gt=0,
         allow_inf_nan=False,
-        description="US dollars after which Claude Code stops by itself; no limit where empty.",
+        description="Claude Code stops after spending this many US dollars; no limit if empty.",
     )
     daily_budget_usd: float | None = Field(
         default=None,
         gt=0,
         allow_inf_nan=False,
-        description="US dollars per day (UTC) after which the agent is not started any more; the "
-        "run that crosses it may go on. No limit where empty.",
+        description="US dollars per UTC day. Once they are spent, no new run of the agent starts; "
+        "the run that crosses the limit continues. No limit if empty.",
     )
     permission_mode: PermissionMode = Field(
         default="bypassPermissions",
         description="What Claude may do without asking; nobody can answer in a pod. "
-        "Bypassing needs a user other than root.",
+        "bypassPermissions needs a user other than root.",
     )
     extra_args: tuple[str, ...] = Field(
         default=(),
-        description="More arguments for Claude Code, last on its command line. "
-        "Those that change the output, the session or what has a field here are refused.",
+        description="Extra arguments, appended to Claude Code's command line. Arguments that "
+        "change the output or the session, or that have a field here, are rejected.",
     )
     instructions: str | None = Field(
         default=None,
-        description="Text that is appended to the system prompt of fresh sessions.",
+        description="Text appended to the system prompt of new sessions.",
     )
     instructions_path: AbsolutePath | None = Field(
         default=None,
-        description="Absolute path in the pod of a file with instructions, instead of the text.",
+        description="Absolute path of an instructions file in the pod, instead of the text.",
     )
     skills: tuple[Skill, ...] = Field(
-        default=(), description="Skills that travel to the agent with its prompt."
+        default=(), description="Skills delivered to the agent together with its prompt."
     )
     mcp_servers: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
         description="MCP servers by name, as in `mcpServers` of an MCP configuration. "
-        "Credentials are written ${NAME} and come from the agent's env.",
+        "Write credentials as ${NAME}; they are taken from the agent's environment.",
     )
     prompt_template: str = Field(
         default=DEFAULT_PROMPT_TEMPLATE,
-        description="Prompt of a run that brings none, with {{ dotted.names }} of agent, tenant, "
+        description="Prompt for runs without their own. {{ dotted.names }} refer to agent, tenant, "
         "run, task, wake, workspace and context.",
     )
     bootstrap_template: str | None = Field(
         default=None,
-        description="What stands before the prompt of a fresh session; a template as well.",
+        description="Template whose text is put before the prompt of a new session.",
     )
     env: dict[EnvName, str] = Field(
         default_factory=dict,
-        description="Plain values for the agent's env; they are visible in Prefect.",
+        description="Environment variables for the agent. Their values are visible in Prefect.",
     )
     credentials: tuple[Credential, ...] = Field(
         default=(),
-        description="Keys of Kubernetes Secrets for the agent's env: the API key, an auth or "
-        "OAuth token, what Bedrock or Vertex need.",
+        description="Environment variables from Kubernetes Secrets: the API key, an auth or OAuth "
+        "token, or the credentials for Bedrock or Vertex.",
     )
     callback: Callback | None = Field(
-        default=None, description="Where the agent may report to while it works."
+        default=None, description="API that the agent may call while it works."
     )
     tool_output_limit_bytes: int | None = Field(
         default=None,
         ge=1000,
-        description="Bytes of one tool output that reach the model; off where empty.",
+        description="Maximum bytes of one tool output that reach the model; no limit if empty.",
     )
 
     @property
     def display_name(self) -> str:
-        """The name for people."""
+        """The name to show to people."""
         return self.name or self.agent_id
 
     @model_validator(mode="after")
@@ -190,22 +189,22 @@ class AgentFields(BaseModel):
         if refused:
             raise ValueError(f"extra_args: {'; '.join(refused)}")
         if self.instructions is not None and self.instructions_path is not None:
-            raise ValueError("instructions and instructions_path exclude each other")
-        _refuse_doubles("credentials", [credential.env for credential in self.credentials])
-        _refuse_doubles("skills", [skill.name for skill in self.skills])
+            raise ValueError("set instructions or instructions_path, not both")
+        _refuse_duplicates("credentials", [credential.env for credential in self.credentials])
+        _refuse_duplicates("skills", [skill.name for skill in self.skills])
         for name, server in self.mcp_servers.items():
             _refuse_plain_credentials(name, server)
         return self
 
 
 class AgentSpec(AgentFields, SpecModel):
-    """One agent, fully described; does not change once built."""
+    """One agent, fully described and frozen."""
 
 
-def _refuse_doubles(field: str, names: list[str]) -> None:
-    doubles = sorted({name for name in names if names.count(name) > 1})
-    if doubles:
-        raise ValueError(f"{field}: {', '.join(doubles)} given more than once")
+def _refuse_duplicates(field: str, names: list[str]) -> None:
+    duplicates = sorted({name for name in names if names.count(name) > 1})
+    if duplicates:
+        raise ValueError(f"{field}: {', '.join(duplicates)} given more than once")
 
 
 def _refuse_plain_credentials(server_name: str, server: dict[str, Any]) -> None:
@@ -213,9 +212,9 @@ def _refuse_plain_credentials(server_name: str, server: dict[str, Any]) -> None:
         values: Any = server.get(section)
         if not isinstance(values, dict):
             continue
-        for key, value in values.items():  # pyright: ignore[reportUnknownVariableType] # JSON as people wrote it
+        for key, value in values.items():  # pyright: ignore[reportUnknownVariableType] # JSON from the user
             if _CREDENTIAL_NAME.search(str(key)) and "${" not in str(value):  # pyright: ignore[reportUnknownArgumentType] # as above
                 raise ValueError(
-                    f"mcp_servers: {section} of {server_name} has a credential in plain text; "
-                    "write ${NAME} and name its Secret in credentials"
+                    f"mcp_servers: {section} of {server_name} contains a credential in plain text; "
+                    "write ${NAME} instead and name its Secret in credentials"
                 )

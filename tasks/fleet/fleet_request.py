@@ -1,4 +1,4 @@
-"""What a fleet is asked to do, and what came of its runs, as people are told it."""
+"""The request of a fleet, and the results of its runs for people to read."""
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,20 +19,20 @@ _MESSAGE_CHARACTERS = 300
 
 
 class FleetRequest(SpecModel):
-    """Many agents that are run from one process."""
+    """Many agents to run from one process."""
 
     requests: tuple[AgentRunRequest, ...] = Field(
         min_length=1,
         max_length=MEMBERS_LIMIT,
-        description="One run each; no agent twice in a namespace.",
+        description="One request per run. Each agent may occur once per namespace.",
     )
     max_concurrent: int = Field(
-        default=10, ge=1, le=200, description="How many runs are at work at a time."
+        default=10, ge=1, le=200, description="Maximum number of runs at the same time."
     )
 
 
 class MemberState(StrEnum):
-    """Where a member stands; the last four are endings."""
+    """State of a fleet's run; the last four are final."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -44,10 +44,10 @@ class MemberState(StrEnum):
 
 @dataclass(slots=True)
 class FleetMember:
-    """One run of a fleet and what is known of it; its result stays with its own flow run.
+    """One run of a fleet and what is known about it; its result belongs to its own flow run.
 
     Attributes:
-        error_code: How it failed; null for a success, and where there is no verdict.
+        error_code: Why it failed; `None` after a success, and if there is no verdict.
     """
 
     agent_id: str
@@ -59,7 +59,7 @@ class FleetMember:
     cost_usd: float | None = None
 
     def conclude(self, result: AgentRunResult) -> None:
-        """Note how the run ended."""
+        """Record how the run ended."""
         self.state = MemberState.SUCCEEDED if result.succeeded else MemberState.FAILED
         self.flow_run_id = result.flow_run_id
         self.error_code = None if result.error_code is None else result.error_code.value
@@ -67,19 +67,19 @@ class FleetMember:
         self.cost_usd = result.cost_usd
 
     def crash(self, message: str) -> None:
-        """Note that the run ended without a verdict."""
+        """Record that the run ended without a verdict."""
         self.state = MemberState.CRASHED
         self.message = message[:_MESSAGE_CHARACTERS]
 
 
 class FleetReport(BaseModel):
-    """What a fleet has come to.
+    """How the runs of a fleet ended.
 
     Attributes:
-        failed: Runs that ended otherwise than in success, crashed ones included.
-        not_started: Runs that were not begun, since the fleet was cancelled.
-        cost_usd: US dollars, of the runs whose cost is known.
-        failures: Per run that did not succeed: agent, flow run, code and message.
+        failed: Runs that did not succeed, including crashed ones.
+        not_started: Runs that were not started because the fleet was cancelled.
+        cost_usd: US dollars, summed over the runs whose cost is known.
+        failures: Agent, flow run, code and message of each run that did not succeed.
     """
 
     runs: int
@@ -91,12 +91,12 @@ class FleetReport(BaseModel):
 
     @property
     def all_succeeded(self) -> bool:
-        """Whether every run did what it was asked to do."""
+        """Whether every run succeeded."""
         return self.succeeded == self.runs
 
     @property
     def summary(self) -> str:
-        """The whole fleet in one line."""
+        """The results of the fleet in one line."""
         sentences = [f"{self.succeeded} of {self.runs} runs succeeded, ${self.cost_usd:.4f}."]
         if self.failures:
             named = [
@@ -104,27 +104,27 @@ class FleetReport(BaseModel):
                 for failure in self.failures[:_NAMED_IN_SUMMARY]
             ]
             more = len(self.failures) - len(named)
-            sentences.append(f"Not so {', '.join(named)}{f' and {more} more' if more else ''}.")
+            sentences.append(f"Failed: {', '.join(named)}{f' and {more} more' if more else ''}.")
         if self.not_started:
             sentences.append(f"{self.not_started} were not started.")
         return " ".join(sentences)
 
 
 def check_members(places: Iterable[tuple[Hashable, str, str]]) -> None:
-    """Refuse an agent that is asked for twice.
+    """Reject a fleet in which an agent occurs twice.
 
     Args:
         places: Cluster, namespace and agent id of each run.
 
     Raises:
-        InputInvalid: Two runs would be of the same agent, which has one run at a time.
+        InputInvalid: Two runs are for the same agent, which can have one run at a time.
     """
     seen: set[tuple[Hashable, str, str]] = set()
     for place in places:
         if place in seen:
             raise InputInvalid(
-                f"Agent {place[2]} is asked for twice in namespace {place[1]}; an agent has one "
-                "run at a time, so give each of its runs to a fleet of its own."
+                f"Agent {place[2]} occurs twice for namespace {place[1]}. An agent has one run at "
+                "a time, so put its runs into separate fleets."
             )
         seen.add(place)
 
@@ -153,7 +153,7 @@ def build_fleet_report(members: Sequence[FleetMember]) -> FleetReport:
 
 
 def build_fleet_table(members: Sequence[FleetMember]) -> list[dict[str, str]]:
-    """Return a row per run for reading, those that did not succeed first."""
+    """Return one row per run for people to read, runs that did not succeed first."""
     ordered = sorted(members, key=lambda member: member.state is MemberState.SUCCEEDED)
     return [
         {
@@ -170,7 +170,7 @@ def build_fleet_table(members: Sequence[FleetMember]) -> list[dict[str, str]]:
 
 
 def build_fleet_page(members: Sequence[FleetMember], at: datetime) -> str:
-    """Return how far a fleet has got, as markdown: counts, runs at work, and what failed."""
+    """Return the progress of a fleet as Markdown: counts, runs at work, and failures."""
     states = [member.state for member in members]
     counts = ", ".join(f"{states.count(state)} {state}" for state in MemberState if state in states)
     lines = [f"**{len(members)} runs**: {counts}. As of {at:%Y-%m-%d %H:%M:%S} UTC.", ""]

@@ -1,7 +1,7 @@
-"""What the cluster says beside Job and pod: Kubernetes Events about them, and the pod's node.
+"""Evidence in addition to Job and pod: their Kubernetes Events, and the pod's node.
 
-Both explain an ending and neither is needed for a verdict: Events live for an hour, and a Role of
-one namespace cannot read nodes.
+Both help to explain an ending, but no verdict depends on them: Events are kept for an hour, and a
+Role in one namespace cannot grant access to nodes.
 """
 
 from collections.abc import Iterable
@@ -25,8 +25,8 @@ class NodeSnapshot:
 
     Attributes:
         unschedulable: It was cordoned.
-        taints: As `key=value:effect`, the value left out where there is none.
-        removed: The cluster does not know it any more, as after a scale-down.
+        taints: As `key=value:effect`, or `key:effect` without a value.
+        removed: It no longer exists, for example after a scale-down.
     """
 
     name: str
@@ -37,17 +37,17 @@ class NodeSnapshot:
 
     @property
     def ready(self) -> Condition | None:
-        """What it says, or what is said of it, about being ready."""
+        """The node's Ready condition."""
         return next((item for item in self.conditions if item.type == "Ready"), None)
 
     @property
     def is_lost(self) -> bool:
-        """Whether it was removed, is not heard of, or says that it is not ready."""
+        """Whether it was removed, does not answer, or is not ready."""
         return self.removed or (self.ready is not None and not self.ready.is_true)
 
     @property
     def words_when_lost(self) -> str:
-        """What is wrong with one that is lost."""
+        """What is wrong with a lost node, in words."""
         return f"node {self.name} {'was removed' if self.removed else 'is not ready'}"
 
     @classmethod
@@ -69,12 +69,12 @@ def _describe_taint(taint: RawObject) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterEvidence:
-    """What was read beside Job and pod once the run had failed.
+    """What was read in addition to Job and pod after the run had failed.
 
     Attributes:
         kubernetes_events: About the Job and its pods, oldest first.
-        node: The agent pod's.
-        not_read: What could not be read, each with the reason.
+        node: Node of the agent's pod.
+        not_read: What could not be read, with the reason.
     """
 
     kubernetes_events: tuple[KubernetesEventSnapshot, ...] = ()
@@ -85,5 +85,5 @@ class ClusterEvidence:
 def events_from_api(items: Iterable[RawObject]) -> tuple[KubernetesEventSnapshot, ...]:
     """Read Kubernetes Events, oldest first."""
     found = [KubernetesEventSnapshot.from_api(item) for item in items]
-    # Within one second, which is as exact as most of them are, as the API gave them.
+    # Most have a resolution of one second; within it, the API's order is kept.
     return tuple(sorted(found, key=lambda event: event.last_at.timestamp() if event.last_at else 0))

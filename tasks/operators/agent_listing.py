@@ -1,8 +1,7 @@
-"""What operators see of agents at one look: which Job is meant, how it is, who owns it.
+"""The list of agents: their Jobs, the state of each, and whether it has an owner.
 
-Told from what the cluster says now and what was stored; nothing is guessed. Whether an owner lives
-is told by its Lease as it stands at this one look, so that one that has just died counts as alive
-until its Lease has run out.
+It is based on what the cluster reports now and what was stored. The Lease shows whether an owner is
+alive; an owner that has just died counts as alive until its Lease has expired.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from tasks.vocabulary.names import AgentId, FlowRunId, JobUid
 
 
 class OwnerState(StrEnum):
-    """Who owns an agent now: a process that keeps its Lease, or nobody."""
+    """Whether a process holds the agent's Lease."""
 
     ALIVE = "alive"
     GONE = "gone"
@@ -28,11 +27,11 @@ class OwnerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ClusterLook:
-    """The objects of all agents of a namespace at one instant.
+    """The objects of all agents in a namespace, read at one time.
 
     Attributes:
-        jobs: Newest first; those without an exact agent id are not among them.
-        now: By the API server's clock.
+        jobs: Newest first, without Jobs that lack an exact agent id.
+        now: The API server's time.
     """
 
     namespace: str
@@ -50,7 +49,7 @@ class ClusterLook:
         return tuple(pod for pod in self.pods if pod.job_uid == job.uid)
 
     def owner_state(self, agent_id: AgentId) -> OwnerState:
-        """Tell whether somebody keeps the agent's Lease."""
+        """Return whether a process holds the agent's Lease."""
         held = is_held(self.lease_of(agent_id), self.now)
         return OwnerState.ALIVE if held else OwnerState.GONE
 
@@ -62,11 +61,11 @@ class ClusterLook:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """What is known of a Job's run besides the cluster; null where nothing is.
+    """What is known about a Job's run from outside the cluster; `None` if unknown.
 
     Attributes:
-        cost_usd: So far, for one at work.
-        last_line: What it printed last, as one safe line.
+        cost_usd: The cost so far, if the agent is working.
+        last_line: The last line of its output, made safe.
     """
 
     result: AgentRunResult | None = None
@@ -76,12 +75,12 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class AgentRow:
-    """One Job of an agent, or an agent that is paused and has none.
+    """One Job of an agent, or a paused agent without a Job.
 
     Attributes:
-        state: In words.
-        age_seconds: Since its Job was created.
-        live: Whether its Job has not ended.
+        state: The state in words.
+        age_seconds: Time since the Job was created.
+        live: Whether the Job is unfinished.
     """
 
     agent_id: AgentId
@@ -97,7 +96,7 @@ class AgentRow:
 
 
 def list_rows(look: ClusterLook, records: Mapping[JobUid, RunRecord]) -> list[AgentRow]:
-    """Return every Job and every paused agent: live ones first, then the newest."""
+    """Return every Job and every paused agent: live Jobs first, then the newest."""
     rows = [_row(look, job, records.get(job.uid, RunRecord())) for job in look.jobs]
     with_jobs = {job.agent_id for job in look.jobs}
     paused = [
@@ -110,9 +109,9 @@ def list_rows(look: ClusterLook, records: Mapping[JobUid, RunRecord]) -> list[Ag
 
 
 def describe_job(look: ClusterLook, job: JobSnapshot, result: AgentRunResult | None) -> str:
-    """Say in a few words how a Job is, and where its owner has gone, that too."""
+    """Return the state of a Job in a few words, and whether its owner is gone."""
     if job.over:
-        return _describe_ended(job, result)
+        return _describe_finished(job, result)
     words = "being deleted" if job.deleting else _describe_pods(look.pods_of(job))
     if look.owner_state(job.agent_id or AgentId("")) is OwnerState.GONE:
         return f"{words}, owner gone"
@@ -121,10 +120,10 @@ def describe_job(look: ClusterLook, job: JobSnapshot, result: AgentRunResult | N
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a command is about; every field may be unknown, but one never is.
+    """The agent, flow run or Job that a command refers to; at least one is known.
 
     Attributes:
-        job: The Job that is meant, where the cluster still has it.
+        job: The Job, if it still exists in the cluster.
     """
 
     agent_id: AgentId | None
@@ -133,10 +132,10 @@ class Target:
 
 
 def find_target(look: ClusterLook, text: str) -> Target | None:
-    """Return what a name means: an agent's id, a flow run's id, or the name of a Job.
+    """Return what a name refers to: an agent's id, a flow run's id, or a Job's name.
 
-    Of an agent its live Job, else its newest one; of a flow run its newest attempt. `None` where
-    the cluster has nothing of that name.
+    For an agent, its live Job, else its newest one; for a flow run, its newest attempt. `None` if
+    nothing in the cluster has that name.
     """
     named = [job for job in look.jobs if text in {job.name, job.flow_run_id, owner_of(job)}]
     of_agent = [job for job in look.jobs if job.agent_id == text]
@@ -150,7 +149,7 @@ def find_target(look: ClusterLook, text: str) -> Target | None:
 
 
 def agents_of(look: ClusterLook) -> Sequence[AgentId]:
-    """Return the ids of all agents that the namespace knows, in order."""
+    """Return the ids of all agents in the namespace, sorted."""
     of_jobs = {job.agent_id for job in look.jobs}
     of_leases = {lease.agent_id for lease in look.leases}
     return sorted(agent_id for agent_id in of_jobs | of_leases if agent_id is not None)
@@ -174,12 +173,12 @@ def _row(look: ClusterLook, job: JobSnapshot, record: RunRecord) -> AgentRow:
     )
 
 
-def _describe_ended(job: JobSnapshot, result: AgentRunResult | None) -> str:
+def _describe_finished(job: JobSnapshot, result: AgentRunResult | None) -> str:
     if result is not None:
-        return f"ended: {outcome_name(result)}"
+        return f"finished: {outcome_name(result)}"
     if job.harvested_at is None:
-        return "ended, not read yet"
-    return "ended"
+        return "finished, result not stored"
+    return "finished"
 
 
 def _describe_pods(pods: Sequence[PodSnapshot]) -> str:

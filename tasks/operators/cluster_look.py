@@ -1,4 +1,4 @@
-"""Looking at the agents of a namespace, through a connection of the command line."""
+"""Reads the agents of a namespace for the command line."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -22,16 +22,16 @@ _LOOK_AGAIN_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class ClusterAccess:
-    """A connection and the namespace that a command is about."""
+    """A connection to a cluster, and the namespace that a command refers to."""
 
     client: ClusterClient
     namespace: str
 
     async def look(self) -> ClusterLook:
-        """Return all that is there of all agents.
+        """Return the objects of all agents.
 
         Raises:
-            ClusterError: It could not be read.
+            ClusterError: They could not be read.
         """
         client, namespace = self.client, self.namespace
         jobs, pods, leases = await asyncio.gather(
@@ -53,10 +53,10 @@ class ClusterAccess:
 async def open_cluster(
     kubeconfig: Path | None, namespace: str | None
 ) -> AsyncGenerator[ClusterAccess, None]:
-    """Connect to a cluster; no request is made.
+    """Connect to a cluster without sending a request.
 
     Raises:
-        InputInvalid: There is no cluster, or the kubeconfig is not there.
+        InputInvalid: No cluster is configured, or the kubeconfig does not exist.
         KubeconfigInvalid: The kubeconfig cannot be used.
     """
     async with ClusterClient(find_cluster(kubeconfig)) as client:

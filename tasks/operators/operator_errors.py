@@ -1,9 +1,9 @@
 """Why an operator's command was not carried out, first of all for want of what it names.
 
 CommandRefused               one sentence, and what to do
-├── NothingFound             nothing of that name is there
-├── NotPossible              what is there does not allow it
-└── NotDone                  it was begun, and the end was not seen
+├── NothingFound             nothing has that name
+├── NotPossible              not possible in the current state; nothing was changed
+└── NotDone                  it was started, but not seen to be completed
 """
 
 from tasks.operators.agent_listing import ClusterLook, Target, agents_of, find_target
@@ -12,7 +12,7 @@ _AGENTS_NAMED = 5
 
 
 class CommandRefused(Exception):
-    """A command was not carried out; `str()` is the sentence people read.
+    """A command was not carried out; `str()` is the sentence for people.
 
     Attributes:
         advice: What to do.
@@ -25,15 +25,15 @@ class CommandRefused(Exception):
 
 
 class NothingFound(CommandRefused):
-    """Nothing of that name is there."""
+    """Nothing has that name."""
 
 
 class NotPossible(CommandRefused):
-    """What is there does not allow it; nothing was changed."""
+    """The command is not possible in the current state; nothing was changed."""
 
 
 class NotDone(CommandRefused):
-    """It was begun, and its end was not seen in time."""
+    """It was started, but not seen to be completed in time."""
 
 
 def require_target(look: ClusterLook, text: str) -> Target:

@@ -1,4 +1,4 @@
-"""Stopping an agent: through its run where that lives, else as its owner's successor."""
+"""Stops an agent: by cancelling its run if that is alive, else as its new owner."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -22,11 +22,11 @@ from tasks.run.job_deletion import Deletion, delete_job_when
 from tasks.run.lease_keeper import LeaseKeeper
 from tasks.vocabulary.names import AgentId, FlowRunId
 
-# A run that nobody watches notices its cancellation within 12 s, its agent has 20 s of grace, and
-# kubelets on busy machines have taken a minute to clear an ended pod away.
+# A run notices its cancellation within 12 s, its agent has a grace period of 20 s, and kubelets on
+# busy machines have taken a minute to remove a terminated pod.
 _END_SECONDS = 180.0
 _LOOK_AGAIN_SECONDS = 1.0
-# Holds the Lease where no Job says in whose name.
+# Holder of the Lease if no Job names a flow run.
 _NO_FLOW_RUN = FlowRunId("claude-jobs-stop")
 
 Say = Callable[[str], None]
@@ -34,12 +34,12 @@ Say = Callable[[str], None]
 
 @dataclass
 class StopReport:
-    """What a stop has done.
+    """What was stopped, and how.
 
     Attributes:
-        how: `cancelled` through Prefect, `deleted` as the owner's successor, or `nothing`.
-        jobs: Names of the Jobs that have gone.
-        pods: Names of the pods that have gone.
+        how: `cancelled` through Prefect, `deleted` as the new owner, or `nothing`.
+        jobs: Names of the Jobs that are gone.
+        pods: Names of the pods that are gone.
     """
 
     agent_id: AgentId
@@ -53,24 +53,24 @@ class StopReport:
 async def stop_agent(
     access: ClusterAccess, before: ClusterLook, target: Target, say: Say
 ) -> StopReport:
-    """End an agent with grace and wait until it has gone.
+    """Stop an agent with its grace period and wait until it is gone.
 
     Raises:
-        CommandRefused: It could not be stopped, or its end was not seen.
-        ClusterError: The cluster could not be asked.
+        CommandRefused: It could not be stopped, or was not seen to end.
+        ClusterError: The cluster could not be read.
     """
     agent_id = target.agent_id or AgentId("")
     report = StopReport(agent_id, flow_run_id=target.flow_run_id)
     is_owned = before.owner_state(agent_id) is OwnerState.ALIVE
     if target.job is not None and target.job.over and not is_owned:
-        say(f"Job {target.job.name} has ended already; there was nothing to stop.")
+        say(f"Job {target.job.name} has already finished; there was nothing to stop.")
         return report
     keeper = LeaseKeeper(
         access.client, access.namespace, agent_id, target.flow_run_id or _NO_FLOW_RUN
     )
 
     def say_who_is_awaited(verdict: LeaseVerdict) -> None:
-        say(f"Looking whether flow run {verdict.holder_flow_run_id} is alive ...")
+        say(f"Checking whether flow run {verdict.holder_flow_run_id} is alive ...")
 
     async with _keeping(keeper):
         verdict = await keeper.take(asyncio.Event(), say_who_is_awaited)
@@ -93,7 +93,7 @@ async def stop_agent(
 
 @asynccontextmanager
 async def _keeping(keeper: LeaseKeeper) -> AsyncGenerator[None, None]:
-    """Renew the Lease once it is taken, and let it go at the end."""
+    """Renew the Lease once it is taken, and release it at the end."""
     keeping = asyncio.create_task(keeper.keep())
     try:
         yield
@@ -121,7 +121,7 @@ async def _delete(access: ClusterAccess, keeper: LeaseKeeper, job: JobSnapshot, 
             f"Run `claude-jobs stop {job.agent_id}` again.",
         )
     if deletion is Deletion.DELETED:
-        say(f"Its owner is gone: deleting Job {job.name}; the agent has its grace to end.")
+        say(f"Owner gone: deleting Job {job.name}; the agent has its grace period to end.")
 
 
 async def _cancel(access: ClusterAccess, look: ClusterLook, report: StopReport, say: Say) -> None:
@@ -131,15 +131,14 @@ async def _cancel(access: ClusterAccess, look: ClusterLook, report: StopReport, 
             await client.read_flow_run(flow_run_id)
         except FlowRunNotFound:
             raise NotPossible(
-                f"Flow run {flow_run_id} owns the agent and lives, and the Prefect API in use "
+                f"Flow run {flow_run_id} owns the agent and is alive, but the Prefect API in use "
                 f"({client.api_url}) does not know it.",
-                "Set PREFECT_API_URL to the API that it was started with, or interrupt it where it "
-                "runs.",
+                "Set PREFECT_API_URL to the API that it was started with, or end its process.",
             ) from None
         await client.set_flow_run_state(
             flow_run_id, Cancelling(message="Cancelled by `claude-jobs stop`.")
         )
-        say(f"Flow run {flow_run_id} is being cancelled; its agent has its grace to end.")
+        say(f"Flow run {flow_run_id} is being cancelled; its agent has its grace period to end.")
         await _await_end(access, look, report, say)
         async with _bounded(f"Flow run {flow_run_id} has not ended yet."):
             report.flow_run_state = await _await_final_state(client, flow_run_id)
@@ -157,11 +156,11 @@ async def _await_final_state(client: PrefectClient, flow_run_id: UUID) -> str | 
 async def _await_end(
     access: ClusterAccess, before: ClusterLook, report: StopReport, say: Say
 ) -> None:
-    """Wait until the agent's Jobs and pods have gone, or have ended and are kept."""
+    """Wait until the agent's Jobs and pods are gone, or are finished and kept."""
     jobs = [job for job in before.jobs if job.agent_id == report.agent_id and not job.over]
     pods = [pod for job in jobs for pod in before.pods_of(job)]
     names = ", ".join(job.name for job in jobs)
-    async with _bounded(f"Job {names} has not gone yet."):
+    async with _bounded(f"Job {names} still exists."):
         while jobs or pods:
             look = await access.look()
             jobs_there = {job.uid: job for job in look.jobs}
@@ -169,12 +168,12 @@ async def _await_end(
             for pod in [pod for pod in pods if pod.uid not in pods_there]:
                 pods.remove(pod)
                 report.pods.append(pod.name)
-                say(f"Pod {pod.name} has gone.")
+                say(f"Pod {pod.name} is gone.")
             for job in [job for job in jobs if job.uid not in jobs_there]:
                 jobs.remove(job)
                 report.jobs.append(job.name)
-                say(f"Job {job.name} has gone.")
-            # An agent that was faster than its cancellation leaves both to the keep policy.
+                say(f"Job {job.name} is gone.")
+            # If the agent ended before its cancellation, the keep policy decides about both.
             jobs = [job for job in jobs if not _is_kept(jobs_there[job.uid])]
             pods = [pod for pod in pods if jobs or not pods_there[pod.uid].ended]
             if jobs or pods:
@@ -192,21 +191,21 @@ async def _bounded(what: str) -> AsyncGenerator[None, None]:
             yield
     except TimeoutError:
         raise NotDone(
-            f"{what} It was asked to {_END_SECONDS:.0f} s ago.",
-            "`claude-jobs ls` shows how it is; a node that does not answer keeps its pods.",
+            f"{what} This was requested {_END_SECONDS:.0f} s ago.",
+            "`claude-jobs ls` shows its state; a node that does not answer keeps its pods.",
         ) from None
 
 
 async def _close_flow_run(report: StopReport, say: Say) -> None:
-    """Have Prefect know that the run is over, which its process cannot say any more."""
+    """Mark the run as cancelled in Prefect, since its process no longer exists."""
     try:
         flow_run_id = UUID(report.flow_run_id or "")
         async with get_client() as client:
             found = await client.read_flow_run(flow_run_id)
             if found.state is None or not found.state.is_final():
-                message = "Stopped by `claude-jobs stop`; the process of the run was gone."
+                message = "Stopped by `claude-jobs stop`; the run had no process any more."
                 await client.set_flow_run_state(flow_run_id, Cancelled(message=message), force=True)
-                say(f"Flow run {flow_run_id} is now called cancelled.")
+                say(f"Flow run {flow_run_id} is now marked as cancelled.")
             report.flow_run_state = (await client.read_flow_run(flow_run_id)).state_name
     except (FlowRunNotFound, ValueError):
-        say("The Prefect API in use does not know its flow run; nothing was changed there.")
+        say("The Prefect API in use does not know the flow run; nothing was changed there.")

@@ -1,7 +1,7 @@
-"""What kind of model API failure ended a run, told by the CLI's fields.
+"""Which kind of model API failure ended a run, according to the CLI's fields.
 
-They count when the last result is an error; and when there is no result, but the CLI exited by
-itself with an error after it had said that a request failed. A subtype of `success` says nothing.
+The fields count if the last result is an error, or if there is no result but the CLI reported a
+failed request and then exited by itself with an error. The subtype `success` proves nothing.
 
 Source:
     Recordings of Claude Code 2.1.329, `tests/data/transcripts`.
@@ -19,7 +19,7 @@ NOT_FOUND_STATUS = 404
 
 
 class ApiField(NamedTuple):
-    """A field with its value, as the CLI printed it."""
+    """A field and its value, as the CLI printed it."""
 
     name: str
     value: str | int
@@ -61,55 +61,55 @@ _CONNECTION = frozenset({ApiField("api_error", "connection_failed")})
 
 
 def login_fact(facts: RunFacts, ending: Ending) -> str | None:
-    """Return the field that says the credentials were refused or missing."""
+    """Return the field that shows that the credentials were rejected or missing."""
     return _first(facts, ending, _LOGIN)
 
 
 def rate_limit_fact(facts: RunFacts, ending: Ending) -> str | None:
-    """Return the field that says a limit of requests or usage is reached."""
+    """Return the field that shows that a rate or usage limit was reached."""
     return _first(facts, ending, _RATE_LIMIT)
 
 
 def billing_fact(facts: RunFacts, ending: Ending) -> str | None:
-    """Return the field that says the account has no credit."""
+    """Return the field that shows that the account has no credit."""
     return _first(facts, ending, _BILLING)
 
 
 def model_unknown_fact(facts: RunFacts, ending: Ending) -> str | None:
-    """Return the field that says there is no such model."""
+    """Return the field that shows that the model does not exist."""
     return _first(facts, ending, _MODEL_UNKNOWN)
 
 
 def output_limit_fact(facts: RunFacts, ending: Ending) -> str | None:
-    """Return the field that says the answer was longer than allowed."""
+    """Return the field that shows that the answer was longer than allowed."""
     return _first(facts, ending, _OUTPUT_LIMIT)
 
 
 def connection_fact(facts: RunFacts, ending: Ending) -> str | None:
-    """Return the field that says the API was not reached, or lost."""
+    """Return the field that shows that the connection to the API failed or broke off."""
     return _first(facts, ending, _CONNECTION)
 
 
 def prompt_too_long_fact(facts: RunFacts, ending: Ending) -> str | None:
-    """Return the field that says the context is larger than the model's."""
+    """Return the field that shows that the context is larger than the model allows."""
     return _first(facts, ending, _PROMPT_TOO_LONG)
 
 
 def refusal_fact(facts: RunFacts, ending: Ending) -> str | None:
-    """Return what says that the model declined to answer."""
+    """Return the fact that shows that the model declined to answer."""
     if not _counts(facts, ending):
         return None
     failure = facts.session.api_failure
     if failure is not None and failure.is_refusal:
-        return "an error message about a refused message"
-    # A request that failed with a status failed for that, whatever was declined before it.
+        return "an error message about a refusal"
+    # A request that failed with an HTTP status failed for that reason, not for an earlier refusal.
     if facts.session.refusal is not None and api_status(facts) is None:
         return "a model_refusal_no_fallback event"
     return _first(facts, ending, _REFUSAL)
 
 
 def failed_request_fact(facts: RunFacts, ending: Ending) -> str | None:
-    """Return any field that says the model API failed."""
+    """Return any field that shows that the model API failed."""
     if not _counts(facts, ending):
         return None
     for field in api_fields(facts):
@@ -119,7 +119,7 @@ def failed_request_fact(facts: RunFacts, ending: Ending) -> str | None:
 
 
 def api_status(facts: RunFacts) -> int | None:
-    """Return the HTTP status of the failed request, where there was an answer."""
+    """Return the HTTP status of the failed request, if there was an answer."""
     result, failure = facts.session.last_result, facts.session.api_failure
     if result is not None and result.api_error_status is not None:
         return result.api_error_status
@@ -127,7 +127,7 @@ def api_status(facts: RunFacts) -> int | None:
 
 
 def reset_epoch(facts: RunFacts) -> float | None:
-    """Return when the limit resets, in epoch seconds, where the CLI was told."""
+    """Return when the limit resets, in epoch seconds, if the CLI reported it."""
     failure, limit = facts.session.api_failure, facts.session.last_rate_limit
     if failure is not None and failure.resets_at_epoch_seconds is not None:
         return failure.resets_at_epoch_seconds

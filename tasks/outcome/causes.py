@@ -1,7 +1,7 @@
-"""What ended the agent's container: one ordered table, and no cause without a fact.
+"""What ended the agent's container: one ordered table; no cause is named without a fact.
 
-What the cluster did to the pod comes before what happened to the container, and a signal is only
-called by its name when nothing says who sent it.
+What the cluster did to the pod comes before what happened to the container. A signal is the cause
+only if nothing shows who sent it.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,14 +21,14 @@ _BAD_INPUT = frozenset({Refusal.BUNDLE_MISMATCH, Refusal.NO_PROMPT})
 
 @dataclass(frozen=True, slots=True)
 class CauseFinding:
-    """A cause with the fact that shows it; only `Unknown` comes without."""
+    """A cause and the fact that shows it; only `Unknown` has no fact."""
 
     cause: Cause
     fact: str | None
 
 
 def find_cause(facts: RunFacts, ending: Ending, table: Sequence[CauseRule]) -> CauseFinding:
-    """Return the first cause of the table that a fact supports, else `Unknown`."""
+    """Return the first cause in the table that a fact supports, else `Unknown`."""
     for cause, evidence in table:
         fact = evidence(facts, ending)
         if fact is not None:
@@ -37,10 +37,10 @@ def find_cause(facts: RunFacts, ending: Ending, table: Sequence[CauseRule]) -> C
 
 
 def deletion_ended_agent(facts: RunFacts, ending: Ending) -> bool:
-    """Tell whether the Job's deletion ended the agent, rather than following its own end.
+    """Return whether the Job's deletion ended the agent, rather than following its own end.
 
-    A Job that had finished before, such as one whose TTL passed, was only cleared away; so was one
-    whose agent had left a result and exited by itself, or was killed for its memory.
+    It did not if the Job had finished before, for example when its TTL passed, if the agent had
+    printed a result and exited by itself, or if the agent was killed for its memory use.
     """
     if facts.job_gone is None and not facts.job_deletion_seen:
         return False
@@ -52,8 +52,8 @@ def _finished_before_deletion(facts: RunFacts) -> bool:
     return any(
         item.is_true
         and item.type in {"Complete", "Failed"}
-        # A Job that is being deleted fails when its agent has ended for that; times are whole
-        # seconds, so that the same one proves nothing.
+        # A Job that is being deleted fails once the deletion has ended its agent. Times are in
+        # whole seconds, so equal times prove nothing.
         and (deleted_at is None or (item.changed_at is not None and item.changed_at < deleted_at))
         for item in facts.job_conditions
     )
@@ -68,14 +68,14 @@ def _closed_by_itself(facts: RunFacts, ending: Ending) -> bool:
 
 
 def deadline_fact(facts: RunFacts, ending: Ending) -> str | None:
-    """Return the fact that shows that a limit of time ended the run.
+    """Return the fact that shows that a time limit ended the run.
 
-    Limits around the agent's own count only where they ended it: an agent that had left its result
-    and exited by itself was faster, and so was a kill for its memory.
+    The limits of the Job, the pod and the flow count only if they ended the agent. They did not if
+    it had printed a result and exited by itself, or was killed for its memory use.
     """
     trailer = facts.any_trailer
     if facts.agent_timed_out or (trailer is not None and trailer.timed_out):
-        return "the run script ended the agent at its time limit"
+        return "the run script stopped the agent at its time limit"
     if _ended_of_itself(facts, ending):
         return None
     if facts.true_condition_reason(facts.job_conditions, "Failed") == "DeadlineExceeded":
@@ -96,7 +96,10 @@ def _job_deleted(facts: RunFacts, ending: Ending) -> str | None:
 
 
 def _own_exit(facts: RunFacts, ending: Ending) -> str | None:
-    """Return the exit code of an agent that closed its run itself; the pod's fate came later."""
+    """Return the exit code of an agent that exited by itself after a result.
+
+    What happened to its pod afterwards is not the cause.
+    """
     if facts.refusal is not None or not _closed_by_itself(facts, ending):
         return None
     return f"exit code {ending.exit_code}"
@@ -139,7 +142,7 @@ def _event(reasons: frozenset[str]) -> Evidence:
 
 def _pod_replaced(facts: RunFacts, _ending: Ending) -> str | None:
     if facts.pod_replaced is not None:
-        return f"pod {facts.pod_replaced.second_pod} came after {facts.pod_replaced.first_pod}"
+        return f"pod {facts.pod_replaced.second_pod} replaced {facts.pod_replaced.first_pod}"
     if facts.refusal is Refusal.POD_REPLACED:
         return "the run script refused to start in a pod other than the first"
     return None
@@ -147,7 +150,7 @@ def _pod_replaced(facts: RunFacts, _ending: Ending) -> str | None:
 
 def _out_of_memory(facts: RunFacts, ending: Ending) -> str | None:
     killed = ending.exit_code is None or ending.signal == SIGKILL_NUMBER
-    # Another code than 0 without a result: not the agent itself, but it did not outlive the kill.
+    # Exit code other than 0 and no result: a child was killed, and the agent ended because of it.
     cut_short = ending.exit_code != 0 and facts.session.last_result is None
     if facts.container_reason == "OOMKilled" and (killed or cut_short):
         return "container reason OOMKilled"
@@ -179,7 +182,7 @@ def _init_container(facts: RunFacts, _ending: Ending, *, out_of_memory: bool) ->
 
 
 def _bad_input(facts: RunFacts, _ending: Ending) -> str | None:
-    return f"the run script refused: {facts.refusal}" if facts.refusal in _BAD_INPUT else None
+    return f"run script refused: {facts.refusal}" if facts.refusal in _BAD_INPUT else None
 
 
 def _unschedulable(facts: RunFacts, ending: Ending) -> str | None:

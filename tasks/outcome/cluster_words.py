@@ -1,4 +1,4 @@
-"""What the cluster said about a run's ending, in its own words, from the agent outwards."""
+"""What the cluster reported about a run's ending, in its own words, from the agent outwards."""
 
 from collections.abc import Iterator
 
@@ -10,12 +10,12 @@ from tasks.transcript.line_grammar import parse_trailer_text
 
 _NAME_LIMIT_CHARACTERS = 200
 _SAID_LIMIT_CHARACTERS = 1_500
-# Warnings repeat themselves under the same reason; the newest ones tell how it ended.
+# Warnings repeat under the same reason; the newest ones describe the ending.
 _MOST_EVENTS = 3
 
 
 def cluster_words(facts: RunFacts) -> str | None:
-    """Return all that speaks of an ending, bounded; `None` where the cluster said nothing."""
+    """Return all that the cluster reported, shortened; `None` if it reported nothing."""
     said = "; ".join(part for part in _parts(facts) if part)
     return said[:_SAID_LIMIT_CHARACTERS] if said else None
 
@@ -34,21 +34,21 @@ def _parts(facts: RunFacts) -> Iterator[str | None]:
 
 
 def container_words(facts: RunFacts) -> str | None:
-    """Say how the kubelet describes the end of the agent's container."""
+    """Return how the kubelet describes the end of the agent's container."""
     reason, message = facts.container_reason, facts.container_message or ""
-    # The script's own last words travel in the same field; they are no message for people.
+    # The run script writes its trailer into the same field; it is not meant for people.
     quoted = quote(message) if parse_trailer_text(message) is None else ""
     child_only = reason == "OOMKilled" and facts.container_exit_code == 0
     parts = (
         f"container reason {_name(reason)}" if reason else "",
-        "only a child process was killed for memory" if child_only else "",
+        "only a child process was killed for its memory use" if child_only else "",
         f"kubelet message {quoted}" if quoted else "",
     )
     return ", ".join(part for part in parts if part) or None
 
 
 def init_words(facts: RunFacts) -> str | None:
-    """Say which container before the agent's has failed, or is waiting with a reason."""
+    """Return which init container has failed, or is waiting with a reason."""
     if facts.container_started:
         return None
     failed = facts.failed_init_container
@@ -67,11 +67,11 @@ def _waiting_words(container: ContainerSnapshot) -> str | None:
     waiting = container.waiting
     if waiting is None or waiting.reason in (None, "PodInitializing"):
         return None
-    return f"init container {_name(container.name)} waits: {_name(waiting.reason)}"
+    return f"init container {_name(container.name)} is waiting: {_name(waiting.reason)}"
 
 
 def pod_words(facts: RunFacts) -> str | None:
-    """Say which pod it was, where, and how it is described."""
+    """Return the pod's name, phase, reason, message and node."""
     reason = facts.pod_reason or facts.disruption_reason
     parts = (
         f"pod {_name(facts.pod_name)}" if facts.pod_name else "",
@@ -84,7 +84,7 @@ def pod_words(facts: RunFacts) -> str | None:
 
 
 def node_words(facts: RunFacts) -> str | None:
-    """Say what is wrong with the pod's node, where nodes may be read and something is."""
+    """Return what is wrong with the pod's node; `None` if nothing is, or nodes may not be read."""
     node = facts.node
     if node is None:
         return None

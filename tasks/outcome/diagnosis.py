@@ -1,7 +1,7 @@
-"""The sentences about a run's ending: what happened, the facts beside it, what to look at first.
+"""The sentence about a run's ending: what happened, the facts, and what to check first.
 
-Every sentence that a person reads about an outcome is made here. Texts of the agent, the API and
-the kubelet are quoted, bounded and made safe; they decide nothing.
+Every sentence that people read about an outcome is built here. Texts of the agent, the API and the
+kubelet are quoted, shortened and made safe; they never influence the verdict.
 """
 
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ _NAME_LIMIT_CHARACTERS = 200
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """One sentence, and what to do; no advice after success."""
+    """What happened, in one sentence, and what to do; no advice after success."""
 
     message: str
     advice: str | None
 
 
 def describe(reason: Reason, facts: RunFacts, ending: Ending, cause: Cause | None) -> Diagnosis:
-    """Word an ending; the reason must be one that the facts support."""
+    """Describe an ending in words; the facts must support the reason."""
     failed = facts.stage_failure
     if reason is Reason.STAGE and failed is not None:
         return Diagnosis(failed.message, failed.advice)
@@ -45,7 +45,7 @@ def describe(reason: Reason, facts: RunFacts, ending: Ending, cause: Cause | Non
 
 
 def _words(facts: RunFacts) -> dict[str, str]:
-    """Return what the sentences may insert; empty where there is nothing to say."""
+    """Return the values of the placeholders; empty if there is nothing to report."""
     session, result = facts.session, facts.session.last_result
     said = next(iter(result.errors), None) if result is not None else None
     status, resets = api_status(facts), render_epoch(reset_epoch(facts))
@@ -70,7 +70,7 @@ def _words(facts: RunFacts) -> dict[str, str]:
 
 
 def _beside(facts: RunFacts, ending: Ending, cause: Cause | None) -> list[str]:
-    """List the facts that belong beside the sentence, in a fixed order."""
+    """List the facts for the brackets after the sentence, in a fixed order."""
     items = [
         _exit_words(facts, ending),
         _signal_words(ending),
@@ -90,9 +90,11 @@ def _exit_words(facts: RunFacts, ending: Ending) -> str:
         by = "" if ending.source == "container state" else f" by the {ending.source}"
         return f"exit code {ending.exit_code}{by}"
     if facts.pod_gone:
-        return "exit code unknown, the pod was gone before it could be read"
+        return "exit code unknown because the pod was gone before it could be read"
     if facts.pod_gone is False:
-        return "exit code unknown, the pod is present but its container is not reported as ended"
+        return (
+            "exit code unknown, the pod is present but its container is not reported as terminated"
+        )
     return "exit code unknown"
 
 
@@ -109,7 +111,7 @@ def _replacement_words(facts: RunFacts) -> str | None:
     if facts.pod_replaced is None:
         return None
     first, second = facts.pod_replaced.first_pod, facts.pod_replaced.second_pod
-    return f"pod {_name(first)} was lost and replaced by {_name(second)}, which did not start over"
+    return f"pod {_name(first)} was lost and replaced by {_name(second)}, which ran no agent"
 
 
 def _model_words(facts: RunFacts) -> str | None:
@@ -118,7 +120,7 @@ def _model_words(facts: RunFacts) -> str | None:
         return None
     if used is None or asked is None or used == asked:
         return f"model {_name(used or asked or '')}"
-    return f"model {_name(used)}, asked for as {_name(asked)}"
+    return f"model {_name(used)}, requested as {_name(asked)}"
 
 
 def _retries(last: ApiRetryEvent | None) -> str:
@@ -159,7 +161,7 @@ def _forensics(facts: RunFacts) -> str:
     last = f"last conditions {_name(conditions)}" if conditions else "no condition seen before"
     gone = facts.job_gone
     if gone is None:
-        return f"its deletion was seen while it was still there, {last}"
+        return f"it was being deleted, {last}"
     since, observations = gone.seconds_since_pod_ran, gone.observations
     ran = "the pod was never seen running" if since is None else f"{since:,.0f} s after the pod ran"
     seen = "" if observations is None else f", {observations:,} observations before"

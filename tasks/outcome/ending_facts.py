@@ -1,7 +1,7 @@
-"""The facts that show each ending, apart from those of the model API's own failures.
+"""The facts that show each ending, except failures of the model API.
 
-Every function returns the fact in words, or `None` where the facts do not show it. They are asked
-in the order of the precedence table, so that each may take for granted that none before it holds.
+Every function returns the fact in words, or `None` if the facts do not show it. They are called in
+the order of the precedence table, so each may assume that none before it holds.
 """
 
 from collections.abc import Callable
@@ -15,17 +15,17 @@ Evidence = Callable[[RunFacts, Ending], str | None]
 
 
 def only_by_stage(_facts: RunFacts, _ending: Ending) -> None:
-    """Leave the row to a stage that failed with its code."""
+    """Return no fact: only a failed stage selects the row."""
     return
 
 
 def cancelled(facts: RunFacts, _ending: Ending) -> str | None:
-    """Prefect's API says so; what the agent did meanwhile does not matter."""
-    return "the flow run's state says cancelled" if facts.cancelled else None
+    """Prefect's API reports it; what the agent did in the meantime does not matter."""
+    return "the flow run's state is cancelled" if facts.cancelled else None
 
 
 def timed_out(facts: RunFacts, ending: Ending) -> str | None:
-    """A limit of time ended the run: the agent's, the Job's or the flow's."""
+    """A time limit ended the run: the agent's, the Job's or the flow's."""
     return deadline_fact(facts, ending)
 
 
@@ -37,11 +37,11 @@ def stalled(facts: RunFacts, _ending: Ending) -> str | None:
 
 def job_deleted(facts: RunFacts, ending: Ending) -> str | None:
     """Somebody else deleted the Job, and that ended the agent."""
-    return "the Job's deletion" if deletion_ended_agent(facts, ending) else None
+    return "deletion of the Job" if deletion_ended_agent(facts, ending) else None
 
 
 def api_lost(facts: RunFacts, ending: Ending) -> str | None:
-    """The Kubernetes API stays away, and nothing else tells how the agent ended."""
+    """The Kubernetes API does not answer, and nothing else shows how the agent ended."""
     if facts.api_lost_seconds is None or ending.exit_code is not None:
         return None
     return f"no answer from the Kubernetes API for {facts.api_lost_seconds:,.0f} s"
@@ -55,7 +55,7 @@ def revoked(facts: RunFacts, _ending: Ending) -> str | None:
 
 
 def closing_result_lost(facts: RunFacts, _ending: Ending) -> str | None:
-    """The last line that looked like a result is among the missing ones."""
+    """The last line that looked like a result is missing."""
     number = facts.any_trailer.last_result_line if facts.any_trailer else None
     missing = facts.transcript.missing
     if number is not None and any(gap.first <= number <= gap.last for gap in missing):
@@ -64,7 +64,7 @@ def closing_result_lost(facts: RunFacts, _ending: Ending) -> str | None:
 
 
 def of_result(judge: Callable[[ResultEvent, RunFacts, Ending], str | None]) -> Evidence:
-    """Make evidence of the last result; without one there is none."""
+    """Return evidence that judges the last result; it finds nothing if there is no result."""
 
     def evidence(facts: RunFacts, ending: Ending) -> str | None:
         result = facts.session.last_result
@@ -74,16 +74,16 @@ def of_result(judge: Callable[[ResultEvent, RunFacts, Ending], str | None]) -> E
 
 
 def session_unknown(result: ResultEvent, facts: RunFacts, _ending: Ending) -> str | None:
-    """Resume asked, error result, zero turns, and no init: nothing was resumed."""
+    """Resume requested, error result, zero turns and no init event: nothing was resumed."""
     if not facts.resume_requested or facts.session.init_seen:
         return None
     if result.is_error is True and result.num_turns == 0:
-        return "resume asked, result is_error=true, num_turns=0, no init event"
+        return "resume requested, result is_error=true, num_turns=0, no init event"
     return None
 
 
 def turns_used_up(result: ResultEvent, _facts: RunFacts, _ending: Ending) -> str | None:
-    """The CLI stopped at its number of turns."""
+    """The CLI stopped at its maximum number of turns."""
     return _limit_fact(result, "error_max_turns", "max_turns")
 
 
@@ -97,46 +97,46 @@ def _limit_fact(result: ResultEvent, subtype: str, reason: str) -> str | None:
         return f"result subtype={subtype}"
     if result.terminal_reason == reason:
         return f"result terminal_reason={reason}"
-    # Older versions and gateways say it here, in any case of letters.
+    # Older versions and gateways report it here, in upper or lower case.
     if result.stop_reason is not None and result.stop_reason.lower() == reason:
         return f"result stop_reason={reason}"
     return None
 
 
 def error_result(result: ResultEvent, _facts: RunFacts, _ending: Ending) -> str | None:
-    """The last result is an error, whatever its subtype says."""
+    """The last result is an error, whatever its subtype."""
     return "result is_error=true" if result.is_error is True else None
 
 
 def exit_unreadable(_result: ResultEvent, _facts: RunFacts, ending: Ending) -> str | None:
-    """There is a result, and nobody says how the process ended."""
-    return "a result, and no exit code" if ending.exit_code is None else None
+    """There is a result, but no exit code."""
+    return "a result, but no exit code" if ending.exit_code is None else None
 
 
 def ended_after_result(_result: ResultEvent, facts: RunFacts, ending: Ending) -> str | None:
-    """The agent worked on after its last result and did not end well."""
+    """The agent continued after its last result, and its exit code is not 0."""
     if ending.exit_code != 0 and facts.session.output_after_result:
         return f"output after the last result, exit code {ending.exit_code}"
     return None
 
 
 def exit_after_result(_result: ResultEvent, _facts: RunFacts, ending: Ending) -> str | None:
-    """The last result is good, and the exit code is not."""
-    return f"a result, and exit code {ending.exit_code}" if ending.exit_code != 0 else None
+    """The last result is no error, but the exit code is not 0."""
+    return f"a result, but exit code {ending.exit_code}" if ending.exit_code != 0 else None
 
 
 def error_unsaid(result: ResultEvent, _facts: RunFacts, _ending: Ending) -> str | None:
-    """The last result leaves open whether it is an error."""
+    """The last result does not say whether it is an error."""
     return "a result without is_error" if result.is_error is None else None
 
 
 def no_answer(_result: ResultEvent, facts: RunFacts, _ending: Ending) -> str | None:
-    """No result without an error has a text."""
+    """No successful result has any text."""
     return None if facts.session.answer else "exit code 0 and an empty result"
 
 
 def success(_result: ResultEvent, _facts: RunFacts, _ending: Ending) -> str:
-    """None of the rows above holds, so nothing speaks against it."""
+    """None of the rows above holds, so the run succeeded."""
     return "exit code 0, result is_error=false, an answer"
 
 
@@ -157,7 +157,7 @@ def lines_lost(facts: RunFacts, _ending: Ending) -> str | None:
     if facts.transcript.missing:
         return "stdout lines are missing, and there is no result"
     if facts.any_trailer and facts.any_trailer.lines > 0 and _silent(facts):
-        return f"the run script counted {facts.any_trailer.lines:,} lines, and none was read"
+        return f"the run script counted {facts.any_trailer.lines:,} lines, but none was read"
     return None
 
 
@@ -169,28 +169,28 @@ def empty_model_answer(facts: RunFacts, ending: Ending) -> str | None:
 
 
 def bad_input(facts: RunFacts, _ending: Ending) -> str | None:
-    """The run script could not use what was handed to the pod."""
+    """The run script could not use the pod's input."""
     if facts.refusal in {Refusal.BUNDLE_MISMATCH, Refusal.NO_PROMPT}:
-        return f"the run script refused: {facts.refusal}"
+        return f"run script refused: {facts.refusal}"
     return None
 
 
 def no_stdout(facts: RunFacts, _ending: Ending) -> str | None:
-    """Nothing at all was printed."""
-    return "nothing on stdout" if _silent(facts) else None
+    """Nothing was printed."""
+    return "empty stdout" if _silent(facts) else None
 
 
 def no_result(facts: RunFacts, _ending: Ending) -> str | None:
-    """The model has said something, and no result followed."""
-    return "model output, and no result" if facts.session.model_output_seen else None
+    """The model produced output, but no result followed."""
+    return "model output, but no result" if facts.session.model_output_seen else None
 
 
 def start_up_only(facts: RunFacts, _ending: Ending) -> str | None:
-    """Start-up was printed, whole or in part, and nothing of the model."""
+    """Start-up events were printed, in full or in part, but no model output."""
     session = facts.session
     if session.events > 0:
-        return "start-up events, and nothing after them"
-    # Nothing but the beginning of an event: start-up was cut short.
+        return "start-up events, but nothing after them"
+    # Only the beginning of an event: start-up was cut short.
     cut = session.fragment_lines > 0 and session.fragment_lines == session.plain_lines
     return "a first event cut short" if cut else None
 

@@ -1,4 +1,4 @@
-"""What is kept of a run that did not succeed: enough to check its verdict after all is deleted."""
+"""What is kept of a failed run: enough to check its verdict after everything was deleted."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -13,13 +13,13 @@ from tasks.text.redaction import Redactor
 LAST_LINES = 40
 LAST_DECISIONS = 200
 
-# Long and without a word about what happened: who wrote which field, and when.
+# Long, and no help in finding out what happened.
 _NOISE = frozenset({"managedFields", "selfLink"})
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the run noticed or decided, in its own words, when it did."""
+    """One observation or decision of the run, in words, with its time."""
 
     at: datetime
     text: str
@@ -31,15 +31,15 @@ class ForensicsBundle:
 
     Attributes:
         taken_at: UTC, before anything of the run was cleaned up.
-        job: As the API server last gave it; `None` where there was none.
-        pods: All of the Job's ever seen, oldest first, each as it told most.
-        node: The agent pod's, where nodes may be read.
+        job: The Job as last read; `None` if there was none.
+        pods: All pods of the Job, oldest first, each as its most informative read showed it.
+        node: Node of the agent's pod, if nodes may be read.
         kubernetes_events: About the Job and its pods, oldest first.
-        last_lines: The end of the agent's output as people read it, stderr included.
-        facts_used: What the verdict rests on, the deciding fact first.
-        not_observed: What could not be seen and might have told more.
-        not_read: What the cluster refused to tell, with its reason.
-        decisions: What the run noticed and decided, oldest first.
+        last_lines: The end of the agent's output, rendered for people, including stderr.
+        facts_used: The facts behind the verdict, the deciding one first.
+        not_observed: What was not observed, although it might have shown more.
+        not_read: What could not be read in the cluster, with the reason.
+        decisions: Observations and decisions of the run, oldest first.
     """
 
     taken_at: datetime
@@ -66,17 +66,17 @@ def build_forensics(
     decisions: Iterable[Decision],
     redactor: Redactor,
 ) -> ForensicsBundle:
-    """Return the bundle: bounded in size, and with every known secret masked.
+    """Return the bundle, with a bounded size and with every known secret masked.
 
     Args:
         taken_at: Now, UTC.
-        job: As the API server last gave it.
-        pods: As the API server gave them, oldest first.
-        evidence: Events and node.
+        job: The Job as last read.
+        pods: The pods as read, oldest first.
+        evidence: Kubernetes Events and the node.
         last_lines: Rendered lines of the agent's output.
-        facts_used: Of the verdict.
-        not_observed: Of the verdict.
-        decisions: Of the run, oldest first.
+        facts_used: From the verdict.
+        not_observed: From the verdict.
+        decisions: The run's, oldest first.
         redactor: Knows the secrets.
     """
     text = redactor.text

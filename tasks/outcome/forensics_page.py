@@ -1,4 +1,4 @@
-"""The forensics of a run as markdown, for people who want to check the verdict."""
+"""The forensics of a run as Markdown, for people who want to check the verdict."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -11,7 +11,7 @@ from tasks.outcome.forensics import ForensicsBundle
 from tasks.text.markdown import code_span, escape_markdown, quote_code
 from tasks.text.safe_text import fold_text, one_line
 
-# An object of ours takes a tenth of it; one with a large plain env may take all.
+# Our objects normally need a tenth of this; one with a large plain env may need all of it.
 _OBJECT_HEAD_CHARACTERS = 20_000
 _OBJECT_TAIL_CHARACTERS = 10_000
 _LINE_CHARACTERS = 1_000
@@ -19,12 +19,12 @@ _EVENTS_LIMIT = 100
 
 
 def render_forensics(bundle: ForensicsBundle) -> str:
-    """Return the bundle as GitHub-flavoured markdown; at most some 300 KB."""
+    """Return the bundle as GitHub-flavoured Markdown; at most some 300 KB."""
     sections = [
         f"Taken at {_instant(bundle.taken_at)} UTC, before anything of the run was cleaned up.",
-        _list("What the verdict rests on", bundle.facts_used),
-        _list("What could not be observed", bundle.not_observed),
-        _list("What the cluster did not tell", bundle.not_read),
+        _list("Facts behind the verdict", bundle.facts_used),
+        _list("Not observed", bundle.not_observed),
+        _list("Not readable in the cluster", bundle.not_read),
         _decisions(bundle),
         _events(bundle.kubernetes_events),
         _last_lines(bundle.last_lines),
@@ -41,14 +41,14 @@ def _list(title: str, items: Sequence[str]) -> str:
 
 def _decisions(bundle: ForensicsBundle) -> str:
     return _bullets(
-        "What the run noticed and decided (UTC)",
+        "Observations and decisions of the run (UTC)",
         [f"{code_span(_instant(entry.at))} {_line(entry.text)}" for entry in bundle.decisions],
     )
 
 
 def _events(events: Sequence[KubernetesEventSnapshot]) -> str:
     if not events:
-        return "### Kubernetes Events\n\nNone were found."
+        return "### Kubernetes Events\n\nNone."
     return _bullets(
         "Kubernetes Events (UTC, last seen)", [_event(event) for event in events[-_EVENTS_LIMIT:]]
     )
@@ -69,7 +69,7 @@ def _bullets(title: str, items: Sequence[str]) -> str:
 
 def _last_lines(lines: Iterable[str]) -> str:
     text = "\n".join(fold_text(line, _LINE_CHARACTERS, _LINE_CHARACTERS) for line in lines)
-    return f"### The end of the agent's output\n\n{quote_code(text)}" if text else ""
+    return f"### End of the agent's output\n\n{quote_code(text)}" if text else ""
 
 
 def _node(node: NodeSnapshot | None) -> str:

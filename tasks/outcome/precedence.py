@@ -1,8 +1,9 @@
-"""Which ending a run had: one ordered table, first row wins.
+"""How a run ended: one ordered table, the first matching row wins.
 
-Input, guard, create, pod, cancelled, timeout, stalled, Job deleted, API lost, the result's own, no
-result. A row is chosen by fields, never by what a text says, and names the fact that chose it. The
-one row without a code is success: exit code 0, a last result with `is_error: false`, and an answer.
+The order: input, guard, create, pod, cancelled, timeout, stalled, Job deleted, API lost, what the
+result shows, no result. Fields select a row, never the content of a text, and each row returns the
+fact that selected it. The one row without a code is success: exit code 0, a last result with
+`is_error: false`, and an answer.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from tasks.vocabulary.error_codes import ErrorCode
 
 
 class Reason(StrEnum):
-    """What a row of the table is about; several reasons may share a code."""
+    """The ending that a row of the table describes; several reasons may share a code."""
 
     STAGE = auto()
     CANCELLED = auto()
@@ -57,7 +58,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One way to end; `evidence` returns the fact that shows it, or `None`."""
+    """One possible ending; `evidence` returns the fact that shows it, or `None`."""
 
     reason: Reason
     code: ErrorCode | None
@@ -66,10 +67,9 @@ class Row:
 
 
 def find_row(facts: RunFacts, ending: Ending, table: Sequence[Row]) -> tuple[Row, str]:
-    """Return the first row that the facts support, with the fact; the last one always holds.
+    """Return the first row that the facts support, and the fact; the last row always matches.
 
-    A stage that failed takes its code's place in the table; what Claude may have printed before
-    cannot outdo it.
+    A failed stage takes the place of its code in the table and outranks all output of Claude.
     """
     return next(found for row in table if (found := _match(row, facts, ending)) is not None)
 
@@ -117,7 +117,7 @@ PRECEDENCE: tuple[Row, ...] = (
     Row(Reason.JOB_DELETED, ErrorCode.JOB_DELETED_EXTERNALLY, ending_facts.job_deleted),
     Row(Reason.API_LOST, ErrorCode.JOB_STATE_MISMATCH, ending_facts.api_lost),
     Row(Reason.REVOKED, ErrorCode.CONCURRENT_RUN_BLOCKED, ending_facts.revoked),
-    # The result's own.
+    # What the result shows.
     Row(Reason.CLOSING_RESULT_LOST, ErrorCode.CLAUDE_TRUNCATED, ending_facts.closing_result_lost),
     Row(
         Reason.SESSION_UNKNOWN,

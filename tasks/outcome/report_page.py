@@ -1,8 +1,8 @@
-"""The report of a run as markdown: what happened, what to do, why, what it cost.
+"""The report of a run as Markdown: what happened, what to do, why, and what it cost.
 
-These come first, one line each; tables follow for those who want to know more. Every value comes
-from the result, so a report can be written again from what is stored. Texts of the agent and of the
-cluster are escaped: they structure nothing here.
+These come first, one line each; tables with details follow. Every value comes from the result, so a
+report can be rendered again from a stored result. Texts of the agent and of the cluster are
+escaped, so they cannot change the structure of the page.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ UNKNOWN = "–"
 
 
 class Link(NamedTuple):
-    """A place to look at next: an address, or a name as it is used elsewhere."""
+    """A place to look next: a URL, or a name."""
 
     title: str
     target: str
@@ -28,21 +28,21 @@ class Link(NamedTuple):
 
 
 def render_report(result: AgentRunResult, links: Sequence[Link] = ()) -> str:
-    """Return the report of a run as GitHub-flavoured markdown."""
+    """Return the report of a run as GitHub-flavoured Markdown."""
     sections = (
         _headline(result),
         *_essentials(result),
         _answer(result),
-        _section("Timeline", ("When (UTC)", "After", "What"), _timeline(result)),
-        _section("Usage and cost", ("What", "How much"), _usage(result)),
-        _section("Where it ran", ("What", "Which"), _places(result)),
+        _section("Timeline", ("Time (UTC)", "After", "Event"), _timeline(result)),
+        _section("Usage and cost", ("Item", "Amount"), _usage(result)),
+        _section("Where it ran", ("Item", "Value"), _places(result)),
         _links(links),
     )
     return "\n\n".join(section for section in sections if section)
 
 
 def summarize_result(result: AgentRunResult) -> str:
-    """Return the outcome and what it cost as one short plain line."""
+    """Return outcome, cost and turns in one short line of plain text."""
     parts = [outcome_name(result), _cost(result)]
     if result.num_turns is not None:
         parts.append(f"{result.num_turns:,} turns")
@@ -50,16 +50,16 @@ def summarize_result(result: AgentRunResult) -> str:
 
 
 def outcome_name(result: AgentRunResult) -> str:
-    """Return what the run list calls this ending."""
+    """Return the name of this ending in Prefect's run list."""
     code = result.error_code
     return SUCCEEDED if code is None else state_name(code, result.cause)
 
 
 def describe_proof(proof: TranscriptProof) -> str:
-    """Say in one sentence how much of the agent's stdout was had."""
+    """Return one sentence about how much of the agent's stdout was received."""
     size = f"{proof.lines:,} lines, {proof.stdout_bytes:,} bytes"
     if proof.complete:
-        return f"complete – {size}, count and SHA-256 agree with what the pod counted."
+        return f"complete – {size}; count and SHA-256 match those of the pod."
     if proof.missing:
         ranges = ", ".join(
             str(gap.first) if gap.first == gap.last else f"{gap.first}–{gap.last}"
@@ -67,8 +67,8 @@ def describe_proof(proof: TranscriptProof) -> str:
         )
         return f"**incomplete** – {size}; missing line numbers: {ranges}."
     if proof.complete is False:
-        return f"**incomplete** – {size}; the pod counted something else."
-    return f"unproven – {size}; the pod's own count was not seen."
+        return f"**incomplete** – {size}; count or SHA-256 differ from those of the pod."
+    return f"unproven – {size}; the pod's own count was not received."
 
 
 def _headline(result: AgentRunResult) -> str:
@@ -87,7 +87,7 @@ def _essentials(result: AgentRunResult) -> list[str]:
     if result.cause is not None:
         lines.append(f"**Cause:** {result.cause} – {CAUSE_MEANINGS[result.cause]}.")
     if result.cluster_said:
-        lines.append(f"**The cluster said:** {escape_markdown(result.cluster_said)}")
+        lines.append(f"**Reported by the cluster:** {escape_markdown(result.cluster_said)}")
     if result.kubernetes.job_name is None:
         lines.append("**Cost:** none; no agent was started.")
     else:
@@ -97,7 +97,7 @@ def _essentials(result: AgentRunResult) -> list[str]:
     if result.reattached_from:
         lines.append(
             f"**Takeover:** this run took over the Job of flow run `{result.reattached_from}`: "
-            "the prompt and the output are that run's."
+            "prompt and output belong to that run."
         )
     return lines
 
@@ -113,9 +113,9 @@ def _work_time(result: AgentRunResult) -> str:
     timings = result.timings
     total = duration_text((timings.ended_at - timings.started_at).total_seconds())
     if timings.agent_started_at is None or timings.agent_ended_at is None:
-        return f"{total} in all"
+        return f"{total} in total"
     worked = timings.agent_ended_at - timings.agent_started_at
-    return f"{duration_text(worked.total_seconds())} of work, {total} in all"
+    return f"{duration_text(worked.total_seconds())} of work, {total} in total"
 
 
 def _proof(result: AgentRunResult) -> str:
@@ -123,21 +123,21 @@ def _proof(result: AgentRunResult) -> str:
     if not result.unknown_events:
         return proof
     kinds = ", ".join(f"{code_span(name)} × {count:,}" for name, count in result.unknown_events)
-    return f"{proof} It has events of types that this version does not know: {kinds}."
+    return f"{proof} It contains event types that this version does not know: {kinds}."
 
 
 def _denials(result: AgentRunResult) -> str:
     tools = sorted({denial.tool_name for denial in result.permission_denials})
     return (
-        f"{len(result.permission_denials)} tool use(s) were denied "
-        f"({', '.join(map(code_span, tools))}); the answer may lack what they would have done."
+        f"Denied tool uses: {len(result.permission_denials)} "
+        f"({', '.join(map(code_span, tools))}). The answer may be incomplete because of them."
     )
 
 
 def _answer(result: AgentRunResult) -> str:
     if not result.summary:
         return ""
-    title = "Answer" if result.error_code is None else "What it said until then"
+    title = "Answer" if result.error_code is None else "The agent's last words"
     quoted = quote_prose(without_json_events(result.summary)).replace("\n", "\n> ")
     return f"### {title}\n\n> {quoted}"
 
@@ -145,11 +145,11 @@ def _answer(result: AgentRunResult) -> str:
 def _timeline(result: AgentRunResult) -> list[tuple[str, ...]]:
     timings = result.timings
     steps = (
-        ("the run started", timings.started_at),
-        ("its Job was created", timings.job_created_at),
-        ("the agent started", timings.agent_started_at),
-        ("the agent ended", timings.agent_ended_at),
-        ("the run ended", timings.ended_at),
+        ("Run started", timings.started_at),
+        ("Job created", timings.job_created_at),
+        ("Agent started", timings.agent_started_at),
+        ("Agent ended", timings.agent_ended_at),
+        ("Run ended", timings.ended_at),
     )
     return [(*_instant(at, timings.started_at), name) for name, at in steps]
 
@@ -157,7 +157,7 @@ def _timeline(result: AgentRunResult) -> list[tuple[str, ...]]:
 def _instant(at: datetime | None, start: datetime) -> tuple[str, str]:
     if at is None:
         return UNKNOWN, UNKNOWN
-    # The cluster tells whole seconds, so that its first instants may seem to lie before ours.
+    # The cluster reports whole seconds, so its first times may seem earlier than ours.
     return f"{at:%Y-%m-%d %H:%M:%S}", duration_text((at - start).total_seconds())
 
 
@@ -192,9 +192,9 @@ def _places(result: AgentRunResult) -> list[tuple[str, str]]:
 def _session(result: AgentRunResult) -> str:
     if result.session_id is None:
         return UNKNOWN
-    notes = ["resumed" if result.resumed else "fresh"]
+    notes = ["resumed" if result.resumed else "new"]
     if result.clear_session:
-        notes.append("cleared: the next run starts a fresh one")
+        notes.append("cleared: the next run starts a new one")
     return f"{_name(result.session_id)} ({', '.join(notes)})"
 
 

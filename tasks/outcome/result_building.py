@@ -1,4 +1,4 @@
-"""From everything a run has seen to its facts and its result."""
+"""Builds the result of a run from everything that was observed."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,12 +25,12 @@ from tasks.vocabulary.names import JobName, JobUid
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
-    """What is known of the Job a run worked with, apart from how it ended.
+    """What is known about the Job of an attempt, apart from its ending.
 
     Attributes:
         flow_run_id: The flow run that created the Job.
         resumed: Its session was resumed.
-        asked_for_by_us: Its prompt and workspace are those of the request at hand.
+        asked_for_by_us: Its prompt and workspace come from this run's request.
     """
 
     number: int
@@ -56,19 +56,19 @@ def build_result(
     timed_out: bool,
     redactor: Redactor,
 ) -> AgentRunResult:
-    """Return the result of a run; known secrets are masked in all its texts.
+    """Return the result of a run; known secrets are masked in all texts.
 
     Args:
-        prepared: What was asked for.
-        outcome: The judgement.
-        attempt: The Job, if there was one.
-        namespace: Where its Job is or would have been.
+        prepared: The prepared request.
+        outcome: The verdict.
+        attempt: The attempt, if there was one.
+        namespace: Namespace of its Job.
         started_at: When the run started, UTC.
         ended_at: Now, UTC.
-        timed_out: The agent was ended because its time was up.
+        timed_out: The agent was stopped because it reached its time limit.
         redactor: Knows the secrets.
     """
-    # Of another run's Job only what was seen is known, not what was asked for.
+    # For a Job of another run, the observations are known, but not the request.
     own = attempt is None or attempt.asked_for_by_us
     fields: dict[str, Any] = {
         "agent_id": prepared.agent_id,
@@ -100,7 +100,7 @@ def build_result(
 
 
 def _session_fields(session: SessionSummary, redactor: Redactor) -> dict[str, Any]:
-    """Return what Claude Code itself said, under the names that results have for it."""
+    """Return what Claude Code itself reported, by the field names of results."""
     last = session.last_result
     return {
         "session_id": session.session_id,
@@ -160,7 +160,7 @@ def build_refusal(
 
 
 def agent_timed_out(facts: RunFacts) -> bool:
-    """Tell whether the agent was ended because its time was up, by us or by the script."""
+    """Return whether we or the run script stopped the agent at its time limit."""
     trailer = facts.any_trailer
     return facts.agent_timed_out or (trailer is not None and trailer.timed_out)
 
@@ -207,7 +207,7 @@ def _reattached_from(prepared: PreparedRun, attempt: AttemptRecord | None) -> st
 
 
 def session_parameters(prepared: PreparedRun) -> SessionParameters:
-    """Return what a later run needs to resume this run's session in the same surroundings."""
+    """Return what a later run needs to resume this session in the same environment."""
     workspace = prepared.request.workspace
     return SessionParameters(
         cwd=prepared.working_directory,

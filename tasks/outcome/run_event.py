@@ -1,4 +1,4 @@
-"""The Prefect event of a run that is over: what automations match, and what they tell people."""
+"""The Prefect event of a run that has ended: what automations match, and what they report."""
 
 from dataclasses import dataclass
 
@@ -13,12 +13,12 @@ CANCELLED_EVENT = "claude-jobs.run.cancelled"
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """A Prefect event as Prefect takes it.
+    """The values of a Prefect event.
 
     Attributes:
         resource: The agent, with the ending as labels to match: `claude-jobs.code`,
-            `claude-jobs.cause` and `claude-jobs.outcome`; a label that has no value is left out.
-        payload: For messages: the sentence, the advice, what it cost.
+            `claude-jobs.cause` and `claude-jobs.outcome`; labels without a value are left out.
+        payload: Values for messages: the sentence, the advice, the cost.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What is known about a run when it is judged: plain facts, nothing concluded yet."""
+"""What is known about a run before its verdict: plain facts without conclusions."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,12 +15,12 @@ from tasks.vocabulary.error_codes import Cause, ErrorCode
 SIGKILL_NUMBER = 9
 SIGTERM_NUMBER = 15
 
-# 128 + n is the shell's way to say signal n; Linux has no signal above 64.
+# A shell reports signal n as exit code 128 + n; Linux has no signal above 64.
 _SIGNAL_BASE = 128
 _HIGHEST_SIGNAL = 64
-# The run script's own, in a pod that is not the first: no agent has ended with it.
+# Exit code of the run script in a pod that is not the first; agents never end with it.
 _REFUSED_POD_EXIT_CODE = 76
-# The kubelet's words for an exit code that nobody observed; the number beside it is made up.
+# The kubelet's reason for an exit code that was not observed; the number is invented.
 _EXIT_CODE_MADE_UP = frozenset({"ContainerStatusUnknown"})
 
 _NO_SESSION = SessionSummary()
@@ -47,12 +47,12 @@ class PodReplacement:
 
 @dataclass(frozen=True, slots=True)
 class JobGone:
-    """The Job's 404 was confirmed by a second read; what had been seen until then.
+    """A second read confirmed the Job's 404.
 
     Attributes:
         detected_by: Which read got the 404.
-        seconds_since_pod_ran: `None` where the pod was never seen running.
-        observations: How often the Job had been read or watched before.
+        seconds_since_pod_ran: `None` if the pod was never seen running.
+        observations: How often the Job had been observed before.
     """
 
     detected_by: str
@@ -62,29 +62,29 @@ class JobGone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
-    """Everything the judge looks at; `None` is what was not observed.
+    """Everything that the verdict is based on; `None` means not observed.
 
     Attributes:
         resume_requested: Claude was told to resume a session.
-        stderr_line: The line that says most of what the agent wrote to stderr.
+        stderr_line: The most informative line that the agent wrote to stderr.
         trailer: From the log stream; `termination_trailer` from the termination message.
         container_started: Whether the agent's process was ever started.
-        container_reason: Of the terminated state, else of the waiting state.
-        init_containers: Those that run before the agent's, as last seen.
+        container_reason: Reason of the terminated state, else of the waiting state.
+        init_containers: The init containers, as last seen.
         pod_deleting: Somebody asked for the pod's deletion.
-        pod_gone: The pod was looked for and was not there.
+        pod_gone: Whether the pod was absent when it was looked for.
         pod_conditions, job_conditions: As last seen.
         job_gone: Set once the 404 is confirmed.
         job_deletion_seen: Somebody else asked for the Job's deletion; `job_deletion_at` is when.
-        cancelled: Prefect's API says so.
-        agent_timed_out: Known otherwise than by a trailer.
+        cancelled: Prefect's API reports that the run was cancelled.
+        agent_timed_out: The agent reached its time limit, as known without a trailer.
         timeout_seconds: The agent's own limit.
-        flow_deadline_reached: The flow's own bound around all limits.
-        stalled_seconds: Silence for which the stall rule ended the agent.
-        api_lost_seconds: The Kubernetes API was away longer than its limit, and still is.
-        model, image: What was asked for.
-        kubernetes_events: About the Job and its pods, oldest first; they go after an hour.
-        node: The pod's, where nodes may be read.
+        flow_deadline_reached: The flow's own limit, which covers all others, was reached.
+        stalled_seconds: Time without output after which the agent was stopped as stalled.
+        api_lost_seconds: How long the Kubernetes API has not answered, if longer than its limit.
+        model, image: As requested.
+        kubernetes_events: About the Job and its pods, oldest first; clusters keep them for an hour.
+        node: Node of the pod, if nodes may be read.
     """
 
     session: SessionSummary = _NO_SESSION
@@ -128,22 +128,22 @@ class RunFacts:
 
     @property
     def any_trailer(self) -> Trailer | None:
-        """The run script's last words, from the stream, else from the termination message."""
+        """The run script's trailer, from the stream, else from the termination message."""
         return self.trailer or self.termination_trailer
 
     @property
     def refusal(self) -> Refusal | None:
-        """Why the run script did not start the agent; `None` when it did, or said nothing."""
+        """Why the run script did not start the agent; `None` if it did, or without a trailer."""
         return self.any_trailer.refused if self.any_trailer else None
 
     @property
     def disruption_reason(self) -> str | None:
-        """Why the cluster itself ended the pod, by its condition."""
+        """Why the cluster itself ended the pod, according to the pod's condition."""
         return self.true_condition_reason(self.pod_conditions, "DisruptionTarget")
 
     @property
     def failed_init_container(self) -> ContainerSnapshot | None:
-        """The container before the agent's that did not end well, if one did not."""
+        """The init container that failed, if one did."""
         return find_failed(self.init_containers)
 
     def event_about_pod(self, reasons: frozenset[str]) -> KubernetesEventSnapshot | None:
@@ -166,23 +166,23 @@ class RunFacts:
 
     @property
     def exit_code_is_made_up(self) -> bool:
-        """Whether the kubelet only guessed the exit code."""
+        """Whether the kubelet invented the exit code."""
         return self.container_reason in _EXIT_CODE_MADE_UP
 
     @staticmethod
     def true_condition_reason(conditions: tuple[Condition, ...], kind: str) -> str | None:
-        """Return the reason of a condition that holds; empty where it gives none."""
+        """Return the reason of a condition that is true; empty if it has none."""
         found = (item.reason or "" for item in conditions if item.type == kind and item.is_true)
         return next(found, None)
 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How the agent's process ended, as far as anybody says.
+    """How the agent's process ended, as far as it is known.
 
     Attributes:
-        exit_code: As a shell reports it; `None` where nobody says.
-        source: Who says so.
+        exit_code: As a shell reports it; `None` if unknown.
+        source: Where the exit code was read.
         signal: Number of the signal that ended it.
     """
 
@@ -192,14 +192,14 @@ class Ending:
 
     @property
     def by_itself(self) -> bool:
-        """Whether it is known to have exited, with whatever code, by no signal."""
+        """Whether it is known to have exited, with any code, without a signal."""
         return self.exit_code is not None and self.signal is None
 
 
 def read_ending(facts: RunFacts) -> Ending:
     """Return the agent's exit code: the container's, else the trailer's, else the message's.
 
-    With a second pod that refused to start the agent, the first one's ending stays unknown.
+    If a second pod refused to start the agent, the ending in the first pod stays unknown.
     """
     container = None if facts.exit_code_is_made_up else facts.container_exit_code
     stream, message = facts.trailer, facts.termination_trailer
@@ -211,7 +211,7 @@ def read_ending(facts: RunFacts) -> Ending:
     refused = _REFUSED_POD_EXIT_CODE if facts.refusal is Refusal.POD_REPLACED else None
     for source, exit_code in sources:
         if exit_code is not None and exit_code != refused:
-            # A process that exited with 0 was ended by no signal, whatever is said beside it.
+            # A process that exited with 0 was not ended by a signal, whatever else is reported.
             signal = (facts.container_signal if exit_code else None) or _signal_of(exit_code)
             return Ending(exit_code, source, signal)
     return Ending(signal=facts.container_signal or None)

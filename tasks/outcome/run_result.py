@@ -1,4 +1,4 @@
-"""What a run returns: `AgentRunResult`, kept as JSON in the result storage."""
+"""`AgentRunResult`: what a run returns, stored as JSON in the result storage."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -11,13 +11,13 @@ RESULT_VERSION = 1
 
 
 class FrozenModel(BaseModel):
-    """A value that does not change once built; unknown fields of later versions are left out."""
+    """A frozen value; unknown fields of later versions are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class TokenUsage(FrozenModel):
-    """Tokens summed over the results of a run; null where Claude Code did not say."""
+    """Tokens summed over the results of a run; null if Claude Code did not report them."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -26,7 +26,7 @@ class TokenUsage(FrozenModel):
 
 
 class SessionParameters(FrozenModel):
-    """What a later run needs to resume this session in the same surroundings."""
+    """What a later run needs to resume this session in the same environment."""
 
     cwd: str | None = None
     workspace_id: str | None = None
@@ -36,17 +36,17 @@ class SessionParameters(FrozenModel):
 
 
 class LineRange(FrozenModel):
-    """Stdout line numbers `first` to `last`, counted from 1, both included."""
+    """Stdout lines `first` to `last`, numbered from 1, both included."""
 
     first: int
     last: int
 
 
 class TranscriptProof(FrozenModel):
-    """How much of the agent's stdout was had.
+    """How much of the agent's stdout was received.
 
-    `complete` is `True` only when the trailer's count and hash agree with what was received,
-    `False` when lines are known to be missing, `None` when it could not be proven.
+    `complete` is `True` only if the trailer's count and hash match what was received, `False` if
+    lines are known to be missing, and `None` if neither could be proven.
     """
 
     complete: bool | None = None
@@ -58,7 +58,7 @@ class TranscriptProof(FrozenModel):
 
 
 class Timings(FrozenModel):
-    """Instants in UTC; null for what was never reached or not observed."""
+    """Times in UTC; null if never reached or not observed."""
 
     started_at: datetime
     job_created_at: datetime | None = None
@@ -68,7 +68,7 @@ class Timings(FrozenModel):
 
 
 class KubernetesNames(FrozenModel):
-    """Which objects the run worked with; null before they existed."""
+    """The Kubernetes objects of the run; null if they did not exist."""
 
     namespace: str
     job_name: str | None = None
@@ -80,7 +80,7 @@ class KubernetesNames(FrozenModel):
 
 
 class PermissionDenial(FrozenModel):
-    """A tool that Claude wanted and was not allowed to use."""
+    """A tool use that was denied to Claude."""
 
     tool_name: str
     tool_use_id: str | None = None
@@ -95,13 +95,13 @@ class AgentRunResult(FrozenModel):
         signal: Number of the signal that ended the agent (128 + n of the exit code, or the
             kubelet's); null for an ordinary exit.
         clear_session: The session must not be resumed by the next run.
-        cost_usd: The last result's, which is cumulative over the run.
-        summary: Last non-empty result text, else the main agent's own texts.
-        reattached_from: Flow run id of the earlier run whose Job, prompt and output these are.
-        cluster_said: About the ending, in the cluster's own words; null where it said nothing.
-        facts_used: What the verdict rests on, the deciding fact first.
-        not_observed: What could not be seen and might have told more.
-        unknown_events: Types of events that this version does not know, and how many came.
+        cost_usd: From the last result; cumulative over the run.
+        summary: The last non-empty result text, else the main agent's own texts.
+        reattached_from: Flow run id of the earlier run that the Job, prompt and output belong to.
+        cluster_said: What the cluster reported about the ending; null if it reported nothing.
+        facts_used: The facts behind the verdict, the deciding one first.
+        not_observed: What was not observed, although it might have shown more.
+        unknown_events: Event types that this version does not know, with their counts.
         last_result: The last result event as Claude Code printed it, known secrets redacted.
     """
 
@@ -147,5 +147,5 @@ class AgentRunResult(FrozenModel):
 
     @property
     def succeeded(self) -> bool:
-        """Whether the run did what it was asked to do."""
+        """Whether the run succeeded."""
         return self.error_code is None

@@ -1,8 +1,8 @@
-"""What the run list in the Prefect UI calls each ending."""
+"""The name of each ending in Prefect's run list."""
 
 from tasks.vocabulary.error_codes import Cause, ErrorCode
 
-# A completed flow run keeps Prefect's own name for it; reports say more plainly what it means.
+# A successful flow run keeps Prefect's own state name; reports use this plainer word.
 SUCCEEDED = "Succeeded"
 
 STATE_NAMES: dict[ErrorCode, str] = {
@@ -46,7 +46,7 @@ _CAUSE_NAMES: dict[Cause, str] = {
     Cause.NODE_LOST: "Node lost",
 }
 
-# What the cluster did says more than how the transcript happened to stop.
+# For these codes the cause explains more than the code does.
 _NAMED_BY_CAUSE = frozenset(
     {
         ErrorCode.CLAUDE_FAILED,

@@ -1,4 +1,4 @@
-"""How a run ended: one judgement over plain facts."""
+"""How a run ended: one verdict, derived from plain facts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,24 +10,24 @@ from tasks.outcome.precedence import PRECEDENCE, Reason, Row, find_row
 from tasks.outcome.run_facts import Ending, RunFacts, read_ending
 from tasks.vocabulary.error_codes import Cause, ErrorCode
 
-# What we did ourselves is no finding about the cluster.
+# What the run itself did is not the cluster's doing.
 _OUR_DOING = frozenset({Reason.CANCELLED, Reason.STALLED})
 _CLUSTER_SIDE = frozenset({Cause.DEADLINE_EXCEEDED, Cause.JOB_DELETED, Cause.UNKNOWN})
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The judgement of a run; success is `code is None` and nothing else.
+    """The verdict on a run; success is `code is None` and nothing else.
 
     Attributes:
         reason: Which row of the precedence table decided; several may share a code.
         message: One sentence.
-        cluster_said: In the cluster's own words; `None` where it said nothing, and after success.
+        cluster_said: What the cluster reported; `None` if it reported nothing, and after success.
         advice: What to do; `None` after success.
-        facts_used: What the judgement rests on, the deciding fact first.
-        not_observed: What could not be seen and might have told more.
+        facts_used: The facts behind the verdict, the deciding one first.
+        not_observed: What was not observed, although it might have shown more.
         clear_session: The session must not be resumed.
-        exit_code: The agent's; `None` where nobody says.
+        exit_code: Exit code of the agent; `None` if unknown.
         signal: Number of the signal that ended the agent.
     """
 
@@ -50,15 +50,15 @@ def judge_run(
     precedence: Sequence[Row] = PRECEDENCE,
     causes: Sequence[CauseRule] = CAUSE_TABLE,
 ) -> Outcome:
-    """Judge a run by its facts; never raises, and never better than the facts.
+    """Judge a run by its facts; never raises, and never claims more than the facts show.
 
-    Success is exit code 0, a last result with `is_error: false`, and a non-empty answer. A cause
-    other than `Unknown` is named only with the fact that shows it, in `facts_used`.
+    Success is exit code 0, a last result with `is_error: false`, and a non-empty answer. For each
+    cause other than `Unknown`, `facts_used` contains the fact that shows it.
 
     Args:
-        facts: All that is known.
-        precedence: The ordered rules for what the ending was.
-        causes: The ordered rules for what brought it about.
+        facts: Everything that is known about the run.
+        precedence: The ordered rules that select the ending.
+        causes: The ordered rules that select the cause.
     """
     ending = read_ending(facts)
     row, fact = find_row(facts, ending, precedence)
@@ -88,7 +88,7 @@ def _cause(
     if row.reason is Reason.STAGE:
         failed = facts.stage_failure
         named = failed.cause if failed is not None else None
-        return CauseFinding(named, "said by the stage that failed") if named else None
+        return CauseFinding(named, "reported by the failed stage") if named else None
     found = find_cause(facts, ending, causes)
     if row.reason in _OUR_DOING and found.cause in _CLUSTER_SIDE:
         return None

@@ -1,4 +1,4 @@
-"""Who owns an agent: Lease, guard's decision, orphans, commitment, pause, next attempt.
+"""Who owns an agent: Lease, the guard's decision, orphans, commitment, pause, next attempt.
 
-No I/O here. Every decision is a pure function of what was read; the time is an argument.
+No I/O here. Every decision is a pure function of what was read; time is an argument.
 """

@@ -1,21 +1,20 @@
-"""Whether a Job was ever made the agent's live one.
+"""Whether a Job was ever committed, that is, made the agent's live Job.
 
-A Job is created inert and committed by naming its UID on the Lease; its Secret, without which no
-container of it starts, is created only after that. The Lease names the newest committed Job alone,
-so of an older one other traces must tell:
+A Job is created inert and committed by writing its UID to the Lease. Its Secret, without which none
+of its containers starts, is created only after that. The Lease names only the newest committed Job,
+so other evidence must show whether an older one was committed:
 
-- **Unfinished Jobs.** A run creates a Job only when no committed one is unfinished, and Jobs do not
-  become unfinished again. So an unfinished Job which the Lease does not name was not committed
-  before the one it names, and not after it either: it is uncommitted. This holds only while nobody
-  deletes the Lease, so a trace that could not exist without the commit wins over the Lease's
-  silence.
-- **Finished Jobs.** Deleting one that has run loses a paid result; harvesting one that has not
-  costs a report. So a finished Job counts as committed unless its pods are still there and all of
-  them say that the agent never ran. (A Job that reached its deadline has no pods any more, run or
-  not: it counts as committed.)
+- **Unfinished Jobs.** A run creates a Job only if no committed Job is unfinished, and finished Jobs
+  never become unfinished again. So an unfinished Job that the Lease does not name was committed
+  neither before nor after the one that it names: it is uncommitted. This is true only as long as
+  nobody deletes the Lease, so evidence that cannot exist without a commit outranks the Lease.
+- **Finished Jobs.** Deleting a Job whose agent has run loses a paid result; harvesting one whose
+  agent has not run only produces an unnecessary report. So a finished Job counts as committed
+  unless its pods still exist and all of them show that the agent never ran. (A Job that reached its
+  deadline has no pods any more, whether its agent ran or not, and counts as committed.)
 
-Traces that need a commit: the Job was harvested or adopted; its Secret exists, tombstones included,
-as only committed Jobs get one; its agent's container has run, or nobody knows that it has not.
+Evidence of a commit: the Job was harvested or adopted; its Secret or a tombstone exists, since only
+committed Jobs get one; its agent's container has run, or may have run.
 """
 
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from tasks.vocabulary.names import FlowRunId, JobUid
 
 
 class RunSecret(StrEnum):
-    """What there is of a Job's Secret, owned by exactly this Job; `REVOKED` is a tombstone."""
+    """The Secret that belongs to exactly this Job; `REVOKED` means that it is a tombstone."""
 
     ABSENT = "absent"
     PRESENT = "present"
@@ -40,13 +39,13 @@ def is_committed(
     committed_uid: JobUid | None,
     secret: RunSecret | None,
 ) -> bool:
-    """Tell whether the Job was made the agent's live one.
+    """Return whether the Job was committed.
 
     Args:
-        job: Not of another agent.
-        pods: Those of this Job that there still are.
-        committed_uid: The Job that the Lease names.
-        secret: `None` where nobody has looked.
+        job: A Job of this agent.
+        pods: The pods of this Job that still exist.
+        committed_uid: UID of the Job that the Lease names.
+        secret: `None` if it was not read.
     """
     if job.uid == committed_uid or _has_trace(job) or may_have_run(pods):
         return True
@@ -56,7 +55,7 @@ def is_committed(
 
 
 def may_have_run(pods: Sequence[PodSnapshot]) -> bool:
-    """Tell whether the agent's container has run in any of the pods, or may have."""
+    """Return whether the agent's container has run, or may have run, in any of the pods."""
     return any(pod.agent is not None and pod.agent.has_run is not False for pod in pods)
 
 
@@ -66,16 +65,17 @@ def _has_trace(job: JobSnapshot) -> bool:
 
 
 class NameTaken(StrEnum):
-    """Whose the Job is that was there already (409) when an owner wanted to create one.
+    """Owner of the Job that already has this name (409).
 
-    `OURS` is what a request of our own has made whose answer was lost. `LATE` was posted by an
-    earlier process of this flow run after we had looked; it can no longer be committed. `OF_LATER`
-    shows that it is us who are late. Anything else is `FOREIGN`.
+    `OURS` was created by one of our own requests whose answer was lost. `LATE` was created by an
+    earlier process of this flow run after we had looked; it can no longer be committed.
+    `OF_SUCCESSOR` was created by a later owner, so this process has lost the agent. All others are
+    `FOREIGN`.
     """
 
     OURS = "ours"
     LATE = "late"
-    OF_LATER = "of later"
+    OF_SUCCESSOR = "of successor"
     FOREIGN = "foreign"
 
 
@@ -87,21 +87,21 @@ def judge_taken_name(
     owner_epoch: int,
     manifest_sha256: str,
 ) -> NameTaken:
-    """Tell whose a Job is that has the name of the one which this process wanted to create.
+    """Return who created the Job that has the name this process wanted to use.
 
     Args:
-        existing: As just read.
-        flow_run_id: With `attempt`, what the name is made of.
-        attempt: Its number within the flow run.
-        owner_epoch: Of this process's Lease.
-        manifest_sha256: Of the Job that was to be created.
+        existing: The Job with this name, as just read.
+        flow_run_id: Part of the name, like `attempt`.
+        attempt: Number of the attempt within the flow run.
+        owner_epoch: Epoch of this process's Lease.
+        manifest_sha256: Hash of the Job that this process wanted to create.
     """
     if (existing.flow_run_id, existing.attempt) != (flow_run_id, attempt):
         return NameTaken.FOREIGN
     if existing.owner_epoch is None or existing.finished:
         return NameTaken.FOREIGN
     if existing.owner_epoch > owner_epoch:
-        return NameTaken.OF_LATER
+        return NameTaken.OF_SUCCESSOR
     if existing.owner_epoch < owner_epoch:
         return NameTaken.FOREIGN if _has_trace(existing) else NameTaken.LATE
     if existing.deleting or existing.manifest_sha256 != manifest_sha256:
@@ -110,41 +110,41 @@ def judge_taken_name(
 
 
 def is_owned(job: JobSnapshot, *, uid: JobUid, flow_run_id: FlowRunId, epoch: int) -> bool:
-    """Tell whether a Job, as just read, is still the one that this owner made or adopted."""
+    """Return whether a Job, as just read, is still owned by this owner."""
     return (job.uid, job.owner_flow_run_id, job.owner_epoch) == (uid, flow_run_id, epoch)
 
 
 class RefusedAdoption(StrEnum):
-    """What a Job shows whose adoption was refused (422).
+    """State of a Job whose adoption was rejected (422).
 
-    `OURS`: a try of our own has had its effect, only its answer was lost. `AGAIN`: an earlier
-    owner's write came between; its tenure is over and ours is not. `OF_LATER`: we are late
-    ourselves. `LOST`: it is another Job, is being deleted, or names no owner.
+    `OURS`: an earlier try of ours succeeded, but its answer was lost. `AGAIN`: an earlier owner
+    wrote to the Job in between; its tenure is over, so we may try again. `OF_SUCCESSOR`: a later
+    owner has the Job. `LOST`: it is another Job, is being deleted, or names no owner.
     """
 
     OURS = "ours"
     AGAIN = "again"
-    OF_LATER = "of later"
+    OF_SUCCESSOR = "of successor"
     LOST = "lost"
 
 
 def judge_refused_adoption(
     found: JobSnapshot, *, uid: JobUid, flow_run_id: FlowRunId, epoch: int
 ) -> RefusedAdoption:
-    """Tell what to do about a Job that has changed before it could be adopted.
+    """Return the state of a Job that changed before it could be adopted.
 
     Args:
-        found: As just read.
-        uid: Of the Job that was to be adopted.
-        flow_run_id: Of this process.
-        epoch: Of this process's Lease.
+        found: The Job as just read.
+        uid: UID of the Job to adopt.
+        flow_run_id: Flow run of this process.
+        epoch: Epoch of this process's Lease.
     """
     if found.uid != uid or found.owner_epoch is None:
         return RefusedAdoption.LOST
     if is_owned(found, uid=uid, flow_run_id=flow_run_id, epoch=epoch):
         return RefusedAdoption.OURS
     if found.owner_epoch > epoch:
-        return RefusedAdoption.OF_LATER
+        return RefusedAdoption.OF_SUCCESSOR
     if found.deleting or found.owner_epoch == epoch:
         return RefusedAdoption.LOST
     return RefusedAdoption.AGAIN

@@ -1,8 +1,8 @@
-"""Whose agent is alive, and what a run that wants to start one has to do.
+"""What a run has to do before it may start its agent.
 
-Everything is decided while holding the agent's Lease: whoever held it before is gone. Exact ids
-decide, blank ones are unknown. The verdicts fail closed: where an agent may be alive, nothing new
-is started.
+Everything is decided while holding the agent's Lease, so the previous holder is gone. Only exact
+ids count; blank ids are unknown. The verdicts fail closed: if an agent may be alive, no other is
+started.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,17 +43,16 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class GuardObservation:
-    """What the guard sees in one look.
+    """What the guard has observed.
 
     Attributes:
-        lease: As it is now, after it was taken.
-        jobs: Those with the agent's label, newest first; others' may be among them.
-        pods: Likewise.
-        secrets: By Job, of those that were looked for; a Job that is missing here is never
-            superseded.
-        stored: By Job, whether its stored result answers this run: a success, of this run's own
-            prompt. Missing where nothing can be read.
-        first_look_at: When this guard began, by the API server's clock.
+        lease: The Lease after it was taken.
+        jobs: Jobs with the agent's label, newest first; may include Jobs of other agents.
+        pods: Pods with the agent's label, likewise.
+        secrets: By Job, if read; a Job that is missing here is never superseded.
+        stored: By Job, whether its stored result can be returned by this run: a success, for this
+            run's own prompt. Missing if no result can be read.
+        first_look_at: When this guard started, by the API server's clock.
     """
 
     lease_verdict: LeaseVerdict
@@ -69,12 +68,12 @@ class GuardObservation:
 def decide_ownership(
     observed: GuardObservation, me: RunIdentity, *, reattach_enabled: bool
 ) -> GuardVerdict:
-    """Tell a run what to do about its agent.
+    """Return what a run has to do.
 
     Args:
-        observed: One look; look again after every verdict that is a step.
-        me: The run.
-        reattach_enabled: Whether it may take over a live Job.
+        observed: The observation; observe again after every verdict that is a step.
+        me: The run's identity.
+        reattach_enabled: Whether the run may take over a live Job.
     """
     if observed.lease_verdict.state is not LeaseState.MINE:
         return _decide_lease(observed.lease_verdict, me)
@@ -91,7 +90,7 @@ def _decide_lease(verdict: LeaseVerdict, me: RunIdentity) -> GuardVerdict:
     if verdict.state is LeaseState.FRESH:
         return WaitForLease(
             verdict.expires_in_seconds,
-            f"The Lease of agent {me.agent_id} is held by {holder}, which may have died.",
+            f"The Lease of agent {me.agent_id} is held by {holder}, which may no longer be alive.",
         )
     return Blocked(
         ErrorCode.CONCURRENT_RUN_BLOCKED,
@@ -101,13 +100,13 @@ def _decide_lease(verdict: LeaseVerdict, me: RunIdentity) -> GuardVerdict:
 
 
 class _Decision:
-    """The observation sorted into what is live, inert and over."""
+    """The observation, with Jobs sorted into live, inert and finished ones."""
 
     def __init__(self, observed: GuardObservation, me: RunIdentity, reattach_enabled: bool) -> None:
         self._observed = observed
         self._me = me
         self._reattach_enabled = reattach_enabled
-        # The label may be shortened or set by anybody; the annotation is exact.
+        # The label may be shortened, and anybody can set it; the annotation is exact.
         self._jobs = [job for job in observed.jobs if job.agent_id == me.agent_id]
         self._pods = [pod for pod in observed.pods if pod.agent_id == me.agent_id]
         present = [job for job in self._jobs if not job.deleting]
@@ -130,7 +129,7 @@ class _Decision:
         if self._inert:
             return DeleteUncommitted(
                 tuple(self._inert),
-                f"{_named('Job', self._inert)} was left by a run that is gone; no agent ran in it.",
+                f"{_named('Job', self._inert)} was left by an earlier run and never ran an agent.",
             )
         if verdicts:
             return verdicts[0]
@@ -159,7 +158,7 @@ class _Decision:
             ErrorCode.CONCURRENT_RUN_BLOCKED,
             f"Job {job.name} of agent {self._me.agent_id} was started by another version of this "
             f"software (protocol {job.version}, this one knows {names.PROTOCOL_VERSION}).",
-            "Wait for it to end, or run this flow with the version that started it.",
+            "Wait until it has finished, or run this flow with the version that started it.",
         )
 
     def _decide_live(self, job: JobSnapshot) -> GuardVerdict:
@@ -169,16 +168,16 @@ class _Decision:
                 return Reattach(
                     job,
                     secret_missing=True,
-                    reason=f"Job {job.name} of this flow run lacks its Secret only.",
+                    reason=f"Job {job.name} of this flow run only lacks its Secret.",
                 )
             return Supersede(
-                job, f"Job {job.name} never got its prompt, and the run that made it is gone."
+                job, f"Job {job.name} never got its prompt, and its run has no process any more."
             )
         if not self._reattach_enabled:
-            return blocked_by(job, "it is alive and reattaching is switched off")
+            return blocked_by(job, "it is live, and the runtime does not allow takeovers")
         if self._is_ours(job):
             return Reattach(
-                job, secret_missing=False, reason=f"Job {job.name} is this flow run's own."
+                job, secret_missing=False, reason=f"Job {job.name} belongs to this flow run."
             )
         return decide_orphan(job, self._me)
 
@@ -201,8 +200,8 @@ class _Decision:
                     job,
                     then_start=True,
                     resume_session=may_share_session(job, self._me),
-                    reason=f"Job {job.name} of flow run {owner_of(job)} has ended on the same task "
-                    "and nobody has stored its result.",
+                    reason=f"Job {job.name} of flow run {owner_of(job)} on the same task has "
+                    "finished, and its result is not stored.",
                 )
         return StartNew(self._next_attempt(), f"Agent {self._me.agent_id} has no live Job.")
 
@@ -212,31 +211,31 @@ class _Decision:
         return job.task_id is not None and job.task_id == self._me.known_task
 
     def _decide_own(self) -> Harvest | ReturnStored | None:
-        """Decide on this flow run's newest ended Job; `None` to go on to a new attempt."""
+        """Decide on this flow run's newest finished Job; `None` if a new attempt may start."""
         stored = self._observed.stored
         own = [job for job in self._over if self._is_ours(job)]
         lost = self._committed_and_gone()
         if lost is not None and stored.get(lost):
-            return ReturnStored(lost, "The result of this flow run is stored already.")
+            return ReturnStored(lost, "The result of this flow run is already stored.")
         if not own:
             return None
         newest = max(own, key=lambda job: (job.created_at or _LONG_AGO, job.attempt or 0))
         answers = stored.get(newest.uid)
         if answers:
-            # Also where the process died before it could mark the Job: never read it twice.
-            return ReturnStored(newest.uid, "The result of this flow run is stored already.")
+            # Also if the process died before it could mark the Job: never harvest it twice.
+            return ReturnStored(newest.uid, "The result of this flow run is already stored.")
         if newest.harvested_at is None or answers is None:
             missing = "is not stored" if newest.harvested_at is None else "cannot be read back"
             return Harvest(
                 newest,
                 then_start=False,
                 resume_session=False,
-                reason=f"Job {newest.name} of this flow run has ended and its result {missing}.",
+                reason=f"Job {newest.name} of this flow run finished, but its result {missing}.",
             )
         return None
 
     def _committed_and_gone(self) -> JobUid | None:
-        """Return this flow run's last committed Job if the cluster has it no longer."""
+        """Return this flow run's last committed Job if it no longer exists."""
         lease = self._observed.lease
         if lease is None or lease.attempt_flow_run_id != self._me.flow_run_id:
             return None
@@ -251,12 +250,12 @@ class _Decision:
         return max(used, default=0) + 1
 
     def _after_termination(self, decided: StartNew | Harvest | ReturnStored) -> GuardVerdict:
-        """Put a decision off while pods of Jobs that are over or gone may still work."""
+        """Postpone a decision while pods of finished or deleted Jobs may still be working."""
         if isinstance(decided, ReturnStored):
             return decided
         pause = find_pause(self._observed.lease.annotations) if self._observed.lease else None
         if pause is not None and isinstance(decided, StartNew):
-            # Reading what an earlier agent has left starts none.
+            # Harvesting an earlier Job starts no agent.
             return blocked_by_pause(self._me.agent_id, pause)
         found = judge_termination(
             self._pods,
@@ -268,7 +267,7 @@ class _Decision:
             return WaitForTermination(
                 found.waiting,
                 found.until,
-                f"{_named('Pod', found.waiting)} of an earlier Job has not ended yet.",
+                f"{_named('Pod', found.waiting)} of an earlier Job has not terminated yet.",
             )
         if found.stuck and (isinstance(decided, StartNew) or decided.then_start):
             return _blocked_by_pod(found.stuck[0])
@@ -282,15 +281,14 @@ def _named(kind: str, found: Sequence[JobSnapshot] | Sequence[PodSnapshot]) -> s
 def _several(jobs: Sequence[JobSnapshot], me: RunIdentity) -> Blocked:
     return Blocked(
         ErrorCode.JOB_STATE_MISMATCH,
-        f"Agent {me.agent_id} has several live Jobs, of which there can be only one: "
-        f"{_named('Job', jobs)}.",
-        "Look at these Jobs and delete those that are not wanted; none of them was touched.",
+        f"Agent {me.agent_id} has several live Jobs, but may have only one: {_named('Job', jobs)}.",
+        "Check these Jobs and delete the unwanted ones; none of them was changed.",
     )
 
 
 def _blocked_by_pod(pod: PodSnapshot) -> Blocked:
     return Blocked(
         ErrorCode.CONCURRENT_RUN_BLOCKED,
-        f"Pod {pod.name} on node {pod.node_name} outlives its Job and may still run the agent.",
-        "Check that node; delete the pod when its container is known to have ended.",
+        f"Pod {pod.name} on node {pod.node_name} still exists without its Job and may be working.",
+        "Check that node; delete the pod once you know that its container has terminated.",
     )

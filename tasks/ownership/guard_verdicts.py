@@ -1,7 +1,7 @@
-"""What the guard may tell a run to do; each verdict says why in one sentence.
+"""The verdicts of the guard; each gives its reason in one sentence.
 
 `TakeLease`, `WaitForLease`, `WaitForTermination`, `DeleteUncommitted` and `Supersede` are steps:
-carry one out, look again and decide again. The others are final.
+after carrying one out, observe and decide again. The others are final.
 """
 
 from dataclasses import dataclass
@@ -14,17 +14,17 @@ from tasks.vocabulary.names import JobUid
 
 @dataclass(frozen=True, slots=True)
 class TakeLease:
-    """Nobody holds the Lease; take it under its resourceVersion, then look at the Jobs."""
+    """Nobody holds the Lease; take it under its resourceVersion, then read the Jobs."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class WaitForLease:
-    """Somebody holds the Lease and may live or not; read it again until it changes or expires.
+    """The Lease is held, but its holder may be dead; read it until it changes or expires.
 
     Attributes:
-        seconds: When it expires unless it is renewed, from now.
+        seconds: Time from now until it expires, unless it is renewed.
     """
 
     seconds: float
@@ -33,10 +33,10 @@ class WaitForLease:
 
 @dataclass(frozen=True, slots=True)
 class WaitForTermination:
-    """Pods of ended or deleted Jobs are still there; look again until they have gone.
+    """Pods of finished or deleted Jobs still exist; look again until they are gone.
 
     Attributes:
-        until: By the API server's clock; the verdict is another one from then on.
+        until: When the verdict changes, by the API server's clock.
     """
 
     pods: tuple[PodSnapshot, ...]
@@ -46,7 +46,7 @@ class WaitForTermination:
 
 @dataclass(frozen=True, slots=True)
 class DeleteUncommitted:
-    """Owners that are gone left Jobs in which no agent can have run; delete each by its UID."""
+    """Earlier owners left Jobs in which no agent can have run; delete each by its UID."""
 
     jobs: tuple[JobSnapshot, ...]
     reason: str
@@ -56,8 +56,8 @@ class DeleteUncommitted:
 class Supersede:
     """A committed Job never got its Secret, so its agent has not started.
 
-    Create the Secret as a tombstone first (an existing tombstone will do), so that a late create of
-    the former owner is refused; then delete the Job by its UID.
+    First create its Secret as a tombstone (an existing tombstone is sufficient), so that a late
+    create request of the former owner is rejected; then delete the Job by its UID.
     """
 
     job: JobSnapshot
@@ -66,10 +66,10 @@ class Supersede:
 
 @dataclass(frozen=True, slots=True)
 class StartNew:
-    """Nothing of this agent is alive; create a Job.
+    """The agent has no live Job; create one.
 
     Attributes:
-        attempt: Number of the attempt within this flow run, from 1, used by no Job so far.
+        attempt: Number of the attempt within this flow run, from 1; not used by any Job yet.
     """
 
     attempt: int
@@ -78,11 +78,11 @@ class StartNew:
 
 @dataclass(frozen=True, slots=True)
 class Reattach:
-    """Make the Job ours by compare-and-swap and follow it to its end.
+    """Adopt the Job by compare-and-swap and follow it to its end.
 
     Attributes:
-        secret_missing: The pair is incomplete; create the Secret of this very Job. Only for Jobs
-            of our own flow run, whose prompt is ours.
+        secret_missing: The Job has no Secret yet; create it. Only for Jobs of our own flow run,
+            since we know their prompt.
     """
 
     job: JobSnapshot
@@ -92,11 +92,11 @@ class Reattach:
 
 @dataclass(frozen=True, slots=True)
 class Harvest:
-    """The Job has ended and nobody has stored its result; read its output and conclude.
+    """The Job has finished but its result is not stored; read its output and conclude it.
 
     Attributes:
-        then_start: The Job is another run's: conclude it under that run, look again and start ours.
-        resume_session: Start ours in the session in which that run ended.
+        then_start: The Job belongs to another run: conclude that run, then start our own agent.
+        resume_session: Resume the session of that run in ours.
     """
 
     job: JobSnapshot
@@ -115,11 +115,11 @@ class ReturnStored:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """End the run with this code; nothing was created and nothing may be touched.
+    """End the run with this code; nothing was created and nothing may be changed.
 
     Attributes:
-        reason: The sentence people read.
-        advice: What to do about it.
+        reason: The sentence for people.
+        advice: What to do.
     """
 
     code: ErrorCode

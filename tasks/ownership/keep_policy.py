@@ -1,24 +1,24 @@
-"""What becomes of a Job whose run has been reported."""
+"""What happens to a Job after its run was reported."""
 
 from dataclasses import dataclass
 from typing import Literal, assert_never
 
 from tasks.agent_job.runtime_spec import Retention
 
-# By value as the API spells them. The pods of a Job that has ended need nobody to wait for them.
+# Spelled as in the API. Nobody has to wait for the pods of a finished Job.
 Propagation = Literal["Background", "Foreground"]
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Delete the Job, with a UID precondition."""
+    """Delete the Job, with its UID as precondition."""
 
     propagation: Propagation
 
 
 @dataclass(frozen=True, slots=True)
 class LowerTtl:
-    """Let the TTL controller delete the Job this many seconds after its end."""
+    """Let the TTL controller delete the Job this many seconds after it finished."""
 
     seconds: int
 
@@ -36,14 +36,14 @@ CleanupVerdict = Delete | LowerTtl | Leave
 def decide_cleanup(
     retention: Retention, *, succeeded: bool, ended: bool, agent_running: bool
 ) -> CleanupVerdict:
-    """Tell what to do with a Job after its result was stored and reported.
+    """Return what to do with a Job after its result was stored and reported.
 
-    A Job that has not ended, or whose agent's container was last seen running, is never touched.
+    An unfinished Job, or one whose agent was last seen running, is never changed.
 
     Args:
-        retention: The keep policy, and seconds for Jobs whose result is stored.
-        succeeded: Whether the run did what it was asked to do.
-        ended: Whether the Job's end was observed.
+        retention: The keep policy and the times for Jobs whose result is stored.
+        succeeded: Whether the run succeeded.
+        ended: Whether the Job was observed to have finished.
         agent_running: Whether the agent's container was last seen running.
     """
     if agent_running:

@@ -1,8 +1,8 @@
-"""The Lease record of an agent: who may write for it, and since when.
+"""The Lease of an agent: who may act for it, and since when.
 
-A Lease is taken, renewed and released by whole-object updates under its resourceVersion, so that of
-two writers one always learns that it was late. It is never deleted by a run: its epoch
-(`leaseTransitions`) only grows. All instants are the API server's, never our own clock's.
+A Lease is taken, renewed and released by updates of the whole object under its resourceVersion, so
+one of two concurrent writers always learns that it was late. Runs never delete it, so its epoch
+(`leaseTransitions`) only grows. All times are the API server's, never those of our own clock.
 """
 
 from dataclasses import dataclass, replace
@@ -18,19 +18,18 @@ LeaseHolder = NewType("LeaseHolder", str)
 ONLOOKER = LeaseHolder("")
 """Whoever only looks: holds no Lease."""
 
-# Four renewals may be missed before a successor takes over; a takeover still is a matter of a
-# minute.
+# Covers four renewal intervals, and a takeover still takes only a minute.
 LEASE_DURATION_SECONDS = 60
 RENEW_INTERVAL_SECONDS = 15
-# Leaves a third of the duration for a write that is already under way.
+# Leaves a third of the duration for a write that has already been sent.
 WRITE_LIMIT_SECONDS = LEASE_DURATION_SECONDS * 2 / 3
 
 
 class LeaseState(StrEnum):
-    """What a Lease says to one process.
+    """State of a Lease, as seen by one process.
 
-    `FREE`, `RELEASED` and `EXPIRED` may be taken. `FRESH` may yet be either: its owner may have
-    died just after renewing. `RENEWED` was seen to be renewed: its owner lives.
+    `FREE`, `RELEASED` and `EXPIRED` may be taken. `FRESH` is undecided: its owner may have died
+    just after renewing it. `RENEWED` was seen being renewed, so its owner is alive.
     """
 
     FREE = "free"
@@ -42,11 +41,11 @@ class LeaseState(StrEnum):
 
 
 class Tenure(StrEnum):
-    """Whose a Lease is that this process once held, or wanted.
+    """Holder of a Lease that this process once held or wanted.
 
-    `TWIN` is another process of the same flow run, whose business the run's end is. `LOST` is
-    anybody else's or nobody's: a run lets its Lease go last of all, so a former owner that finds it
-    released or gone has had a successor.
+    `TWIN` is another process of the same flow run, which will report the run's end. `LOST` means
+    that somebody else or nobody holds it: a run releases its Lease last of all, so a former owner
+    that finds it released or deleted has had a successor.
     """
 
     OURS = "ours"
@@ -56,10 +55,10 @@ class Tenure(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LeaseSighting:
-    """The first look at somebody else's Lease; what changes afterwards shows that they live.
+    """The first read of a Lease held by another process; later changes show that it is alive.
 
     Attributes:
-        seen_at: By the API server's clock.
+        seen_at: When it was read, by the API server's clock.
     """
 
     lease: LeaseSnapshot
@@ -71,8 +70,8 @@ class LeaseVerdict:
     """The judgement on a Lease.
 
     Attributes:
-        holder_flow_run_id: Whose it is or was; `None` where it is free or released.
-        expires_in_seconds: How long to wait for it to be renewed or to expire; 0 unless `FRESH`.
+        holder_flow_run_id: The current or last holder; `None` if it is free or released.
+        expires_in_seconds: Time until it expires, unless it is renewed; 0 unless `FRESH`.
     """
 
     state: LeaseState
@@ -81,7 +80,7 @@ class LeaseVerdict:
 
     @property
     def may_be_taken(self) -> bool:
-        """Whether its former owner, if any, is gone."""
+        """Whether it has no owner, or none that is alive."""
         return self.state in {LeaseState.FREE, LeaseState.RELEASED, LeaseState.EXPIRED}
 
 
@@ -107,7 +106,7 @@ def lease_holder(flow_run_id: FlowRunId, process_nonce: str) -> LeaseHolder:
 
     Args:
         flow_run_id: The flow run.
-        process_nonce: Different in every process, without a slash.
+        process_nonce: Unique for each process, without a slash.
     """
     return LeaseHolder(f"{flow_run_id}/{process_nonce}")
 
@@ -118,16 +117,16 @@ def judge_lease(
     me: LeaseHolder,
     first: LeaseSighting | None = None,
 ) -> LeaseVerdict:
-    """Tell whether a Lease is ours, may be taken, or has an owner who lives.
+    """Return whether a Lease is ours, may be taken, or has an owner that is alive.
 
-    Undecided for at most one duration after the first look, whatever its renewal time says: a
-    renewal time in the future counts as the instant of the first look.
+    It is undecided for at most one duration after the first read, whatever its renewal time: a
+    renewal time in the future counts as the time of the first read.
 
     Args:
-        lease: As just read; `None` if there is none.
-        server_now: The `Date` of the answer that brought it.
+        lease: The Lease as just read; `None` if there is none.
+        server_now: The `Date` header of that answer.
         me: This process.
-        first: The first look at the Lease by this process, when it waits for its owner.
+        first: This process's first read of the Lease, if it waits for the owner.
     """
     if lease is None:
         return LeaseVerdict(LeaseState.FREE)
@@ -145,10 +144,10 @@ def judge_lease(
 
 
 def judge_tenure(lease: LeaseSnapshot | None, me: LeaseHolder) -> Tenure:
-    """Tell whose a Lease is, however old it is.
+    """Return who holds a Lease, whether it has expired or not.
 
     Args:
-        lease: As just read; `None` if there is none.
+        lease: The Lease as just read; `None` if there is none.
         me: This process.
     """
     if lease is None or not lease.holder:
@@ -159,11 +158,11 @@ def judge_tenure(lease: LeaseSnapshot | None, me: LeaseHolder) -> Tenure:
 
 
 def may_write(last_success_at: float, now: float) -> bool:
-    """Tell whether the holder of a Lease may still write for its agent.
+    """Return whether the holder of a Lease may still write for its agent.
 
     Args:
-        last_success_at: When the last successful renewal was *sent*, in seconds of a clock of this
-            process that never jumps: the server took it for renewed at that instant or later.
+        last_success_at: When the last successful renewal was *sent*, in seconds of a monotonic
+            clock of this process; the server renewed the Lease then or later.
         now: The same clock.
     """
     return now - last_success_at < WRITE_LIMIT_SECONDS
@@ -172,9 +171,9 @@ def may_write(last_success_at: float, now: float) -> bool:
 def build_lease(
     agent_id: AgentId, me: LeaseHolder, server_now: datetime, lease: LeaseSnapshot | None
 ) -> dict[str, Any]:
-    """Build the Lease as it is once `me` has taken it: to be created, or to replace `lease`.
+    """Build the Lease as taken by `me`: to be created, or to replace `lease`.
 
-    The epoch is one more than before (1 in a new Lease); what is noted on it stays.
+    The epoch is increased by one (1 in a new Lease); all annotations are kept.
     """
     known = lease or LeaseSnapshot(names.lease_name(agent_id))
     marked = replace(
@@ -194,10 +193,10 @@ def build_lease(
 
 
 def build_renewal(lease: LeaseSnapshot, me: LeaseHolder, server_now: datetime) -> dict[str, Any]:
-    """Build the replacement of our own Lease that shows that we live.
+    """Build the replacement of our own Lease that renews it.
 
     Raises:
-        ValueError: The Lease is not ours; renewing it would keep somebody else's alive.
+        ValueError: The Lease is not ours; renewing it would keep another process's Lease alive.
     """
     _require_held(lease, me)
     return _body(lease, server_now)
@@ -213,7 +212,7 @@ def build_commit(
     flow_run_id: FlowRunId,
     attempt: int,
 ) -> dict[str, Any]:
-    """Build the replacement of our own Lease that makes a Job the agent's live one.
+    """Build the replacement of our own Lease that commits a Job.
 
     Raises:
         ValueError: The Lease is not ours.
@@ -229,9 +228,9 @@ def build_commit(
 
 
 def build_release(lease: LeaseSnapshot, me: LeaseHolder, server_now: datetime) -> dict[str, Any]:
-    """Build the replacement of our own Lease that leaves it to the next run.
+    """Build the replacement of our own Lease that releases it.
 
-    Holder empty; epoch and everything noted on it stay.
+    The holder is cleared; the epoch and all annotations are kept.
 
     Raises:
         ValueError: The Lease is not ours.
@@ -273,8 +272,8 @@ def _body(lease: LeaseSnapshot, renewed_at: datetime) -> dict[str, Any]:
         "annotations": dict(lease.annotations),
     }
     if lease.resource_version:
-        # With the uid, an update of a Lease that was deleted meanwhile is a conflict; without it
-        # the server creates the Lease anew, resourceVersion or not (seen on 1.20).
+        # With the uid, updating a Lease that was deleted in the meantime is a conflict. Without it,
+        # the server creates the Lease again despite the resourceVersion (seen on 1.20).
         metadata |= {"uid": lease.uid, "resourceVersion": lease.resource_version}
     return {
         "apiVersion": "coordination.k8s.io/v1",

@@ -1,4 +1,4 @@
-"""May a run take over a live Job whose own run is gone?"""
+"""Whether a run may take over a live Job that has no owner any more."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from tasks.vocabulary.names import AgentId, FlowRunId, SessionId, TaskId
 
 @dataclass(frozen=True, slots=True)
 class RunIdentity:
-    """Who wants to start an agent; an empty task or session id is an unknown one."""
+    """The run that wants to start an agent; an empty task or session id is unknown."""
 
     agent_id: AgentId
     flow_run_id: FlowRunId
@@ -29,15 +29,14 @@ class RunIdentity:
 
 
 def decide_orphan(job: JobSnapshot, me: RunIdentity) -> Reattach | Blocked:
-    """Tell whether a run may take over a live Job of another run, which is gone.
+    """Return whether a run may take over a live Job of another run that has no process any more.
 
-    Only for the same task, both sides knowing theirs, and not when both know their sessions and
-    these differ.
+    It may only if both name the same task, and not if both name a session and these differ.
     """
     task = me.known_task
     if task is None or job.task_id is None:
         lacking = "this run" if task is None else "it"
-        why = f"its run is gone, and {lacking} names no task"
+        why = f"its run has no process any more, and {lacking} names no task"
         return blocked_by(job, why, ErrorCode.ORPHAN_TASK_UNKNOWN)
     if task != job.task_id:
         return blocked_by(job, f"it works on task {job.task_id}, not {task}")
@@ -47,13 +46,13 @@ def decide_orphan(job: JobSnapshot, me: RunIdentity) -> Reattach | Blocked:
     return Reattach(
         job,
         secret_missing=False,
-        reason=f"Job {job.name} works on the same task {task}, and its run {owner_of(job)} "
-        "is gone.",
+        reason=f"Job {job.name} works on the same task {task}, and its run {owner_of(job)} has "
+        "no process any more.",
     )
 
 
 def may_share_session(job: JobSnapshot, me: RunIdentity) -> bool:
-    """Tell whether the sessions are the same, as far as both are known."""
+    """Return whether the sessions are the same, or one of them is unknown."""
     return None in {me.known_session, job.session_id} or me.known_session == job.session_id
 
 
@@ -65,9 +64,9 @@ def owner_of(job: JobSnapshot) -> FlowRunId | None:
 def blocked_by(
     job: JobSnapshot, why: str, code: ErrorCode = ErrorCode.CONCURRENT_RUN_BLOCKED
 ) -> Blocked:
-    """Return the verdict that a Job of the same agent is in the way."""
+    """Return the verdict that a Job of the same agent blocks the run."""
     return Blocked(
         code,
         f"Job {job.name} of the same agent blocks this run: {why}.",
-        "Wait for that Job to end, or delete it if its work is not wanted.",
+        "Wait until that Job has finished, or delete it if you do not need its work.",
     )

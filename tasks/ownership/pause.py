@@ -1,8 +1,8 @@
-"""The pause switch of an agent: a note on its Lease, which no run ever deletes.
+"""The pause of an agent: an annotation on its Lease, which runs never delete.
 
-Runs write back what is noted on a Lease, and an update that meets another one is made again on top
-of it, so that neither the switch nor a run's tenure is lost to the other. The switch keeps new
-agents from being started; it ends none.
+Runs keep the annotations of a Lease, and an update that conflicts with another is repeated on top
+of it, so neither the pause nor a run's tenure is lost. A pause prevents new runs from starting the
+agent; it does not stop a working agent.
 """
 
 from collections.abc import Mapping
@@ -24,24 +24,24 @@ REASON_CHARACTERS = 500
 
 @dataclass(frozen=True, slots=True)
 class AgentPause:
-    """Somebody has paused an agent.
+    """The pause of an agent.
 
     Attributes:
-        paused_at: By the API server's clock; null where the note is no instant.
-        reason: Why, as one safe line; null where nobody said.
+        paused_at: By the API server's clock; `None` if the annotation is not a time.
+        reason: The reason, as one safe line; `None` if none was given.
     """
 
     paused_at: datetime | None
     reason: str | None
 
     def describe(self) -> str:
-        """Say since when and why, as the end of a sentence without its full stop."""
+        """Return time and reason, as the end of a sentence without its full stop."""
         since = f" since {self.paused_at:%Y-%m-%d %H:%M} UTC" if self.paused_at else ""
         return f"paused{since}: {self.reason}" if self.reason else f"paused{since}"
 
 
 def find_pause(notes: Mapping[str, str]) -> AgentPause | None:
-    """Return the pause that a Lease's annotations tell of, whatever its instant says."""
+    """Return the pause in a Lease's annotations, even if its time is invalid."""
     if names.ANNOTATION_PAUSED_AT not in notes:
         return None
     reason = text_at(notes, names.ANNOTATION_PAUSED_REASON)
@@ -54,20 +54,20 @@ def find_pause(notes: Mapping[str, str]) -> AgentPause | None:
 def build_paused(
     raw: RawObject | None, agent_id: AgentId, reason: str | None, now: datetime
 ) -> dict[str, Any]:
-    """Build an agent's Lease with the switch on; everything else on it stays.
+    """Build an agent's Lease with a pause; everything else on it is kept.
 
     Args:
-        raw: As just read, to be replaced; null for an agent that has none yet.
-        agent_id: Of the agent.
-        reason: Why, for whoever is kept from starting it.
-        now: By the API server's clock.
+        raw: The Lease as just read, to be replaced; `None` if the agent has none yet.
+        agent_id: Id of the agent.
+        reason: The reason, for people whose runs are blocked.
+        now: The API server's time.
 
     Raises:
         InputInvalid: The reason is too long.
     """
     if reason is not None and len(reason) > REASON_CHARACTERS:
         raise InputInvalid(
-            f"The reason has {len(reason):,} characters of at most {REASON_CHARACTERS:,}; "
+            f"The reason has {len(reason):,} characters, more than {REASON_CHARACTERS:,}; "
             "shorten it."
         )
     body = dict(raw) if raw is not None else build_lease(agent_id, LeaseHolder(""), now, None)
@@ -80,18 +80,18 @@ def build_paused(
 
 
 def build_resumed(raw: RawObject) -> dict[str, Any]:
-    """Build an agent's Lease with the switch off; everything else on it stays."""
+    """Build an agent's Lease without a pause; everything else on it is kept."""
     switch = {names.ANNOTATION_PAUSED_AT, names.ANNOTATION_PAUSED_REASON}
     notes = texts_at(object_at(raw, "metadata"), "annotations")
     return _with_notes(raw, {key: text for key, text in notes.items() if key not in switch})
 
 
 def blocked_by_pause(agent_id: AgentId, pause: AgentPause) -> Blocked:
-    """Return the verdict for a run that would start a paused agent."""
+    """Return the verdict on a run that wants to start a paused agent."""
     return Blocked(
         ErrorCode.CONCURRENT_RUN_BLOCKED,
         f"Agent {agent_id} is {pause.describe().rstrip('.')}. No agent was started.",
-        f"`claude-jobs resume {agent_id}` lets it start again; then run this again.",
+        f"Allow new runs with `claude-jobs resume {agent_id}`, then start this run again.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Whether an ended run is answered by another attempt of the same flow run, and with what."""
+"""Whether another attempt of the same flow run follows an attempt that ended, and how."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ class NextAttempt:
     """Another attempt is due.
 
     Attributes:
-        session_id: The session in which it goes on; `None` for a fresh one.
-        budget_usd: What is left of the agent's budget; `None` where it has none.
-        reason: The sentence people read.
+        session_id: The session to resume; `None` for a new one.
+        budget_usd: What is left of the agent's budget; `None` if it has none.
+        reason: The sentence for people.
     """
 
     delay_seconds: int
@@ -26,10 +26,10 @@ class NextAttempt:
 
 @dataclass(frozen=True, slots=True)
 class NoMoreAttempts:
-    """The last result stands.
+    """The last result is final.
 
     Attributes:
-        reason: Why an ending that the runtime wants answered is not; `None` for all others.
+        reason: Why there is no retry although the runtime asks for one; `None` otherwise.
     """
 
     reason: str | None = None
@@ -38,36 +38,36 @@ class NoMoreAttempts:
 def plan_next_attempt(
     rules: WholeRunRetry, results: Sequence[AgentRunResult], budget_usd: float | None
 ) -> NextAttempt | NoMoreAttempts:
-    """Tell what follows on the last of a flow run's results.
+    """Return what follows the last of a flow run's results.
 
-    A session that turned out to be unknown is answered by a fresh one, once and without being
-    asked for: the agent has not begun.
+    If the session to resume is unknown, the run starts a new one, once and without a retry rule,
+    because the agent has not started to work.
 
     Args:
-        rules: The runtime's.
-        results: Of the flow run's attempts, in order, at least one; those of earlier processes too,
-            as far as they are known.
-        budget_usd: The agent's for the whole run; `None` where it has none.
+        rules: The retry rules of the runtime.
+        results: Results of the flow run's attempts, in order, at least one; including those of
+            earlier processes, as far as they are known.
+        budget_usd: The agent's budget for the whole run; `None` if it has none.
     """
     last = results[-1]
     unknown = [item for item in results if item.error_code is ErrorCode.SESSION_UNAVAILABLE]
     made = max(len(results), last.attempt or 0) - len(unknown)
     if last in unknown and last.resumed and len(unknown) == 1:
-        ended = "The session that was to be resumed is unknown in the agent's HOME"
+        ended = "The session to resume is unknown in the agent's HOME"
         delay_seconds, session = 0, None
     elif last.error_code not in rules.codes or last.error_code in {None, ErrorCode.CANCELLED}:
         return NoMoreAttempts()
     else:
         ended = f"Attempt {made} of {rules.max_attempts} ended with {last.error_code}"
         if made >= rules.max_attempts:
-            return NoMoreAttempts(f"{ended}; no more are allowed.")
+            return NoMoreAttempts(f"{ended}; no more attempts are allowed.")
         delay_seconds = rules.delay_seconds
         session = None if last.clear_session else last.session_id
     left = budget_usd
     if budget_usd is not None:
         spent = _spent_usd(results)
         if spent is None:
-            return NoMoreAttempts(f"{ended}; what it cost is not known, so no other is made.")
+            return NoMoreAttempts(f"{ended}; its cost is unknown, so there is no other attempt.")
         left = budget_usd - spent
         if left <= 0:
             return NoMoreAttempts(f"{ended}; nothing is left of the budget of ${budget_usd:.2f}.")
@@ -75,20 +75,20 @@ def plan_next_attempt(
         delay_seconds,
         session,
         left,
-        f"{ended}; the next one begins in {delay_seconds} s, "
-        f"{f'resuming session {session}' if session else 'in a fresh session'}"
+        f"{ended}; the next attempt starts in {delay_seconds} s, "
+        f"{f'resuming session {session}' if session else 'in a new session'}"
         f"{'' if left is None else f', with ${left:.4f} left to spend'}.",
     )
 
 
 def _spent_usd(results: Sequence[AgentRunResult]) -> float | None:
-    """Return what all attempts have cost together; `None` where that of one is not known."""
+    """Return the total cost of all attempts; `None` if the cost of one is unknown."""
     own = {item.attempt or 0 for item in results if item.reattached_from is None}
     if any(number not in own for number in range(1, max(own, default=0))):
         return None
     spent = 0.0
     for item in results:
-        # Without a Job, or without its session, the agent has not begun.
+        # Without a Job, or without its session, the agent has not started to work.
         begun = item.attempt is not None and item.error_code is not ErrorCode.SESSION_UNAVAILABLE
         if begun and item.cost_usd is None:
             return None

@@ -1,4 +1,4 @@
-"""What a cluster's facts mean for a run that is to be possible there. Pure."""
+"""Judges whether a run is possible in a cluster, from facts about the cluster. Pure."""
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -23,9 +23,9 @@ from tasks.preflight.preflight_facts import (
 )
 from tasks.preflight.preflight_results import Check, CheckResult, error, not_checked, ok, warning
 
-_OLDEST_KUBERNETES = (1, 20)  # the oldest that the tests have met
-_EXEC_NEEDS_CREATE_SINCE = (1, 35)  # read about, not measured
-# Certificates and tokens have a beginning, and Prefect's times stand beside Kubernetes' ones.
+_OLDEST_KUBERNETES = (1, 20)  # the oldest version that the tests have run on
+_EXEC_NEEDS_CREATE_SINCE = (1, 35)  # documented, not measured
+# Certificates and tokens have a start time, and reports mix Prefect's and Kubernetes' times.
 _SKEW_NOTED = timedelta(seconds=10)
 _SKEW_BAD = timedelta(minutes=1)
 _ASKED_OF_THE_CLUSTER = (
@@ -45,18 +45,18 @@ _ASKED_OF_THE_CLUSTER = (
 def judge_cluster(
     facts: ClusterFacts, agent: AgentSpec | None, runtime: RuntimeSpec
 ) -> list[CheckResult]:
-    """Return what was found; every check says something, whatever became of the others.
+    """Return the result of every check, even if others failed.
 
     Args:
         facts: As observed.
-        agent: `None` where its block could not be read.
-        runtime: Where the run is to be.
+        agent: `None` if its block could not be read.
+        runtime: The runtime of the run.
     """
     version = facts.version
     if isinstance(version, Unread):
         return _judge_no_answer(facts, version)
     return [
-        ok(Check.CLUSTER, f"The cluster of {facts.where} answers and knows us."),
+        ok(Check.CLUSTER, f"The cluster of {facts.where} answers and accepts our credentials."),
         _judge_version(version),
         _judge_clock(facts),
         _judge_namespace(facts),
@@ -81,10 +81,10 @@ def _judge_no_answer(facts: ClusterFacts, version: Unread) -> list[CheckResult]:
         unusable = error(
             Check.CLUSTER,
             f"The cluster does not answer: {version.message}",
-            f"Compare the server's address in {facts.where} with the cluster's, and look for "
-            "a firewall or network policy on the way.",
+            f"Compare the server address in {facts.where} with the cluster's, and look for "
+            "a firewall or network policy in between.",
         )
-    unread = Unread(WhyUnread.NOT_ASKED, "the cluster gives no answer.")
+    unread = Unread(WhyUnread.NOT_ASKED, "the cluster does not answer.")
     return [unusable, *(not_checked(check, unread) for check in _ASKED_OF_THE_CLUSTER)]
 
 
@@ -93,25 +93,25 @@ def _judge_version(version: KubernetesVersion) -> CheckResult:
         oldest = ".".join(map(str, _OLDEST_KUBERNETES))
         return error(
             Check.KUBERNETES_VERSION,
-            f"Kubernetes is {version.text}, older than {oldest}.",
-            f"Upgrade the cluster to {oldest} at least.",
+            f"The cluster runs Kubernetes {version.text}, which is older than {oldest}.",
+            f"Upgrade the cluster to {oldest} or newer.",
         )
-    return ok(Check.KUBERNETES_VERSION, f"Kubernetes is {version.text}.")
+    return ok(Check.KUBERNETES_VERSION, f"The cluster runs Kubernetes {version.text}.")
 
 
 def _judge_clock(facts: ClusterFacts) -> CheckResult:
     if facts.server_now is None:
-        unread = Unread(WhyUnread.NOT_ASKED, "the cluster's answers bear no time.")
+        unread = Unread(WhyUnread.NOT_ASKED, "the cluster's answers have no date.")
         return not_checked(Check.CLOCK, unread)
     skew = facts.own_now - facts.server_now
     seconds = abs(skew).total_seconds()
     if abs(skew) <= _SKEW_NOTED:
-        return ok(Check.CLOCK, "Our clock and the cluster's agree within 10 s.")
+        return ok(Check.CLOCK, "Our clock and the cluster's differ by at most 10 s.")
     finding = (
         f"Our clock is {seconds:.0f} s {'ahead of' if skew > timedelta() else 'behind'} the "
         "cluster's."
     )
-    advice = "Let both keep their time by NTP: tokens seem expired and timelines out of order else."
+    advice = "Set both clocks by NTP; otherwise tokens seem expired and timelines are out of order."
     judged = error if abs(skew) > _SKEW_BAD else warning
     return judged(Check.CLOCK, finding, advice)
 
@@ -123,12 +123,12 @@ def _judge_namespace(facts: ClusterFacts) -> CheckResult:
             return error(
                 Check.NAMESPACE,
                 f"There is no namespace {named}.",
-                "Correct the runtime's `namespace`, or create it with "
+                "Correct the runtime's `namespace`, or create the namespace with "
                 f"`kubectl create namespace {facts.namespace}`.",
             )
     if isinstance(facts.job, Unread) and isinstance(facts.secret_accepted, Unread):
-        # Only an object that is offered to it tells that a namespace is there.
-        unread = Unread(WhyUnread.NOT_ASKED, f"nothing could be offered to namespace {named}.")
+        # Only the answer to an offered object shows that the namespace exists.
+        unread = Unread(WhyUnread.NOT_ASKED, f"no object could be tried in namespace {named}.")
         return not_checked(Check.NAMESPACE, unread)
     return ok(Check.NAMESPACE, f"Agents run in namespace {named}.")
 
@@ -145,25 +145,27 @@ def _judge_permissions(facts: ClusterFacts, version: KubernetesVersion) -> Itera
         elif permission in NEEDED_PERMISSIONS:
             yield error(
                 Check.PERMISSIONS,
-                f"`{permission}` is not allowed in namespace {facts.namespace}. Runs need it to "
-                f"{permission.purpose}, and refuse to start.",
+                f"`{permission}` is not allowed in namespace {facts.namespace}. Runs do not start "
+                f"without it; they need it to {permission.purpose}.",
                 _grant(permission),
             )
         else:
             yield warning(
                 Check.PERMISSIONS,
-                f"`{permission}` is not allowed in namespace {facts.namespace}, so output that "
-                "the log has lost stays lost.",
+                f"`{permission}` is not allowed in namespace {facts.namespace}, so runs cannot "
+                "recover output that the log has lost.",
                 _grant(permission),
             )
     if granted == len(wanted):
         nodes = facts.permissions.get(READ_NODES)
-        more = "" if nodes is True else " Nodes may not be read, so a lost one is told less often."
-        yield ok(Check.PERMISSIONS, f"All {granted} verbs that runs use are allowed.{more}")
+        more = (
+            "" if nodes is True else " Nodes may not be read, so fewer lost nodes are recognised."
+        )
+        yield ok(Check.PERMISSIONS, f"All {granted} permissions that runs need are granted.{more}")
 
 
 def _not_asked_for(version: KubernetesVersion) -> set[Permission]:
-    """Return what the code uses on other versions of Kubernetes alone."""
+    """Return the permissions that are needed only on other versions of Kubernetes."""
     if (version.major, version.minor) >= _EXEC_NEEDS_CREATE_SINCE:
         return set()
     return {p for p in RUN_PERMISSIONS if (p.verb, p.resource) == ("create", "pods/exec")}
@@ -172,7 +174,7 @@ def _not_asked_for(version: KubernetesVersion) -> set[Permission]:
 def _grant(permission: Permission) -> str:
     return (
         f'Add verb `{permission.verb}` on `{permission.resource}` (API group "{permission.group}") '
-        "to the Role of the account that runs use; the Role in this preflight's artifact has it."
+        "to the Role of the service account of runs, as in the Role in this preflight's artifact."
     )
 
 
@@ -181,7 +183,7 @@ def _judge_secrets(
 ) -> Iterator[CheckResult]:
     if agent is None:
         yield not_checked(
-            Check.SECRETS, Unread(WhyUnread.NOT_ASKED, "which ones the agent needs is not known.")
+            Check.SECRETS, Unread(WhyUnread.NOT_ASKED, "the Secrets of the agent are unknown.")
         )
         return
     wanted = secret_references(agent, runtime)
@@ -197,9 +199,9 @@ def _judge_secrets(
         names = ", ".join(facts.secrets)
         yield ok(
             Check.SECRETS,
-            f"The Secrets that the agent needs are there: {names}."
+            f"The Secrets that the agent needs exist: {names}."
             if names
-            else "The agent needs no Secret.",
+            else "The agent needs no Secrets.",
         )
 
 
@@ -213,11 +215,11 @@ def _judge_secret(
                 Check.SECRETS,
                 f"There is no Secret {name} in namespace {namespace}.",
                 f"Create it: `kubectl -n {namespace} create secret generic {name}{literals}`; "
-                "or correct its name in the agent's or runtime's block.",
+                "or correct its name in the agent or runtime block.",
             )
         case Unread():
             yield not_checked(
-                Check.SECRETS, content, f"Allow `get` on Secret {name}, or look at it yourself."
+                Check.SECRETS, content, f"Allow `get` on Secret {name}, or check it yourself."
             )
         case _:
             for key in keys:
@@ -227,8 +229,7 @@ def _judge_secret(
                         Check.SECRETS,
                         f"Key {key} of Secret {name} {state}; the Secret has "
                         f"{', '.join(sorted(content)) or 'no keys'}.",
-                        "Add it to the Secret, or correct the key in the agent's or runtime's "
-                        "block.",
+                        "Add it to the Secret, or correct the key in the agent or runtime block.",
                     )
 
 
@@ -236,14 +237,14 @@ def _judge_claim(facts: ClusterFacts, runtime: RuntimeSpec) -> CheckResult:
     claim, name = facts.claim, runtime.home_claim
     if claim is None:
         return ok(
-            Check.HOME_CLAIM, "The runtime names no home_claim, so that no session is resumed."
+            Check.HOME_CLAIM, "The runtime names no home_claim, so sessions cannot be resumed."
         )
     if isinstance(claim, Unread):
         if claim.why in {WhyUnread.NOT_FOUND, WhyUnread.NAMESPACE_NOT_FOUND}:
             return error(
                 Check.HOME_CLAIM,
-                f"There is no PersistentVolumeClaim {name} in namespace {facts.namespace}, so that "
-                "no agent's pod could start.",
+                f"There is no PersistentVolumeClaim {name} in namespace {facts.namespace}, so no "
+                "agent's pod could start.",
                 "Create it, or correct the runtime's `home_claim`.",
             )
         advice = "Allow `get` on persistentvolumeclaims; the Role `preflight` has it."
@@ -252,34 +253,34 @@ def _judge_claim(facts: ClusterFacts, runtime: RuntimeSpec) -> CheckResult:
         return warning(
             Check.HOME_CLAIM,
             f"PersistentVolumeClaim {name} is not bound to a volume yet.",
-            "Where its storage class waits for the first pod, that is as it should be; else "
-            f"`kubectl -n {facts.namespace} describe pvc {name}` says why no pod could start.",
+            "This is normal if its storage class waits for the first pod. Otherwise no pod can "
+            f"start, and `kubectl -n {facts.namespace} describe pvc {name}` shows why.",
         )
     if claim.phase != "Bound":
         return error(
             Check.HOME_CLAIM,
-            f"PersistentVolumeClaim {name} is {claim.phase}: its volume has gone.",
-            "Restore the volume, or make a new claim; sessions on it are lost.",
+            f"PersistentVolumeClaim {name} is {claim.phase}: its volume no longer exists.",
+            "Restore the volume, or create a new claim; the sessions on the old one are lost.",
         )
     return _judge_access(name, claim.access_modes)
 
 
 def _judge_access(name: str | None, modes: tuple[str, ...]) -> CheckResult:
     if "ReadWriteMany" in modes:
-        return ok(Check.HOME_CLAIM, f"PersistentVolumeClaim {name} is bound, for many nodes.")
+        return ok(Check.HOME_CLAIM, f"PersistentVolumeClaim {name} is bound and ReadWriteMany.")
     if "ReadWriteOnce" in modes:
         return warning(
             Check.HOME_CLAIM,
             f"PersistentVolumeClaim {name} is ReadWriteOnce: agents can work on one node at a "
-            "time, and those that are placed on another one do not start.",
+            "time, and agents on another node do not start.",
             "Use a storage class with ReadWriteMany, or keep agents on one node with the "
             "runtime's `node_selector`.",
         )
     return error(
         Check.HOME_CLAIM,
-        f"PersistentVolumeClaim {name} is {', '.join(modes) or 'of no access mode'}: agents "
-        "cannot share it for writing.",
-        "Make a claim with ReadWriteMany.",
+        f"PersistentVolumeClaim {name} has access mode {', '.join(modes) or 'none'}: agents cannot "
+        "share it for writing.",
+        "Create a claim with ReadWriteMany.",
     )
 
 
@@ -293,7 +294,7 @@ def _judge_quotas(facts: ClusterFacts, runtime: RuntimeSpec) -> Iterator[CheckRe
     yield from full
     if not full:
         names = ", ".join(quota.name for quota in facts.quotas)
-        room = f"Room for another agent in quota {names}." if names else "There is no quota."
+        room = f"Quota {names} allows another agent." if names else "There is no quota."
         yield ok(Check.QUOTA, room)
 
 
@@ -305,13 +306,13 @@ def _judge_quota(quota: QuotaFacts, needs: Mapping[str, str]) -> Iterator[CheckR
         try:
             is_full = quantity_value(used) + quantity_value(needs[name]) > quantity_value(hard)
         except ValueError:
-            continue  # a form of number that servers do not write
+            continue  # a number format that servers do not write
         if is_full:
             yield error(
                 Check.QUOTA,
-                f"Quota {quota.name} has no room for another agent: {used} of {hard} {name} are "
+                f"Quota {quota.name} does not allow another agent: {used} of {hard} {name} are "
                 f"used, and one agent needs {needs[name]}.",
-                "Raise the quota, ask for less in the runtime's `resources`, or let ended Jobs go "
+                "Raise the quota, lower the runtime's `resources`, or have finished Jobs deleted "
                 "sooner (`retention`).",
             )
 
@@ -346,7 +347,7 @@ def _judge_run_secret(facts: ClusterFacts) -> CheckResult:
         Check.RUN_SECRET,
         "Secret with prompt and script",
         accepted if isinstance(accepted, Unread) else None,
-        "Ask who runs the cluster which policy refuses Secrets of this kind.",
+        "Ask the cluster's administrators which policy rejects such Secrets.",
     )
 
 
@@ -361,8 +362,8 @@ def _judge_offer(check: Check, what: str, unread: Unread | None, advice: str) ->
             return error(
                 check,
                 refused,
-                f"It is a permission (see `{Check.PERMISSIONS}`), a quota (see `{Check.QUOTA}`), "
-                "or a policy of the cluster, which the sentence names.",
+                f"Check the permissions (`{Check.PERMISSIONS}`), the quota (`{Check.QUOTA}`) "
+                "and the policies of the cluster; the message names the reason.",
             )
         case WhyUnread.REFUSED:
             return error(check, refused, advice)
@@ -374,20 +375,20 @@ def _judge_pod_security(facts: ClusterFacts) -> Iterator[CheckResult]:
     if isinstance(facts.job, Unread):
         yield not_checked(
             Check.POD_SECURITY,
-            Unread(WhyUnread.NOT_ASKED, "the Job as the cluster would store it is not known."),
+            Unread(WhyUnread.NOT_ASKED, "it is unknown how the cluster would store the Job."),
         )
         return
     violations = restricted_violations(_pod_of(facts.job))
     for violation in violations:
         yield error(
             Check.POD_SECURITY,
-            "The agent's pod breaks the restricted Pod Security Standard as the cluster would "
-            f"store it: {violation}.",
-            "We send a pod that keeps it: find the webhook or policy that changes Jobs in this "
-            "namespace (`kubectl get mutatingwebhookconfigurations`).",
+            "As the cluster would store it, the agent's pod violates the restricted Pod Security "
+            f"Standard: {violation}.",
+            "The pod conforms when it is sent: find the webhook or policy that changes Jobs in "
+            "this namespace (`kubectl get mutatingwebhookconfigurations`).",
         )
     if not violations:
-        yield ok(Check.POD_SECURITY, "The agent's pod keeps the restricted Pod Security Standard.")
+        yield ok(Check.POD_SECURITY, "The agent's pod meets the restricted Pod Security Standard.")
 
 
 def _pod_of(job: Mapping[str, Any]) -> Mapping[str, Any]:

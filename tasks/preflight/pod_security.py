@@ -1,9 +1,9 @@
 """What Kubernetes' restricted Pod Security Standard forbids in a pod.
 
-Written after the rules of https://kubernetes.io/docs/concepts/security/pod-security-standards/ (the
-restricted policy, the baseline policy included), so that a pod is known to be admitted without a
-cluster that enforces them. Rules for Windows and rules about annotations of servers before 1.19 are
-left out: we set none of these.
+Follows the rules of https://kubernetes.io/docs/concepts/security/pod-security-standards/ (the
+restricted policy, which includes the baseline policy), so that a pod can be checked without a
+cluster that enforces them. Rules for Windows and for annotations of servers before 1.19 are left
+out, because we set none of these.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -48,7 +48,7 @@ Json = Mapping[str, Any]
 
 
 class _Scope(NamedTuple):
-    """The pod or one of its containers, as far as security contexts go."""
+    """The security context of the pod or of one of its containers."""
 
     name: str
     context: Json
@@ -59,15 +59,15 @@ class _Scope(NamedTuple):
         return self.context.get(field)
 
     def effective(self, field: str) -> Any:
-        """A container's own value, else the pod's."""
+        """Return a container's own value, else the pod's."""
         value = self.own(field)
         return self.pod_context.get(field) if value is None else value
 
 
 def restricted_violations(pod_spec: Json) -> list[str]:
-    """Say which rules of the restricted standard a pod breaks; empty when it is admitted.
+    """Return the rules of the restricted standard that a pod violates; empty if it is admitted.
 
-    Each sentence begins with the rule's name on the page, then says what has it wrong.
+    Each text starts with the rule's name in the standard and then names the fault.
     """
     return [*_pod_violations(pod_spec), *_context_violations(pod_spec)]
 
@@ -90,14 +90,14 @@ def _pod_violations(pod_spec: Json) -> Iterator[str]:
 def _host_violations(container: Json) -> Iterator[str]:
     name = container.get("name")
     if any(port.get("hostPort") for port in container.get("ports", ())):
-        yield f"Host Ports: container {name} takes a port of the node"
+        yield f"Host Ports: container {name} uses a port of the node"
     handlers = [_part(container, f"{probe}Probe") for probe in ("liveness", "readiness", "startup")]
     lifecycle = _part(container, "lifecycle")
     handlers += [_part(lifecycle, hook) for hook in lifecycle]
     for handler in handlers:
         for action in ("httpGet", "tcpSocket"):
             if _part(handler, action).get("host"):
-                yield f"Host Probes / Lifecycle Hooks: container {name} names a host"
+                yield f"Host Probes / Lifecycle Hooks: container {name} sets a host"
 
 
 def _context_violations(pod_spec: Json) -> Iterator[str]:
@@ -119,7 +119,7 @@ def _containers(pod_spec: Json) -> Sequence[Json]:
 
 
 def _part(value: Json, field: str) -> Json:
-    """Return an object's own object, empty where there is none."""
+    """Return a nested object; empty if there is none."""
     return value.get(field) or {}
 
 
@@ -130,7 +130,7 @@ def _privileged(scope: _Scope) -> Iterator[str]:
 
 def _privilege_escalation(scope: _Scope) -> Iterator[str]:
     if scope.own("allowPrivilegeEscalation") is not False:
-        yield "may escalate its privileges"
+        yield "allows privilege escalation"
 
 
 def _capabilities(scope: _Scope) -> Iterator[str]:
@@ -145,7 +145,7 @@ def _non_root(scope: _Scope) -> Iterator[str]:
     if not scope.is_pod and scope.effective("runAsNonRoot") is not True:
         yield "may run as root"
     if scope.is_pod and scope.own("runAsNonRoot") is False:
-        yield "lets its containers run as root"
+        yield "allows its containers to run as root"
 
 
 def _non_root_user(scope: _Scope) -> Iterator[str]:
@@ -158,12 +158,12 @@ def _seccomp(scope: _Scope) -> Iterator[str]:
     if profile and profile.get("type") not in _SECCOMP_TYPES:
         yield "has no seccomp filter"
     elif not scope.is_pod and not scope.effective("seccompProfile"):
-        yield "names no seccomp profile"
+        yield "sets no seccomp profile"
 
 
 def _proc_mount(scope: _Scope) -> Iterator[str]:
     if scope.own("procMount") not in {None, "Default"}:
-        yield "sees an unmasked /proc"
+        yield "has an unmasked /proc"
 
 
 def _app_armor(scope: _Scope) -> Iterator[str]:
@@ -175,14 +175,14 @@ def _app_armor(scope: _Scope) -> Iterator[str]:
 def _selinux(scope: _Scope) -> Iterator[str]:
     options = _part(scope.context, "seLinuxOptions")
     if options.get("type", "") not in _SELINUX_TYPES:
-        yield "has an SELinux type of its own"
+        yield "sets a custom SELinux type"
     if options.get("user") or options.get("role"):
-        yield "has an SELinux user or role of its own"
+        yield "sets an SELinux user or role"
 
 
 def _host_process(scope: _Scope) -> Iterator[str]:
     if _part(scope.context, "windowsOptions").get("hostProcess"):
-        yield "is a process of the node"
+        yield "is a host process"
 
 
 class _Rule(NamedTuple):

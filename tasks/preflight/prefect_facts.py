@@ -1,4 +1,4 @@
-"""The Prefect API in use, and what of its settings matters to runs."""
+"""Reads the Prefect API in use and the settings that matter to runs."""
 
 import asyncio
 from typing import Any
@@ -12,12 +12,12 @@ from prefect.settings import get_current_settings
 from tasks.preflight.preflight_facts import PrefectFacts, Unread, WhyUnread
 
 _FLOW = "run-agent"
-# An API that is away would be asked for 77 s.
+# The client would try an API that does not answer for 77 s.
 _ANSWER_SECONDS = 15.0
 
 
 async def read_prefect() -> PrefectFacts:
-    """Return what is known of Prefect; never raises for one that is away."""
+    """Return what is known about Prefect; does not raise if Prefect does not answer."""
     settings = get_current_settings()
     server_version: str | Unread = Unread(WhyUnread.NOT_ASKED, "it was not asked.")
     is_cloud, lease_storage, limited = False, None, ()
@@ -32,7 +32,7 @@ async def read_prefect() -> PrefectFacts:
             message = f"no answer within {_ANSWER_SECONDS:.0f} s."
             server_version = Unread(WhyUnread.NO_ANSWER, message)
         except Exception as error:
-            # Of Prefect's client; its text may quote what was sent.
+            # From Prefect's client, whose messages may quote what was sent.
             server_version = Unread(WhyUnread.NO_ANSWER, f"{type(error).__name__}.")
     return PrefectFacts(
         api_url=settings.api.url,
@@ -47,7 +47,7 @@ async def read_prefect() -> PrefectFacts:
 
 
 async def _read_lease_storage(client: PrefectClient) -> str | None:
-    # Prefect's client has no call for it.
+    # Prefect's client has no method for it.
     answer: Any = (await client.request("GET", "/admin/settings")).json()
     found = answer.get("server", {}).get("concurrency", {}).get("lease_storage")
     return found if isinstance(found, str) else None

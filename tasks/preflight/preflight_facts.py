@@ -1,6 +1,6 @@
-"""What a preflight is asked, and what it has observed, before anything is made of it.
+"""The request of a preflight, and what it has observed, before it is judged.
 
-Whatever could not be read is an `Unread` in its place, so that every check says something.
+A fact that could not be read is an `Unread`, so that every check has a result.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ class PreflightConfig(SpecModel):
 
 
 class WhyUnread(StrEnum):
-    """What kept a fact from being known."""
+    """Why a fact is unknown."""
 
     NO_ANSWER = auto()
     UNAUTHORISED = auto()
@@ -47,7 +47,7 @@ class WhyUnread(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A fact that is not known.
+    """A fact that is unknown.
 
     Attributes:
         message: Why, as a sentence.
@@ -59,7 +59,7 @@ class Unread:
 
 @dataclass(frozen=True, slots=True)
 class KubernetesVersion:
-    """Which version answers; `text` as the server writes it."""
+    """Version of the API server; `text` as the server writes it."""
 
     major: int
     minor: int
@@ -72,7 +72,7 @@ class ClaimFacts:
 
     Attributes:
         phase: `Bound`, `Pending` or `Lost`.
-        access_modes: Of the volume where it is bound, else as asked for.
+        access_modes: Those of the volume if it is bound, else as requested.
     """
 
     phase: str
@@ -84,8 +84,8 @@ class QuotaFacts:
     """One ResourceQuota that counts every pod.
 
     Attributes:
-        hard: Most that may be used, as Kubernetes quantities by name.
-        used: What is used now.
+        hard: Limits, as Kubernetes quantities by name.
+        used: Current usage.
     """
 
     name: str
@@ -95,17 +95,17 @@ class QuotaFacts:
 
 @dataclass(frozen=True, slots=True)
 class ClusterFacts:
-    """What was seen of the cluster, in the namespace of the agents.
+    """What was observed in the cluster, in the namespace of the agents.
 
     Attributes:
-        where: The connection, as people know it.
-        namespace_source: Why it is this namespace.
+        where: The connection, in words.
+        namespace_source: Why this namespace is used.
         server_now: The API server's clock, in whole seconds.
-        own_now: Our own clock at the same moment.
-        permissions: Whether each verb is allowed to us.
-        secrets: Of each Secret the size of what its keys hold, in bytes.
-        claim: Of the homes; `None` where the runtime names none.
-        job: The Job as the server would store it, with what its webhooks have changed.
+        own_now: Our own clock at the same time.
+        permissions: Whether each permission is granted to us.
+        secrets: Sizes of the values by key, in bytes, of each Secret.
+        claim: The claim for homes; `None` if the runtime names none.
+        job: The Job as the server would store it, including changes by webhooks.
         secret_accepted: `True`, or why the server would not store the run's Secret.
     """
 
@@ -125,12 +125,12 @@ class ClusterFacts:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """Where a path lies, as Linux tells of it.
+    """The mount that contains a path, as Linux reports it.
 
     Attributes:
-        point: Where it is mounted.
-        root: Which folder of the file system is mounted there.
-        file_system: Its type, such as `ext4` or `tmpfs`.
+        point: The mount point.
+        root: The folder of the file system that is mounted there.
+        file_system: The type, for example `ext4` or `tmpfs`.
     """
 
     point: str
@@ -143,10 +143,10 @@ class StorageFacts:
     """The result storage.
 
     Attributes:
-        description: Where people find it.
-        mount: Of its folder; `None` where it is no folder here, or that is not known.
-        in_pod: Whether this process is a pod's.
-        problem: Why it could not be written and read again; else `None`.
+        description: Location of the storage, in words.
+        mount: The mount of its folder; `None` if it is no local folder, or if unknown.
+        in_pod: Whether this process runs in a pod.
+        problem: Why writing and reading failed; `None` if they worked.
     """
 
     description: str
@@ -157,16 +157,16 @@ class StorageFacts:
 
 @dataclass(frozen=True, slots=True)
 class PrefectFacts:
-    """The Prefect API in use, and what of its settings matters to runs.
+    """The Prefect API in use, and the settings that matter to runs.
 
     Attributes:
-        api_url: `None` where a temporary server would be started.
-        is_cloud: Whether it is Prefect Cloud, which has versions and settings of its own.
-        server_version: As it tells.
-        client_version: Of the package that runs use.
+        api_url: `None` if a temporary server would be started.
+        is_cloud: Whether it is Prefect Cloud, which manages its own version and settings.
+        server_version: As reported by the server.
+        client_version: Version of the package that runs use.
         logs_to_api: Whether run logs are sent to Prefect.
-        heartbeat_seconds: How often a flow run says that it is alive; `None` for never.
-        lease_storage: Where the server keeps who holds a concurrency slot; `None` if not known.
+        heartbeat_seconds: Interval of a flow run's heartbeats; `None` if there are none.
+        lease_storage: Where the server keeps leases of concurrency slots; `None` if unknown.
         limited_deployments: Deployments of `run_agent` that have a concurrency limit.
     """
 

@@ -1,6 +1,6 @@
-"""Looking at a cluster and a result storage without changing anything but one probe's file.
+"""Reads the facts about a cluster and a result storage; changes nothing but one probe file.
 
-A fact that cannot be read never keeps another one from being read.
+A fact that cannot be read does not prevent others from being read.
 """
 
 import asyncio
@@ -61,18 +61,18 @@ _PROBE_KEY = "preflight/probe"
 _PROBE = b"written by a preflight\n"
 _STORAGE_SECONDS = 30.0
 _NOT_ASKED = Unread(WhyUnread.NOT_ASKED, "the run cannot be built from its request.")
-# Of the object that the Secret would belong to, which is never there.
+# UID of the Secret's owner, which does not exist in a preflight.
 _NO_UID = str(UUID(int=0))
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the cluster is asked about.
+    """What to check in the cluster.
 
     Attributes:
-        where: The connection, as people know it.
-        agent: `None` where its block could not be read.
-        prepared: `None` where the request cannot be carried out.
+        where: The connection, in words.
+        agent: `None` if its block could not be read.
+        prepared: `None` if the request cannot be carried out.
     """
 
     where: str
@@ -84,16 +84,16 @@ class Wanted:
 async def read_cluster(
     client: ClusterClient, wanted: Wanted, own_now: Callable[[], datetime]
 ) -> ClusterFacts:
-    """Return all that a preflight wants to know of a cluster.
+    """Return all facts that a preflight needs about a cluster.
 
     Args:
         client: The connection.
-        wanted: What is asked about.
+        wanted: What to check.
         own_now: Our own clock.
     """
     choice = client.resolve_namespace(wanted.runtime.namespace)
     namespace = choice.name
-    # Asked once: whoever waits for an answer here would wait for all others too.
+    # Asked first and without retries: if this gets no answer, the other calls would not either.
     version = await _try(_read_version(client))
     unread = version if isinstance(version, Unread) else _NOT_ASKED
     known = ClusterFacts(
@@ -218,7 +218,7 @@ async def _read_claim(
 
 async def _read_quotas(client: ClusterClient, namespace: str) -> tuple[QuotaFacts, ...]:
     found = await list_resource_quotas(client, namespace)
-    # One with scopes counts some pods only, and which ones these are is a question of its own.
+    # A quota with scopes counts only some pods, and we do not determine which.
     return tuple(_quota(raw) for raw in found if not _is_scoped(object_at(raw, "spec")))
 
 
@@ -253,26 +253,26 @@ async def _offer_objects(
 
 
 async def read_storage(storage: ResultStorage, *, in_pod: bool) -> StorageFacts:
-    """Write a small object and read it again; look where it lies.
+    """Write a small object, read it again, and find the mount it is on.
 
     Args:
-        storage: Of results and transcripts.
-        in_pod: Whether this process is a pod's.
+        storage: The storage for results and transcripts.
+        in_pod: Whether this process runs in a pod.
     """
     problem: str | None = None
     try:
         async with asyncio.timeout(_STORAGE_SECONDS):
             await storage.write(_PROBE_KEY, _PROBE)
             if await storage.read(_PROBE_KEY) != _PROBE:
-                problem = "what is read is not what was written."
+                problem = "the content read differs from what was written."
     except StoredObjectMissing:
-        problem = "what was written is not there."
+        problem = "the written file does not exist."
     except TimeoutError:
         problem = f"no answer within {_STORAGE_SECONDS:.0f} s."
     except OSError as error:
         problem = f"{error.strerror or type(error).__name__}."
     except Exception as error:
-        # Of a block's library; its text may quote a credential.
+        # From a block's library, whose messages may quote a credential.
         problem = f"{type(error).__name__}."
     mount = None
     if storage.folder is not None:
@@ -284,5 +284,5 @@ def _read_mount(folder: Path) -> Mount | None:
     try:
         table = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return None  # no Linux
+        return None  # not Linux
     return find_mount(table, os.path.realpath(folder))

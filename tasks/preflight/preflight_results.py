@@ -1,4 +1,4 @@
-"""What a preflight tells: one result per thing looked at, and all of them together."""
+"""The results of a preflight: one per check, and the report of all of them."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ from tasks.preflight.preflight_facts import Unread
 
 
 class Level(StrEnum):
-    """How bad it is: `error` ends or endangers runs, `warning` costs something or is not known."""
+    """Severity: `error` fails or endangers runs; `warning` has a drawback or is unknown."""
 
     OK = "ok"
     WARNING = "warning"
@@ -20,7 +20,7 @@ class Level(StrEnum):
 
 
 class Check(StrEnum):
-    """What is looked at; these ids stay what they are."""
+    """What is checked; these ids are a public interface."""
 
     REQUEST = "request"
     CLUSTER = "cluster"
@@ -43,11 +43,11 @@ class Check(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One finding.
+    """The result of one check.
 
     Attributes:
         finding: What was found, as a sentence.
-        advice: What to do; empty where nothing is to be done.
+        advice: What to do; empty if nothing needs to be done.
     """
 
     check: Check
@@ -57,7 +57,7 @@ class CheckResult:
 
 
 class PreflightReport(BaseModel):
-    """All findings, for machines too.
+    """All results, also for machines.
 
     Attributes:
         results: In the order of the checks.
@@ -69,26 +69,26 @@ class PreflightReport(BaseModel):
 
     @property
     def summary(self) -> str:
-        """The whole preflight in one line; errors by name."""
+        """The result of the preflight in one line, with the names of failed checks."""
         if not self.errors and not self.warnings:
-            return "All is well."
+            return "No problems found."
         bad = Counter(r.check.value for r in self.results if r.level is Level.ERROR)
         named = f": {', '.join(bad)}" if bad else ""
         return f"{_count(self.errors, 'error')}, {_count(self.warnings, 'warning')}{named}."
 
 
 def ok(check: Check, finding: str) -> CheckResult:
-    """Return a finding that needs nothing done."""
+    """Return the result of a check without a problem."""
     return CheckResult(check, Level.OK, finding)
 
 
 def warning(check: Check, finding: str, advice: str) -> CheckResult:
-    """Return a finding that costs something."""
+    """Return the result of a check with a drawback for runs."""
     return CheckResult(check, Level.WARNING, finding, advice)
 
 
 def error(check: Check, finding: str, advice: str) -> CheckResult:
-    """Return a finding that ends or endangers runs."""
+    """Return the result of a check that fails or endangers runs."""
     return CheckResult(check, Level.ERROR, finding, advice)
 
 
@@ -97,12 +97,12 @@ def not_checked(check: Check, unread: Unread, advice: str = "") -> CheckResult:
     return warning(
         check,
         f"Not checked: {unread.message}",
-        advice or "Correct the errors of the other checks, then look again.",
+        advice or "Fix the errors of the other checks, then run the preflight again.",
     )
 
 
 def build_preflight_report(results: Sequence[CheckResult]) -> PreflightReport:
-    """Count and sort the findings."""
+    """Count and sort the results."""
     checks = list(Check)
     found = Counter(result.level for result in results)
     return PreflightReport(
@@ -113,7 +113,7 @@ def build_preflight_report(results: Sequence[CheckResult]) -> PreflightReport:
 
 
 def build_preflight_table(report: PreflightReport) -> list[dict[str, str]]:
-    """Return the findings for reading, the worst first."""
+    """Return the results as table rows, the worst first."""
     levels = [Level.ERROR, Level.WARNING, Level.OK]
     return [
         {
@@ -127,7 +127,7 @@ def build_preflight_table(report: PreflightReport) -> list[dict[str, str]]:
 
 
 def build_role(name: str, namespace: str, permissions: Iterable[Permission]) -> str:
-    """Return the Role that grants just these permissions, as YAML."""
+    """Return the Role that grants exactly these permissions, as YAML."""
     rules: dict[tuple[str, str], list[str]] = {}
     for permission in permissions:
         rules.setdefault((permission.group, permission.resource), []).append(permission.verb)

@@ -1,4 +1,4 @@
-"""What lies around the cluster: result storage, retention, Prefect. Pure."""
+"""Judges result storage, retention and Prefect. Pure."""
 
 import re
 
@@ -10,14 +10,14 @@ from tasks.text.safe_text import duration_text
 _IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 _EMPTY_DIR = "kubernetes.io~empty-dir"
 _OF_CONTAINERS = frozenset({"overlay", "overlayfs", "aufs"})
-_OLDEST_PREFECT = (3, 8)  # the oldest that the tests have met
-# A sweep takes a flow run for silent after ten minutes, three of these.
+_OLDEST_PREFECT = (3, 8)  # the oldest version that the tests have run with
+# A sweep calls a flow run silent after ten minutes, which is three of these intervals.
 _HEARTBEAT_LIMIT_SECONDS = 200
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 def find_mount(mountinfo: str, path: str) -> Mount | None:
-    """Return where an absolute path lies; `None` if the table does not say.
+    """Return the mount that contains an absolute path; `None` if the table has none.
 
     Args:
         mountinfo: Content of `/proc/self/mountinfo`.
@@ -34,7 +34,7 @@ def find_mount(mountinfo: str, path: str) -> Mount | None:
             continue
         mount = Mount(_unescaped(fields[4]), _unescaped(fields[3]), after.split(" ")[0])
         covers = f"{path}/".startswith(f"{mount.point.rstrip('/')}/")
-        # Of two on the same point the later one lies on top.
+        # Of two mounts on the same point, the later one is on top.
         if covers and (best is None or len(mount.point) >= len(best.point)):
             best = mount
     return best
@@ -45,22 +45,22 @@ def _unescaped(text: str) -> str:
 
 
 def judge_storage(facts: StorageFacts) -> CheckResult:
-    """Tell whether results can be stored, and outlive the process that stores them."""
+    """Judge whether results can be stored, and outlive the process that stores them."""
     if facts.problem is not None:
         return error(
             Check.RESULT_STORAGE,
             f"Nothing can be stored in {facts.description}: {facts.problem}",
-            "Correct the runtime's `result_storage`, or the rights on it.",
+            "Correct the runtime's `result_storage`, or its access rights.",
         )
     reason = _mortal(facts)
     if reason is not None:
         return error(
             Check.RESULT_STORAGE,
             f"Results in {facts.description} are lost with the pod or machine: {reason}.",
-            "Mount a PersistentVolumeClaim there, or name another place in the runtime's "
-            "`result_storage`: a folder of a volume, or a Prefect block of an object store.",
+            "Mount a PersistentVolumeClaim there, or set another location in the runtime's "
+            "`result_storage`: a folder on a volume, or a Prefect block for an object store.",
         )
-    return ok(Check.RESULT_STORAGE, f"{facts.description} was written and read again.")
+    return ok(Check.RESULT_STORAGE, f"{facts.description} can be written and read.")
 
 
 def _mortal(facts: StorageFacts) -> str | None:
@@ -68,7 +68,7 @@ def _mortal(facts: StorageFacts) -> str | None:
     if mount is None:
         return None
     if mount.file_system in _IN_MEMORY:
-        return f"{mount.point} is memory ({mount.file_system})"
+        return f"{mount.point} is in memory ({mount.file_system})"
     if _EMPTY_DIR in mount.root:
         return f"{mount.point} is an emptyDir"
     if facts.in_pod and mount.file_system in _OF_CONTAINERS:
@@ -77,26 +77,26 @@ def _mortal(facts: StorageFacts) -> str | None:
 
 
 def judge_retention(runtime: RuntimeSpec, longest_outage_seconds: int) -> CheckResult:
-    """Tell whether an ended agent waits for its result to be stored as long as it may have to."""
+    """Judge whether finished Jobs are kept long enough for their results to be stored."""
     ttl = runtime.retention.unharvested_seconds
     if ttl <= longest_outage_seconds:
         return error(
             Check.RETENTION,
-            f"An ended agent's Job is deleted after {duration_text(ttl)}, but an outage may last "
-            f"{duration_text(longest_outage_seconds)}: what it did would be lost.",
+            f"A finished Job is deleted after {duration_text(ttl)}, but an outage may last "
+            f"{duration_text(longest_outage_seconds)}: its result would be lost.",
             "Raise the runtime's `retention.unharvested_seconds` above the longest outage.",
         )
     return ok(
         Check.RETENTION,
-        f"An ended agent's Job waits {duration_text(ttl)} for its result to be stored.",
+        f"A finished Job is kept for {duration_text(ttl)} until its result is stored.",
     )
 
 
 def judge_prefect(facts: PrefectFacts) -> list[CheckResult]:
-    """Return what was found of the Prefect API in use."""
+    """Return the results of the checks of the Prefect API in use."""
     if facts.api_url is None:
         unread = Unread(WhyUnread.NOT_ASKED, "no Prefect API is configured.")
-        advice = "Set PREFECT_API_URL; without it a temporary server forgets runs and blocks."
+        advice = "Set PREFECT_API_URL; a temporary server does not keep runs and blocks."
         checks = (Check.PREFECT_API, Check.PREFECT_VERSION, Check.PREFECT_SETTINGS)
         return [not_checked(check, unread, advice) for check in checks]
     version = facts.server_version
@@ -104,7 +104,7 @@ def judge_prefect(facts: PrefectFacts) -> list[CheckResult]:
         away = error(
             Check.PREFECT_API,
             f"The Prefect API at {facts.api_url} does not answer: {version.message}",
-            "Correct PREFECT_API_URL (and its credentials), or look why the server is away.",
+            "Correct PREFECT_API_URL (and its credentials), or check whether the server runs.",
         )
         return [
             away,
@@ -126,16 +126,16 @@ def _judge_prefect_version(version: str, facts: PrefectFacts) -> CheckResult:
         oldest = ".".join(map(str, _OLDEST_PREFECT))
         return error(
             Check.PREFECT_VERSION,
-            f"The Prefect server is {version}, older than {oldest}.",
+            f"The Prefect server has version {version}, which is older than {oldest}.",
             f"Upgrade it to {facts.client_version}, the version that flow runs use.",
         )
     if server < client:
         return warning(
             Check.PREFECT_VERSION,
-            f"The Prefect server is {version}, older than the {facts.client_version} of flow runs.",
+            f"The Prefect server has version {version}; flow runs use {facts.client_version}.",
             "Upgrade the server first, then the flow runs' image.",
         )
-    return ok(Check.PREFECT_VERSION, f"The Prefect server is {version}.")
+    return ok(Check.PREFECT_VERSION, f"The Prefect server has version {version}.")
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -148,18 +148,17 @@ def _judge_settings(facts: PrefectFacts) -> list[CheckResult]:
         found.append(
             warning(
                 Check.PREFECT_SETTINGS,
-                "Logs are not sent to Prefect, so that nobody sees agents at work there.",
+                "Logs are not sent to Prefect, so the output of agents cannot be seen there.",
                 "Unset PREFECT_LOGGING_TO_API_ENABLED, or set it to true.",
             )
         )
     beat = facts.heartbeat_seconds
     if beat is None or beat > _HEARTBEAT_LIMIT_SECONDS:
-        seldom = "never" if beat is None else f"only every {beat} s"
+        seldom = "no heartbeats" if beat is None else f"a heartbeat only every {beat} s"
         found.append(
             warning(
                 Check.PREFECT_SETTINGS,
-                f"Flow runs say {seldom} that they are alive, so that a sweep takes live ones for "
-                "dead, or dead ones for live.",
+                f"Flow runs send {seldom}, so a sweep cannot tell live flow runs from dead ones.",
                 "Set PREFECT_FLOWS_HEARTBEAT_FREQUENCY to 180 or less.",
             )
         )
@@ -168,10 +167,10 @@ def _judge_settings(facts: PrefectFacts) -> list[CheckResult]:
         found.append(
             warning(
                 Check.PREFECT_SETTINGS,
-                "Deployments with a concurrency limit, while the server keeps its Leases in "
-                f"memory: a restart of it crashes their runs ({limited}).",
-                "Take the limit away (agents have one run at a time without it), or set "
-                "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE to one that lasts.",
+                "Deployments have a concurrency limit, but the server keeps the leases of slots in "
+                f"memory: its restart crashes their runs ({limited}).",
+                "Remove the limit (an agent has one run at a time even without it), or set "
+                "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE to a persistent storage.",
             )
         )
-    return found or [ok(Check.PREFECT_SETTINGS, "Prefect's settings suit runs.")]
+    return found or [ok(Check.PREFECT_SETTINGS, "Prefect's settings are suitable for runs.")]

@@ -1,6 +1,6 @@
-"""Other flow runs as a sweep needs them: read in bulk, brought to an end, started again.
+"""Reading, ending and restarting the flow runs that a sweep deals with.
 
-An API that cannot be read within seconds is told apart from one that knows nothing.
+"Prefect could not be read" and "Prefect does not know the flow run" are different answers.
 """
 
 import asyncio
@@ -24,20 +24,20 @@ from prefect.states import Cancelled, Crashed
 from tasks.sweep.run_standing import FlowRunRecord, FlowRunRecords
 from tasks.vocabulary.names import FlowRunId, JobUid
 
-# A call to an API that is away blocks for 77 s.
+# A call to an API that does not answer blocks for 77 s.
 _CALL_SECONDS = 15.0
 _PAGE_SIZE = 200  # Prefect's own limit
 _EVENTS_PAGE_SIZE = 50  # Prefect's own limit
 _HEARTBEAT = "prefect.flow-run.heartbeat"
 _RESOURCE = "prefect.flow-run."
-# Three of Prefect's default interval of 180 s, and some time to arrive.
+# Three of Prefect's default intervals of 180 s, and some time for delivery.
 _SILENCE = timedelta(minutes=10)
 
 
 async def read_flow_run_records(runs: Iterable[FlowRunId]) -> FlowRunRecords:
-    """Return the flow runs that Prefect knows, by id; `None` if it cannot be read.
+    """Return the flow runs that Prefect knows, by id; `None` if Prefect cannot be read.
 
-    Whether they have a heartbeat is not asked here.
+    Heartbeats are not read here.
     """
     wanted = sorted(UUID(run) for run in runs)
     records: dict[FlowRunId, FlowRunRecord] = {}
@@ -51,7 +51,7 @@ async def read_flow_run_records(runs: Iterable[FlowRunId]) -> FlowRunRecords:
                     )
                 records |= {FlowRunId(str(run.id)): _record(run) for run in found}
     except Exception:
-        # Whatever went wrong, nothing is known then.
+        # Whatever went wrong, nothing is known.
         return None
     return records
 
@@ -59,11 +59,11 @@ async def read_flow_run_records(runs: Iterable[FlowRunId]) -> FlowRunRecords:
 async def ask_for_heartbeats(
     records: FlowRunRecords, runs: Collection[FlowRunId]
 ) -> FlowRunRecords:
-    """Return the records, those of silent flow runs marked as such.
+    """Return the records, with those of flow runs without a heartbeat marked.
 
     Args:
-        records: As read; `None` stays so.
-        runs: Whose heartbeats matter. None is silent while Prefect's events cannot be read.
+        records: As read; `None` is returned unchanged.
+        runs: The flow runs to check. If Prefect's events cannot be read, none is marked.
     """
     running = [run for run in runs if records and _is_running(records.get(run))]
     if not records or not running:
@@ -71,30 +71,30 @@ async def ask_for_heartbeats(
     try:
         beating = await _read_beating(running)
     except Exception:
-        # Whatever went wrong, a flow run that may live is not called silent.
+        # Whatever went wrong, a flow run that may be alive is not called silent.
         return records
     silent = {run: replace(records[run], has_heartbeat=False) for run in set(running) - beating}
     return {**records, **silent}
 
 
 async def mark_cancelled(run: FlowRunId) -> bool:
-    """Bring a flow run that is being cancelled to its end; tell whether Prefect agreed.
+    """Set a flow run in state Cancelling to Cancelled; return whether Prefect accepted it.
 
     Raises:
         Exception: Whatever Prefect's client raises.
     """
     return await _set_state(
-        run, Cancelled(message="Its process was gone; a sweep concluded the cancellation.")
+        run, Cancelled(message="The run had no process any more; a sweep marked it as cancelled.")
     )
 
 
 async def mark_crashed(run: FlowRunId) -> bool:
-    """Say of a flow run that shows no sign of life that it crashed; tell whether Prefect agreed.
+    """Mark a flow run without any sign of life as crashed; return whether Prefect accepted it.
 
     Raises:
         Exception: Whatever Prefect's client raises.
     """
-    message = "It held no Lease and emitted no heartbeat; a sweep marked it as crashed."
+    message = "The run held no Lease and sent no heartbeat; a sweep marked it as crashed."
     return await _set_state(run, Crashed(message=message))
 
 
@@ -102,8 +102,8 @@ async def start_again(record: FlowRunRecord, orphan: JobUid) -> tuple[FlowRunId,
     """Start the deployment of a flow run again, once for each orphan.
 
     Returns:
-        The new flow run, or the one that was started for this orphan before, and whether it is
-        over already.
+        The new flow run, or the one that was started for this orphan before, and whether it has
+        already ended.
 
     Raises:
         Exception: Whatever Prefect's client raises.
@@ -114,7 +114,7 @@ async def start_again(record: FlowRunRecord, orphan: JobUid) -> tuple[FlowRunId,
         started = await client.create_flow_run_from_deployment(
             record.deployment_id,
             parameters=dict(record.parameters),
-            # Prefect answers with the first one where there is one of this key.
+            # If a flow run with this key exists, Prefect returns that one.
             idempotency_key=f"claude-jobs-adopt-{orphan}",
         )
     return FlowRunId(str(started.id)), bool(started.state and started.state.is_final())

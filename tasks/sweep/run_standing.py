@@ -1,4 +1,4 @@
-"""How the flow run of an object stands, by what Prefect says of it."""
+"""The state of an object's flow run, according to Prefect."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ from tasks.vocabulary.names import FlowRunId
 
 @dataclass(frozen=True, slots=True)
 class FlowRunRecord:
-    """A flow run as Prefect knows it.
+    """A flow run, as read from Prefect.
 
     Attributes:
-        state_type: As Prefect spells it, such as `RUNNING`.
-        state_at: Since when, by Prefect's clock.
-        has_heartbeat: Whether it lately emitted one, or whether it did cannot be told.
-        deployment_id: The deployment that it is a run of.
-        parameters: As it was started with.
+        state_type: As Prefect spells it, for example `RUNNING`.
+        state_at: When it entered this state, by Prefect's clock.
+        has_heartbeat: Whether it recently sent a heartbeat; also true if that is unknown.
+        deployment_id: The deployment that it belongs to.
+        parameters: The parameters that it was started with.
     """
 
     state_type: str
@@ -29,12 +29,12 @@ class FlowRunRecord:
     parameters: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False, hash=False)
 
 
-# None: Prefect could not be read. A flow run that is missing in it is not there any more.
+# None: Prefect could not be read. A flow run that is missing here no longer exists.
 FlowRunRecords = Mapping[FlowRunId, FlowRunRecord] | None
 
 
 def is_askable(run: FlowRunId) -> bool:
-    """Tell whether Prefect can be asked about a flow run: its ids are UUIDs."""
+    """Return whether Prefect can be asked about a flow run: its ids are UUIDs."""
     try:
         UUID(run)
     except ValueError:
@@ -45,10 +45,10 @@ def is_askable(run: FlowRunId) -> bool:
 def judge_standing(
     run: FlowRunId | None, runs: FlowRunRecords, *, now: datetime, minimum_age: timedelta
 ) -> RunStanding:
-    """Tell how a flow run stands.
+    """Return the state of a flow run.
 
-    One that is running counts as silent only when it has been running for the minimum age without a
-    heartbeat; whether its process lives is for the Lease to say.
+    A running flow run is silent only if it has been running for the minimum age and sends no
+    heartbeat; its Lease shows whether its process is alive.
     """
     if run is None or not is_askable(run):
         return RunStanding.UNKNOWN
@@ -60,7 +60,7 @@ def judge_standing(
     if record.state_type == "RUNNING":
         is_new = record.state_at is None or now - record.state_at < minimum_age
         return RunStanding.RUNNING if is_new or record.has_heartbeat else RunStanding.SILENT
-    # Scheduled, pending, paused, and what later versions may add: they may go on.
+    # Scheduled, pending, paused, and types that later versions may add: they may continue.
     return _STANDINGS.get(record.state_type, RunStanding.WAITING)
 
 

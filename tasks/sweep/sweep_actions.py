@@ -1,8 +1,8 @@
-"""Doing what a sweep has decided, one object at a time, and only while it is still so.
+"""Carries out what a sweep has decided, one object at a time, if the object is still the same.
 
-Whatever belongs to an agent is touched while holding its Lease, as a run does: no run can take the
-agent over meanwhile, no other sweep can act at the same time, and a process that wakes up late
-finds its epoch gone. Then the object is read and judged again.
+Objects of an agent are changed only while holding its Lease, as runs do: in the meantime no run can
+take over the agent, no other sweep can act, and a delayed process finds that the Lease's epoch has
+changed. Before each change the object is read and judged again.
 """
 
 import asyncio
@@ -34,25 +34,25 @@ from tasks.sweep.flow_run_records import (
 )
 from tasks.sweep.run_standing import FlowRunRecords, is_askable, judge_standing
 from tasks.sweep.sweep_config import SweepPolicy
-from tasks.sweep.sweep_facts import ObjectKind, Stage, judge_stage
+from tasks.sweep.sweep_facts import ObjectKind, ObjectState, judge_job_state
 from tasks.sweep.sweep_objects import SweepAges, SweptObject
 from tasks.sweep.sweep_report import Outcome, SweptRow
 from tasks.sweep.sweep_rules import Finding, SweepAction, SweepVerdict, judge_object
 from tasks.vocabulary.names import FlowRunId, JobName, JobUid, job_pods_selector
 
-_CHANGED = (Outcome.SKIPPED, "It has changed since it was listed.")
-_GONE = (Outcome.SKIPPED, "It is gone already.")
+_CHANGED = (Outcome.SKIPPED, "The object has changed since it was listed.")
+_GONE = (Outcome.SKIPPED, "The object is already gone.")
 
 _Result = tuple[Outcome, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Sweeper:
-    """What a sweep acts with.
+    """Carries out the actions of a sweep.
 
     Attributes:
-        flow_run_id: Of the sweep; in its name Leases are held.
-        run_script: For the tombstones of Jobs that never got their Secret.
+        flow_run_id: The sweep's flow run, which becomes the holder of Leases.
+        run_script: Used for the tombstones of Jobs that never got their Secret.
     """
 
     client: ClusterClient
@@ -62,7 +62,7 @@ class Sweeper:
     run_script: str
 
     async def carry_out(self, swept: SweptObject, verdict: SweepVerdict) -> SweptRow:
-        """Do what the verdict says and tell what came of it; raises nothing but a cancellation."""
+        """Carry out the verdict and return the outcome; raises nothing but a cancellation."""
         try:
             outcome, note = await self._carry_out(swept, verdict)
         except ObjectNotFound:
@@ -72,8 +72,8 @@ class Sweeper:
         except (ClusterError, LeaseLost, WritesPaused) as error:
             outcome, note = Outcome.FAILED, str(error)
         except Exception as error:
-            # Prefect's client; its texts may quote what was sent.
-            outcome, note = Outcome.FAILED, f"Prefect did not take it ({type(error).__name__})."
+            # From Prefect's client, whose messages may quote what was sent.
+            outcome, note = Outcome.FAILED, f"Prefect did not accept it ({type(error).__name__})."
         return SweptRow(swept, verdict, outcome, note)
 
     async def _carry_out(self, swept: SweptObject, verdict: SweepVerdict) -> _Result:
@@ -106,14 +106,14 @@ class Sweeper:
     async def _act_as_owner(self, swept: SweptObject, verdict: SweepVerdict) -> _Result:
         async with self._owning(swept) as lease:
             if not lease.held:
-                return Outcome.SKIPPED, "Somebody has taken the Lease of its agent."
+                return Outcome.SKIPPED, "A run has taken the Lease of the agent."
             if swept.kind is ObjectKind.JOB:
                 return await self._end_job(swept, verdict, lease)
             return await self._end_flow_run(swept, verdict)
 
     @asynccontextmanager
     async def _owning(self, swept: SweptObject) -> AsyncGenerator[LeaseKeeper]:
-        """Take the Lease of an agent if nobody holds it; let it go however the block ends."""
+        """Take the Lease of an agent if nobody holds it, and always release it afterwards."""
         if swept.agent_id is None:
             raise ValueError(f"{swept.kind} {swept.name} names no agent")
         lease = LeaseKeeper(self.client, swept.namespace, swept.agent_id, self.flow_run_id)
@@ -133,11 +133,11 @@ class Sweeper:
             stage = await self._look_at(job, swept.namespace)
             if not await self._is_still(verdict, swept, stage, owner_of(job)):
                 return False
-            return stage is not Stage.INERT or await create_tombstone(
+            return stage is not ObjectState.INERT or await create_tombstone(
                 self.client, swept.namespace, lease, job.name, job.uid, self.run_script
             )
 
-        # Nobody has to wait for the pods of a Job that has ended.
+        # The pods of a finished Job have ended, so there is nothing to wait for.
         over = verdict.finding is Finding.TTL_PASSED
         deletion = await delete_job_when(
             self.client,
@@ -156,10 +156,10 @@ class Sweeper:
             case Deletion.KEPT | Deletion.CHANGED:
                 return _CHANGED
 
-    async def _look_at(self, job: JobSnapshot, namespace: str) -> Stage:
+    async def _look_at(self, job: JobSnapshot, namespace: str) -> ObjectState:
         selector = job_pods_selector(job.name)
         pods = await list_pods(self.client, namespace, label_selector=selector)
-        return judge_stage(
+        return judge_job_state(
             job,
             [pod for pod in pods_from_api(pods.items) if pod.job_uid == job.uid],
             await find_run_secret(self.client, namespace, job.name, job.uid),
@@ -169,22 +169,22 @@ class Sweeper:
 
     async def _end_flow_run(self, swept: SweptObject, verdict: SweepVerdict) -> _Result:
         run = FlowRunId(swept.name)
-        if not await self._is_still(verdict, swept, Stage.RECORDED, run):
+        if not await self._is_still(verdict, swept, ObjectState.RECORDED, run):
             return _CHANGED
         marking = mark_cancelled if verdict.action is SweepAction.MARK_CANCELLED else mark_crashed
         return (Outcome.DONE, "") if await marking(run) else _CHANGED
 
     async def _is_still(
-        self, verdict: SweepVerdict, swept: SweptObject, stage: Stage, run: FlowRunId | None
+        self, verdict: SweepVerdict, swept: SweptObject, state: ObjectState, run: FlowRunId | None
     ) -> bool:
-        """Judge again by what is known now that the Lease is ours."""
+        """Return whether the verdict is still the same now that we hold the Lease."""
         record, now = await _read_record(run), self.client.server_now()
         standing = judge_standing(run, record, now=now, minimum_age=self.ages.minimum)
         try:
-            # The age was judged before we touched the Lease ourselves.
-            facts = replace(swept.facts, stage=stage, run=standing, lease_fresh=False)
+            # The age was judged before we changed the Lease ourselves.
+            facts = replace(swept.facts, state=state, run=standing, lease_fresh=False)
         except ValueError:
-            # Prefect does not say any more how this flow run stands.
+            # Prefect no longer reports the state of this flow run.
             return False
         return judge_object(facts, self.policy).finding is verdict.finding
 
@@ -196,16 +196,19 @@ class Sweeper:
         if job.uid != swept.uid or job.deleting or job.over or record is None:
             return _CHANGED
         if job.task_id is None:
-            return Outcome.FAILED, "It names no task, so no other run can take it over."
+            return Outcome.FAILED, "The Job names no task, so no other run can take it over."
         if record.deployment_id is None:
-            return Outcome.FAILED, "Its flow run is of no deployment that could be started again."
+            return (
+                Outcome.FAILED,
+                "Its flow run belongs to no deployment that could be started again.",
+            )
         started, is_over = await start_again(record, JobUid(swept.uid))
         if is_over:
             return (
                 Outcome.FAILED,
-                f"Flow run {started} was started for it and did not take it over.",
+                f"Flow run {started} was started to take over the Job, but did not.",
             )
-        return Outcome.DONE, f"Flow run {started} was started to take it over."
+        return Outcome.DONE, f"Flow run {started} was started to take over the Job."
 
 
 async def _read_record(run: FlowRunId | None) -> FlowRunRecords:

@@ -1,4 +1,4 @@
-"""What a sweep is asked to do: `SweepConfig`, the one parameter of `sweep_orphans`."""
+"""`SweepConfig`: the one parameter of `sweep_orphans`."""
 
 from typing import Annotated, Literal
 
@@ -13,68 +13,68 @@ NamespaceName = Annotated[
 
 
 class SweepPolicy(SpecModel):
-    """What is done with each finding; `report` leaves it to a person."""
+    """What to do about each finding; `report` leaves it to a person."""
 
     orphaned: Literal["report", "stop", "adopt"] = Field(
         default="report",
-        description="An agent at work whose flow run is over. `adopt` starts that run's deployment "
-        "again, at most once, so that the new run takes the agent over.",
+        description="A working agent whose flow run has ended. `adopt` starts its deployment "
+        "again, at most once, so that the new run takes over the agent.",
     )
     run_missing: Literal["report", "stop"] = Field(
         default="report",
-        description="An agent at work whose flow run was deleted from Prefect, or that names none.",
+        description="A working agent whose flow run was deleted from Prefect, or that names none.",
     )
     cancelled: Literal["report", "stop"] = Field(
-        default="stop", description="An agent at work whose flow run was cancelled."
+        default="stop", description="A working agent whose flow run was cancelled."
     )
     unstarted: Literal["report", "delete"] = Field(
         default="delete",
-        description="A Job that never got its prompt, of a flow run that will not go on.",
+        description="A Job that never got its prompt and whose flow run will not continue.",
     )
     ttl_passed: Literal["report", "delete"] = Field(
-        default="delete", description="An ended Job that outlived its TTL."
+        default="delete", description="A finished Job that still exists after its TTL."
     )
     unpaired: Literal["report", "delete"] = Field(
-        default="delete", description="A run's Secret whose Job is gone."
+        default="delete", description="A Secret of a run whose Job is gone."
     )
     idle: Literal["report", "delete"] = Field(
-        default="delete", description="A Lease that nobody has touched for days."
+        default="delete", description="A Lease that has not been renewed for days."
     )
     cancel_stuck: Literal["report", "mark_cancelled"] = Field(
         default="mark_cancelled",
-        description="A flow run that is being cancelled and whose process is gone.",
+        description="A flow run in state Cancelling whose process no longer exists.",
     )
     zombie: Literal["report", "mark_crashed"] = Field(
         default="report",
-        description="A flow run that is running by its state, without Lease or heartbeat.",
+        description="A flow run in state Running with neither Lease nor heartbeat.",
     )
 
 
 class SweepConfig(SpecModel):
-    """Where a sweep looks, and what it may do."""
+    """Which namespaces a sweep checks, and what it may change."""
 
     runtime: BlockName | None = Field(
         default=None,
-        description="Agent Runtime block that names the cluster; where empty the pod's own "
-        "service account, else the kubeconfig.",
+        description="Claude Code Agent Runtime block that names the cluster. If empty: the service "
+        "account of the sweep's pod, else the kubeconfig.",
     )
     namespaces: tuple[NamespaceName, ...] = Field(
         default=(),
         max_length=100,
-        description="Where to look; where empty the runtime's namespace, else the pod's own.",
+        description="Namespaces to sweep. If empty: the runtime's, else that of the sweep's pod.",
     )
-    policy: SweepPolicy = Field(default=SweepPolicy(), description="What is done with findings.")
-    dry_run: bool = Field(default=True, description="Say what would be done, and change nothing.")
+    policy: SweepPolicy = Field(default=SweepPolicy(), description="What to do about findings.")
+    dry_run: bool = Field(default=True, description="Report what would be done; change nothing.")
     minimum_age_seconds: int = Field(
         default=900,
         ge=0,
         le=604_800,
-        description="How long an object and its agent's Lease must have been left alone before "
-        "anything is done, in seconds.",
+        description="Seconds that must have passed since an object, or its agent's Lease, was last "
+        "changed before the sweep acts on it.",
     )
     idle_lease_days: int = Field(
-        default=7, ge=1, le=365, description="After how many days a Lease counts as idle."
+        default=7, ge=1, le=365, description="Days without renewal after which a Lease is idle."
     )
     max_actions: int = Field(
-        default=20, ge=0, le=1000, description="How much one sweep may change; the rest waits."
+        default=20, ge=0, le=1000, description="Maximum number of changes per sweep."
     )

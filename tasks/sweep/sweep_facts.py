@@ -1,4 +1,4 @@
-"""What a sweep knows of one object when it judges it, and how far a Job has come."""
+"""What a sweep knows about one object when it judges it, and the state of a Job."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _DELETION_LIMIT = timedelta(hours=1)
 
 
 class ObjectKind(StrEnum):
-    """What is swept; the flow runs are those that the objects name."""
+    """Kinds of objects that a sweep checks; flow runs are those that the other objects name."""
 
     JOB = "Job"
     SECRET = "Secret"
@@ -23,7 +23,7 @@ class ObjectKind(StrEnum):
 
 
 class Recognition(StrEnum):
-    """Whose an object is: labels only select, names and annotations must agree."""
+    """Who created an object: labels only select; names and annotations must agree."""
 
     OURS = "ours"
     OTHER_VERSION = "other version"
@@ -31,11 +31,11 @@ class Recognition(StrEnum):
 
 
 class RunStanding(StrEnum):
-    """How the flow run that owns an object stands.
+    """State of the flow run that owns an object.
 
-    `WAITING` will run, again or for the first time. `SILENT` is running by its state and shows no
-    sign of life. `OVER` ended other than by cancellation. `DELETED` is not in Prefect any more.
-    `UNKNOWN`: the object names none. `UNREADABLE`: Prefect did not say.
+    `WAITING` will run, again or for the first time. `SILENT` is in state Running but shows no sign
+    of life. `OVER` has ended, but not by cancellation. `DELETED` is no longer in Prefect.
+    `UNKNOWN`: the object names no flow run. `UNREADABLE`: Prefect could not be read.
     """
 
     WAITING = "waiting"
@@ -49,21 +49,21 @@ class RunStanding(StrEnum):
     UNREADABLE = "unreadable"
 
 
-class Stage(StrEnum):
-    """How far an object has come; which kinds have which says `STAGES`.
+class ObjectState(StrEnum):
+    """State of an object; `STATES_OF_KIND` lists the states of each kind.
 
-    Of Jobs: `DELETION_STUCK` was to be deleted long ago, `TTL_PASSED` should have been collected,
-    the result of a `HARVESTED` one is stored and that of an `ENDED` one is not, in an `INERT` one
-    no agent has run and none can without its Secret, and in a `LIVE` one an agent works or may.
-    Of Secrets: their Job is there (`PAIRED`) or not. Of Leases: an `IDLE` one was touched by
-    nobody for days, and nothing of its agent is left; a `RESTING` one may still be of use.
+    Jobs: `DELETION_STUCK` should have been deleted long ago; `TTL_PASSED` should have been removed
+    by the TTL controller; the result of `HARVESTED` is stored, that of `FINISHED` is not; in
+    `INERT` no agent has run, and none can without its Secret; in `LIVE` an agent works or may work.
+    Secrets: the Job exists (`PAIRED`) or not (`UNPAIRED`). Leases: `IDLE` has not been renewed for
+    days and its agent has no other objects; `RESTING` may still be needed.
     """
 
     DELETING = "deleting"
     DELETION_STUCK = "deletion stuck"
     TTL_PASSED = "TTL passed"
     HARVESTED = "harvested"
-    ENDED = "ended"
+    FINISHED = "finished"
     INERT = "inert"
     LIVE = "live"
     PAIRED = "paired"
@@ -73,64 +73,65 @@ class Stage(StrEnum):
     RECORDED = "recorded"
 
 
-STAGES: Mapping[ObjectKind, frozenset[Stage]] = {
+STATES_OF_KIND: Mapping[ObjectKind, frozenset[ObjectState]] = {
     ObjectKind.JOB: frozenset(
         {
-            Stage.DELETING,
-            Stage.DELETION_STUCK,
-            Stage.TTL_PASSED,
-            Stage.HARVESTED,
-            Stage.ENDED,
-            Stage.INERT,
-            Stage.LIVE,
+            ObjectState.DELETING,
+            ObjectState.DELETION_STUCK,
+            ObjectState.TTL_PASSED,
+            ObjectState.HARVESTED,
+            ObjectState.FINISHED,
+            ObjectState.INERT,
+            ObjectState.LIVE,
         }
     ),
-    ObjectKind.SECRET: frozenset({Stage.PAIRED, Stage.UNPAIRED}),
-    ObjectKind.LEASE: frozenset({Stage.RESTING, Stage.IDLE}),
-    ObjectKind.FLOW_RUN: frozenset({Stage.RECORDED}),
+    ObjectKind.SECRET: frozenset({ObjectState.PAIRED, ObjectState.UNPAIRED}),
+    ObjectKind.LEASE: frozenset({ObjectState.RESTING, ObjectState.IDLE}),
+    ObjectKind.FLOW_RUN: frozenset({ObjectState.RECORDED}),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectFacts:
-    """All that the verdict on an object depends on.
+    """Everything that the verdict on an object depends on.
 
     Attributes:
-        run: Of a Job the flow run that owns it now.
-        lease_fresh: Whether the Lease of its agent is held and has not run out, by the API server's
+        run: State of the object's flow run; for a Job, of the one that owns it now.
+        lease_fresh: Whether the Lease of its agent is held and has not expired, by the API server's
             clock.
-        old_enough: Whether it and the Lease of its agent have been left alone for the minimum age.
+        old_enough: Whether neither it nor the Lease of its agent has changed within the minimum
+            age.
 
     Raises:
-        ValueError: No object can have these facts together.
+        ValueError: No object can have this combination of facts.
     """
 
     kind: ObjectKind
-    stage: Stage
+    state: ObjectState
     recognition: Recognition
     run: RunStanding
     lease_fresh: bool
     old_enough: bool
 
     def __post_init__(self) -> None:
-        if self.stage not in STAGES[self.kind]:
-            raise ValueError(f"a {self.kind} is never {self.stage}")
+        if self.state not in STATES_OF_KIND[self.kind]:
+            raise ValueError(f"a {self.kind} is never {self.state}")
         unnamed = {RunStanding.UNKNOWN, RunStanding.UNREADABLE}
         if self.kind is ObjectKind.FLOW_RUN and (
             self.recognition is not Recognition.OURS or self.run in unnamed
         ):
-            raise ValueError("flow runs are found in Prefect, by objects of ours that name them")
+            raise ValueError("flow runs are found in Prefect, through our objects that name them")
 
 
-def judge_stage(
+def judge_job_state(
     job: JobSnapshot,
     pods: Sequence[PodSnapshot],
     secret: RunSecret,
     *,
     server_now: datetime,
     minimum_age: timedelta,
-) -> Stage:
-    """Tell how far a Job has come.
+) -> ObjectState:
+    """Return the state of a Job.
 
     Args:
         job: As just read.
@@ -141,15 +142,15 @@ def judge_stage(
     """
     if job.deletion_at is not None:
         is_stuck = server_now - job.deletion_at > _DELETION_LIMIT
-        return Stage.DELETION_STUCK if is_stuck else Stage.DELETING
+        return ObjectState.DELETION_STUCK if is_stuck else ObjectState.DELETING
     if _has_outlived_ttl(job, server_now - minimum_age):
-        return Stage.TTL_PASSED
+        return ObjectState.TTL_PASSED
     if job.over:
-        return Stage.HARVESTED if job.harvested_at is not None else Stage.ENDED
+        return ObjectState.HARVESTED if job.harvested_at is not None else ObjectState.FINISHED
     if secret is RunSecret.PRESENT or may_have_run(pods):
-        return Stage.LIVE
+        return ObjectState.LIVE
     # Nobody adopts a Job without a Secret; if it is gone by now, an agent may have read it.
-    return Stage.INERT if owner_of(job) == job.flow_run_id else Stage.LIVE
+    return ObjectState.INERT if owner_of(job) == job.flow_run_id else ObjectState.LIVE
 
 
 def _has_outlived_ttl(job: JobSnapshot, before: datetime) -> bool:

@@ -1,4 +1,4 @@
-"""Listing what has our label in a namespace: one call for each page of each kind."""
+"""Lists what has our label in a namespace, with one call per page and kind."""
 
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.kinds.jobs import list_jobs
@@ -15,9 +15,9 @@ async def list_namespace(client: ClusterClient, namespace: str) -> NamespaceCont
     """Return all objects of a namespace that have our label.
 
     Raises:
-        ClusterError: One of the lists could not be read.
+        ClusterError: A list could not be read.
     """
-    # In this order: whoever owns something is listed after it, and Leases at the very end.
+    # In this order: owners are listed after what they own, and Leases last.
     secrets = await list_secrets_metadata(client, namespace, label_selector=MANAGED_SELECTOR)
     jobs = await list_jobs(client, namespace, label_selector=MANAGED_SELECTOR)
     pods = await list_pods(client, namespace, label_selector=MANAGED_SELECTOR)

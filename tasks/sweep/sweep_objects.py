@@ -1,4 +1,4 @@
-"""What a sweep found in one namespace, joined into objects with their facts. Pure."""
+"""What a sweep found in one namespace, combined into objects with their facts. Pure."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -11,12 +11,18 @@ from tasks.ownership.commitment import RunSecret
 from tasks.ownership.lease import holder_flow_run, is_held
 from tasks.ownership.orphans import owner_of
 from tasks.sweep.run_standing import FlowRunRecords, is_askable, judge_standing
-from tasks.sweep.sweep_facts import ObjectFacts, ObjectKind, Recognition, Stage, judge_stage
+from tasks.sweep.sweep_facts import (
+    ObjectFacts,
+    ObjectKind,
+    ObjectState,
+    Recognition,
+    judge_job_state,
+)
 from tasks.sweep.sweep_recognition import recognise_job, recognise_lease, recognise_secret
 from tasks.vocabulary import names
 from tasks.vocabulary.names import AgentId, FlowRunId, JobUid
 
-# What a run notes on a Lease and nobody misses after days; any other note is somebody's memory.
+# Annotations of runs that nobody needs after some days; any other annotation must be kept.
 _PASSING_NOTES = frozenset(
     {
         names.ANNOTATION_AGENT_ID,
@@ -32,8 +38,8 @@ _PASSING_NOTES = frozenset(
 class NamespaceContents:
     """All objects in a namespace that have our label.
 
-    The lists were drawn up in the order Secrets, Jobs, pods, Leases: what is owned before what owns
-    it, so that an owner who came meanwhile is seen.
+    The lists were read in the order Secrets, Jobs, pods, Leases: owners after what they own, so
+    that an owner that was created in the meantime is seen.
 
     Attributes:
         server_now: By the API server's clock, when the Leases were listed.
@@ -52,7 +58,7 @@ class SweptObject:
     """One object with its facts.
 
     Attributes:
-        uid: As it was listed, with `resource_version`; empty for a flow run.
+        uid: As listed, like `resource_version`; empty for a flow run.
         flow_run_id: The flow run by which it is judged.
     """
 
@@ -68,21 +74,21 @@ class SweptObject:
 
 @dataclass(frozen=True, slots=True)
 class SweepAges:
-    """From which age on something is done, as the sweep was asked."""
+    """The ages from which the sweep acts, as configured."""
 
     minimum: timedelta
     idle_lease: timedelta
 
 
 def named_flow_runs(contents: NamespaceContents) -> dict[FlowRunId, AgentId]:
-    """Return the flow runs that objects of ours name, of those that Prefect can be asked about."""
+    """Return the flow runs that our objects name and that Prefect can be asked about."""
     return {run: agent for run, agent in _named(contents) if run is not None and is_askable(run)}
 
 
 def find_swept_objects(
     contents: NamespaceContents, runs: FlowRunRecords, ages: SweepAges
 ) -> list[SweptObject]:
-    """Return every object of a namespace, and every flow run that they name, with its facts."""
+    """Return all objects of a namespace, and the flow runs they name, with their facts."""
     return _Namespace(contents, runs, ages).objects()
 
 
@@ -101,7 +107,7 @@ def _named(contents: NamespaceContents) -> Iterator[tuple[FlowRunId | None, Agen
 
 
 class _Namespace:
-    """The lists, joined."""
+    """The lists of a namespace, combined."""
 
     def __init__(self, contents: NamespaceContents, runs: FlowRunRecords, ages: SweepAges) -> None:
         self._contents = contents
@@ -135,7 +141,7 @@ class _Namespace:
         ]
 
     def _job(self, job: JobSnapshot) -> SweptObject:
-        stage = judge_stage(
+        state = judge_job_state(
             job,
             self._pods[job.uid],
             self._secret_of(job),
@@ -143,7 +149,7 @@ class _Namespace:
             minimum_age=self._ages.minimum,
         )
         return self._swept(
-            ObjectKind.JOB, stage, recognise_job(job), owner_of(job), job, job.created_at
+            ObjectKind.JOB, state, recognise_job(job), owner_of(job), job, job.created_at
         )
 
     def _secret_of(self, job: JobSnapshot) -> RunSecret:
@@ -153,17 +159,17 @@ class _Namespace:
         return RunSecret.REVOKED if secret.is_tombstone else RunSecret.PRESENT
 
     def _secret(self, secret: SecretSnapshot) -> SweptObject:
-        stage = Stage.PAIRED if secret.job_uid in self._job_uids else Stage.UNPAIRED
+        state = ObjectState.PAIRED if secret.job_uid in self._job_uids else ObjectState.UNPAIRED
         recognised = recognise_secret(secret)
         run, created_at = secret.flow_run_id, secret.created_at
-        return self._swept(ObjectKind.SECRET, stage, recognised, run, secret, created_at)
+        return self._swept(ObjectKind.SECRET, state, recognised, run, secret, created_at)
 
     def _lease(self, lease: LeaseSnapshot) -> SweptObject:
         run = holder_flow_run(lease) or lease.attempt_flow_run_id
         touched_at = lease.renewed_at or lease.acquired_at
-        stage = Stage.IDLE if self._is_idle(lease, touched_at) else Stage.RESTING
+        state = ObjectState.IDLE if self._is_idle(lease, touched_at) else ObjectState.RESTING
         recognised = recognise_lease(lease)
-        return self._swept(ObjectKind.LEASE, stage, recognised, run, lease, touched_at)
+        return self._swept(ObjectKind.LEASE, state, recognised, run, lease, touched_at)
 
     def _is_idle(self, lease: LeaseSnapshot, touched_at: datetime | None) -> bool:
         if touched_at is None or self._now - touched_at < self._ages.idle_lease:
@@ -178,7 +184,7 @@ class _Namespace:
             record = runs.get(run)
             facts = self._facts(
                 ObjectKind.FLOW_RUN,
-                Stage.RECORDED,
+                ObjectState.RECORDED,
                 Recognition.OURS,
                 run,
                 agent_id,
@@ -190,7 +196,7 @@ class _Namespace:
     def _swept(
         self,
         kind: ObjectKind,
-        stage: Stage,
+        state: ObjectState,
         recognised: Recognition,
         run: FlowRunId | None,
         found: JobSnapshot | SecretSnapshot | LeaseSnapshot,
@@ -203,7 +209,7 @@ class _Namespace:
             found.name,
             agent_id,
             run,
-            self._facts(kind, stage, recognised, run, agent_id, touched_at),
+            self._facts(kind, state, recognised, run, agent_id, touched_at),
             found.uid,
             found.resource_version,
         )
@@ -215,7 +221,7 @@ class _Namespace:
     def _facts(
         self,
         kind: ObjectKind,
-        stage: Stage,
+        state: ObjectState,
         recognised: Recognition,
         run: FlowRunId | None,
         agent_id: AgentId | None,
@@ -226,7 +232,7 @@ class _Namespace:
         minimum = self._ages.minimum
         return ObjectFacts(
             kind=kind,
-            stage=stage,
+            state=state,
             recognition=recognised,
             run=judge_standing(run, self._runs, now=self._now, minimum_age=minimum),
             lease_fresh=is_held(lease, self._now),

@@ -1,7 +1,7 @@
-"""Which of the objects with our label are an agent's.
+"""Which of the objects with our label belong to an agent.
 
-Labels only select, and anybody can copy them. The name of an object is made of the exact ids that
-its annotations tell, so one that has been copied under another name is recognised as foreign.
+Labels only select, and anybody can copy them. The name of an object is derived from the exact ids
+in its annotations, so a copy under another name is recognised as foreign.
 """
 
 from tasks.observation.secret_snapshot import SecretSnapshot
@@ -13,7 +13,7 @@ from tasks.vocabulary.names import AgentId, FlowRunId
 
 
 def recognise_job(job: JobSnapshot) -> Recognition:
-    """Tell whether a Job with our label is an agent's."""
+    """Return whether a Job with our label belongs to an agent."""
     if job.agent_id is None or job.version is None:
         return Recognition.FOREIGN
     if job.version != names.PROTOCOL_VERSION:
@@ -22,7 +22,7 @@ def recognise_job(job: JobSnapshot) -> Recognition:
 
 
 def recognise_secret(secret: SecretSnapshot) -> Recognition:
-    """Tell whether a Secret with our label is a run's, or a tombstone."""
+    """Return whether a Secret with our label belongs to a run or is a tombstone."""
     if secret.version is None or (secret.agent_id is None and not secret.is_tombstone):
         return Recognition.FOREIGN
     if secret.version != names.PROTOCOL_VERSION:
@@ -33,7 +33,7 @@ def recognise_secret(secret: SecretSnapshot) -> Recognition:
 
 
 def recognise_lease(lease: LeaseSnapshot) -> Recognition:
-    """Tell whether a Lease with our label is an agent's."""
+    """Return whether a Lease with our label belongs to an agent."""
     version = lease.labels.get(names.LABEL_VERSION)
     if lease.agent_id is None or version is None:
         return Recognition.FOREIGN

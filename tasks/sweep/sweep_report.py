@@ -1,4 +1,4 @@
-"""What a sweep has found and done, as people and automations are told it."""
+"""The report of a sweep for people and automations: findings and changes."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,15 +13,16 @@ from tasks.sweep.sweep_rules import ALARMING, Finding, SweepAction, SweepVerdict
 
 FOUND_EVENT = "claude-jobs.sweep.found"
 ACTED_EVENT = "claude-jobs.sweep.acted"
-# Prefect has no limit of its own; a page of this length is read to its end by nobody.
+# Prefect has no limit, but nobody reads a longer page to its end.
 _ROWS_LIMIT = 500
 
 
 class Outcome(StrEnum):
-    """What came of the proposed action.
+    """What happened to the proposed action.
 
-    `SKIPPED`: the object was gone, changed or held when it was looked at again; the next sweep
-    looks at it anew. `OVER_LIMIT`: so does it here, since this one has done what it may.
+    `SKIPPED`: the object was gone, changed or held when it was read again; the next sweep will
+    check it. `OVER_LIMIT`: this sweep has reached its maximum number of changes; the next sweep
+    will check the object.
     """
 
     NONE = "-"
@@ -35,10 +36,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SweptRow:
-    """One object, what it is, and what was done.
+    """One object with its verdict and what was done.
 
     Attributes:
-        note: More about the outcome, as a sentence; may be empty.
+        note: Details of the outcome, as a sentence; may be empty.
     """
 
     swept: SweptObject
@@ -48,7 +49,7 @@ class SweptRow:
 
     @property
     def needs_person(self) -> bool:
-        """Whether it goes on costing money or hiding a failure until somebody acts."""
+        """Whether it costs money or hides a failure until somebody acts."""
         if self.outcome is Outcome.FAILED:
             return True
         is_settled = self.outcome in {Outcome.DONE, Outcome.SKIPPED}
@@ -56,15 +57,15 @@ class SweptRow:
 
 
 class SweepReport(BaseModel):
-    """What a sweep has come to.
+    """The result of a sweep.
 
     Attributes:
-        objects: How many were looked at, flow runs aside.
-        findings: How many of each, but for those with which all is well.
-        changed: How many actions were carried out.
-        needs_person: How many objects somebody has to look at.
-        problems: What could not be looked at, as sentences.
-        kubernetes_requests: Sent, tries included.
+        objects: Number of objects checked, without flow runs.
+        findings: Number of objects per finding, without those that are in order.
+        changed: Number of actions carried out.
+        needs_person: Number of objects that need a person.
+        problems: What could not be checked, as sentences.
+        kubernetes_requests: Number of requests sent, including retries.
     """
 
     namespaces: list[str]
@@ -78,11 +79,11 @@ class SweepReport(BaseModel):
 
     @property
     def summary(self) -> str:
-        """The whole sweep in one line."""
+        """The result of the sweep in one line."""
         found = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in self.findings.items())
         mode = "dry run, nothing changed" if self.dry_run else f"{self.changed} changed"
         sentences = [
-            f"{self.objects} objects in {', '.join(self.namespaces)}: {found or 'all is well'}; "
+            f"{self.objects} objects in {', '.join(self.namespaces)}: {found or 'no findings'}; "
             f"{mode}.",
             *([f"{self.needs_person} need a person."] if self.needs_person else []),
             *self.problems,
@@ -98,7 +99,7 @@ def build_sweep_report(
     problems: Sequence[str],
     kubernetes_requests: int,
 ) -> SweepReport:
-    """Count what the rows say."""
+    """Count findings and changes."""
     found = Counter(row.verdict.finding for row in rows if row.outcome is not Outcome.NONE)
     return SweepReport(
         namespaces=list(namespaces),
@@ -113,20 +114,20 @@ def build_sweep_report(
 
 
 def build_sweep_table(rows: Iterable[SweptRow]) -> tuple[list[dict[str, str]], int]:
-    """Return the rows for reading, what matters most first, and how many were left out."""
+    """Return the rows for people to read, most important first, and how many were left out."""
     shown = [row for row in rows if row.verdict.finding is not Finding.RUN_SETTLED]
     shown.sort(key=lambda row: (not row.needs_person, row.outcome is Outcome.NONE))
     return [_columns(row) for row in shown[:_ROWS_LIMIT]], max(0, len(shown) - _ROWS_LIMIT)
 
 
 def build_sweep_event(row: SweptRow) -> RunEvent | None:
-    """Return the Prefect event of a row: of what was done, or of what needs a person."""
+    """Return the Prefect event of a row that was changed or needs a person, else `None`."""
     done = row.outcome is Outcome.DONE
     if not done and not row.needs_person:
         return None
     swept = row.swept
     labels = {
-        # The same resource as that of the events of its runs.
+        # The same resource as in the events of the agent's runs.
         "prefect.resource.id": f"claude-jobs.agent.{swept.agent_id or '-'}",
         "prefect.resource.name": swept.agent_id or "unknown agent",
         "claude-jobs.finding": row.verdict.finding,

@@ -1,7 +1,7 @@
 """The verdict on each object that a sweep finds, decided by one function.
 
-Nothing is ever done to what a fresh Lease holds, to what is younger than the minimum age, or while
-Prefect cannot be read: an agent whose owner lives, or may live, is that owner's.
+Objects are never changed if their agent's Lease is fresh, if they are younger than the minimum age,
+or while Prefect cannot be read: an agent with an owner that is or may be alive belongs to it.
 """
 
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from enum import StrEnum
 from typing import assert_never
 
 from tasks.sweep.sweep_config import SweepPolicy
-from tasks.sweep.sweep_facts import ObjectFacts, ObjectKind, Recognition, RunStanding, Stage
+from tasks.sweep.sweep_facts import ObjectFacts, ObjectKind, ObjectState, Recognition, RunStanding
 
 
 class Finding(StrEnum):
-    """What an object turned out to be.
+    """What a sweep found out about an object.
 
-    Those up to `ZOMBIE` are the policy's to answer, by fields of the same names; `DELETION_STUCK`,
-    `UNHARVESTED` and `UNREADABLE` are only ever reported; with the others all is well.
+    The policy has a field of the same name for each finding up to `ZOMBIE`. `DELETION_STUCK`,
+    `UNHARVESTED` and `UNREADABLE` are only reported. The others are in order.
     """
 
     CANCELLED = "cancelled"
@@ -45,7 +45,7 @@ class Finding(StrEnum):
 
 
 class SweepAction(StrEnum):
-    """What is to be done about it; by value as the policy spells them."""
+    """What to do about an object; the values are those of the policy."""
 
     NONE = "none"
     REPORT = "report"
@@ -58,10 +58,10 @@ class SweepAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SweepVerdict:
-    """The judgement on an object.
+    """The verdict on an object.
 
     Attributes:
-        reason: Why, as a sentence without its subject and full stop.
+        reason: Why, as a sentence without a capital letter and full stop.
     """
 
     finding: Finding
@@ -70,7 +70,7 @@ class SweepVerdict:
 
 
 REPORTED = frozenset({Finding.DELETION_STUCK, Finding.UNHARVESTED, Finding.UNREADABLE})
-# What costs money or hides a failure until somebody acts; the rest is litter.
+# What costs money or hides a failure until somebody acts; the rest only takes up space.
 ALARMING = frozenset(
     {
         Finding.CANCELLED,
@@ -84,58 +84,58 @@ ALARMING = frozenset(
 )
 
 _WORDS: dict[RunStanding, str] = {
-    RunStanding.WAITING: "its flow run is yet to run or to run again",
+    RunStanding.WAITING: "its flow run has yet to run, or to run again",
     RunStanding.RUNNING: "its flow run is running",
-    RunStanding.SILENT: "its flow run is running by its state and shows no sign of life",
-    RunStanding.CANCELLING: "its flow run is being cancelled and its process is gone",
+    RunStanding.SILENT: "its flow run is in state Running but shows no sign of life",
+    RunStanding.CANCELLING: "its flow run is being cancelled but has no process any more",
     RunStanding.CANCELLED: "its flow run was cancelled",
-    RunStanding.OVER: "its flow run is over",
-    RunStanding.DELETED: "its flow run was deleted from Prefect, which is no cancellation",
+    RunStanding.OVER: "its flow run has ended",
+    RunStanding.DELETED: "its flow run was deleted from Prefect, which does not cancel it",
     RunStanding.UNKNOWN: "it names no flow run",
-    RunStanding.UNREADABLE: "Prefect did not say how its flow run stands",
+    RunStanding.UNREADABLE: "the state of its flow run could not be read from Prefect",
 }
 
-# How each finding goes on after what the flow run is.
+# The reason for each finding; `{run}` is the state of the flow run in words.
 _SENTENCES: dict[Finding, str] = {
-    Finding.CANCELLED: "{run}, and its agent may be at work",
-    Finding.ORPHANED: "{run}, and its agent may be at work",
-    Finding.RUN_MISSING: "{run}, and its agent may be at work",
-    Finding.UNSTARTED: "{run}, and no agent has started in it",
-    Finding.TTL_PASSED: "it ended, and outlived its TTL",
+    Finding.CANCELLED: "{run}, and its agent may be working",
+    Finding.ORPHANED: "{run}, and its agent may be working",
+    Finding.RUN_MISSING: "{run}, and its agent may be working",
+    Finding.UNSTARTED: "{run}, and its agent never started",
+    Finding.TTL_PASSED: "it has finished and still exists after its TTL",
     Finding.UNPAIRED: "its Job is gone, and {run}",
-    Finding.IDLE: "nobody has held it for days, and its agent has left nothing else",
-    Finding.CANCEL_STUCK: "it is being cancelled, and no process holds its agent's Lease any more",
-    Finding.ZOMBIE: "it is running by its state, without a Lease or a heartbeat",
-    Finding.DELETION_STUCK: "its deletion was asked for long ago; look at its pod's node",
-    Finding.UNHARVESTED: "it ended, {run}, and its result is not stored: a run of the same agent "
-    "and task reads it while the TTL lasts",
-    Finding.UNREADABLE: "{run}, so nothing is done",
-    Finding.OWNED: "the Lease of its agent is held",
+    Finding.IDLE: "it has not been held for days, and its agent has no other objects",
+    Finding.CANCEL_STUCK: "it is being cancelled, but no process holds its agent's Lease any more",
+    Finding.ZOMBIE: "it is in state Running but has neither a Lease nor a heartbeat",
+    Finding.DELETION_STUCK: "its deletion was requested long ago; check the node of its pod",
+    Finding.UNHARVESTED: "it has finished, {run}, and its result is not stored; a run of the same "
+    "agent and task will store it until the TTL has passed",
+    Finding.UNREADABLE: "{run}, so it is not changed",
+    Finding.OWNED: "a run holds the Lease of its agent",
     Finding.AWAITED: "{run}",
-    Finding.OF_ZOMBIE: "{run}; it is left until that run has ended",
-    Finding.YOUNG: "it or the Lease of its agent was touched too short a time ago",
+    Finding.OF_ZOMBIE: "{run}; it is not changed until that run has ended",
+    Finding.YOUNG: "it, or the Lease of its agent, was changed too recently",
     Finding.DELETING: "it is being deleted",
-    Finding.HARVESTED: "its result is stored, and its TTL takes it away",
-    Finding.PAIRED: "it goes with its Job",
+    Finding.HARVESTED: "its result is stored, and it is deleted after its TTL",
+    Finding.PAIRED: "it is deleted together with its Job",
     Finding.RESTING: "its agent may be woken again",
     Finding.RUN_SETTLED: "{run}",
-    Finding.OTHER_VERSION: "another version of this software made it",
-    Finding.FOREIGN: "its name and annotations are not those of an agent's run",
+    Finding.OTHER_VERSION: "another version of this software created it",
+    Finding.FOREIGN: "its name and annotations do not belong to a run of an agent",
 }
 
-# Whatever the flow run and the age are.
-_SETTLED_STAGES: dict[Stage, Finding] = {
-    Stage.DELETING: Finding.DELETING,
-    Stage.HARVESTED: Finding.HARVESTED,
-    Stage.PAIRED: Finding.PAIRED,
-    Stage.RESTING: Finding.RESTING,
+# Findings that do not depend on the flow run or the age.
+_SETTLED_STATES: dict[ObjectState, Finding] = {
+    ObjectState.DELETING: Finding.DELETING,
+    ObjectState.HARVESTED: Finding.HARVESTED,
+    ObjectState.PAIRED: Finding.PAIRED,
+    ObjectState.RESTING: Finding.RESTING,
 }
-_GOES_ON = frozenset({RunStanding.WAITING, RunStanding.RUNNING})
+_CONTINUES = frozenset({RunStanding.WAITING, RunStanding.RUNNING})
 _UNSETTLED = frozenset({RunStanding.CANCELLING, RunStanding.SILENT})
 
 
 def judge_object(facts: ObjectFacts, policy: SweepPolicy) -> SweepVerdict:
-    """Tell what an object is and what a sweep is to do about it."""
+    """Return the verdict on an object: the finding, the reason and the action."""
     finding = _find(facts)
     return SweepVerdict(
         finding, _SENTENCES[finding].format(run=_WORDS[facts.run]), _answer(finding, policy)
@@ -156,7 +156,7 @@ def _find(facts: ObjectFacts) -> Finding:
         return Finding.OTHER_VERSION
     if facts.lease_fresh:
         return Finding.OWNED
-    settled = _SETTLED_STAGES.get(facts.stage)
+    settled = _SETTLED_STATES.get(facts.state)
     if settled is not None:
         return settled
     if facts.kind is ObjectKind.FLOW_RUN and facts.run not in _UNSETTLED:
@@ -171,7 +171,7 @@ def _find(facts: ObjectFacts) -> Finding:
 def _find_by_kind(facts: ObjectFacts) -> Finding:
     match facts.kind:
         case ObjectKind.JOB:
-            return _find_job(facts.stage, facts.run)
+            return _find_job(facts.state, facts.run)
         case ObjectKind.SECRET:
             return _awaited_by(facts.run) or Finding.UNPAIRED
         case ObjectKind.LEASE:
@@ -186,22 +186,22 @@ def _find_by_kind(facts: ObjectFacts) -> Finding:
 
 
 def _awaited_by(run: RunStanding) -> Finding | None:
-    if run in _GOES_ON:
+    if run in _CONTINUES:
         return Finding.AWAITED
     return Finding.OF_ZOMBIE if run is RunStanding.SILENT else None
 
 
-def _find_job(stage: Stage, run: RunStanding) -> Finding:
-    if stage is Stage.TTL_PASSED:
+def _find_job(state: ObjectState, run: RunStanding) -> Finding:
+    if state is ObjectState.TTL_PASSED:
         return Finding.TTL_PASSED
-    if stage is Stage.DELETION_STUCK:
+    if state is ObjectState.DELETION_STUCK:
         return Finding.DELETION_STUCK
     awaited = _awaited_by(run)
     if awaited is not None:
         return awaited
-    if stage is Stage.ENDED:
+    if state is ObjectState.FINISHED:
         return Finding.UNHARVESTED
-    if stage is Stage.INERT:
+    if state is ObjectState.INERT:
         return Finding.UNSTARTED
     if run in {RunStanding.CANCELLING, RunStanding.CANCELLED}:
         return Finding.CANCELLED

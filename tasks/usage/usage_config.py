@@ -1,4 +1,4 @@
-"""What a usage report is asked for: `UsageConfig`, the one parameter of `usage_report`."""
+"""`UsageConfig`: the one parameter of `usage_report`."""
 
 from collections.abc import Mapping
 from typing import Any, Self
@@ -11,35 +11,35 @@ from tasks.vocabulary.errors import InputInvalid
 
 
 class UsageConfig(SpecModel):
-    """Whose usage is reported, and of which days."""
+    """Which agents and days a usage report covers."""
 
     runtime: BlockName | None = Field(
-        default=None, description="Agent Runtime block whose result storage is read."
+        default=None, description="Claude Code Agent Runtime block whose result storage is read."
     )
     result_storage: str | None = Field(
         default=None,
-        description="Result storage to read instead: an absolute path, or a file-system block as "
-        "`block-type/block-name`; Prefect's own local results where neither is given.",
+        description="Result storage to read instead of a runtime's: an absolute path, or a Prefect "
+        "block as block-type/block-name. If both are empty: Prefect's local results.",
     )
     days: int = Field(
-        default=7, ge=1, le=366, description="How many days, the last one being today (UTC)."
+        default=7, ge=1, le=366, description="Number of days to report, today included (UTC)."
     )
     agent_ids: tuple[Identifier, ...] = Field(
-        default=(), max_length=1000, description="Exact ids of agents; all of them where empty."
+        default=(), max_length=1000, description="Ids of the agents to report; all if empty."
     )
 
     @model_validator(mode="after")
     def _check_storage(self) -> Self:
         if self.runtime is not None and self.result_storage is not None:
-            raise ValueError("runtime and result_storage exclude each other")
+            raise ValueError("set runtime or result_storage, not both")
         return self
 
 
 def parse_usage_config(raw: Mapping[str, Any]) -> UsageConfig:
-    """Return what a report is asked for.
+    """Parse the configuration of a usage report.
 
     Raises:
-        InputInvalid: A value is out of its bounds.
+        InputInvalid: A value is out of bounds.
     """
     try:
         return UsageConfig.model_validate(raw)

@@ -85,7 +85,7 @@ def test_page_of_a_failed_run_shows_why_and_what_to_do(ui: Ui, failed: RunOnPage
     forensics = ui.page.get_by_role("link", name="Forensics").get_attribute("href")
     assert forensics is not None
     ui.open(forensics)
-    ui.expect("What the verdict rests on")
+    ui.expect("Facts behind the verdict")
     ui.expect("BackoffLimitExceeded")
     ui.expect('"kind": "Pod"')
     ui.take_picture("failed-forensics")

@@ -110,7 +110,7 @@ def test_terminated_run_leaves_its_agent_and_takes_it_up_when_rescheduled(
     assert result["transcript"]["complete"] is True
     assert result["transcript"]["lines"] == 17
     assert len(jobs_of(traces, agents_namespace, agent_id)) == 1
-    assert "is this flow run's own" in prefect_server.logs(flow_run_id)
+    assert "belongs to this flow run" in prefect_server.logs(flow_run_id)
 
 
 def test_hook_deletes_the_job_of_a_cancelled_run_whose_process_was_killed(

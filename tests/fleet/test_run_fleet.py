@@ -79,7 +79,7 @@ def test_fleet_runs_every_agent_and_tells_who_failed(fleets: Fleets) -> None:
     assert (told["type"], told["name"]) == ("FAILED", "Runs failed")
     failed_agent = failing["agent"]["agent_id"]
     assert told["message"].startswith("19 of 20 runs succeeded")
-    assert f"Not so {failed_agent} (claude_max_turns)." in told["message"]
+    assert f"Failed: {failed_agent} (claude_max_turns)." in told["message"]
     assert_nothing_left_open(told, fleets)
     assert wrong_transcripts(fleets, [failing, *requests]) == []
     states = [run["state"]["name"] for run in children_of(fleets.server, told["flow_run_id"])]
@@ -99,7 +99,7 @@ def test_fleet_that_asks_for_an_agent_twice_creates_nothing(fleets: Fleets) -> N
     told = fleets.start([member, fleets.member(), member], 3).end(END_SECONDS)
 
     assert (told["type"], told["name"]) == ("FAILED", "Invalid input")
-    assert f"Agent {member['agent']['agent_id']} is asked for twice" in told["message"]
+    assert f"Agent {member['agent']['agent_id']} occurs twice" in told["message"]
     assert children_of(fleets.server, told["flow_run_id"]) == []
     assert jobs_of(fleets.kubernetes, fleets.namespace) == []
 

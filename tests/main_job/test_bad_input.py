@@ -30,7 +30,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "input_invalid",
         "task.title",
     ),
-    "two-prompts": ({"prompt_block": "other"}, "input_invalid", "exclude each other"),
+    "two-prompts": (
+        {"prompt_block": "other"},
+        "input_invalid",
+        "set only one of prompt, prompt_secret and prompt_block",
+    ),
     "id-without-usable-character": (
         {"agent": {"agent_id": "!?*"}},
         "k8s_agent_id_invalid",

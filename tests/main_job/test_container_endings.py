@@ -121,7 +121,7 @@ def test_child_over_the_memory_limit_is_no_failure_of_the_agent(start_run: Start
     ).end()
 
     assert ended.verdict == (None, None, 0, "Completed")
-    ended.assert_told("OOMKilled", "only a child process was killed for memory")
+    ended.assert_told("OOMKilled", "only a child process was killed for its memory use")
     assert "forensics" not in ended.artifacts
 
 
@@ -141,7 +141,7 @@ def test_agent_over_its_time_is_ended_by_the_run_script(start_run: StartRun) -> 
 
     assert ended.verdict == ("timeout", "DeadlineExceeded", 124, "TimedOut")
     ended.assert_told("a time limit of 5 s", "exit code 124")
-    ended.assert_proven("the run script ended the agent at its time limit", "timed_out=1")
+    ended.assert_proven("the run script stopped the agent at its time limit", "timed_out=1")
 
 
 def test_job_over_its_deadline_is_told_from_the_agents_timeout(
@@ -193,7 +193,7 @@ def test_deleted_pod_is_told_with_the_pod_that_came_in_its_place(
     assert ended.verdict == ("claude_truncated", "PodReplaced", 143, "Pod replaced")
     ended.assert_told(f"pod {first} was lost and replaced by", "exit code 143")
     # The kubelet may lose a deleted pod's container before it tells how it ended.
-    ended.assert_proven(first, "came after", "exit code 143 (", "SuccessfulCreate")
+    ended.assert_proven(first, "replaced", "exit code 143 (", "SuccessfulCreate")
 
 
 def test_job_that_was_cleared_away_by_its_ttl_keeps_its_own_ending(
@@ -234,7 +234,7 @@ def test_pod_that_no_node_takes_is_told(start_run: StartRun) -> None:
     ).end()
 
     assert ended.verdict == ("k8s_pod_schedule_failed", "Unschedulable", None, "Pod not started")
-    ended.assert_told("No node took pod", "didn't match")
+    ended.assert_told("was not scheduled within", "didn't match")
     ended.assert_proven("FailedScheduling", '"PodScheduled"', '"Unschedulable"')
 
 

@@ -120,7 +120,7 @@ def test_kept_failure_is_listed_with_its_outcome_and_cost(
     [row] = [row for row in listed if row["agent_id"] == request["agent"]["agent_id"]]
     table = operate("ls").text
 
-    assert (row["state"], row["live"]) == ("ended: Max turns reached", False)
+    assert (row["state"], row["live"]) == ("finished: Max turns reached", False)
     assert (row["cost_usd"], row["last_line"]) == (run.result["cost_usd"], run.result["message"])
     assert f"${row['cost_usd']:.4f}" in table
     assert row["job_name"] in table
@@ -178,8 +178,8 @@ def test_stop_ends_the_job_whose_owner_is_gone(
     again = operate("stop", agent_id)
 
     assert stopped.exit_code == 0, stopped.text
-    assert f"Job {row['job_name']} has gone." in stopped.text
-    assert f"Flow run {flow_run_id} is now called cancelled." in stopped.text
+    assert f"Job {row['job_name']} is gone." in stopped.text
+    assert f"Flow run {flow_run_id} is now marked as cancelled." in stopped.text
     assert prefect_server.flow_run(flow_run_id)["state"]["type"] == "CANCELLED"
     assert not jobs_of(traces, agents_namespace, agent_id)
     assert not holder_of(traces, agents_namespace, agent_id)
@@ -207,7 +207,7 @@ def test_attach_takes_up_the_job_of_a_killed_run_and_ends_its_flow_run(
     [job] = jobs_of(traces, agents_namespace, agent_id)
     refused = operate("attach", agent_id)
     assert refused.exit_code == 2
-    assert f"has an owner that lives: flow run {flow_run_id}" in refused.text
+    assert f"has an owner: flow run {flow_run_id} is alive" in refused.text
     kill(live)
     expire_lease(traces, agents_namespace, agent_id)
 
@@ -317,7 +317,7 @@ def test_pause_leaves_the_agent_at_work_and_its_lease_to_its_run(
     ("arguments", "exit_code", "said"),
     [
         pytest.param(["show", "nobody"], 2, "has no agent, Job or flow run 'nobody'", id="show"),
-        pytest.param(["attach", "nobody"], 2, "`claude-jobs ls` shows what there is", id="attach"),
+        pytest.param(["attach", "nobody"], 2, "`claude-jobs ls` lists the agents", id="attach"),
         pytest.param(["pause", "???"], 2, "no ASCII letter or digit", id="pause"),
         pytest.param(["resume", "nobody"], 0, "Agent nobody was not paused", id="resume"),
         pytest.param(
@@ -356,5 +356,5 @@ def test_list_without_prefect_shows_the_cluster_and_says_what_is_left_out(
     assert found.exit_code == 0, found.text
     rows = json.loads(found.stdout)
     [row] = [row for row in rows if row["agent_id"] == request["agent"]["agent_id"]]
-    assert (row["state"], row["cost_usd"], row["last_line"]) == ("ended", None, None)
+    assert (row["state"], row["cost_usd"], row["last_line"]) == ("finished", None, None)
     assert "cannot be asked" in found.stderr

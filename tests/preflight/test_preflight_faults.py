@@ -261,10 +261,10 @@ async def test_correct_set_up_is_all_green(set_up: SetUp) -> None:
 @pytest.mark.parametrize(
     ("changes", "exit_code", "told"),
     [
-        ({}, 0, "All is well."),
+        ({}, 0, "No problems found."),
         ({"runtime": {"home_claim": "one-node"}}, 0, "0 errors, 1 warning."),
         ({"runtime": {"home_claim": "holmes"}}, 1, "1 error, 0 warnings: home-claim."),
-        ({"prompt_block": "both"}, 2, "exclude each other"),
+        ({"prompt_block": "both"}, 2, "set only one of prompt, prompt_secret and prompt_block"),
     ],
     ids=["green", "warning", "error", "invalid"],
 )
@@ -428,9 +428,9 @@ FAULTS: list[tuple[Callable[[SetUp], None], str, str, str, str]] = [
     (full_quota, "quota", "error", "count/jobs.batch", "Raise the quota"),
     (wrong_namespace, "namespace", "error", "no namespace not-there", "create namespace"),
     (bad_token, "cluster", "error", "does not accept our credentials", "Renew the token"),
-    (unreachable_server, "cluster", "error", "does not answer", "Compare the server's address"),
+    (unreachable_server, "cluster", "error", "does not answer", "Compare the server address"),
     (refused_resources, "job", "error", "less than or equal to memory limit", "resources"),
-    (storage_in_memory, "result-storage", "error", "is memory", "PersistentVolumeClaim"),
+    (storage_in_memory, "result-storage", "error", "is in memory", "PersistentVolumeClaim"),
     (storage_not_writable, "result-storage", "error", "Nothing can be stored", "rights"),
     (short_ttl, "retention", "error", "30 min", "unharvested_seconds"),
     (clock_skew, "clock", "error", "ahead of the cluster's", "NTP"),

@@ -75,17 +75,17 @@ def test_request_schema_has_no_field_for_a_secret() -> None:
         pytest.param({"env": {"A-B": "tell-nobody"}}, "env.", id="env_name"),
         pytest.param(
             {"workspace": {"repo_url": "https://tell-nobody@host/x.git"}},
-            "workspace: repo_url holds credentials",
+            "workspace: repo_url contains credentials",
             id="token_in_address",
         ),
         pytest.param(
             {"workspace": {"repo_url": "ssh://me:tell-nobody@host/x.git"}},
-            "workspace: repo_url holds credentials",
+            "workspace: repo_url contains credentials",
             id="password_in_address",
         ),
         pytest.param(
             {"prompt": "tell-nobody", "prompt_block": "p"},
-            "run request: prompt, prompt_secret and prompt_block exclude each other",
+            "run request: set only one of prompt, prompt_secret and prompt_block",
             id="two_prompts",
         ),
     ],

@@ -21,9 +21,9 @@ from tasks.agent_job.runtime_spec import RuntimeSpec
         pytest.param({"resources": {"memory_limit": None}}, "memory_limit", id="no_memory_limit"),
         pytest.param({"run_as_user": 0}, "run_as_user", id="root"),
         pytest.param({"limits": {"termination_grace_seconds": 30}}, "termination", id="grace"),
-        pytest.param({"home_path": "/"}, "needed by the run itself", id="home_over_everything"),
+        pytest.param({"home_path": "/"}, "used by the run itself", id="home_over_everything"),
         pytest.param({"home_path": "/var/run/claude-jobs/work/x"}, "itself", id="home_in_work"),
-        pytest.param({"home_sub_path": "a/../.."}, "leaves the volume", id="sub_path"),
+        pytest.param({"home_sub_path": "a/../.."}, "must not leave the volume", id="sub_path"),
         pytest.param({"dns": {"policy": "None"}}, "name server", id="dns"),
         pytest.param(
             {"mounts": [{"kind": "secret", "name": "s", "path": "/home/agent"}]},

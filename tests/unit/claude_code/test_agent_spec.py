@@ -29,7 +29,7 @@ def test_agent_does_not_change() -> None:
         pytest.param({"max_turns": 0}, "max_turns", id="no_turns"),
         pytest.param({"max_budget_usd": float("inf")}, "max_budget_usd", id="endless_budget"),
         pytest.param({"model": "--print"}, "model", id="option_as_model"),
-        pytest.param({"instructions": "x", "instructions_path": "/x"}, "exclude", id="both"),
+        pytest.param({"instructions": "x", "instructions_path": "/x"}, "not both", id="both"),
         pytest.param({"instructions_path": "x.md"}, "instructions_path", id="relative_path"),
         pytest.param({"extra_args": ["--print"]}, "--print is refused", id="extra_args"),
         pytest.param(

@@ -66,7 +66,7 @@ def test_agent_that_is_asked_for_twice_is_refused_by_name() -> None:
     place = ("cluster", "agents", "ada")
     check_members([place, ("cluster", "others", "ada"), ("other", "agents", "ada")])
 
-    with pytest.raises(InputInvalid, match="Agent ada is asked for twice in namespace agents"):
+    with pytest.raises(InputInvalid, match="Agent ada occurs twice for namespace agents"):
         check_members([place, ("cluster", "agents", "bob"), place])
 
 
@@ -101,7 +101,7 @@ def test_report_names_who_did_not_succeed() -> None:
     assert not report.all_succeeded
     assert (report.succeeded, report.failed, report.not_started) == (1, 2, 1)
     assert report.summary == (
-        "1 of 4 runs succeeded, $0.5000. Not so bob (timeout), cy (crashed). 1 were not started."
+        "1 of 4 runs succeeded, $0.5000. Failed: bob (timeout), cy (crashed). 1 were not started."
     )
     assert [failure["agent"] for failure in report.failures] == ["bob", "cy"]
 

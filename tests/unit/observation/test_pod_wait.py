@@ -456,7 +456,7 @@ def test_bound_pod_that_has_gone_fails_at_once() -> None:
     assert verdict.cause is Cause.POD_REPLACED
     assert "its replacement pod-2 does not get the prompt" in verdict.message
     assert (
-        "The pod for which the prompt was written was deleted"
+        "The pod that the prompt was created for was deleted"
         in failure(look(bound="uid-1")).message
     )
 

@@ -102,11 +102,11 @@ def look(*jobs: JobSnapshot, **fields: Any) -> ClusterLook:
         pytest.param(
             replace(JOB, deletion_at=NOON), (), (LEASE,), None, "being deleted", id="deleting"
         ),
-        pytest.param(ENDED, (), (), None, "ended, not read yet", id="ended, unread"),
+        pytest.param(ENDED, (), (), None, "finished, result not stored", id="ended, unread"),
         pytest.param(
-            replace(ENDED, harvested_at=NOON), (), (), None, "ended", id="ended, result not here"
+            replace(ENDED, harvested_at=NOON), (), (), None, "finished", id="ended, result not here"
         ),
-        pytest.param(ENDED, (), (), RESULT, "ended: Max turns reached", id="ended, result here"),
+        pytest.param(ENDED, (), (), RESULT, "finished: Max turns reached", id="ended, result here"),
     ],
 )
 def test_state_of_a_job_says_no_more_than_is_known(
@@ -136,7 +136,15 @@ def test_rows_begin_with_what_is_live_and_name_paused_agents_without_a_job() -> 
         AgentRow(AGENT, "working", run, None, "job-1", True, 90, 0.25, "reading"),
         AgentRow(OTHER, "paused", paused="paused"),
         AgentRow(
-            AGENT, "ended: Max turns reached", run, None, "job-2", False, None, 0.5, "Out of turns."
+            AGENT,
+            "finished: Max turns reached",
+            run,
+            None,
+            "job-2",
+            False,
+            None,
+            0.5,
+            "Out of turns.",
         ),
     ]
 

@@ -35,7 +35,7 @@ RENEWED = LeaseVerdict(LeaseState.RENEWED, FlowRunId("run-2"))
             (ENDED,),
             RELEASED,
             True,
-            NothingToStop("Agent agent-1 is not at work; there was nothing to stop."),
+            NothingToStop("Agent agent-1 is not working; there was nothing to stop."),
             id="ended",
         ),
         pytest.param((JOB,), RENEWED, False, CancelRun(FlowRunId("run-2")), id="owner lives"),
@@ -49,7 +49,7 @@ def test_agent_is_stopped_by_its_run_or_by_who_holds_the_lease(
 
 
 def test_agent_whose_owner_may_live_is_not_touched() -> None:
-    with pytest.raises(NotPossible, match="could not be seen"):
+    with pytest.raises(NotPossible, match="It is unknown whether"):
         decide_stop(AGENT, (JOB,), LeaseVerdict(LeaseState.FRESH, RUN, 30), held=False)
 
 
@@ -65,19 +65,19 @@ def test_job_without_an_owner_is_attached_as_its_own_flow_run(job: JobSnapshot, 
 @pytest.mark.parametrize(
     ("job", "verdict", "state", "why", "advice"),
     [
-        pytest.param(JOB, RENEWED, "RUNNING", "owner that lives: flow run run-2", "logs -f"),
+        pytest.param(JOB, RENEWED, "RUNNING", "has an owner: flow run run-2", "logs -f"),
         pytest.param(
             replace(JOB, harvested_at=NOON), RELEASED, "RUNNING", "result is stored", "show job-1"
         ),
         pytest.param(
-            replace(JOB, deletion_at=NOON), RELEASED, "RUNNING", "being deleted", "has gone"
+            replace(JOB, deletion_at=NOON), RELEASED, "RUNNING", "being deleted", "is gone"
         ),
         pytest.param(JOB, RELEASED, None, r"in use \(api\) does not know", "PREFECT_API_URL"),
         pytest.param(
             replace(JOB, flow_run_id=None), RELEASED, None, "does not know", "PREFECT_API_URL"
         ),
         pytest.param(JOB, RELEASED, "CANCELLING", "was cancelled", "stop job-1"),
-        pytest.param(JOB, RELEASED, "COMPLETED", "is completed", "show job-1"),
+        pytest.param(JOB, RELEASED, "COMPLETED", "has completed", "show job-1"),
     ],
 )
 def test_job_that_cannot_be_attached_is_refused_with_what_to_do(

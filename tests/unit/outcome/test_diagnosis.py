@@ -27,7 +27,7 @@ def _facts(**facts: Any) -> RunFacts:
     ("facts", "words"),
     [
         pytest.param(_facts(pod_gone=True), "the pod was gone before", id="gone"),
-        pytest.param(_facts(pod_gone=False), "not reported as ended", id="present"),
+        pytest.param(_facts(pod_gone=False), "not reported as terminated", id="present"),
         pytest.param(_facts(), "(exit code unknown;", id="not looked for"),
         pytest.param(
             _facts(container_exit_code=137, container_reason="OOMKilled"),
@@ -62,7 +62,7 @@ def _facts(**facts: Any) -> RunFacts:
         ),
         pytest.param(
             _facts(container_exit_code=1, model="opus"),
-            "model claude-opus-5-5, asked for as opus",
+            "model claude-opus-5-5, requested as opus",
             id="another model",
         ),
         pytest.param(
@@ -73,12 +73,12 @@ def _facts(**facts: Any) -> RunFacts:
         pytest.param(_facts(stalled_seconds=1800.0), "printed nothing for 1,800 s", id="stalled"),
         pytest.param(
             _facts(cancelled=True, transcript=TranscriptProof(lines=4, stdout_bytes=4820)),
-            "4 lines and 4,820 bytes of output read",
+            "4 lines and 4,820 bytes of output had been read",
             id="cancelled",
         ),
         pytest.param(
             _facts(api_lost_seconds=601.0, job_name="job-1"),
-            "has not answered for 601 s, so how Job job-1 ended is unknown",
+            "has not answered for 601 s, so the state of Job job-1 is unknown",
             id="API lost",
         ),
         pytest.param(
@@ -122,7 +122,7 @@ def test_message_about_job_being_deleted_says_what_was_not_seen() -> None:
     seen = judge_run(_facts(job_deletion_seen=True)).message
     gone = judge_run(_facts(job_gone=JobGone("a read"))).message
 
-    assert "its deletion was seen while it was still there, no condition seen before" in seen
+    assert "it was being deleted, no condition seen before" in seen
     assert "the pod was never seen running, no condition" in gone
 
 
@@ -139,7 +139,7 @@ def test_killed_child_is_mentioned_after_success() -> None:
     outcome = judge_run(facts)
 
     assert outcome.code is None
-    assert "only a child process was killed for memory" in outcome.message
+    assert "only a child process was killed for its memory use" in outcome.message
 
 
 def test_refused_bundle_is_named() -> None:

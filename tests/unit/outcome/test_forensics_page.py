@@ -50,12 +50,12 @@ def test_page_holds_all_that_is_kept() -> None:
 
     for expected in (
         "Taken at 2026-11-20 18:00:00 UTC, before anything of the run was cleaned up.",
-        "### What the verdict rests on\n\n- exit code 137 (container state)\n- told",
-        "### What could not be observed\n\n- pod phase",
-        "### What the cluster did not tell\n\n- node: forbidden",
+        "### Facts behind the verdict\n\n- exit code 137 (container state)\n- told",
+        "### Not observed\n\n- pod phase",
+        "### Not readable in the cluster\n\n- node: forbidden",
         "- `2026-11-20 17:59:00` told",
         "- `2026-11-20 18:00:00` **Killing** × 3 Pod: told\n- `–` **Odd**\n",
-        "### The end of the agent's output\n\n```text\nassistant: Hello.\ntold\n```",
+        "### End of the agent's output\n\n```text\nassistant: Hello.\ntold\n```",
         "### Node n-1\n\n- `Ready` is Unknown (NodeStatusUnknown: told)\n- `DiskPressure` is False",
         "- It was cordoned.\n- Taint `node.kubernetes.io/unreachable:NoExecute`",
         '### Job\n\n```text\n{\n "kind": "Job",',
@@ -75,8 +75,8 @@ def test_page_of_a_run_without_a_job_says_what_there_was() -> None:
 
     assert page == (
         "Taken at 2026-11-20 18:00:00 UTC, before anything of the run was cleaned up.\n\n"
-        "### What the verdict rests on\n\n- stage failure\n\n"
-        "### Kubernetes Events\n\nNone were found."
+        "### Facts behind the verdict\n\n- stage failure\n\n"
+        "### Kubernetes Events\n\nNone."
     )
 
 

@@ -48,16 +48,16 @@ def changed(**fields: object) -> AgentRunResult:
     "expected",
     [
         "## ✔ Succeeded – agent reviewer\n\nThe agent finished.\n\n**Cost:** $0.0123 · 3 turns",
-        "tokens 1,200 in, 34 out · 1 min 50 s of work, 2 min 00 s in all",
+        "tokens 1,200 in, 34 out · 1 min 50 s of work, 2 min 00 s in total",
         "**Transcript:** complete – 12 lines, 3,456 bytes",
         "### Answer\n\n> First line  \n> second \\| line",
-        "| 2026-11-20 17:59:59 | 0 s | its Job was created |",
-        "| 2026-11-20 18:01:55 | 1 min 55 s | the agent ended |",
+        "| 2026-11-20 17:59:59 | 0 s | Job created |",
+        "| 2026-11-20 18:01:55 | 1 min 55 s | Agent ended |",
         "| Input tokens | 1,200 |",
         "| Cache read tokens | – |",
         "| Cost | $0.0123 |",
         "| Job | `job\\|1` |",
-        "| Session | `s1` (fresh) |",
+        "| Session | `s1` (new) |",
     ],
 )
 def test_report_of_success_holds_the_fact(expected: str) -> None:
@@ -82,14 +82,14 @@ def test_report_of_failure_leads_with_what_happened_what_to_do_and_why() -> None
 
     assert report.startswith(
         "## ✘ OOM killed – agent reviewer (`claude_truncated`)\n\nClaude was killed.\n\n"
-        "**What to do:** Raise the memory limit.\n\n**Cause:** OOMKilled – the container used more "
+        "**What to do:** Raise the memory limit.\n\n**Cause:** OOMKilled – the container used "
     )
     assert "**Takeover:** this run took over the Job of flow run `f0`" in report
     assert "**Cost:** – · 3 turns" in report
-    assert "2 tool use(s) were denied (`Edit`)" in report
-    assert "cleared: the next run starts a fresh one" in report
-    assert "events of types that this version does not know: `brand_new` × 3." in report
-    assert "### What it said until then" in report
+    assert "Denied tool uses: 2 (`Edit`)" in report
+    assert "cleared: the next run starts a new one" in report
+    assert "event types that this version does not know: `brand_new` × 3." in report
+    assert "### The agent's last words" in report
     assert report.endswith("- [Forensics](/artifacts/1)\n- Stored in /r: `a|b`")
 
 
@@ -108,14 +108,14 @@ def test_report_of_a_run_without_a_job_says_that_it_cost_nothing() -> None:
     assert "**Cause:**" not in report
     assert "**Transcript:**" not in report
     assert "### Answer" not in report
-    assert "| – | – | the agent started |" in report
+    assert "| – | – | Agent started |" in report
     assert "| Session | – |" in report
 
 
 def test_report_of_an_agent_whose_end_was_not_seen_tells_the_whole_time() -> None:
     timings = Timings(started_at=START, ended_at=START + timedelta(hours=2, seconds=70))
 
-    assert "· 2 h 01 min in all" in render_report(changed(timings=timings))
+    assert "· 2 h 01 min in total" in render_report(changed(timings=timings))
 
 
 HOSTILE = "<img src=x>\n## ✔ Succeeded\n```\n![x](http://tracker/)\x1b[2J\n| a |\n|---|\n<!--"
@@ -168,7 +168,9 @@ def test_every_cause_has_a_meaning() -> None:
             "missing line numbers: 3, 5–9.",
             id="named-gaps",
         ),
-        pytest.param(TranscriptProof(complete=False), "counted something else", id="disagreed"),
+        pytest.param(
+            TranscriptProof(complete=False), "differ from those of the pod", id="disagreed"
+        ),
         pytest.param(TranscriptProof(), "unproven –", id="no-trailer"),
     ],
 )
@@ -183,7 +185,7 @@ def test_result_read_back_from_json_is_equal() -> None:
 def test_report_tells_what_the_cluster_said() -> None:
     report = render_report(changed(error_code=ErrorCode.CLAUDE_FAILED, cluster_said="pod *gone*"))
 
-    assert "**The cluster said:** pod \\*gone\\*" in report
+    assert "**Reported by the cluster:** pod \\*gone\\*" in report
 
 
 def test_report_names_an_event_in_the_answer_instead_of_repeating_it() -> None:

@@ -24,11 +24,11 @@ CREATED = JobSnapshot(
 )
 
 
-LATE, OURS, FOREIGN, OF_LATER = (
+LATE, OURS, FOREIGN, OF_SUCCESSOR = (
     NameTaken.LATE,
     NameTaken.OURS,
     NameTaken.FOREIGN,
-    NameTaken.OF_LATER,
+    NameTaken.OF_SUCCESSOR,
 )
 FINISHED = (Condition("Failed", "True"),)
 NOON = datetime(2024, 5, 1, tzinfo=UTC)
@@ -56,10 +56,10 @@ NOON = datetime(2024, 5, 1, tzinfo=UTC)
             FOREIGN,
             id="adopted by another run before",
         ),
-        pytest.param(replace(CREATED, owner_epoch=8), OF_LATER, id="made by our successor"),
+        pytest.param(replace(CREATED, owner_epoch=8), OF_SUCCESSOR, id="made by our successor"),
         pytest.param(
             replace(CREATED, owner_epoch=8, owner_flow_run_id=FlowRunId("run-2")),
-            OF_LATER,
+            OF_SUCCESSOR,
             id="adopted by our successor",
         ),
     ],
@@ -91,7 +91,7 @@ def test_job_is_owned_only_in_our_own_tenure(found: JobSnapshot, expected: bool)
 
 
 AGAIN, LOST = RefusedAdoption.AGAIN, RefusedAdoption.LOST
-BY_US, BY_LATER = RefusedAdoption.OURS, RefusedAdoption.OF_LATER
+BY_US, BY_LATER = RefusedAdoption.OURS, RefusedAdoption.OF_SUCCESSOR
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_refused_takeover_says_what_differs_and_what_to_do() -> None:
     assert decide_orphan(job, run("other", None)) == Blocked(
         ErrorCode.CONCURRENT_RUN_BLOCKED,
         "Job job-1 of the same agent blocks this run: it works on task t, not other.",
-        "Wait for that Job to end, or delete it if its work is not wanted.",
+        "Wait until that Job has finished, or delete it if you do not need its work.",
     )
     unknown = decide_orphan(job, run(None, None))
     assert "this run names no task" in unknown.reason

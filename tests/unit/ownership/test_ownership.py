@@ -423,7 +423,7 @@ def test_uncommitted_job_beside_the_live_one_goes_first() -> None:
     late = job(2)
 
     assert decide(job(1), late, job(3), pods=(pod(1),)) == DeleteUncommitted(
-        (late, job(3)), "Job job-2, Job job-3 was left by a run that is gone; no agent ran in it."
+        (late, job(3)), "Job job-2, Job job-3 was left by an earlier run and never ran an agent."
     )
 
 
@@ -447,7 +447,7 @@ def test_newest_own_job_decides_and_the_older_does_not() -> None:
     for jobs in ((older, newest), (newest, older)):
         assert isinstance(decide(*jobs, stored={"job-1": False}), StartNew)
         assert decide(*jobs, stored={"job-1": True}) == ReturnStored(
-            newest.uid, "The result of this flow run is stored already."
+            newest.uid, "The result of this flow run is already stored."
         )
 
 
@@ -471,7 +471,7 @@ def test_own_unharvested_job_comes_before_another_runs() -> None:
     verdict = decide(job(1, conditions=COMPLETE), own)
 
     assert verdict == Harvest(
-        own, False, False, "Job job-2 of this flow run has ended and its result is not stored."
+        own, False, False, "Job job-2 of this flow run finished, but its result is not stored."
     )
 
 
@@ -519,7 +519,7 @@ OURS_ON_LEASE = replace(LEASE, attempt_flow_run_id=MY_RUN, attempt=2)
 
 def test_stored_success_is_returned_after_its_job_has_gone() -> None:
     assert decide(lease=OURS_ON_LEASE, stored={"job-1": True}) == ReturnStored(
-        JobUid("job-1"), "The result of this flow run is stored already."
+        JobUid("job-1"), "The result of this flow run is already stored."
     )
 
 
@@ -564,7 +564,7 @@ def test_terminating_pod_is_waited_for_within_its_grace(jobs: tuple[JobSnapshot,
 
     for now in (0, 20, 49.9):
         assert decide(*jobs, pods=(going,), now=now) == WaitForTermination(
-            (going,), after(50), "Pod pod-1 of an earlier Job has not ended yet."
+            (going,), after(50), "Pod pod-1 of an earlier Job has not terminated yet."
         )
 
 
@@ -595,7 +595,7 @@ def test_pod_that_nobody_deletes_is_waited_for_then_blocks(
     left = pod(1, container)
 
     assert decide(pods=(left,), now=29) == WaitForTermination(
-        (left,), after(30), "Pod pod-1 of an earlier Job has not ended yet."
+        (left,), after(30), "Pod pod-1 of an earlier Job has not terminated yet."
     )
     blocked = decide(pods=(left,), now=30)
     assert isinstance(blocked, Blocked)

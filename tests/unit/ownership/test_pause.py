@@ -123,7 +123,7 @@ def test_pause_is_told_by_the_instant_on_the_lease(
 
 
 def test_reason_that_nobody_would_read_is_refused() -> None:
-    with pytest.raises(InputInvalid, match="501 characters of at most 500"):
+    with pytest.raises(InputInvalid, match="501 characters, more than 500"):
         build_paused(None, AGENT, "x" * 501, NOON)
 
 
@@ -154,7 +154,7 @@ def test_paused_agent_is_not_started() -> None:
         ErrorCode.CONCURRENT_RUN_BLOCKED,
         "Agent agent-1 is paused since 2024-05-01 12:00 UTC: The budget of May is spent. "
         "No agent was started.",
-        "`claude-jobs resume agent-1` lets it start again; then run this again.",
+        "Allow new runs with `claude-jobs resume agent-1`, then start this run again.",
     )
     assert isinstance(decide(notes={}), StartNew)
 

@@ -41,7 +41,7 @@ def test_cleared_session_is_not_resumed() -> None:
 
     assert isinstance(planned, NextAttempt)
     assert (planned.session_id, planned.budget_usd) == (None, None)
-    assert "fresh session" in planned.reason
+    assert "new session" in planned.reason
 
 
 @pytest.mark.parametrize(
@@ -59,11 +59,11 @@ def test_other_endings_stand_without_a_word(results: list[AgentRunResult]) -> No
 @pytest.mark.parametrize(
     ("results", "why"),
     [
-        ([ended(), ended(), ended()], "no more are allowed"),
-        ([ended(attempt=3)], "no more are allowed"),
-        ([ended(cost_usd=None)], "not known"),
+        ([ended(), ended(), ended()], "no more attempts are allowed"),
+        ([ended(attempt=3)], "no more attempts are allowed"),
+        ([ended(cost_usd=None)], "cost is unknown"),
         ([ended(cost_usd=0.6), ended(attempt=2, cost_usd=0.6)], "nothing is left"),
-        ([ended(attempt=2)], "not known"),
+        ([ended(attempt=2)], "cost is unknown"),
     ],
     ids=[
         "three seen",
@@ -96,8 +96,8 @@ def test_unknown_session_is_answered_by_a_fresh_one_without_being_asked_for() ->
 
     assert isinstance(planned, NextAttempt)
     assert (planned.delay_seconds, planned.session_id, planned.budget_usd) == (0, None, 2.0)
-    assert "to be resumed is unknown" in planned.reason
-    assert "fresh session" in planned.reason
+    assert "session to resume is unknown" in planned.reason
+    assert "new session" in planned.reason
 
 
 def test_unknown_session_is_answered_only_once() -> None:

@@ -75,7 +75,7 @@ def test_admitted_pod_has_no_violation(pod: dict[str, Any]) -> None:
         pytest.param(_pod(hostIPC=True), "Host Namespaces: hostIPC is set", id="ipc"),
         pytest.param(
             _pod(context={"windowsOptions": {"hostProcess": True}}),
-            "HostProcess: container agent is a process of the node",
+            "HostProcess: container agent is a host process",
             id="host_process",
         ),
         pytest.param(
@@ -103,17 +103,17 @@ def test_admitted_pod_has_no_violation(pod: dict[str, Any]) -> None:
         ),
         pytest.param(
             _pod(container={"ports": [{"hostPort": 80}]}),
-            "Host Ports: container agent takes a port of the node",
+            "Host Ports: container agent uses a port of the node",
             id="host_port",
         ),
         pytest.param(
             _pod(container={"readinessProbe": {"tcpSocket": {"host": "h"}}}),
-            "Host Probes / Lifecycle Hooks: container agent names a host",
+            "Host Probes / Lifecycle Hooks: container agent sets a host",
             id="probe",
         ),
         pytest.param(
             _pod(container={"lifecycle": {"postStart": {"httpGet": {"host": "h"}}}}),
-            "Host Probes / Lifecycle Hooks: container agent names a host",
+            "Host Probes / Lifecycle Hooks: container agent sets a host",
             id="hook",
         ),
         pytest.param(
@@ -123,17 +123,17 @@ def test_admitted_pod_has_no_violation(pod: dict[str, Any]) -> None:
         ),
         pytest.param(
             _pod(pod_context={"seLinuxOptions": {"type": "spc_t"}}),
-            "SELinux: the pod has an SELinux type of its own",
+            "SELinux: the pod sets a custom SELinux type",
             id="selinux_type",
         ),
         pytest.param(
             _pod(context={"seLinuxOptions": {"role": "r"}}),
-            "SELinux: container agent has an SELinux user or role of its own",
+            "SELinux: container agent sets an SELinux user or role",
             id="selinux_role",
         ),
         pytest.param(
             _pod(context={"procMount": "Unmasked"}),
-            "/proc Mount Type: container agent sees an unmasked /proc",
+            "/proc Mount Type: container agent has an unmasked /proc",
             id="proc",
         ),
         pytest.param(
@@ -143,7 +143,7 @@ def test_admitted_pod_has_no_violation(pod: dict[str, Any]) -> None:
         ),
         pytest.param(
             _pod(context={"allowPrivilegeEscalation": None}),
-            "Privilege Escalation: container agent may escalate its privileges",
+            "Privilege Escalation: container agent allows privilege escalation",
             id="escalation",
         ),
         pytest.param(
@@ -153,7 +153,7 @@ def test_admitted_pod_has_no_violation(pod: dict[str, Any]) -> None:
         ),
         pytest.param(
             _pod(context={"runAsNonRoot": True}, pod_context={"runAsNonRoot": False}),
-            "Running as Non-root: the pod lets its containers run as root",
+            "Running as Non-root: the pod allows its containers to run as root",
             id="root_allowed_by_pod",
         ),
         pytest.param(
@@ -163,7 +163,7 @@ def test_admitted_pod_has_no_violation(pod: dict[str, Any]) -> None:
         ),
         pytest.param(
             _pod(pod_context={"seccompProfile": None}),
-            "Seccomp: container agent names no seccomp profile",
+            "Seccomp: container agent sets no seccomp profile",
             id="no_seccomp",
         ),
         pytest.param(

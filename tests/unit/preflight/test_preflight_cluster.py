@@ -145,7 +145,7 @@ CASES: list[tuple[str, dict[str, Any], Check, Level, str]] = [
         {"permissions": without(EXEC[0])},
         Check.PERMISSIONS,
         Level.WARNING,
-        "stays lost",
+        "cannot recover output",
     ),
     (
         "no create of exec where it is needed",
@@ -312,14 +312,14 @@ def test_fault_is_named_with_what_to_do(
 @pytest.mark.parametrize(
     ("changes", "check", "words"),
     [
-        ({"permissions": without(READ_NODES)}, Check.PERMISSIONS, "told less often"),
-        ({"permissions": without(EXEC[1])}, Check.PERMISSIONS, "All 16 verbs"),
-        ({"claim": None}, Check.HOME_CLAIM, "no session is resumed"),
+        ({"permissions": without(READ_NODES)}, Check.PERMISSIONS, "fewer lost nodes"),
+        ({"permissions": without(EXEC[1])}, Check.PERMISSIONS, "All 16 permissions"),
+        ({"claim": None}, Check.HOME_CLAIM, "sessions cannot be resumed"),
         ({"quotas": ()}, Check.QUOTA, "There is no quota."),
         (
             {"quotas": (QuotaFacts("odd", {"pods": "many", "services": "0"}, {}),)},
             Check.QUOTA,
-            "quota odd",
+            "Quota odd",
         ),
         ({"secrets": {}}, Check.SECRETS, "needs no Secret"),
     ],

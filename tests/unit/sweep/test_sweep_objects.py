@@ -13,7 +13,13 @@ from tasks.observation.secret_snapshot import SecretSnapshot
 from tasks.observation.snapshots import JobSnapshot, LeaseSnapshot, PodSnapshot
 from tasks.ownership.commitment import RunSecret
 from tasks.sweep.run_standing import FlowRunRecord, judge_standing
-from tasks.sweep.sweep_facts import ObjectKind, Recognition, RunStanding, Stage, judge_stage
+from tasks.sweep.sweep_facts import (
+    ObjectKind,
+    ObjectState,
+    Recognition,
+    RunStanding,
+    judge_job_state,
+)
 from tasks.sweep.sweep_objects import (
     NamespaceContents,
     SweepAges,
@@ -136,68 +142,68 @@ def test_lease_is_recognised(lease: LeaseSnapshot, recognition: Recognition) -> 
 
 
 @pytest.mark.parametrize(
-    ("job", "pods", "secret", "stage"),
+    ("job", "pods", "secret", "state"),
     [
-        pytest.param(JOB, [RUNNING_POD], RunSecret.PRESENT, Stage.LIVE, id="at work"),
-        pytest.param(JOB, [WAITING_POD], RunSecret.PRESENT, Stage.LIVE, id="about to start"),
-        pytest.param(JOB, [RUNNING_POD], RunSecret.ABSENT, Stage.LIVE, id="Secret lost"),
-        pytest.param(JOB, [WAITING_POD], RunSecret.ABSENT, Stage.INERT, id="never prompted"),
-        pytest.param(JOB, [], RunSecret.REVOKED, Stage.INERT, id="revoked"),
+        pytest.param(JOB, [RUNNING_POD], RunSecret.PRESENT, ObjectState.LIVE, id="at work"),
+        pytest.param(JOB, [WAITING_POD], RunSecret.PRESENT, ObjectState.LIVE, id="about to start"),
+        pytest.param(JOB, [RUNNING_POD], RunSecret.ABSENT, ObjectState.LIVE, id="Secret lost"),
+        pytest.param(JOB, [WAITING_POD], RunSecret.ABSENT, ObjectState.INERT, id="never prompted"),
+        pytest.param(JOB, [], RunSecret.REVOKED, ObjectState.INERT, id="revoked"),
         pytest.param(
             replace(JOB, owner_flow_run_id=OTHER_RUN),
             [],
             RunSecret.ABSENT,
-            Stage.LIVE,
+            ObjectState.LIVE,
             id="adopted",
         ),
         pytest.param(
             replace(JOB, conditions=_condition("Complete", NOW), ttl_seconds=60),
             [],
             RunSecret.PRESENT,
-            Stage.ENDED,
+            ObjectState.FINISHED,
             id="ended",
         ),
         pytest.param(
             replace(JOB, conditions=_condition("Failed", LONG_AGO)),
             [],
             RunSecret.PRESENT,
-            Stage.ENDED,
+            ObjectState.FINISHED,
             id="ended without TTL",
         ),
         pytest.param(
             replace(JOB, conditions=_condition("Failed", NOW), harvested_at=NOW),
             [],
             RunSecret.PRESENT,
-            Stage.HARVESTED,
+            ObjectState.HARVESTED,
             id="harvested",
         ),
         pytest.param(
             replace(JOB, conditions=_condition("Failed", LONG_AGO), ttl_seconds=60),
             [],
             RunSecret.PRESENT,
-            Stage.TTL_PASSED,
+            ObjectState.TTL_PASSED,
             id="TTL passed",
         ),
         pytest.param(
             replace(JOB, deletion_at=NOW),
             [RUNNING_POD],
             RunSecret.PRESENT,
-            Stage.DELETING,
+            ObjectState.DELETING,
             id="deleted",
         ),
         pytest.param(
             replace(JOB, deletion_at=LONG_AGO),
             [RUNNING_POD],
             RunSecret.PRESENT,
-            Stage.DELETION_STUCK,
+            ObjectState.DELETION_STUCK,
             id="not deleted",
         ),
     ],
 )
 def test_job_is_as_far_as(
-    job: JobSnapshot, pods: list[PodSnapshot], secret: RunSecret, stage: Stage
+    job: JobSnapshot, pods: list[PodSnapshot], secret: RunSecret, state: ObjectState
 ) -> None:
-    assert judge_stage(job, pods, secret, server_now=NOW, minimum_age=MINIMUM) is stage
+    assert judge_job_state(job, pods, secret, server_now=NOW, minimum_age=MINIMUM) is state
 
 
 @pytest.mark.parametrize(
@@ -246,12 +252,12 @@ def test_every_object_and_every_named_flow_run_is_listed_once() -> None:
 
     found = find_swept_objects(contents, runs, AGES)
 
-    assert [(one.kind, one.name, one.flow_run_id, one.facts.stage) for one in found] == [
-        (ObjectKind.JOB, JOB.name, OTHER_RUN, Stage.LIVE),
-        (ObjectKind.SECRET, JOB.name, RUN, Stage.PAIRED),
-        (ObjectKind.LEASE, LEASE.name, OTHER_RUN, Stage.RESTING),
-        (ObjectKind.FLOW_RUN, RUN, RUN, Stage.RECORDED),
-        (ObjectKind.FLOW_RUN, OTHER_RUN, OTHER_RUN, Stage.RECORDED),
+    assert [(one.kind, one.name, one.flow_run_id, one.facts.state) for one in found] == [
+        (ObjectKind.JOB, JOB.name, OTHER_RUN, ObjectState.LIVE),
+        (ObjectKind.SECRET, JOB.name, RUN, ObjectState.PAIRED),
+        (ObjectKind.LEASE, LEASE.name, OTHER_RUN, ObjectState.RESTING),
+        (ObjectKind.FLOW_RUN, RUN, RUN, ObjectState.RECORDED),
+        (ObjectKind.FLOW_RUN, OTHER_RUN, OTHER_RUN, ObjectState.RECORDED),
     ]
     assert [one.facts.run for one in found] == [
         RunStanding.SILENT,
@@ -336,55 +342,61 @@ def test_object_without_a_time_is_never_old() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "stage"),
+    ("change", "state"),
     [
-        pytest.param({}, Stage.IDLE, id="nothing left"),
-        pytest.param({"leases": [replace(LEASE, renewed_at=None)]}, Stage.RESTING, id="never held"),
+        pytest.param({}, ObjectState.IDLE, id="nothing left"),
+        pytest.param(
+            {"leases": [replace(LEASE, renewed_at=None)]}, ObjectState.RESTING, id="never held"
+        ),
         pytest.param(
             {"leases": [replace(LEASE, renewed_at=NOW - timedelta(days=6))]},
-            Stage.RESTING,
+            ObjectState.RESTING,
             id="touched within days",
         ),
-        pytest.param({"jobs": [JOB]}, Stage.RESTING, id="its agent has a Job"),
-        pytest.param({"secrets": [SECRET]}, Stage.RESTING, id="its agent has a Secret"),
-        pytest.param({"pods": [RUNNING_POD]}, Stage.RESTING, id="its agent has a pod"),
+        pytest.param({"jobs": [JOB]}, ObjectState.RESTING, id="its agent has a Job"),
+        pytest.param({"secrets": [SECRET]}, ObjectState.RESTING, id="its agent has a Secret"),
+        pytest.param({"pods": [RUNNING_POD]}, ObjectState.RESTING, id="its agent has a pod"),
         pytest.param(
             {"leases": [replace(LEASE, annotations={f"{names.PREFIX}note": "of somebody"})]},
-            Stage.RESTING,
+            ObjectState.RESTING,
             id="somebody's memory",
         ),
         pytest.param(
             {"leases": [replace(LEASE, annotations={"kubectl": "note"})]},
-            Stage.IDLE,
+            ObjectState.IDLE,
             id="a tool's note",
         ),
     ],
 )
 def test_lease_is_idle_only_when_nothing_is_left_of_its_agent(
-    change: dict[str, Any], stage: Stage
+    change: dict[str, Any], state: ObjectState
 ) -> None:
     found = find_swept_objects(_contents(**{"leases": [LEASE], **change}), {}, AGES)
 
-    assert [one.facts.stage for one in found if one.kind is ObjectKind.LEASE] == [stage]
+    assert [one.facts.state for one in found if one.kind is ObjectKind.LEASE] == [state]
 
 
 @pytest.mark.parametrize(
-    ("secrets", "stage"),
+    ("secrets", "state"),
     [
-        pytest.param([], Stage.INERT, id="none"),
-        pytest.param([SECRET], Stage.LIVE, id="its own"),
-        pytest.param([replace(SECRET, job_uid=JobUid("former"))], Stage.INERT, id="a former Job's"),
-        pytest.param([TOMBSTONE], Stage.INERT, id="tombstone"),
+        pytest.param([], ObjectState.INERT, id="none"),
+        pytest.param([SECRET], ObjectState.LIVE, id="its own"),
         pytest.param(
-            [replace(SECRET, name=job_name(AGENT, RUN, 2), attempt=2)], Stage.INERT, id="another's"
+            [replace(SECRET, job_uid=JobUid("former"))], ObjectState.INERT, id="a former Job's"
+        ),
+        pytest.param([TOMBSTONE], ObjectState.INERT, id="tombstone"),
+        pytest.param(
+            [replace(SECRET, name=job_name(AGENT, RUN, 2), attempt=2)],
+            ObjectState.INERT,
+            id="another's",
         ),
     ],
 )
 def test_job_has_come_as_far_as_its_secret_says(
-    secrets: list[SecretSnapshot], stage: Stage
+    secrets: list[SecretSnapshot], state: ObjectState
 ) -> None:
     assert (
-        find_swept_objects(_contents(jobs=[JOB], secrets=secrets), {}, AGES)[0].facts.stage is stage
+        find_swept_objects(_contents(jobs=[JOB], secrets=secrets), {}, AGES)[0].facts.state is state
     )
 
 

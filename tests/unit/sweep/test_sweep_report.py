@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.sweep.sweep_config import SweepPolicy
-from tasks.sweep.sweep_facts import ObjectFacts, ObjectKind, Recognition, RunStanding, Stage
+from tasks.sweep.sweep_facts import ObjectFacts, ObjectKind, ObjectState, Recognition, RunStanding
 from tasks.sweep.sweep_objects import SweptObject
 from tasks.sweep.sweep_report import (
     ACTED_EVENT,
@@ -23,12 +23,12 @@ def _row(
     run: RunStanding = RunStanding.OVER,
     *,
     kind: ObjectKind = ObjectKind.JOB,
-    stage: Stage = Stage.LIVE,
+    state: ObjectState = ObjectState.LIVE,
     name: str = "job",
     note: str = "",
     agent_id: str | None = "a-1",
 ) -> SweptRow:
-    facts = ObjectFacts(kind, stage, Recognition.OURS, run, lease_fresh=False, old_enough=True)
+    facts = ObjectFacts(kind, state, Recognition.OURS, run, lease_fresh=False, old_enough=True)
     swept = SweptObject(
         kind,
         "agents",
@@ -44,9 +44,13 @@ def _row(
 ORPHAN = _row(Outcome.REPORTED)
 WAITING = _row(Outcome.NONE, RunStanding.WAITING, name="waiting")
 SETTLED = _row(
-    Outcome.NONE, RunStanding.WAITING, kind=ObjectKind.FLOW_RUN, stage=Stage.RECORDED, name="run-1"
+    Outcome.NONE,
+    RunStanding.WAITING,
+    kind=ObjectKind.FLOW_RUN,
+    state=ObjectState.RECORDED,
+    name="run-1",
 )
-LITTER = _row(Outcome.DONE, kind=ObjectKind.SECRET, stage=Stage.UNPAIRED, name="secret")
+LITTER = _row(Outcome.DONE, kind=ObjectKind.SECRET, state=ObjectState.UNPAIRED, name="secret")
 
 
 @pytest.mark.parametrize(
@@ -59,9 +63,9 @@ LITTER = _row(Outcome.DONE, kind=ObjectKind.SECRET, stage=Stage.UNPAIRED, name="
         (_row(Outcome.OVER_LIMIT, RunStanding.CANCELLED), True),
         (_row(Outcome.DONE, RunStanding.CANCELLED), False),
         (_row(Outcome.SKIPPED, RunStanding.CANCELLED), False),
-        (_row(Outcome.FAILED, kind=ObjectKind.SECRET, stage=Stage.UNPAIRED), True),
-        (_row(Outcome.DRY_RUN, kind=ObjectKind.SECRET, stage=Stage.UNPAIRED), False),
-        (_row(Outcome.REPORTED, stage=Stage.ENDED), False),
+        (_row(Outcome.FAILED, kind=ObjectKind.SECRET, state=ObjectState.UNPAIRED), True),
+        (_row(Outcome.DRY_RUN, kind=ObjectKind.SECRET, state=ObjectState.UNPAIRED), False),
+        (_row(Outcome.REPORTED, state=ObjectState.FINISHED), False),
         (_row(Outcome.REPORTED, RunStanding.UNREADABLE), True),
     ],
 )
@@ -93,7 +97,7 @@ def test_summary_of_a_dry_run_without_findings_says_so() -> None:
         [WAITING], namespaces=["agents"], dry_run=True, problems=[], kubernetes_requests=4
     )
 
-    assert report.summary == "1 objects in agents: all is well; dry run, nothing changed."
+    assert report.summary == "1 objects in agents: no findings; dry run, nothing changed."
 
 
 def test_table_begins_with_what_needs_a_person_and_leaves_settled_flow_runs_out() -> None:
@@ -108,7 +112,7 @@ def test_table_begins_with_what_needs_a_person_and_leaves_settled_flow_runs_out(
         "agent": "a-1",
         "flow run": "run-1",
         "finding": "orphaned",
-        "reason": "its flow run is over, and its agent may be at work",
+        "reason": "its flow run has ended, and its agent may be working",
         "action": "report",
         "outcome": "reported",
     }

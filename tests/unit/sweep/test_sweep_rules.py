@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from tasks.sweep.sweep_config import SweepPolicy
 from tasks.sweep.sweep_facts import (
-    STAGES,
+    STATES_OF_KIND,
     ObjectFacts,
     ObjectKind,
+    ObjectState,
     Recognition,
     RunStanding,
-    Stage,
 )
 from tasks.sweep.sweep_rules import (
     ALARMING,
@@ -28,12 +28,12 @@ from tasks.sweep.sweep_rules import (
 # Objects of ours, whose Lease is not held, old enough: what they are by the standing of their flow
 # run. `-` is impossible.
 MATRIX = """
-kind     stage          | waiting     running     silent      cancelling   cancelled   over        deleted     unknown     unreadable
+kind     state          | waiting     running     silent      cancelling   cancelled   over        deleted     unknown     unreadable
 Job      deleting       | deleting    deleting    deleting    deleting     deleting    deleting    deleting    deleting    deleting
 Job      deletion_stuck | deletion_stuck deletion_stuck deletion_stuck deletion_stuck deletion_stuck deletion_stuck deletion_stuck deletion_stuck unreadable
 Job      ttl_passed     | ttl_passed  ttl_passed  ttl_passed  ttl_passed   ttl_passed  ttl_passed  ttl_passed  ttl_passed  unreadable
 Job      harvested      | harvested   harvested   harvested   harvested    harvested   harvested   harvested   harvested   harvested
-Job      ended          | awaited     awaited     of_zombie   unharvested  unharvested unharvested unharvested unharvested unreadable
+Job      finished       | awaited     awaited     of_zombie   unharvested  unharvested unharvested unharvested unharvested unreadable
 Job      inert          | awaited     awaited     of_zombie   unstarted    unstarted   unstarted   unstarted   unstarted   unreadable
 Job      live           | awaited     awaited     of_zombie   cancelled    cancelled   orphaned    run_missing run_missing unreadable
 Secret   paired         | paired      paired      paired      paired       paired      paired      paired      paired      paired
@@ -68,28 +68,30 @@ DEFAULT_ACTIONS = {
 }
 
 
-def _table() -> dict[tuple[ObjectKind, Stage, RunStanding], Finding | None]:
+def _table() -> dict[tuple[ObjectKind, ObjectState, RunStanding], Finding | None]:
     header, *lines = MATRIX.strip().splitlines()
     columns = [RunStanding(word) for word in header.partition("|")[2].split()]
-    table: dict[tuple[ObjectKind, Stage, RunStanding], Finding | None] = {}
+    table: dict[tuple[ObjectKind, ObjectState, RunStanding], Finding | None] = {}
     for line in lines:
         row, _, cells = line.partition("|")
-        kind_word, stage_word = row.split()
-        kind, stage = ObjectKind(kind_word.replace("_", " ")), Stage[stage_word.upper()]
+        kind_word, state_word = row.split()
+        kind, state = ObjectKind(kind_word.replace("_", " ")), ObjectState[state_word.upper()]
         for run, cell in zip(columns, cells.split(), strict=True):
-            table[kind, stage, run] = None if cell == "-" else Finding(cell)
+            table[kind, state, run] = None if cell == "-" else Finding(cell)
     return table
 
 
 TABLE = _table()
-EVERY_ROW = list(product(ObjectKind, Stage, Recognition, RunStanding, (True, False), (True, False)))
+EVERY_ROW = list(
+    product(ObjectKind, ObjectState, Recognition, RunStanding, (True, False), (True, False))
+)
 
 
 def _is_impossible(
-    kind: ObjectKind, stage: Stage, recognition: Recognition, run: RunStanding
+    kind: ObjectKind, state: ObjectState, recognition: Recognition, run: RunStanding
 ) -> bool:
-    """A stage of another kind; a flow run that nothing of ours or not Prefect has named."""
-    if (kind, stage, run) not in TABLE or TABLE[kind, stage, run] is None:
+    """A state of another kind; a flow run that nothing of ours or not Prefect has named."""
+    if (kind, state, run) not in TABLE or TABLE[kind, state, run] is None:
         return True
     return kind is ObjectKind.FLOW_RUN and recognition is not Recognition.OURS
 
@@ -101,18 +103,18 @@ def _expected(facts: ObjectFacts) -> Finding | None:
         return Finding.OTHER_VERSION
     if facts.lease_fresh:
         return Finding.OWNED
-    found = TABLE[facts.kind, facts.stage, facts.run]
+    found = TABLE[facts.kind, facts.state, facts.run]
     return found if facts.old_enough or found in KEPT_WHEN_YOUNG else Finding.YOUNG
 
 
 def test_table_covers_all_that_a_sweep_can_know() -> None:
     judged = 0
-    for kind, stage, recognition, run, lease_fresh, old_enough in EVERY_ROW:
-        if _is_impossible(kind, stage, recognition, run):
+    for kind, state, recognition, run, lease_fresh, old_enough in EVERY_ROW:
+        if _is_impossible(kind, state, recognition, run):
             with pytest.raises(ValueError, match=r"is never|found in Prefect"):
-                ObjectFacts(kind, stage, recognition, run, lease_fresh, old_enough)
+                ObjectFacts(kind, state, recognition, run, lease_fresh, old_enough)
             continue
-        facts = ObjectFacts(kind, stage, recognition, run, lease_fresh, old_enough)
+        facts = ObjectFacts(kind, state, recognition, run, lease_fresh, old_enough)
 
         assert judge_object(facts, SweepPolicy()).finding is _expected(facts), facts
         judged += 1
@@ -143,9 +145,9 @@ def test_reasons_are_whole_sentences_without_subject() -> None:
 
 def _verdicts(policy: SweepPolicy) -> list[SweepVerdict]:
     return [
-        judge_object(ObjectFacts(kind, stage, recognition, run, fresh, old), policy)
-        for kind, stage, recognition, run, fresh, old in EVERY_ROW
-        if not _is_impossible(kind, stage, recognition, run)
+        judge_object(ObjectFacts(kind, state, recognition, run, fresh, old), policy)
+        for kind, state, recognition, run, fresh, old in EVERY_ROW
+        if not _is_impossible(kind, state, recognition, run)
     ]
 
 
@@ -157,7 +159,7 @@ def _facts(draw: st.DrawFn) -> ObjectFacts:
     runs = [run for run in RunStanding if not (is_run and run in unnamed)]
     return ObjectFacts(
         kind=kind,
-        stage=draw(st.sampled_from(sorted(STAGES[kind]))),
+        state=draw(st.sampled_from(sorted(STATES_OF_KIND[kind]))),
         recognition=Recognition.OURS if is_run else draw(st.sampled_from(Recognition)),
         run=draw(st.sampled_from(runs)),
         lease_fresh=draw(st.booleans()),
@@ -217,7 +219,7 @@ def test_live_agent_is_ended_only_where_its_run_will_not_go_on(
 ) -> None:
     verdict = judge_object(facts, policy)
 
-    if facts.stage is Stage.LIVE and verdict.action not in UNCHANGING:
+    if facts.state is ObjectState.LIVE and verdict.action not in UNCHANGING:
         assert facts.run in {
             RunStanding.CANCELLING,
             RunStanding.CANCELLED,

@@ -230,7 +230,9 @@ def test_keys_stay_in_their_folder() -> None:
         pytest.param({"days": 0}, "days", id="no_day"),
         pytest.param({"days": 367}, "days", id="more_than_a_year"),
         pytest.param(
-            {"runtime": "kit", "result_storage": "/results"}, "exclude each other", id="two_places"
+            {"runtime": "kit", "result_storage": "/results"},
+            "set runtime or result_storage, not both",
+            id="two_places",
         ),
     ],
 )
