@@ -137,6 +137,18 @@ def run_prefect_server(home: Path, host: str = "127.0.0.1") -> Generator[OwnPref
     """Run a server whose database is in `home`; at its end, what was published must be clean."""
     with _run(OwnPrefectServer(free_port(), home, host)) as server:
         yield server
+    check_published(home)
+
+
+@contextmanager
+def run_bare_prefect_server(home: Path) -> Generator[OwnPrefectServer]:
+    """Run a server whose database is in `home`; who uses it calls `check_published`."""
+    with _run(OwnPrefectServer(free_port(), home, "127.0.0.1")) as server:
+        yield server
+
+
+def check_published(home: Path) -> None:
+    """Assert that what was published so far on the server of `home` is clean."""
     leaks = find_leaks(published_texts(home / "prefect.db"))
     assert leaks == [], "\n".join(["what must not be published stands in Prefect:", *leaks])
 
