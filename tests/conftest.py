@@ -21,6 +21,7 @@ from tests.prefect_server import (
     check_published,
     run_prefect_server,
 )
+from tests.scheduling import LongestFirst, longest_first
 from tests.shared_server import SharedServer, shared_prefect_server, start_ahead
 
 AGENT_UID = 1000
@@ -51,6 +52,12 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput[_SHARED_SOCKET] = shared.socket
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LongestFirst | None:
+    """Hand out `--dist loadfile` the longest tests first."""
+    return LongestFirst(config, log) if config.option.dist == "loadfile" else None
+
+
 def _shared_socket(config: pytest.Config) -> str | None:
     """Return where to ask for the shared server; None where this process is the only one."""
     return getattr(config, "workerinput", {}).get(_SHARED_SOCKET)
@@ -74,7 +81,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     shutil.rmtree(_PREFECT_HOME, ignore_errors=True)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if _shared_socket(config):
+        items[:] = longest_first(items)
     for item in items:
         if item.get_closest_marker("cluster"):
             if not _KUBECONFIG_GIVEN:
