@@ -17,6 +17,9 @@ from typing import Any
 from flows.cli.local_processes import free_port
 from tests.published_texts import find_leaks, published_texts
 
+# All processes of a session ask one server, and it writes one thing at a time.
+_ANSWER_SECONDS = 60
+
 
 @dataclass
 class PrefectServer:
@@ -43,7 +46,7 @@ class PrefectServer:
         request = urllib.request.Request(f"{self.api_url}{path}", body, headers, method=method)
         for pause in (0.5, 1.0, 2.0, 4.0):
             try:
-                with urllib.request.urlopen(request, timeout=20) as answer:
+                with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:
                     return answer.read()
             except urllib.error.HTTPError as error:
                 # SQLite was locked for too long on a busy machine; nothing was written.
