@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
@@ -14,7 +15,14 @@ from kubernetes import client, config
 
 from tests.embedded_cluster import REPLAY_IMAGE, run_embedded_cluster
 from tests.model_api import ModelApi, serve_model_api
-from tests.prefect_server import OwnPrefectServer, run_prefect_server
+from tests.prefect_server import (
+    OwnPrefectServer,
+    PrefectServer,
+    check_published,
+    run_prefect_server,
+)
+from tests.scheduling import LongestFirst, longest_first
+from tests.shared_server import SharedServer, shared_prefect_server, start_ahead
 
 AGENT_UID = 1000
 AGENT_FOLDER = "/work"  # the working directory of the agent images
@@ -28,28 +36,84 @@ _PREFECT_HOME = tempfile.mkdtemp(prefix="claude-jobs-prefect-")
 os.environ["PREFECT_HOME"] = _PREFECT_HOME
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
+# Hundreds of processes import Prefect. Compiling it takes each of them longer than running it.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+_SHARED_SERVER = pytest.StashKey[SharedServer]()
+_SHARED_SOCKET = "shared_prefect_server"  # in what pytest-xdist tells its workers
 
 
-def pytest_unconfigure() -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker of pytest-xdist where it finds the server that all of them share."""
+    shared = node.config.stash.get(_SHARED_SERVER, None) or SharedServer()
+    node.config.stash[_SHARED_SERVER] = shared
+    node.workerinput[_SHARED_SOCKET] = shared.socket
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LongestFirst | None:
+    """Hand out `--dist loadfile` the longest tests first."""
+    return LongestFirst(config, log) if config.option.dist == "loadfile" else None
+
+
+def _shared_socket(config: pytest.Config) -> str | None:
+    """Return where to ask for the shared server; None where this process is the only one."""
+    return getattr(config, "workerinput", {}).get(_SHARED_SOCKET)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Have the shared server started while the first tests run that do not need it."""
+    socket_path = _shared_socket(session.config)
+    if socket_path and any("prefect_server" in _fixtures_of(item) for item in session.items):
+        start_ahead(socket_path)
+
+
+def _fixtures_of(item: pytest.Item) -> list[str]:
+    return getattr(item, "fixturenames", [])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shared = config.stash.get(_SHARED_SERVER, None)
+    if shared is not None:
+        shared.end()
     shutil.rmtree(_PREFECT_HOME, ignore_errors=True)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if _shared_socket(config):
+        items[:] = longest_first(items)
     for item in items:
         if item.get_closest_marker("cluster"):
             if not _KUBECONFIG_GIVEN:
                 item.add_marker(pytest.mark.skip(reason="KUBECONFIG names no cluster"))
         elif item.get_closest_marker("any_cluster"):
             continue
-        elif "core_api" in getattr(item, "fixturenames", ()):
+        elif "core_api" in _fixtures_of(item):
             message = f"{item.nodeid} needs a cluster and is not marked so"
             raise pytest.UsageError(message)
 
 
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnPrefectServer]:
-    """The one server of all tests; it takes about 12 s to start."""
-    with run_prefect_server(tmp_path_factory.mktemp("prefect")) as server:
+def prefect_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PrefectServer]:
+    """The one server of all tests, in whatever process they run."""
+    socket_path = _shared_socket(request.config)
+    if socket_path is None:
+        with run_prefect_server(tmp_path_factory.mktemp("prefect")) as server:
+            yield server
+        return
+    server = shared_prefect_server(socket_path)
+    yield server
+    check_published(server.home)
+
+
+@pytest.fixture
+def own_prefect_server(tmp_path: Path) -> Iterator[OwnPrefectServer]:
+    """A server for one test alone, which may kill it."""
+    with run_prefect_server(tmp_path) as server:
         yield server
 
 

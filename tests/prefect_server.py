@@ -17,6 +17,9 @@ from typing import Any
 from flows.cli.local_processes import free_port
 from tests.published_texts import find_leaks, published_texts
 
+# All processes of a session ask one server, and it writes one thing at a time.
+_ANSWER_SECONDS = 60
+
 
 @dataclass
 class PrefectServer:
@@ -43,7 +46,7 @@ class PrefectServer:
         request = urllib.request.Request(f"{self.api_url}{path}", body, headers, method=method)
         for pause in (0.5, 1.0, 2.0, 4.0):
             try:
-                with urllib.request.urlopen(request, timeout=20) as answer:
+                with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:
                     return answer.read()
             except urllib.error.HTTPError as error:
                 # SQLite was locked for too long on a busy machine; nothing was written.
@@ -137,6 +140,18 @@ def run_prefect_server(home: Path, host: str = "127.0.0.1") -> Generator[OwnPref
     """Run a server whose database is in `home`; at its end, what was published must be clean."""
     with _run(OwnPrefectServer(free_port(), home, host)) as server:
         yield server
+    check_published(home)
+
+
+@contextmanager
+def run_bare_prefect_server(home: Path) -> Generator[OwnPrefectServer]:
+    """Run a server whose database is in `home`; who uses it calls `check_published`."""
+    with _run(OwnPrefectServer(free_port(), home, "127.0.0.1")) as server:
+        yield server
+
+
+def check_published(home: Path) -> None:
+    """Assert that what was published so far on the server of `home` is clean."""
     leaks = find_leaks(published_texts(home / "prefect.db"))
     assert leaks == [], "\n".join(["what must not be published stands in Prefect:", *leaks])
 

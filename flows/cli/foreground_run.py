@@ -1,9 +1,11 @@
 """A run in this very process: shown as it goes, ended by Ctrl-C, let go by a second one."""
 
 import asyncio
+import gc
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import typer
@@ -52,9 +54,10 @@ def run_to_its_end(
     # What Prefect's console handler would print is shown by `output`; the API still gets it all.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     try:
-        from prefect.exceptions import TerminationSignal
+        with _keeping_what_is_imported():
+            from prefect.exceptions import TerminationSignal
 
-        start = load()
+            start = load()
     except KeyboardInterrupt:
         output.show_note(_NOTHING_LEFT)
         return None
@@ -62,6 +65,17 @@ def run_to_its_end(
         return asyncio.run(_run_here(start, kubeconfig, output))
     except TerminationSignal:
         raise typer.Exit(EXIT_TERMINATED) from None
+
+
+@contextmanager
+def _keeping_what_is_imported() -> Generator[None]:
+    """Import without the garbage collector, which finds nothing there and takes a sixth of it."""
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 async def _run_here(

@@ -62,6 +62,7 @@ def _read_until(process: "subprocess.Popen[str]", words: str) -> str:
     raise AssertionError(f"it ended without {words!r}: {''.join(read)}")
 
 
+@pytest.mark.waits(30)
 def test_demo_ends_with_a_complete_transcript_and_leaves_nothing(scratch: Path) -> None:
     process = _start(scratch, "--json")
     output, _ = process.communicate()

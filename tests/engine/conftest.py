@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from kubernetes import client
-from prefect.testing.utilities import prefect_test_harness
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from tests.main_job.conftest import (
     Traces,
@@ -21,6 +21,7 @@ from tests.main_job.conftest import (
     storage,
     traces,
 )
+from tests.prefect_server import PrefectServer
 from tests.waits import wait_until
 
 __all__ = ["build_request", "run_cli", "start_cli", "storage", "traces"]
@@ -29,10 +30,10 @@ ANNOTATION = "claude-jobs.dev/"
 OWNER = f"{ANNOTATION}owner-flow-run-id"
 
 
-@pytest.fixture(scope="session")
-def block_server() -> Iterator[None]:
-    """A server of this very process, for blocks; it takes about 12 s to start."""
-    with prefect_test_harness(server_startup_timeout=120):
+@pytest.fixture
+def block_server(prefect_server: PrefectServer) -> Iterator[None]:
+    """Prefect's server as this very process sees it, for blocks."""
+    with temporary_settings({PREFECT_API_URL: prefect_server.api_url}):
         yield
 
 

@@ -32,6 +32,7 @@ def ended(live: LiveProcess, seconds: float) -> tuple[int, dict[str, Any]]:
     return code, json.loads(live.last_line)
 
 
+@pytest.mark.waits(100)
 def test_same_request_takes_over_the_agent_of_a_killed_run(
     live_cli: StartCli,
     build_request: BuildRequest,
@@ -64,6 +65,7 @@ def test_same_request_takes_over_the_agent_of_a_killed_run(
     assert not holder_of(traces, agents_namespace, agent_id)
 
 
+@pytest.mark.waits(45)
 def test_runs_that_may_not_take_over_leave_a_live_agent_alone(
     live_cli: StartCli,
     run_cli: RunCli,

@@ -32,23 +32,25 @@ def _rendered_lines() -> list[str]:
 def test_every_line_is_in_the_log_once_though_the_server_was_killed_in_between(
     live_cli: Callable[..., LiveProcess],
     build_request: Callable[..., dict[str, Any]],
-    prefect_server: OwnPrefectServer,
+    own_prefect_server: OwnPrefectServer,
     replay_image: str,
 ) -> None:
+    server = own_prefect_server
+    there = {"PREFECT_API_URL": server.api_url, "PREFECT_HOME": str(server.home)}
     slow = {"REPLAY_TRANSCRIPT": "tools", "REPLAY_LINE_DELAY_SECONDS": "1.5"}
-    live = live_cli(build_request(replay_image, env=slow))
+    live = live_cli(build_request(replay_image, env=slow), **there)
     live.wait_for("Claude Code ready")
 
-    prefect_server.end(signal.SIGKILL)
+    server.end(signal.SIGKILL)
     try:
         live.wait_for("list the directory first")
     finally:
-        prefect_server.start()  # other tests use it too
+        server.start()
     code = live.wait(120)
 
     assert code == 0, live.output
     flow_run_id = json.loads(live.last_line)["flow_run_id"]
-    logged = prefect_server.logs(flow_run_id).splitlines()
+    logged = server.logs(flow_run_id).splitlines()
     expected = _rendered_lines()
     assert [line for line in logged if line in set(expected)] == expected
     assert any(line.startswith("[late: Prefect's API was away") for line in logged)

@@ -47,6 +47,7 @@ def deployment(prefect_server: PrefectServer, cluster_kubeconfig: str) -> Iterat
         yield deployment
 
 
+@pytest.mark.waits(20)
 def test_agent_outlives_a_redeployment_that_looks_like_a_cancellation(
     deployment: Deployment,
     build_request: Callable[..., dict[str, Any]],

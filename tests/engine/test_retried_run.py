@@ -14,6 +14,7 @@ from tests.prefect_server import PrefectServer
 pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(300)]
 
 
+@pytest.mark.waits(15)
 def test_named_ending_resumes_the_session_with_the_rest_of_the_budget(
     run_cli: Callable[..., CliRun],
     build_request: Callable[..., dict[str, Any]],

@@ -17,7 +17,7 @@ from tests.main_job.conftest import Traces
 from tests.prefect_server import PrefectServer
 from tests.waits import wait_until
 
-pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(240), pytest.mark.waits(20)]
 
 SERVE = """
 from prefect.types.entrypoint import EntrypointType

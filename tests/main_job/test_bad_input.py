@@ -230,6 +230,7 @@ def test_unreadable_kubeconfig_is_refused(
 
 @pytest.mark.any_cluster
 @pytest.mark.timeout(90)
+@pytest.mark.waits(25)
 def test_unreachable_cluster_is_refused(
     refuse: Refuse, build_request: BuildRequest, kubeconfig: Callable[..., str]
 ) -> None:

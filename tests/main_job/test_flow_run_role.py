@@ -33,6 +33,7 @@ def rules_without(permission: Permission) -> list[dict[str, Any]]:
     return [rule for rule in rules if rule["verbs"]]
 
 
+@pytest.mark.waits(8)
 def test_run_completes_with_the_shipped_role_alone(
     run_cli: Callable[..., CliRun],
     build_request: Callable[..., dict[str, Any]],

@@ -12,7 +12,7 @@ from tests.main_job.conftest import CliRun, Traces, plain
 from tests.prefect_server import PrefectServer
 from tests.waits import wait_until
 
-pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(300), pytest.mark.waits(8)]
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "transcripts"
 STAGES = {

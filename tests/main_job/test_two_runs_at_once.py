@@ -8,7 +8,7 @@ import pytest
 
 from tests.main_job.conftest import CliRun, Traces
 
-pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(300), pytest.mark.waits(25)]
 
 # Long enough to be at work while the other one comes.
 SLOW = {"REPLAY_TRANSCRIPT": "tools", "REPLAY_LINE_DELAY_SECONDS": "1"}

@@ -144,6 +144,7 @@ async def test_sweep_that_settles_everything_completes(
     assert state["message"] == f"1 objects in {orphanage.namespace}: 1 idle; 1 changed."
 
 
+@pytest.mark.waits(14)
 async def test_sweep_of_an_unknown_runtime_says_so(prefect_api: PrefectServer) -> None:
     state = await _run(prefect_api, runtime=f"none-{uuid.uuid4().hex[:8]}")
 
@@ -151,6 +152,7 @@ async def test_sweep_of_an_unknown_runtime_says_so(prefect_api: PrefectServer) -
     assert "There is no Agent Runtime block" in state["message"]
 
 
+@pytest.mark.waits(25)
 async def test_orphan_is_adopted_once(orphanage: Orphanage, prefect_api: PrefectServer) -> None:
     agent = Agent("at work")
     orphanage.tell_prefect(agent, "CRASHED", of_deployment=True)

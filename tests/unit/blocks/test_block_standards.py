@@ -20,6 +20,12 @@ class TestBlockStandards(BlockStandardTestSuite):
     def block(self, request: pytest.FixtureRequest) -> type[Block]:
         return request.param
 
+    def test_has_a_valid_image(self, block: type[Block]) -> None:
+        """Prefect's own test fetches the picture, where Pillow is; these tests need no network."""
+        logo: Any = getattr(block, "_logo_url")  # noqa: B009 # Prefect's name for it
+        assert str(logo).startswith("https://")
+        assert str(logo).endswith(".png")
+
 
 def test_agent_block_hands_its_values_on_as_a_spec() -> None:
     fields: dict[str, Any] = {"agent_id": "a-1", "max_turns": 5, "env": {"A": "1"}}
