@@ -21,7 +21,7 @@ from tasks.transcript.line_grammar import StdoutLine
 from tasks.transcript.read_policy import SILENCE_SECONDS
 from tests.cluster.contract_objects import IMAGE, PodGone, pod_named, unique
 
-RUN_SCRIPT = Path(__file__).parents[2] / "tasks" / "claude_code" / "run_script.sh"
+RUN_SCRIPT = Path(__file__).parents[2] / "tasks" / "transcript" / "run_script.sh"
 INPUT_DIR = "/var/run/claude-jobs/input"
 WORK_DIR = "/var/run/claude-jobs/work"
 TOKEN = "5eed0123"

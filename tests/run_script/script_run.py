@@ -22,7 +22,7 @@ from tasks.transcript.line_grammar import (
     parse_trailer_text,
 )
 
-SCRIPT = Path(__file__).parents[2] / "tasks" / "claude_code" / "run_script.sh"
+SCRIPT = Path(__file__).parents[2] / "tasks" / "transcript" / "run_script.sh"
 TOKEN = "0123abcd"
 POD_UID = "11111111-2222-3333-4444-555555555555"
 MARK = "RUN_SCRIPT_TEST"
