@@ -35,9 +35,8 @@ async def test_slice_of_the_seeded_runs_loses_and_doubles_nothing(
 @pytest.mark.long
 @pytest.mark.timeout(7200)
 async def test_thousand_seeded_runs_lose_and_double_nothing(world: World, tmp_path: Path) -> None:
-    reports = await make_runs(
-        (plan_run(_SEED, index) for index in range(_RUNS)), world.cluster, tmp_path
-    )
+    plans = (plan_run(_SEED, index) for index in range(_RUNS))
+    reports = await make_runs(plans, world.cluster, tmp_path)
 
     assert len(reports) == _RUNS
     assert [report for report in reports if report.problems] == []

@@ -2,8 +2,8 @@
 
     python -m tests.faults.scenarios.many_scenarios --report FILE [NAME ...]
 
-Needs PREFECT_API_URL. Without names all are made. The report is JSON: problems by name. `--kubeconfig`
-names a fault cluster that runs already.
+Needs PREFECT_API_URL. Without names all are made. The report is JSON: problems by name.
+`--kubeconfig` names a fault cluster that runs already; without it one is started.
 """
 
 import argparse
@@ -29,12 +29,9 @@ from tests.faults.world import run_fault_cluster
 _AT_A_TIME = 8
 
 
-async def make_scenarios(
-    rows: list[Scenario], kubeconfig: Path, folder: Path
-) -> list[ScenarioReport]:
+async def make_scenarios(rows: list[Scenario], api: Api, folder: Path) -> list[ScenarioReport]:
     """Make the scenarios; those that need settings of the whole cluster after the others."""
     cases = read_recorded_cases()
-    api = Api(json.loads(kubeconfig.read_text()))
     record = ClusterRecord(api)
     headers = dict(api.http.headers)
     places = asyncio.Semaphore(_AT_A_TIME)
@@ -55,7 +52,6 @@ async def make_scenarios(
                 for row in group:
                     tasks.create_task(make(row))
     record.end()
-    api.http.close()
     return reports
 
 
@@ -82,7 +78,9 @@ def main() -> int:
             os.environ["KUBECONFIG"] = str(kubeconfig)
             # Each run in the main thread would want the process's signals for itself alone.
             thread = stack.enter_context(ThreadPoolExecutor(1))
-            reports = thread.submit(asyncio.run, make_scenarios(rows, kubeconfig, folder)).result()
+            api = Api(json.loads(kubeconfig.read_text()))
+            reports = thread.submit(asyncio.run, make_scenarios(rows, api, folder)).result()
+            api.http.close()
     wrong = [report for report in reports if report.problems]
     _tell(f"{len(reports)} scenarios, {len(wrong)} wrong")
     if options.report is not None:

@@ -285,14 +285,14 @@ class ScenarioRun:
         ]
         if self._created() > 1:
             problems.append(f"{self._created()} Jobs were created")
-        return [*problems, *self._record.deleted_alive(self._namespace)]
+        twins = [found for found in self._record.twins if self._agent_id in found]
+        return [*problems, *twins, *self._record.deleted_alive(self._namespace)]
 
     def _created(self) -> int:
         """Count the Jobs, without one that was to be replaced from the beginning."""
         earlier = self._case.earlier
-        return len(self._record.jobs_in(self._namespace)) - int(
-            earlier is not None and earlier.is_deleted
-        )
+        was_replaced = earlier is not None and earlier.is_deleted
+        return len(self._record.jobs_in(self._namespace)) - int(was_replaced)
 
     def _delivered(self, result: AgentRunResult) -> list[bytes]:
         key = result.transcript.storage_key
