@@ -171,6 +171,18 @@ def test_test_modules_have_names_of_their_own() -> None:
     assert [name for name, count in names.items() if count > 1] == []
 
 
+def test_texts_name_test_modules_that_there_are() -> None:
+    texts = [*_python_files("tests"), *ROOT.glob("*.md"), *(ROOT / "tests").rglob("*.md")]
+    missing = [
+        (str(path.relative_to(ROOT)), name)
+        for path in texts
+        for name in re.findall(r"[\w./]*test_\w+\.py\b", path.read_text())
+        if not list((ROOT / "tests").rglob(f"**/{name.removeprefix('tests/').lstrip('./')}"))
+    ]
+
+    assert missing == []
+
+
 def test_test_folders_hide_no_package() -> None:
     assert list((ROOT / "tests").rglob("__init__.py")) == []
 

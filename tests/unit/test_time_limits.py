@@ -57,10 +57,10 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> str:
     ]
     texts.append(_tiny_test("good", 2, _HANG, ("pass", "time.sleep(1)", "pass")))
     head = "import time, collections\nimport pytest\nTRIES = collections.Counter()\n"
-    (folder / "test_tiny.py").write_text(head + "".join(texts))
+    (folder / "tiny_test.py").write_text(head + "".join(texts))
     options = ("-p", "tests.time_limits", "-p", "no:cacheprovider", "--reruns=1", "-rfEpR")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, "test_tiny.py"],
+        [sys.executable, "-m", "pytest", *options, "tiny_test.py"],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""},
         capture_output=True,
@@ -75,7 +75,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("number", range(len(_CASES)), ids=[", ".join(case) for case in _CASES])
 def test_second_try_that_hangs_ends_as_a_failure(output: str, number: int) -> None:
-    endings = re.findall(rf"^([A-Z]+) test_tiny.py::test_case_{number}\b(.*)$", output, re.M)
+    endings = re.findall(rf"^([A-Z]+) tiny_test.py::test_case_{number}\b(.*)$", output, re.M)
 
     assert endings[0][0] == "RERUN", output
     assert any(ending in {"FAILED", "ERROR"} and "Timeout" in why for ending, why in endings)
@@ -83,7 +83,7 @@ def test_second_try_that_hangs_ends_as_a_failure(output: str, number: int) -> No
 
 @pytest.mark.timeout(60)
 def test_second_try_that_is_in_time_succeeds(output: str) -> None:
-    endings = re.findall(r"^([A-Z]+) test_tiny.py::test_good\b", output, re.M)
+    endings = re.findall(r"^([A-Z]+) tiny_test.py::test_good\b", output, re.M)
 
     assert set(endings) == {"RERUN", "PASSED"}
 

@@ -1,7 +1,7 @@
 """No silence, no dropped stream, no late or failed read ends a live run or deletes its Job.
 
 The rows are in `disturbance_table.py`. Longer silences than six minutes are judged by an injected
-clock in `unit/agent_job/test_completion.py` and `follower/test_log_follower_patience.py`.
+clock in `unit/observation/test_completion_rules.py` and `follower/test_log_follower_patience.py`.
 """
 
 from pathlib import Path
