@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.faults.world import World, run_fault_cluster
+from tests.faults.world import World, run_world
 
 
 @pytest.fixture(scope="session")
@@ -10,10 +10,8 @@ def lasting_world(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("faults")
-    with run_fault_cluster(folder) as cluster:
-        world = World(cluster, folder, lambda: request.getfixturevalue("prefect_server"))
+    with run_world(folder, lambda: request.getfixturevalue("prefect_server")) as world:
         yield world
-        world.end()
 
 
 @pytest.fixture

@@ -5,13 +5,14 @@ must hold after every disturbance is asserted: see `World.check`.
 """
 
 import gzip
+import json
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tests.embedded.local_api import ClusterProcess, kubeconfig_of_runs
+from tests.embedded.local_api import Api, ClusterProcess, kubeconfig_of_runs
 from tests.embedded_cluster import install_claude
 from tests.faults.cluster_record import ClusterRecord
 from tests.faults.run_processes import RunHost
@@ -25,42 +26,41 @@ _CLAUDE = (
 )
 
 
-@contextmanager
-def run_fault_cluster(folder: Path) -> Generator[ClusterProcess]:
-    """Run an embedded cluster, its files in a folder that containers can read."""
-    folder.chmod(0o755)
-    cluster = ClusterProcess(folder, ("--bin", str(install_claude(folder, _CLAUDE))))
-    try:
-        yield cluster
-    finally:
-        cluster.stop()
+def _no_prefect() -> PrefectServer:
+    raise AssertionError("this world has no Prefect server")
 
 
 class World:
     """A cluster, a record of it, a Prefect server, a folder for results, and a host for runs.
 
     Attributes:
-        api: The administrator, whom no fault meets that names the runs' user.
-        storage: Where all runs keep their results.
+        kubeconfig: The administrator's, whom no fault meets that names the runs' user.
         runs_kubeconfig: That of the runs' user.
+        api: The administrator's calls.
+        storage: Where all runs keep their results.
     """
 
     def __init__(
-        self, cluster: ClusterProcess, folder: Path, start_prefect: Callable[[], PrefectServer]
+        self,
+        kubeconfig: Path,
+        runs_kubeconfig: Path,
+        folder: Path,
+        start_prefect: Callable[[], PrefectServer] = _no_prefect,
     ) -> None:
-        """Look at the cluster.
+        """Look at a cluster that runs.
 
         Args:
-            cluster: It runs.
+            kubeconfig: The administrator's.
+            runs_kubeconfig: That of the runs' user.
             folder: For files of the world; containers can read it.
             start_prefect: Called when somebody needs the server, for it takes 12 s to start.
         """
-        self.cluster = cluster
-        self.api = cluster.api()
+        self.kubeconfig = kubeconfig
+        self.runs_kubeconfig = runs_kubeconfig
+        self.api = Api(json.loads(kubeconfig.read_text()))
+        self.record = ClusterRecord(self.api)
         self.storage = folder / "results"
         self.storage.mkdir()
-        self.runs_kubeconfig = kubeconfig_of_runs(self.api, cluster.kubeconfig, folder)
-        self.record = ClusterRecord(cluster.api())
         self._folder = folder
         self._start_prefect = start_prefect
         self._settings: dict[str, Any] = self.api.ok("GET", "/_faults")["settings"]
@@ -76,9 +76,12 @@ class World:
         return RunHost(self.runs_kubeconfig, self.prefect.api_url, self._folder)
 
     def stored_lines(self, outcome: dict[str, Any]) -> list[bytes]:
-        """Return the transcript of a run as it was kept; empty where none was."""
+        """Return the transcript of a run as it was kept; its last line may have had no newline."""
         key = outcome["transcript"]["storage_key"]
-        return read_transcript(self.storage / key) if key else []
+        if not key:
+            return []
+        *lines, rest = gzip.decompress((self.storage / key).read_bytes()).split(b"\n")
+        return [*lines, rest] if rest else lines
 
     def calm(self) -> None:
         """Take all faults away, and set the cluster as it was in the beginning."""
@@ -103,9 +106,22 @@ class World:
         if "host" in self.__dict__:
             self.host.end()
         self.record.end()
+        self.api.http.close()
 
 
-def read_transcript(path: Path) -> list[bytes]:
-    """Return the lines of a stored transcript; the last one may have had no newline."""
-    *lines, rest = gzip.decompress(path.read_bytes()).split(b"\n")
-    return [*lines, rest] if rest else lines
+@contextmanager
+def run_world(
+    folder: Path, start_prefect: Callable[[], PrefectServer] = _no_prefect
+) -> Generator[World]:
+    """Run an embedded cluster and its world; containers can read the folder of their files."""
+    folder.chmod(0o755)
+    cluster = ClusterProcess(folder, ("--bin", str(install_claude(folder, _CLAUDE))))
+    try:
+        runs_kubeconfig = kubeconfig_of_runs(cluster.api(), cluster.kubeconfig, folder)
+        world = World(cluster.kubeconfig, runs_kubeconfig, folder, start_prefect)
+        try:
+            yield world
+        finally:
+            world.end()
+    finally:
+        cluster.stop()

@@ -17,10 +17,10 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.embedded.local_api import ClusterProcess, Space
+from tests.embedded.local_api import Space
 from tests.faults.follower_runs.run_plan import ROTATION_BYTES, RunPlan, plan_run
 from tests.faults.follower_runs.seeded_run import RunReport, SeededRun
-from tests.faults.world import run_fault_cluster
+from tests.faults.world import World, run_world
 
 _AT_A_TIME = 16
 _SETTINGS = {
@@ -30,13 +30,10 @@ _SETTINGS = {
 }
 
 
-async def make_runs(
-    plans: Iterable[RunPlan], cluster: ClusterProcess, folder: Path
-) -> list[RunReport]:
+async def make_runs(plans: Iterable[RunPlan], world: World, folder: Path) -> list[RunReport]:
     """Make the runs, telling of each as it ends."""
-    api = cluster.api()
-    api.ok("PUT", "/_faults/settings", _SETTINGS)
-    namespace = Space(api).name
+    world.api.ok("PUT", "/_faults/settings", _SETTINGS)
+    namespace = Space(world.api).name
     began = time.monotonic()
     restarting = asyncio.Lock()
     reports: list[RunReport] = []
@@ -44,7 +41,7 @@ async def make_runs(
 
     async def make_some() -> None:
         for plan in left:
-            run = SeededRun(plan, cluster.kubeconfig, namespace, folder, restarting)
+            run = SeededRun(plan, world.kubeconfig, namespace, folder, restarting)
             reports.append(await run.run())
             _tell(str(reports[-1]))
             if reports[-1].problems:
@@ -86,11 +83,11 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with run_fault_cluster(folder) as cluster:
+        with run_world(folder) as world:
             _tell(f"seed {options.seed}")
             indexes = range(options.first, options.first + options.runs)
             plans = (plan_run(options.seed, index) for index in indexes)
-            reports = asyncio.run(make_runs(plans, cluster, folder))
+            reports = asyncio.run(make_runs(plans, world, folder))
     return int(any(report.problems for report in reports))
 
 

@@ -26,7 +26,7 @@ async def test_slice_of_the_seeded_runs_loses_and_doubles_nothing(
 ) -> None:
     plans = (plan_run(_SEED, index) for index in range(_RUNS))
     few_faults = [plan for plan in plans if len(plan.log_faults) <= _SLICE_FAULTS]
-    reports = await make_runs(few_faults[:_SLICE_RUNS], world.cluster, tmp_path)
+    reports = await make_runs(few_faults[:_SLICE_RUNS], world, tmp_path)
 
     assert len(reports) == _SLICE_RUNS
     assert [report for report in reports if report.problems] == []
@@ -36,7 +36,7 @@ async def test_slice_of_the_seeded_runs_loses_and_doubles_nothing(
 @pytest.mark.timeout(7200)
 async def test_thousand_seeded_runs_lose_and_double_nothing(world: World, tmp_path: Path) -> None:
     plans = (plan_run(_SEED, index) for index in range(_RUNS))
-    reports = await make_runs(plans, world.cluster, tmp_path)
+    reports = await make_runs(plans, world, tmp_path)
 
     assert len(reports) == _RUNS
     assert [report for report in reports if report.problems] == []

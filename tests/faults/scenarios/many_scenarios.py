@@ -3,7 +3,8 @@
     python -m tests.faults.scenarios.many_scenarios --report FILE [NAME ...]
 
 Needs PREFECT_API_URL. Without names all are made. The report is JSON: problems by name.
-`--kubeconfig` names a fault cluster that runs already; without it one is started.
+`--kubeconfig` and `--runs-kubeconfig` name a fault cluster that runs already, as its administrator
+and as the runs' user; without them one is started.
 """
 
 import argparse
@@ -17,41 +18,32 @@ from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
 
-import httpx
-
-from tests.embedded.local_api import Api
-from tests.faults.cluster_record import ClusterRecord
 from tests.faults.scenarios.recorded_case import read_recorded_cases
 from tests.faults.scenarios.scenario_run import ScenarioReport, ScenarioRun
 from tests.faults.scenarios.scenario_table import TABLE, Scenario
-from tests.faults.world import run_fault_cluster
+from tests.faults.world import World, run_world
 
 _AT_A_TIME = 8
 
 
-async def make_scenarios(rows: list[Scenario], api: Api, folder: Path) -> list[ScenarioReport]:
+async def make_scenarios(rows: list[Scenario], world: World) -> list[ScenarioReport]:
     """Make the scenarios; those that need settings of the whole cluster after the others."""
     cases = read_recorded_cases()
-    record = ClusterRecord(api)
-    headers = dict(api.http.headers)
     places = asyncio.Semaphore(_AT_A_TIME)
     reports: list[ScenarioReport] = []
-    async with httpx.AsyncClient(
-        base_url=api.url, headers=headers, verify=api.tls, timeout=20, limits=httpx.Limits()
-    ) as http:
 
-        async def make(row: Scenario) -> None:
-            async with places:
-                reports.append(await ScenarioRun(row, cases[row.case], http, record, folder).run())
-            _tell(str(reports[-1]))
+    async def make(row: Scenario) -> None:
+        async with places:
+            scenario = await asyncio.to_thread(ScenarioRun, world, row, cases[row.case])
+            reports.append(await scenario.run())
+        _tell(str(reports[-1]))
 
-        ordered = sorted(rows, key=lambda row: row.late_status_seconds)
-        for seconds, group in groupby(ordered, key=lambda row: row.late_status_seconds):
-            api.ok("PUT", "/_faults/settings", {"lateStatusSeconds": seconds})
-            async with asyncio.TaskGroup() as tasks:
-                for row in group:
-                    tasks.create_task(make(row))
-    record.end()
+    ordered = sorted(rows, key=lambda row: row.late_status_seconds)
+    for seconds, group in groupby(ordered, key=lambda row: row.late_status_seconds):
+        world.api.ok("PUT", "/_faults/settings", {"lateStatusSeconds": seconds})
+        async with asyncio.TaskGroup() as tasks:
+            for row in group:
+                tasks.create_task(make(row))
     return reports
 
 
@@ -63,24 +55,24 @@ def _tell(text: str) -> None:
 def main() -> int:
     """Make the scenarios that the command line names; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.scenarios.many_scenarios")
-    parser.add_argument("--kubeconfig", type=Path)
     parser.add_argument("--report", type=Path)
+    parser.add_argument("--kubeconfig", type=Path)
+    parser.add_argument("--runs-kubeconfig", type=Path)
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
     rows = [row for row in TABLE if not options.names or row.case in options.names]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.chmod(0o755)
-        with ExitStack() as stack:
-            kubeconfig = (
-                options.kubeconfig or stack.enter_context(run_fault_cluster(folder)).kubeconfig
-            )
-            os.environ["KUBECONFIG"] = str(kubeconfig)
-            # Each run in the main thread would want the process's signals for itself alone.
-            thread = stack.enter_context(ThreadPoolExecutor(1))
-            api = Api(json.loads(kubeconfig.read_text()))
-            reports = thread.submit(asyncio.run, make_scenarios(rows, api, folder)).result()
-            api.http.close()
+        if options.kubeconfig is None:
+            world = stack.enter_context(run_world(folder))
+        else:
+            world = World(options.kubeconfig, options.runs_kubeconfig, folder)
+            stack.callback(world.end)
+        os.environ["KUBECONFIG"] = str(world.runs_kubeconfig)
+        # Each run in the main thread would want the process's signals for itself alone.
+        thread = stack.enter_context(ThreadPoolExecutor(1))
+        reports = thread.submit(asyncio.run, make_scenarios(rows, world)).result()
     wrong = [report for report in reports if report.problems]
     _tell(f"{len(reports)} scenarios, {len(wrong)} wrong")
     if options.report is not None:

@@ -6,10 +6,8 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import httpx
 from prefect.client.orchestration import get_client
 from prefect.flow_engine import run_flow_async
 from prefect.states import Scheduled
@@ -19,16 +17,17 @@ from tasks.agent_job.run_request import parse_request
 from tasks.claude_code.rendering import LineKind, RenderedLine
 from tasks.outcome.run_result import AgentRunResult
 from tasks.run.run_controls import CONTROLS, RunControls
-from tests.faults.cluster_record import ClusterRecord, SeenPod
+from tests.faults.agent_space import AgentSpace
+from tests.faults.cluster_record import SeenPod
 from tests.faults.scenarios.recorded_case import EarlierJob, RecordedCase
 from tests.faults.scenarios.scenario_table import Act, Chance, Scenario, When
-from tests.faults.world import read_transcript
+from tests.faults.world import World
 
 _LIMIT_SECONDS = 480.0  # for busy machines; the longest takes 40 s on a quiet one
 _LOOK_SECONDS = 0.02
 _GATE = "gate"
 _FLOW_RUN_ID = "claude-jobs.dev/flow-run-id"
-_MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
+_MERGE_PATCH = {"content_type": "application/merge-patch+json"}
 
 
 @dataclass(frozen=True)
@@ -45,25 +44,15 @@ class ScenarioReport:
         return f"{self.seconds:5.1f} s  {self.case}: {self.ending} | {verdict}"
 
 
-class ScenarioRun:
-    """A namespace of its own, an agent, what happens to both, and the run."""
+class ScenarioRun(AgentSpace):
+    """An agent, what happens to it, and its run."""
 
-    def __init__(
-        self,
-        scenario: Scenario,
-        case: RecordedCase,
-        http: httpx.AsyncClient,
-        record: ClusterRecord,
-        folder: Path,
-    ) -> None:
+    def __init__(self, world: World, scenario: Scenario, case: RecordedCase) -> None:
+        super().__init__(world)
         self._scenario = scenario
         self._case = case
-        self._http = http
-        self._folder = folder
-        self._namespace = f"scenario-{uuid.uuid4().hex[:8]}"
-        self._agent_id = f"agent-{uuid.uuid4().hex[:8]}"
-        self._record = record
-        self._gate = folder / f"gate-{self._agent_id}"
+        self._record = world.record
+        self._gate = world.storage / f"gate-{self.agent_id}"
         self._earlier_flow_run_id: str | None = None
         self._earlier_pod: SeenPod | None = None
         self._is_disturbed = True
@@ -80,15 +69,12 @@ class ScenarioRun:
         except Exception as error:  # one that breaks must not end the others
             problems, ending = [f"it broke: {error!r}"], "none"
         finally:
-            self._record.allow_deletions(self._namespace)
-            await self._call("DELETE", f"/_faults?id={self._namespace}")
-            await self._call("DELETE", f"/api/v1/namespaces/{self._namespace}")
+            await self._call("DELETE", f"/_faults?id={self.name}")
+            await asyncio.to_thread(self.clear_away)
         seconds = time.monotonic() - began
         return ScenarioReport(self._case.name, tuple(problems), ending, seconds)
 
     async def _prepare(self) -> None:
-        body = {"metadata": {"name": self._namespace}}
-        await self._call("POST", "/api/v1/namespaces", body)
         if self._case.given["driver"].get("session"):
             claim = {
                 "metadata": {"name": "home"},
@@ -97,7 +83,7 @@ class ScenarioRun:
                     "resources": {"requests": {"storage": "1Gi"}},
                 },
             }
-            await self._call("POST", self._path("persistentvolumeclaims"), claim)
+            await self._call("POST", f"{self.core}/persistentvolumeclaims", claim)
 
     async def _run_disturbed(self) -> AgentRunResult:
         if self._case.earlier is not None:
@@ -120,17 +106,16 @@ class ScenarioRun:
         assert not running.done(), f"the earlier run ended: {running.result().message}"
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-        [job] = self._record.jobs_in(self._namespace)
+        [job] = self._record.jobs_in(self.name)
         name = job["metadata"]["name"]
         if earlier.is_same_run:
             self._earlier_flow_run_id = job["metadata"]["annotations"][_FLOW_RUN_ID]
         if earlier.conditions:
             status = {"status": {"conditions": list(earlier.conditions)}}
-            path = f"/apis/batch/v1/namespaces/{self._namespace}/jobs/{name}/status"
-            await self._call("PATCH", path, status, _MERGE_PATCH)
+            await self._call("PATCH", f"{self.jobs}/{name}/status", status, **_MERGE_PATCH)
         if earlier.is_deleted:
             self._record.allow_deletion(job["metadata"]["uid"])
-            action = {"do": "delete-job", "namespace": self._namespace, "name": name}
+            action = {"do": "delete-job", "namespace": self.name, "name": name}
             await self._call("POST", "/_faults/actions", action)
         self._earlier_pod = at_work.result()
 
@@ -156,8 +141,8 @@ class ScenarioRun:
     def _complete(self, request: dict[str, Any]) -> dict[str, Any]:
         """Add where it runs and who."""
         more: dict[str, Any] = {
-            "namespace": self._namespace,
-            "result_storage": str(self._folder),
+            "namespace": self.name,
+            "result_storage": str(self.world.storage),
             **json.loads(self._fill(json.dumps(self._scenario.runtime))),
         }
         if "session_id" in request:
@@ -166,7 +151,7 @@ class ScenarioRun:
             more["mounts"] = [{"kind": "config_map", "name": _GATE, "path": "/var/run/gate"}]
         runtime = {**request["runtime"], **more}
         env = {**request["env"], "GATE": str(self._gate)}
-        agent = {"agent_id": self._agent_id}
+        agent = {"agent_id": self.agent_id}
         limit = self._scenario.timeout_seconds or request.get("timeout_seconds")
         return {
             **request,
@@ -190,7 +175,7 @@ class ScenarioRun:
         await asyncio.sleep(phase["atMs"] / 1000)
         if phase.get("normal"):
             body = {"metadata": {"name": _GATE}}
-            await self._call("POST", self._path("configmaps"), body)
+            await self._call("POST", f"{self.core}/configmaps", body)
             return
         status: dict[str, Any] = {"phase": phase["phase"]}
         for recorded, name in (
@@ -203,8 +188,8 @@ class ScenarioRun:
             elif recorded == "containers":
                 status[name] = None
         status_text = json.dumps({"status": status}).replace('"claude"', '"agent"')
-        path = f"{self._path('pods')}/{pod.name}/status"
-        await self._call("PATCH", path, json.loads(status_text), _MERGE_PATCH)
+        path = f"{self.core}/pods/{pod.name}/status"
+        await self._call("PATCH", path, json.loads(status_text), **_MERGE_PATCH)
 
     async def _act(self, act: Act, pod: SeenPod) -> None:
         if act.path == "/_faults":
@@ -220,28 +205,19 @@ class ScenarioRun:
         }
         headers = _MERGE_PATCH if act.method == "PATCH" else {}
         body = json.loads(self._fill(json.dumps(act.body), **places))
-        answer = await self._http.request(
-            act.method, self._fill(act.path, **places), json=body, headers=headers
-        )
+        path = self._fill(act.path, **places)
+        answer = await asyncio.to_thread(self.api.call, act.method, path, body, **headers)
         # A pod that is to be deleted may have gone with its Job.
         assert answer.status_code < 300 or answer.status_code == 404, answer.text
 
-    async def _add_rules(self, rules: "tuple[dict[str, Any], ...] | list[dict[str, Any]]") -> None:
-        met = [
-            {
-                **rule,
-                "id": self._namespace,
-                "match": {**rule["match"], "namespace": self._namespace},
-            }
-            for rule in rules
-        ]
-        if met:
-            await self._call("POST", "/_faults", {"rules": met})
+    async def _add_rules(self, rules: Sequence[dict[str, Any]]) -> None:
+        met = [{**rule, "id": self.name} for rule in rules]
+        await asyncio.to_thread(self.add_faults, *met)
 
     async def _pod_when(self, when: When) -> SeenPod:
         """Return the pod of the run once it is there, or once its agent runs."""
         while True:
-            pod = self._record.newest_pod(self._namespace)
+            pod = self._record.newest_pod(self.name)
             is_new = pod is not None and (
                 self._earlier_pod is None or pod.name != self._earlier_pod.name
             )
@@ -257,7 +233,7 @@ class ScenarioRun:
     async def _faults_not_met(self) -> list[str]:
         """Say so where the run ended before its faults came about."""
         state = await self._call("GET", "/_faults")
-        fired = [rule["fired"] for rule in state["rules"] if rule["id"] == self._namespace]
+        fired = [rule["fired"] for rule in state["rules"] if rule["id"] == self.name]
         if not self._is_disturbed or (fired and any(fired) == self._scenario.is_never_met):
             return ["the faults did not come about"]
         return []
@@ -271,7 +247,7 @@ class ScenarioRun:
             "code": (result.error_code, row.code),
             "cause": (result.cause, row.cause),
             "exit code": (result.exit_code, row.exit_code),
-            "lines": (self._delivered(result), wanted),
+            "lines": (self.world.stored_lines(result.model_dump(mode="json")), wanted),
         }
         if wanted:
             facts["complete"] = (result.transcript.complete, row.complete)
@@ -285,33 +261,22 @@ class ScenarioRun:
         ]
         if self._created() > 1:
             problems.append(f"{self._created()} Jobs were created")
-        twins = [found for found in self._record.twins if self._agent_id in found]
-        return [*problems, *twins, *self._record.deleted_alive(self._namespace)]
+        twins = [found for found in self._record.twins if self.agent_id in found]
+        return [*problems, *twins, *self._record.deleted_alive(self.name)]
 
     def _created(self) -> int:
         """Count the Jobs, without one that was to be replaced from the beginning."""
         earlier = self._case.earlier
         was_replaced = earlier is not None and earlier.is_deleted
-        return len(self._record.jobs_in(self._namespace)) - int(was_replaced)
-
-    def _delivered(self, result: AgentRunResult) -> list[bytes]:
-        key = result.transcript.storage_key
-        return read_transcript(self._folder / key) if key else []
+        return len(self._record.jobs_in(self.name)) - int(was_replaced)
 
     def _fill(self, text: str, **places: str) -> str:
-        for name, value in {"namespace": self._namespace, **places}.items():
+        for name, value in {"namespace": self.name, **places}.items():
             text = text.replace(f"{{{name}}}", value)
         return text
 
-    def _path(self, kind: str) -> str:
-        return f"/api/v1/namespaces/{self._namespace}/{kind}"
-
-    async def _call(
-        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
-    ) -> Any:
-        answer = await self._http.request(method, path, json=body, headers=headers)
-        assert answer.status_code < 300, f"{method} {path}: {answer.text}"
-        return answer.json()
+    async def _call(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        return await asyncio.to_thread(self.api.ok, method, path, body, **headers)
 
 
 def _describe(result: AgentRunResult) -> str:

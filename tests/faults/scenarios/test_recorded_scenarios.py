@@ -38,8 +38,8 @@ def make_scenarios(rows: list[Scenario], world: World, folder: Path) -> Reports:
     made = subprocess.run(
         [
             *(sys.executable, "-m", "tests.faults.scenarios.many_scenarios"),
-            *("--kubeconfig", world.cluster.kubeconfig, "--report", report),
-            *(row.case for row in rows),
+            *("--kubeconfig", world.kubeconfig, "--runs-kubeconfig", world.runs_kubeconfig),
+            *("--report", report, *(row.case for row in rows)),
         ],
         cwd=ROOT,
         env={
