@@ -131,8 +131,9 @@ class _PodWait:
             self._refuse_when_api_is_lost()
             return None
         pods = work.pods
-        early = next((pod for pod in pods if good(pod)), None)
-        if early is not None and work.pod_uid is None:
+        # A second try of the stage that binds the attempt to its pod finds it bound already.
+        early = next((p for p in pods if good(p) and work.pod_uid in {None, p.uid}), None)
+        if early is not None:
             return early
         verdict = judge_pod_wait(
             PodWaitObservation(

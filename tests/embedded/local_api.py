@@ -157,7 +157,7 @@ def kubeconfig_of_runs(api: Api, kubeconfig: Path, folder: Path) -> Path:
     api.ok("POST", accounts, name)
     api.ok("POST", f"{rbac}/clusterroles", {**name, "rules": [everything]})
     api.ok("POST", f"{rbac}/clusterrolebindings", {**name, "roleRef": role, "subjects": [account]})
-    lifetime = {"spec": {"expirationSeconds": 7200}}
+    lifetime = {"spec": {"expirationSeconds": 86_400}}
     answer = api.ok("POST", f"{accounts}/{account_name}/token", lifetime)
     config = json.loads(kubeconfig.read_text())
     config["users"][0]["user"] = {"token": answer["status"]["token"]}

@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections import Counter
 
-from tests.interruptions.prefect_gate import PrefectGate, copy_stream
+from tests.faults.prefect_gate import PrefectGate, copy_stream
 
 
 class FailingApi(PrefectGate):

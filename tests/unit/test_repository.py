@@ -221,6 +221,18 @@ def test_test_modules_have_names_of_their_own() -> None:
     assert [name for name, count in names.items() if count > 1] == []
 
 
+def test_texts_name_test_modules_that_there_are() -> None:
+    texts = [*_python_files("tests"), *ROOT.glob("*.md"), *(ROOT / "tests").rglob("*.md")]
+    missing = [
+        (str(path.relative_to(ROOT)), name)
+        for path in texts
+        for name in re.findall(r"[\w./]*test_\w+\.py\b", path.read_text())
+        if not list((ROOT / "tests").rglob(f"**/{name.removeprefix('tests/').lstrip('./')}"))
+    ]
+
+    assert missing == []
+
+
 def test_test_folders_hide_no_package() -> None:
     assert list((ROOT / "tests").rglob("__init__.py")) == []
 
@@ -236,3 +248,105 @@ def test_mocks_say_why(word: str) -> None:
     ]
 
     assert without_reason == []
+
+
+def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield what is in a function, without the functions in it."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield child
+            yield from _own_nodes(child)
+
+
+def _checks(node: ast.AST) -> list[int]:
+    """Return the lines of a node's checks: `assert`, and `pytest.raises` and the like."""
+    return [
+        each.lineno
+        for each in (node, *_own_nodes(node))
+        if isinstance(each, ast.Assert)
+        or (isinstance(each, ast.Attribute) and each.attr in {"raises", "warns", "fail"})
+    ]
+
+
+def _is_met_by_all(statement: ast.stmt) -> bool:
+    """Tell whether each case that comes to a statement meets a check in it."""
+    match statement:
+        case ast.If(body=body, orelse=orelse):
+            return any(map(_is_met_by_all, body)) and any(map(_is_met_by_all, orelse))
+        case ast.Match(cases=cases):
+            return all(any(map(_is_met_by_all, case.body)) for case in cases)
+        case _:
+            return bool(_checks(statement))
+
+
+def ways_around_checks(test: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    """Name the ways in which a case of a test may end well without a check."""
+    checks = _checks(test)
+    ways = [
+        f"line {node.lineno}: returns before the first check"
+        for node in _own_nodes(test)
+        if isinstance(node, ast.Return) and (not checks or node.lineno < checks[-1])
+    ]
+    for loop in _own_nodes(test):
+        if isinstance(loop, ast.For | ast.AsyncFor | ast.While) and (
+            checks_of_loop := _checks(loop)
+        ):
+            ways += [
+                f"line {node.lineno}: goes on before the first check"
+                for node in _own_nodes(loop)
+                if isinstance(node, ast.Continue) and node.lineno < checks_of_loop[0]
+            ]
+    if checks and not any(map(_is_met_by_all, test.body)):
+        ways.append(f"line {test.lineno}: checks under a condition alone")
+    return ways
+
+
+def test_no_test_ends_well_without_a_check() -> None:
+    ways = [
+        f"{path.relative_to(ROOT)} {function.name}, {way}"
+        for path in _python_files("tests")
+        for function in ast.walk(ast.parse(path.read_text()))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        if function.name.startswith("test_")
+        for way in ways_around_checks(function)
+    ]
+
+    assert ways == []
+
+
+@pytest.mark.parametrize(
+    ("body", "way"),
+    [
+        ("if row.rare:\n  return\n assert row", "line 3: returns before the first check"),
+        ("try:\n  f()\n except E:\n  return\n assert x", "line 5: returns before the first check"),
+        ("if row:\n  return", "line 3: returns before the first check"),
+        (
+            "for r in rows:\n  if r:\n   continue\n  assert r",
+            "line 4: goes on before the first check",
+        ),
+        ("if row:\n  assert row", "line 1: checks under a condition alone"),
+        ("if row:\n  assert a\n elif b:\n  assert b", "line 1: checks under a condition alone"),
+    ],
+)
+def test_way_around_a_check_is_named(body: str, way: str) -> None:
+    [function] = ast.parse(f"def test_it(row):\n {body}").body
+
+    assert isinstance(function, ast.FunctionDef)
+    assert ways_around_checks(function) == [way]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "assert row\n def inner():\n  return 1\n assert inner()",
+        "if row:\n  assert row\n else:\n  assert not row",
+        "for r in rows:\n  if not r:\n   with pytest.raises(E):\n    r()\n   continue\n  assert r",
+        "if row:\n  assert a\n assert b",
+        "helper(row)",
+    ],
+)
+def test_test_that_checks_every_case_is_left_alone(body: str) -> None:
+    [function] = ast.parse(f"def test_it(row):\n {body}").body
+
+    assert isinstance(function, ast.FunctionDef)
+    assert ways_around_checks(function) == []

@@ -1,7 +1,7 @@
 """How the cells of `ending_matrix.txt` are spelt, and why some pairs cannot happen."""
 
 from tasks.outcome.precedence import Reason
-from tasks.vocabulary.error_codes import Cause
+from tasks.vocabulary.error_codes import Cause, ErrorCode
 
 REASONS = {
     "AE": Reason.API_FAILED,
@@ -21,6 +21,25 @@ REASONS = {
     "TR": Reason.NO_RESULT,
     "XR": Reason.EXIT_AFTER_RESULT,
     "XU": Reason.EXIT_UNREADABLE,
+}
+CODES = {
+    Reason.API_FAILED: ErrorCode.LLM_API_ERROR,
+    Reason.API_LOST: ErrorCode.JOB_STATE_MISMATCH,
+    Reason.CLOSING_RESULT_LOST: ErrorCode.CLAUDE_TRUNCATED,
+    Reason.ENDED_AFTER_RESULT: ErrorCode.CLAUDE_TRUNCATED,
+    Reason.EXIT_AFTER_RESULT: ErrorCode.CLAUDE_FAILED,
+    Reason.EXIT_UNREADABLE: ErrorCode.CLAUDE_FAILED,
+    Reason.JOB_DELETED: ErrorCode.JOB_DELETED_EXTERNALLY,
+    Reason.LINES_LOST: ErrorCode.CLAUDE_TRUNCATED,
+    Reason.MAX_TURNS: ErrorCode.CLAUDE_MAX_TURNS,
+    Reason.NEVER_RAN: ErrorCode.POD_SCHEDULE_FAILED,
+    Reason.NO_ANSWER: ErrorCode.CLAUDE_NO_OUTPUT,
+    Reason.NO_RESULT: ErrorCode.CLAUDE_TRUNCATED,
+    Reason.NO_STDOUT: ErrorCode.CLAUDE_START_FAILED,
+    Reason.SESSION_UNKNOWN: ErrorCode.SESSION_UNAVAILABLE,
+    Reason.START_UP_ONLY: ErrorCode.CLAUDE_INIT_FAILED,
+    Reason.SUCCESS: None,
+    Reason.TIMEOUT: ErrorCode.TIMEOUT,
 }
 CAUSES = {
     "": None,

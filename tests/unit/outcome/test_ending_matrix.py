@@ -12,6 +12,7 @@ from tasks.vocabulary.error_codes import Cause
 from tests.unit.outcome.ending_matrix import ENDINGS, STREAMS, VIEWS, facts_of
 from tests.unit.outcome.ending_matrix_expected import (
     CAUSES,
+    CODES,
     IMPOSSIBLE,
     REASONS,
 )
@@ -55,6 +56,7 @@ def test_pair_has_its_expected_reason_and_cause(view: str, ending: str) -> None:
     outcomes = {cell: judge_run(facts_of(*cell)) for cell in cells}
 
     assert {cell: (found.reason, found.cause) for cell, found in outcomes.items()} == cells
+    assert all(found.code is CODES[found.reason] for found in outcomes.values())
 
 
 def test_pairs_that_cannot_happen_are_those_with_a_reason() -> None:

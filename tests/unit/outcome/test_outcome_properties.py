@@ -205,13 +205,14 @@ def test_success_needs_exit_zero_and_a_good_result_with_an_answer(facts: RunFact
     outcome = judge_run(facts)
 
     result = facts.session.last_result
-    if outcome.code is None:
-        assert outcome.exit_code == 0
-        assert read_ending(facts).source is not None
-        assert result is not None
-        assert result.raw["is_error"] is False
-        assert facts.session.answer
-        assert not facts.cancelled
+    needs = {
+        "exit code": outcome.exit_code == 0,
+        "its source": read_ending(facts).source is not None,
+        "good result": result is not None and result.raw.get("is_error") is False,
+        "answer": bool(facts.session.answer),
+        "nobody cancelled it": not facts.cancelled,
+    }
+    assert outcome.code is not None or all(needs.values()), needs
 
 
 @settings(max_examples=150, deadline=None)
@@ -219,14 +220,29 @@ def test_success_needs_exit_zero_and_a_good_result_with_an_answer(facts: RunFact
 def test_cause_is_named_with_its_fact_or_unknown(facts: RunFacts) -> None:
     outcome = judge_run(facts)
 
-    if outcome.cause not in (None, Cause.UNKNOWN):
-        # The deciding fact, and the cause's own or the exit code's.
-        assert any(_supports(outcome.cause, fact) for fact in outcome.facts_used)
-    if outcome.cause is Cause.OOM_KILLED:
-        ended = [item.terminated for item in facts.init_containers if item.terminated]
-        reasons = {facts.container_reason, *(item.reason for item in ended)}
-        assert "OOMKilled" in reasons
-        assert outcome.exit_code != 0
+    # The deciding fact, and the cause's own or the exit code's.
+    assert outcome.cause in {None, Cause.UNKNOWN} or any(
+        _supports(outcome.cause, fact) for fact in outcome.facts_used
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(FACTS.filter(lambda facts: "OOMKilled" not in _reasons_of_containers(facts)))
+def test_no_run_is_out_of_memory_whose_containers_are_not(facts: RunFacts) -> None:
+    assert judge_run(facts).cause is not Cause.OOM_KILLED
+
+
+@settings(max_examples=150, deadline=None)
+@given(FACTS)
+def test_run_that_ended_with_zero_is_not_out_of_memory(facts: RunFacts) -> None:
+    outcome = judge_run(facts)
+
+    assert outcome.exit_code != 0 or outcome.cause is not Cause.OOM_KILLED
+
+
+def _reasons_of_containers(facts: RunFacts) -> set[str | None]:
+    ended = [item.terminated for item in facts.init_containers if item.terminated]
+    return {facts.container_reason, *(item.reason for item in ended)}
 
 
 def _supports(cause: Cause | None, fact: str) -> bool:

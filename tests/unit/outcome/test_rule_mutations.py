@@ -13,6 +13,7 @@ from tasks.outcome.run_facts import Ending, RunFacts, StageFailure
 from tasks.outcome.verdict import judge_run
 from tasks.vocabulary.error_codes import Cause, ErrorCode
 from tests.unit.outcome.ending_matrix import facts_of
+from tests.unit.outcome.ending_matrix_expected import CODES
 from tests.unit.outcome.test_ending_matrix import POSSIBLE
 from tests.unit.outcome.test_outcome_table import REASONS, TABLE
 
@@ -55,9 +56,8 @@ class Check(NamedTuple):
 def _checks() -> Iterator[Check]:
     for name, (facts, code, cause) in TABLE.items():
         yield Check(facts, code, cause, REASONS.get(name))
-    codes = {row.reason: row.code for row in PRECEDENCE}
     for cell, (reason, cause) in POSSIBLE.items():
-        yield Check(facts_of(*cell), codes[reason], cause, reason)
+        yield Check(facts_of(*cell), CODES[reason], cause, reason)
     for code in ErrorCode:
         yield Check(RunFacts(stage_failure=StageFailure(code, "x")), code, None, Reason.STAGE)
     for code in BEFORE_OUTPUT:

@@ -1,7 +1,9 @@
 """The verdicts of a sweep, over every combination of what it can know of an object."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -82,6 +84,7 @@ def _table() -> dict[tuple[ObjectKind, ObjectState, RunStanding], Finding | None
 
 
 TABLE = _table()
+POSSIBLE_CELLS = {cell: finding for cell, finding in TABLE.items() if finding is not None}
 EVERY_ROW = list(
     product(ObjectKind, ObjectState, Recognition, RunStanding, (True, False), (True, False))
 )
@@ -96,30 +99,60 @@ def _is_impossible(
     return kind is ObjectKind.FLOW_RUN and recognition is not Recognition.OURS
 
 
-def _expected(facts: ObjectFacts) -> Finding | None:
-    if facts.recognition is Recognition.FOREIGN:
-        return Finding.FOREIGN
-    if facts.recognition is Recognition.OTHER_VERSION:
-        return Finding.OTHER_VERSION
-    if facts.lease_fresh:
-        return Finding.OWNED
-    found = TABLE[facts.kind, facts.state, facts.run]
-    return found if facts.old_enough or found in KEPT_WHEN_YOUNG else Finding.YOUNG
+IMPOSSIBLE = [row for row in EVERY_ROW if _is_impossible(*row[:4])]
+POSSIBLE = [row for row in EVERY_ROW if not _is_impossible(*row[:4])]
 
 
-def test_table_covers_all_that_a_sweep_can_know() -> None:
-    judged = 0
-    for kind, state, recognition, run, lease_fresh, old_enough in EVERY_ROW:
-        if _is_impossible(kind, state, recognition, run):
-            with pytest.raises(ValueError, match=r"is never|found in Prefect"):
-                ObjectFacts(kind, state, recognition, run, lease_fresh, old_enough)
-            continue
-        facts = ObjectFacts(kind, state, recognition, run, lease_fresh, old_enough)
+def _findings(rows: Iterable[tuple[Any, ...]]) -> dict[tuple[Any, ...], Finding | None]:
+    return {row: judge_object(ObjectFacts(*row), SweepPolicy()).finding for row in rows}
 
-        assert judge_object(facts, SweepPolicy()).finding is _expected(facts), facts
-        judged += 1
 
-    assert (len(EVERY_ROW), judged) == (5184, 1216)
+def test_what_a_sweep_can_know_is_told_from_what_it_cannot() -> None:
+    for row in IMPOSSIBLE:
+        with pytest.raises(ValueError, match=r"is never|found in Prefect"):
+            ObjectFacts(*row)
+
+    assert (len(EVERY_ROW), len(POSSIBLE)) == (5184, 1216)
+
+
+def test_object_of_ours_is_found_to_be_what_its_table_says() -> None:
+    found = _findings(
+        (kind, stage, Recognition.OURS, run, False, True) for kind, stage, run in POSSIBLE_CELLS
+    )
+
+    assert list(found.values()) == list(POSSIBLE_CELLS.values())
+
+
+@pytest.mark.parametrize(
+    ("recognition", "finding"),
+    [
+        (Recognition.FOREIGN, Finding.FOREIGN),
+        (Recognition.OTHER_VERSION, Finding.OTHER_VERSION),
+    ],
+)
+def test_object_that_is_not_ours_is_nothing_else(
+    recognition: Recognition, finding: Finding
+) -> None:
+    found = _findings(row for row in POSSIBLE if row[2] is recognition)
+
+    assert set(found.values()) == {finding}
+
+
+def test_object_of_ours_under_a_fresh_lease_is_owned_whatever_else() -> None:
+    found = _findings(row for row in POSSIBLE if row[2] is Recognition.OURS and row[4])
+
+    assert set(found.values()) == {Finding.OWNED}
+
+
+def test_object_that_is_too_young_is_judged_only_where_nothing_would_be_done() -> None:
+    old = [row for row in POSSIBLE if row[2] is Recognition.OURS and not row[4] and row[5]]
+    young = _findings((*row[:5], False) for row in old)
+    pairs = set(zip(_findings(old).values(), young.values(), strict=True))
+
+    others = {finding for finding in POSSIBLE_CELLS.values() if finding not in KEPT_WHEN_YOUNG}
+    assert pairs == {(each, each) for each in KEPT_WHEN_YOUNG} | {
+        (each, Finding.YOUNG) for each in others
+    }
 
 
 @pytest.mark.parametrize("finding", list(Finding))
@@ -198,14 +231,13 @@ def test_nothing_is_done_to_what_is_younger_than_the_minimum_age(
     assert judge_object(replace(facts, old_enough=False), policy).action in UNCHANGING
 
 
-@given(_facts(), _POLICIES)
+@given(_facts().filter(lambda facts: facts.kind is not ObjectKind.FLOW_RUN), _POLICIES)
 def test_nothing_is_done_while_prefect_cannot_be_read(
     facts: ObjectFacts, policy: SweepPolicy
 ) -> None:
-    if facts.kind is not ObjectKind.FLOW_RUN:
-        facts = replace(facts, run=RunStanding.UNREADABLE)
+    unreadable = replace(facts, run=RunStanding.UNREADABLE)
 
-        assert judge_object(facts, policy).action in UNCHANGING
+    assert judge_object(unreadable, policy).action in UNCHANGING
 
 
 @given(_facts().filter(lambda facts: facts.recognition is not Recognition.OURS), _POLICIES)
@@ -213,20 +245,21 @@ def test_nothing_is_done_to_what_is_not_ours(facts: ObjectFacts, policy: SweepPo
     assert judge_object(facts, policy).action is SweepAction.NONE
 
 
-@given(_facts(), _POLICIES)
-def test_live_agent_is_ended_only_where_its_run_will_not_go_on(
-    facts: ObjectFacts, policy: SweepPolicy
-) -> None:
-    verdict = judge_object(facts, policy)
+WILL_GO_ON = (
+    RunStanding.WAITING,
+    RunStanding.RUNNING,
+    RunStanding.SILENT,
+    RunStanding.UNREADABLE,
+)
 
-    if facts.state is ObjectState.LIVE and verdict.action not in UNCHANGING:
-        assert facts.run in {
-            RunStanding.CANCELLING,
-            RunStanding.CANCELLED,
-            RunStanding.OVER,
-            RunStanding.DELETED,
-            RunStanding.UNKNOWN,
-        }
+
+@given(_facts(), st.sampled_from(WILL_GO_ON), _POLICIES)
+def test_live_agent_is_ended_only_where_its_run_will_not_go_on(
+    facts: ObjectFacts, run: RunStanding, policy: SweepPolicy
+) -> None:
+    live = replace(facts, kind=ObjectKind.JOB, stage=ObjectState.LIVE, run=run)
+
+    assert judge_object(live, policy).action in UNCHANGING
 
 
 @given(_facts(), _POLICIES)
