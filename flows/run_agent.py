@@ -7,17 +7,16 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.exceptions import TerminationSignal
 
+from flows.run.after_attempt import judge_failure, pause_before_attempt, plan_next_attempt
 from flows.run.beside import TasksBeside
 from flows.run.cancellation_hook import delete_jobs_of_cancelled_run
 from flows.run.earlier_runs import conclude_earlier_runs
-from flows.run.next_attempt import pause_before_attempt, plan_next_attempt
 from flows.run.opening import open_run
 from flows.run.owning import own_agent, renewing, while_owner
 from flows.run.putting_to_work import abandoned_on_failure, drain, put_to_work
-from flows.run.refusals import end_flow_run, refuse
+from flows.run.refusals import refuse
 from flows.run.run_process import outlive_console
-from flows.run.stepping_back import judge_failure
-from flows.run.verdicts import await_verdict
+from flows.run.verdicts import await_verdict, end_flow_run
 from tasks.agent_job.run_request import AgentRunRequest
 from tasks.cleanup import clean_up
 from tasks.completion import await_completion

@@ -14,8 +14,8 @@ from tasks.ownership.keep_policy import Delete, Leave, LowerTtl, decide_cleanup
 from tasks.run.agent_run import AgentRun
 from tasks.run.attempt_at_work import AttemptAtWork, StopReason, StopRequest
 from tasks.run.ended_attempt import ConcludedAttempt, EndedAttempt
+from tasks.run.job_deletion import delete_owned_job
 from tasks.run.lease_keeper import LeaseLost, WritesPaused
-from tasks.run.owned_job import delete_owned_job
 from tasks.vocabulary.names import (
     ANNOTATION_HARVESTED_AT,
     ANNOTATION_OWNER_EPOCH,

@@ -19,8 +19,8 @@ from tasks.ownership.commitment import RunSecret, may_have_run
 from tasks.pod import limit_pod_wait, wait_for_pod_list, wait_for_pod_object
 from tasks.run.agent_run import AgentRun
 from tasks.run.attempt_at_work import AttemptAtWork, StopReason, StopRequest
+from tasks.run.job_deletion import delete_owned_job
 from tasks.run.lease_keeper import LeaseLost, WritesPaused
-from tasks.run.owned_job import delete_owned_job
 from tasks.run.run_secrets import (
     bound_pod,
     create_tombstone,

@@ -20,11 +20,10 @@ from tasks.agent_job.run_request import AgentRunRequest, parse_request
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.connection import ClusterConnection
 from tasks.orchestrator.run_log import open_run_log
-from tasks.run.agent_run import AgentRun, Connections
+from tasks.run.agent_run import AgentRun, Connections, RunDiary
 from tasks.run.check_request import read_run_script
 from tasks.run.lease_keeper import LeaseKeeper
 from tasks.run.run_controls import RunControls
-from tasks.run.run_diary import RunDiary
 from tasks.storage.result_storage import open_result_storage
 from tasks.text.redaction import Redactor
 from tasks.vocabulary.names import AgentId, FlowRunId

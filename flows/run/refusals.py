@@ -11,14 +11,9 @@ from pathlib import Path
 from traceback import extract_tb
 from typing import Any, cast
 
-from prefect.client.schemas.objects import State
-from prefect.exceptions import Abort
-
 from flows.run.inputs import load_agent_block
 from flows.run.opening import run_logger
 from tasks.cluster.cluster_errors import ClusterError, KubeconfigInvalid
-from tasks.orchestrator.flow_run_states import to_state
-from tasks.orchestrator.run_events import emit_run_event
 from tasks.outcome.result_building import build_refusal
 from tasks.outcome.run_result import AgentRunResult
 from tasks.report import publish_refusal
@@ -54,20 +49,6 @@ async def refuse(request: object, error: Exception, controls: RunControls) -> Ag
     )
     await publish_refusal(result)
     return result
-
-
-def end_flow_run(result: AgentRunResult, controls: RunControls) -> State[dict[str, object]]:
-    """Return the Prefect state of a run with this result, and tell automations of it.
-
-    Raises:
-        Abort: The run's state is the business of another process of this flow run.
-    """
-    controls.result = result
-    if controls.stepped_back:
-        # The one way to end a process of a flow run without a word on the run's state.
-        raise Abort(result.message)
-    emit_run_event(result)
-    return to_state(result)
 
 
 def _to_ending(error: Exception, controls: RunControls) -> AgentRunError:

@@ -1,4 +1,4 @@
-"""The verdict of a run of the flow in this process, for whoever started it."""
+"""The verdict of a run: as the state of its flow run, and for the process that started it."""
 
 from collections.abc import Awaitable
 from typing import Any
@@ -6,8 +6,24 @@ from typing import Any
 from prefect.client.schemas.objects import State
 from prefect.exceptions import Abort
 
+from tasks.orchestrator.flow_run_states import to_state
+from tasks.orchestrator.run_events import emit_run_event
 from tasks.outcome.run_result import AgentRunResult
 from tasks.run.run_controls import RunControls, RunCrashed
+
+
+def end_flow_run(result: AgentRunResult, controls: RunControls) -> State[dict[str, object]]:
+    """Return the Prefect state of a run with this result, and tell automations of it.
+
+    Raises:
+        Abort: The run's state is the business of another process of this flow run.
+    """
+    controls.result = result
+    if controls.stepped_back:
+        # The one way to end a process of a flow run without a word on the run's state.
+        raise Abort(result.message)
+    emit_run_event(result)
+    return to_state(result)
 
 
 async def await_verdict(running: Awaitable[State[Any]], controls: RunControls) -> AgentRunResult:

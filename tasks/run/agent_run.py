@@ -4,21 +4,61 @@ What is learned while an agent works stands in the attempt at work (`attempt_at_
 ended is a value that the stages hand on (`ended_attempt`).
 """
 
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tasks.agent_job.manifest import JobSpec
 from tasks.agent_job.prepared_run import PreparedRun, prepare_again
+from tasks.claude_code.rendering import LineKind, RenderedLine
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.orchestrator.run_log import RunLog
+from tasks.outcome.forensics import LAST_DECISIONS, Decision
 from tasks.ownership.whole_run_retry import NextAttempt
 from tasks.run.lease_keeper import LeaseKeeper
 from tasks.run.run_controls import RunControls
-from tasks.run.run_diary import RunDiary
 from tasks.storage.result_storage import ResultStorage
 from tasks.text.redaction import Redactor
 from tasks.vocabulary.names import FlowRunId
+
+
+class RunDiary:
+    """Says things about the run, with every known secret masked.
+
+    Attributes:
+        decisions: What was said about the run itself, with times; the last ones.
+    """
+
+    def __init__(self, log: RunLog, controls: RunControls, secrets: Iterable[str]) -> None:
+        self._log = log
+        self._controls = controls
+        self._secrets = tuple(secrets)
+        self.decisions = deque[Decision](maxlen=LAST_DECISIONS)
+        controls.redactor = Redactor(self._secrets)
+
+    @property
+    def redactor(self) -> Redactor:
+        """Masks the values that are known as secrets by now."""
+        return self._controls.redactor
+
+    def keep_secret(self, values: Iterable[str]) -> None:
+        """Mask these values too from now on, in logs, artifacts, messages and results."""
+        self._secrets = (*self._secrets, *values)
+        self._controls.redactor = Redactor(self._secrets)
+
+    def say(self, text: str) -> None:
+        """Tell people about the run itself."""
+        safe = self.redactor.text(text)
+        self._log.info(safe)
+        self.decisions.append(Decision(datetime.now(UTC), safe))
+        self.show([RenderedLine(LineKind.NOTE, safe)])
+
+    def show(self, lines: Sequence[RenderedLine]) -> None:
+        """Show lines to onlookers in this process; the log is not written."""
+        if self._controls.on_lines is not None:
+            self._controls.on_lines(lines)
 
 
 @dataclass(frozen=True, kw_only=True)

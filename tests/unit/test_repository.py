@@ -20,9 +20,11 @@ SHORTEST_MODULE_LINES = 50
 SHORT_MODULES = {
     "blocks/claude_agent.py": "a block of its own; its fields are the agent's spec",
     "flows/cli/request_file.py": "the one place where the command line reads JSON from outside",
+    "flows/run/beside.py": "the one way in which tasks run beside a block and end with it",
     "tasks/cluster/server_clock.py": "the one clock by which Leases are judged",
     "tasks/orchestrator/run_events.py": "the one place where Prefect events leave",
     "tasks/run/budget_check.py": "between the budget's rule and the records that it reads",
+    "tasks/run/found.py": "what the guard hands to the stages after it",
     "tasks/sweep/sweep_lists.py": "the one read of a sweep; what it finds is joined without I/O",
     "tasks/usage/usage_config.py": "the form of a flow",
     "tasks/vocabulary/errors.py": "the errors that every room raises",

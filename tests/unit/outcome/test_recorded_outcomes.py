@@ -91,12 +91,11 @@ def test_recording_cut_anywhere_is_no_success_before_its_result(name: str) -> No
             if end:
                 cut.apply(parse_event_leniently(line[:end]))
             is_result = end == len(line) and json.loads(line)["type"] == "result"
-            # Most cuts of a line say the same, and what says the same is judged the same.
-            if (cut.summary(), is_result) == judged:
-                continue
-            judged = cut.summary(), is_result
             has_result = has_result or is_result
-            for exit_code in (0, 1, 143):
+            # Most cuts of a line say the same, and what says the same is judged the same.
+            is_new = (cut.summary(), is_result) != judged
+            judged = cut.summary(), is_result
+            for exit_code in (0, 1, 143) if is_new else ():
                 facts = replace(whole, session=cut.summary(), container_exit_code=exit_code)
                 outcome = judge_run(facts)
                 assert outcome.code is not None or (has_result and exit_code == 0)

@@ -257,7 +257,7 @@ WILL_GO_ON = (
 def test_live_agent_is_ended_only_where_its_run_will_not_go_on(
     facts: ObjectFacts, run: RunStanding, policy: SweepPolicy
 ) -> None:
-    live = replace(facts, kind=ObjectKind.JOB, stage=ObjectState.LIVE, run=run)
+    live = replace(facts, kind=ObjectKind.JOB, state=ObjectState.LIVE, run=run)
 
     assert judge_object(live, policy).action in UNCHANGING
 
