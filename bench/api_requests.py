@@ -27,8 +27,8 @@ from bench.figures import Goal, Table, render_number
 from bench.run_starts import DISTANCE_SECONDS, Start, tell_starts
 from bench.surroundings import cluster, namespace_of_own, python_image, show
 from tasks.cluster.cluster_client import ClusterClient
-from tests.main_job.conftest import COMMAND
 from tests.faults.run_processes import RunHost, request_for
+from tests.main_job.conftest import COMMAND
 from tests.prefect_server import run_prefect_server
 
 SECONDS = 60
