@@ -21,6 +21,7 @@ SHORT_MODULES = {
     "blocks/claude_agent.py": "a block of its own; its fields are the agent's spec",
     "flows/cli/request_file.py": "the one place where the command line reads JSON from outside",
     "flows/run/beside.py": "the one way in which tasks run beside a block and end with it",
+    "flows/run/verdicts.py": "the one place where a verdict leaves the run",
     "tasks/cluster/server_clock.py": "the one clock by which Leases are judged",
     "tasks/orchestrator/run_events.py": "the one place where Prefect events leave",
     "tasks/run/budget_check.py": "between the budget's rule and the records that it reads",
