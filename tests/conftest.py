@@ -1,5 +1,6 @@
 """What every test shares: a quiet Prefect, the rule for `cluster` tests, and the agent images."""
 
+import gc
 import os
 import shutil
 import socket
@@ -39,6 +40,8 @@ os.environ["DO_NOT_TRACK"] = "1"
 # Hundreds of processes import Prefect. Compiling it takes each of them longer than running it.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+# Nothing that is imported and collected is garbage: not looked through now, nor with every test.
+gc.disable()
 
 _SHARED_SERVER = pytest.StashKey[SharedServer]()
 _SHARED_SOCKET = "shared_prefect_server"  # in what pytest-xdist tells its workers
@@ -65,6 +68,8 @@ def _shared_socket(config: pytest.Config) -> str | None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Have the shared server started while the first tests run that do not need it."""
+    gc.freeze()
+    gc.enable()
     socket_path = _shared_socket(session.config)
     if socket_path and any("prefect_server" in _fixtures_of(item) for item in session.items):
         start_ahead(socket_path)
