@@ -1,4 +1,4 @@
-"""Signals that ask to end, as one exception."""
+"""Turns the signals that end a process into one exception."""
 
 import signal
 from collections.abc import Generator
@@ -7,10 +7,10 @@ from types import FrameType
 
 
 class Interrupted(BaseException):
-    """SIGINT, SIGTERM or SIGHUP came; no `Exception`, so that nobody takes it for a failure.
+    """SIGINT, SIGTERM or SIGHUP was received; not an `Exception`, since it is not a failure.
 
     Attributes:
-        exit_code: 128 and the signal's number, as shells report it.
+        exit_code: 128 plus the signal's number, as shells report it.
     """
 
     def __init__(self, number: int) -> None:
@@ -20,7 +20,7 @@ class Interrupted(BaseException):
 
 @contextmanager
 def interruptible() -> Generator[None]:
-    """Turn the first signal that asks to end into `Interrupted`; the clean-up is not disturbed."""
+    """Raise `Interrupted` at the first of these signals, and ignore others during clean-up."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def interrupt(number: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""`claude-jobs local-cluster`: an embedded Kubernetes until Ctrl-C."""
+"""`claude-jobs local-cluster`: runs an embedded Kubernetes until Ctrl-C."""
 
 import os
 import sys
@@ -13,12 +13,13 @@ from flows.cli.local_processes import StartFailed, local_cluster_command, with_c
 def local_cluster(
     context: typer.Context,
     kubeconfig: Annotated[
-        Path, typer.Option(help="Written when the cluster is ready, deleted when it ends.")
+        Path,
+        typer.Option(help="File that is written when the cluster is ready, deleted at its end."),
     ] = Path("local-cluster.kubeconfig"),
 ) -> None:
     """Run a Kubernetes API server with one node on this machine, until Ctrl-C or SIGTERM.
 
-    For trying out and for tests: containers are ordinary processes, there is no sandbox. More
+    Use it for experiments and tests: containers are ordinary processes without a sandbox. Further
     options, such as --port and --bin, are passed on; `python -m deployments.local --help` lists
     them.
     """
@@ -27,5 +28,5 @@ def local_cluster(
     except StartFailed as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from None
-    # In the place of this process, so that signals reach it as they are.
+    # Replaces this process, so that it receives signals unchanged.
     os.execve(sys.executable, [str(word) for word in command], with_checkout(os.environ))

@@ -1,4 +1,4 @@
-"""The console of a run's process, which others read."""
+"""Protects a run from the loss of its console, which other processes read."""
 
 import logging
 from functools import partial
@@ -8,11 +8,12 @@ from rich.console import Console
 
 
 def outlive_console() -> None:
-    """Let the run go on when nobody reads its console any more.
+    """Let the run continue when nobody reads its console any more.
 
-    Runners and workers read what their runs print. When one of them is killed, the next record of
-    its run's log meets a broken pipe, at which rich, that Prefect prints with, leaves the process
-    by `SystemExit`. The log goes to Prefect's API too, so the console is given up instead.
+    Runners and workers read the output of their runs. If one of them is killed, its run's next log
+    record fails with a broken pipe, and rich, which Prefect uses for printing, then ends the
+    process with `SystemExit`. Since the log is also sent to Prefect's API, only the console is
+    given up.
     """
     names = [None, *logging.root.manager.loggerDict]
     for handler in [handler for name in names for handler in logging.getLogger(name).handlers]:

@@ -18,7 +18,7 @@ def _raised() -> Exception:
 
 @pytest.mark.parametrize(
     ("job", "words"),
-    [("agents/job-1", "Job agents/job-1 is left as it is"), (None, "no Job was created")],
+    [("agents/job-1", "Job agents/job-1 was not changed"), (None, "no Job was created")],
 )
 def test_unexpected_error_has_a_code_and_says_what_became_of_the_job(
     job: str | None, words: str
