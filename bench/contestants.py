@@ -178,20 +178,20 @@ async def _follow(client: ClusterClient, order: Order, uid: JobUid, folder: Path
         records=RecordBuffer(),
     )
     observing = asyncio.create_task(observer.run())
-    poking: asyncio.Task[None] | None = None
+    looking: asyncio.Task[None] | None = None
     try:
         while not attempt.pods:
             await observer.changed(observer.observation.version)
         attempt.bind(attempt.pods[0])
         attempt.follower = _build_follower(client, order, attempt)
-        poking = asyncio.create_task(_poke(attempt))
+        looking = asyncio.create_task(_keep_looking(attempt))
         followed = await attempt.follower.follow()
         if followed.proof.complete is not True:
             raise RuntimeError(f"the transcript is not complete: {followed.proof}")
         while attempt.pod is None or not attempt.pod.ended:
             await observer.changed(observer.observation.version)
     finally:
-        beside = [task for task in (observing, poking) if task is not None]
+        beside = [task for task in (observing, looking) if task is not None]
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
@@ -219,9 +219,9 @@ def _build_follower(client: ClusterClient, order: Order, attempt: AttemptInProgr
     )
 
 
-async def _poke(attempt: AttemptInProgress) -> None:
+async def _keep_looking(attempt: AttemptInProgress) -> None:
     while attempt.follower is not None:
-        attempt.follower.poke()
+        attempt.follower.look_again()
         await attempt.observer.changed(attempt.observer.observation.version)
 
 

@@ -36,7 +36,7 @@ async def await_completion(
     while True:
         observation = attempt.observer.observation
         if observation.version != seen and attempt.follower is not None:
-            attempt.follower.poke()
+            attempt.follower.look_again()
         seen = observation.version
         verdict = judge_completion(
             CompletionObservation(

@@ -64,11 +64,11 @@ async def follow_agent(access: ClusterAccess, job: JobSnapshot, show: ShowLines)
                 observe=lambda: view_pod(attempt),
                 on_lines=take,
             )
-            poking = asyncio.create_task(_poke(observer, follower))
+            looking = asyncio.create_task(_keep_looking(observer, follower))
             try:
                 return await follower.follow()
             finally:
-                poking.cancel()
+                looking.cancel()
         finally:
             observing.cancel()
             await asyncio.gather(observing, return_exceptions=True)
@@ -132,10 +132,10 @@ async def _await_pod(attempt: AttemptInProgress) -> None:
         await observer.changed(observation.version)
 
 
-async def _poke(observer: JobObserver, follower: LogFollower) -> None:
+async def _keep_looking(observer: JobObserver, follower: LogFollower) -> None:
     while True:
         seen = observer.observation.version
-        follower.poke()
+        follower.look_again()
         await observer.changed(seen)
 
 
@@ -144,8 +144,8 @@ def _accept(transcript: Transcript, line: bytes, job: JobSnapshot) -> list[Stdou
     found = [*transcript.accept(line)]
     parsed = parse_line(line, line_token(job.name))
     if isinstance(parsed, StdoutLine):
-        while transcript.lack is not None and parsed.number > transcript.next_number:
-            transcript.skip_lack()
+        while transcript.missing_range is not None and parsed.number > transcript.next_number:
+            transcript.skip_missing()
             found += transcript.accept(line)
     return found
 

@@ -124,7 +124,7 @@ def test_spent_budget_is_told_with_limit_and_when_it_opens() -> None:
     assert error.opens_at == datetime(2026, 11, 22, tzinfo=UTC)
     assert "spent $1.0000 of its daily budget of $1.0000 today (UTC)" in error.message
     assert error.advice is not None
-    assert "from 2026-11-22 00:00 UTC on" in error.advice
+    assert "after 2026-11-22 00:00 UTC" in error.advice
 
 
 def test_day_ends_at_midnight_utc_wherever_the_clock_is() -> None:
