@@ -55,7 +55,7 @@ class Order:
         kubeconfig: The way to the cluster.
         name: Of the Job.
         manifest: The Job.
-        take: Called with each line that the agent printed, as it is had.
+        take: Called with each line that the agent printed, as soon as it is received.
     """
 
     kubeconfig: str

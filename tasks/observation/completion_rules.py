@@ -314,7 +314,7 @@ def _api_lost(seconds: float) -> ApiLost:
     return ApiLost(
         ErrorCode.JOB_STATE_MISMATCH,
         seconds,
-        f"The Kubernetes API has not answered for {seconds:.0f} s, so nobody knows how the Job is; "
+        f"The Kubernetes API has not answered for {seconds:.0f} s, so the Job's state is unknown; "
         "it was left as it is.",
         "Run again once the API is back: the next run takes the Job over or collects its result.",
     )
