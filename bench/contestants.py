@@ -53,7 +53,7 @@ class Order:
         kubeconfig: The way to the cluster.
         name: Of the Job.
         manifest: The Job.
-        take: Called with each line that the agent printed, as it is had.
+        take: Called with each line that the agent printed, as soon as it is received.
     """
 
     kubeconfig: str
@@ -166,20 +166,20 @@ async def _follow(client: ClusterClient, order: Order, uid: JobUid, folder: Path
     observer = JobObserver(client, namespace=order.namespace, job_name=order.name, job_uid=uid)
     observed = ObservedJob(job_name=JobName(order.name), job_uid=uid, observer=observer)
     observing = asyncio.create_task(observer.run())
-    poking: asyncio.Task[None] | None = None
+    looking: asyncio.Task[None] | None = None
     try:
         while not observed.pods:
             await observer.changed(observer.observation.version)
         observed.bind(observed.pods[0])
         follower = _build_follower(client, order, observed, folder / "spool")
-        poking = asyncio.create_task(_poke(observed, follower))
+        looking = asyncio.create_task(_keep_looking(observed, follower))
         followed = await follower.follow()
         if followed.proof.complete is not True:
             raise RuntimeError(f"the transcript is not complete: {followed.proof}")
         while observed.pod is None or not observed.pod.ended:
             await observer.changed(observer.observation.version)
     finally:
-        beside = [task for task in (observing, poking) if task is not None]
+        beside = [task for task in (observing, looking) if task is not None]
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
@@ -209,9 +209,9 @@ def _build_follower(
     )
 
 
-async def _poke(observed: ObservedJob, follower: LogFollower) -> None:
+async def _keep_looking(observed: ObservedJob, follower: LogFollower) -> None:
     while True:
-        follower.poke()
+        follower.look_again()
         await observed.observer.changed(observed.observer.observation.version)
 
 

@@ -1,6 +1,6 @@
 """A proxy before a cluster's API that notes every request and cuts log streams.
 
-Whoever is measured gets one of its own and a kubeconfig that names it, so that what one does is
+Each contestant gets its own proxy and a kubeconfig that names it, so that what one does is
 told from what the others do at the same time.
 """
 

@@ -35,7 +35,7 @@ async def await_completion(
     while True:
         observation = work.observer.observation
         if observation.version != seen and work.follower is not None:
-            work.follower.poke()
+            work.follower.look_again()
         seen = observation.version
         verdict = judge_completion(
             CompletionObservation(

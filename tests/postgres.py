@@ -1,4 +1,4 @@
-"""A PostgreSQL of one's own, as Prefect's servers have it in production."""
+"""A temporary PostgreSQL, as Prefect's servers use it in production."""
 
 import os
 import pwd

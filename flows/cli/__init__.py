@@ -1,4 +1,4 @@
 """The command line: the application, and one module for each command or group of commands.
 
-Commands import Prefect late, so that a wrong request is refused at once.
+Commands import Prefect late, so that an invalid request is rejected at once.
 """

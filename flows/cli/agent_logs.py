@@ -1,4 +1,4 @@
-"""An agent's transcript for people: from its pod while that is there, else as it was stored."""
+"""Shows an agent's transcript to people: from its pod if it exists, else from the storage."""
 
 import asyncio
 import gzip
@@ -27,10 +27,10 @@ ShowLines = Callable[[Sequence[bytes]], None]
 
 
 async def follow_agent(access: ClusterAccess, job: JobSnapshot, show: ShowLines) -> FollowedLog:
-    """Show what a live agent prints, from its first line to its end, each line once.
+    """Show the output of a live agent from its first line to its end, each line once.
 
     Raises:
-        NotPossible: Its Job has gone before it had a pod.
+        NotPossible: Its Job was deleted before it had a pod.
     """
     observer = JobObserver(
         access.client, namespace=access.namespace, job_name=job.name, job_uid=job.uid
@@ -51,11 +51,11 @@ async def follow_agent(access: ClusterAccess, job: JobSnapshot, show: ShowLines)
                 observe=observed.view_pod,
                 on_lines=take,
             )
-            poking = asyncio.create_task(_poke(observer, follower))
+            looking = asyncio.create_task(_keep_looking(observer, follower))
             try:
                 return await follower.follow()
             finally:
-                poking.cancel()
+                looking.cancel()
         finally:
             observing.cancel()
             await asyncio.gather(observing, return_exceptions=True)
@@ -64,7 +64,7 @@ async def follow_agent(access: ClusterAccess, job: JobSnapshot, show: ShowLines)
 async def read_agent_log(
     access: ClusterAccess, job: JobSnapshot, pod_name: str, show: ShowLines
 ) -> FollowedLog:
-    """Show what an agent has printed until now; lines that its node has rotated away are named.
+    """Show an agent's output so far; name the lines that the node's log rotation has removed.
 
     Raises:
         ClusterError: The log could not be read.
@@ -81,10 +81,10 @@ async def read_agent_log(
 
 
 async def show_stored_transcript(storage: ResultStorage, folder: str, show: ShowLines) -> None:
-    """Show a transcript as it was stored.
+    """Show a stored transcript.
 
     Raises:
-        NotPossible: None is stored there, or what is stored is none.
+        NotPossible: None is stored there, or the stored file is not a transcript.
     """
     key = transcript_key(folder)
     try:
@@ -93,12 +93,12 @@ async def show_stored_transcript(storage: ResultStorage, folder: str, show: Show
         raise NotPossible(
             f"Neither the cluster nor the result storage has a transcript ({storage.description}, "
             f"{key}).",
-            "Run this where the result storage can be read; `claude-jobs show` tells what is left.",
+            "Run this where the result storage can be read; `claude-jobs show` shows what is left.",
         ) from None
     except (OSError, EOFError) as error:
         raise NotPossible(
             f"The transcript at {storage.description}/{key} cannot be read: {error}.",
-            "Look at the file; it should be gzip.",
+            "Check the file; it should be gzip.",
         ) from error
     show([line for line in content.split(b"\n") if line])
 
@@ -113,26 +113,26 @@ async def _await_pod(observed: ObservedJob) -> None:
             return
         if observation.job_is_gone:
             raise NotPossible(
-                f"Job {observed.job_name} has gone, and no pod of it was seen.",
-                "`claude-jobs show` tells what is known of it.",
+                f"Job {observed.job_name} was deleted before it had a pod.",
+                "`claude-jobs show` shows what is known about it.",
             )
         await observer.changed(observation.version)
 
 
-async def _poke(observer: JobObserver, follower: LogFollower) -> None:
+async def _keep_looking(observer: JobObserver, follower: LogFollower) -> None:
     while True:
         seen = observer.observation.version
-        follower.poke()
+        follower.look_again()
         await observer.changed(seen)
 
 
 def _accept(transcript: Transcript, line: bytes, job: JobSnapshot) -> list[StdoutLine]:
-    """Take a line; what is missing before it is nowhere, since nothing else is read."""
+    """Accept a line; lines missing before it are lost, since nothing else is read."""
     found = [*transcript.accept(line)]
     parsed = parse_line(line, line_token(job.name))
     if isinstance(parsed, StdoutLine):
-        while transcript.lack is not None and parsed.number > transcript.next_number:
-            transcript.skip_lack()
+        while transcript.missing_range is not None and parsed.number > transcript.next_number:
+            transcript.skip_missing()
             found += transcript.accept(line)
     return found
 
@@ -145,6 +145,6 @@ def _target(access: ClusterAccess, job: JobSnapshot, pod_name: str) -> LogTarget
         token=line_token(job.name),
         work_dir=WORK_DIR,
         exec_allowed=True,
-        # Acknowledging is the owner's: the pod waits for it, not for who reads along.
+        # Only the owner acknowledges the output: the pod waits for it, not for other readers.
         acknowledge_above_bytes=sys.maxsize,
     )

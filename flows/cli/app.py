@@ -1,4 +1,4 @@
-"""`claude-jobs`: runs from the command line."""
+"""The application `claude-jobs`, and its command `run`."""
 
 import json
 from collections.abc import Awaitable
@@ -64,10 +64,11 @@ def run(
         bool, typer.Option("--json", help="Print the result as JSON on the last line.")
     ] = False,
 ) -> None:
-    """Run one agent in this process and show what it prints as it comes.
+    """Run one agent in this process and show its output live.
 
     The flow run appears in the Prefect API in use, or in a temporary one. Exit code 0 means that
-    the run succeeded. Ctrl-C once ends the agent with grace; twice leaves its Job running.
+    the run succeeded. Press Ctrl-C once to stop the agent with its grace period, twice to leave its
+    Job running.
     """
     output = LiveOutput(Console(highlight=False, soft_wrap=True))
     try:
@@ -79,20 +80,20 @@ def run(
     try:
         result = run_to_its_end(lambda: _load_run(request), kubeconfig, output)
     except RunCrashed as error:
-        # The code of every ending that has none of its own.
+        # The code of all endings without a code of their own.
         _end_without_result(ErrorCode.CLAUDE_FAILED, str(error), output, as_json=as_json)
         raise typer.Exit(EXIT_RUN_FAILED) from None
     if result is None:
         raise typer.Exit(EXIT_INTERRUPTED)
     output.show_result(result)
     if as_json:
-        # Not through the console, which would wrap or colour it.
+        # Not printed through the console, which would wrap or colour it.
         typer.echo(result.model_dump_json())
     raise typer.Exit(exit_code_of(result))
 
 
 def _load_run(request: AgentRunRequest) -> StartRun:
-    # Prefect takes two seconds to import, which a wrong request need not wait for.
+    # Importing Prefect takes two seconds; an invalid request is rejected before that.
     from flows.run_agent import run_in_this_process
 
     def start(controls: RunControls) -> Awaitable[AgentRunResult]:

@@ -1,4 +1,4 @@
-"""Taking up a Job whose owner is gone: its own flow run is run again, in this process."""
+"""Takes over a Job whose owner is gone, by continuing its flow run in this process."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +25,10 @@ from tasks.vocabulary.names import AgentId
 
 @dataclass(frozen=True)
 class AttachRequest:
-    """Which Job is to be taken up.
+    """The Job to take over.
 
     Attributes:
-        name: Of the agent, the flow run or the Job.
+        name: Name of the agent, the flow run or the Job.
     """
 
     name: str
@@ -37,16 +37,16 @@ class AttachRequest:
 
 
 async def attach_in_this_process(request: AttachRequest, controls: RunControls) -> AgentRunResult:
-    """Run the flow run that owns a Job again here, surrounded by `controls`.
+    """Continue the flow run that owns a Job in this process, with `controls`.
 
-    Waits first until it is seen whether its owner lives: at most the duration of its Lease. The
-    guard of the run decides once more, and takes the Lease.
+    First waits until it is known whether the owner is alive, at most for the duration of its Lease.
+    The guard of the run decides again and takes the Lease.
 
     Raises:
-        CommandRefused: The Job cannot be taken up; nothing was changed.
-        ClusterError: The cluster could not be asked.
+        CommandRefused: The Job cannot be taken over; nothing was changed.
+        ClusterError: The cluster could not be read.
         RunCrashed: The run ended without a verdict.
-        asyncio.CancelledError: The run was left; its Job goes on.
+        asyncio.CancelledError: The run was left; its Job continues.
     """
     flow_run = await _prepare(request)
     CONTROLS.set(controls)
@@ -63,7 +63,7 @@ async def _prepare(request: AttachRequest) -> FlowRun:
     async with open_cluster(request.kubeconfig, request.namespace) as access:
         job = _require_job(require_target(await access.look(), request.name).job, request.name)
         verdict = await watch_lease(access, AgentId(job.agent_id or ""))
-        # Somebody may have taken it up or ended it meanwhile.
+        # Somebody may have taken it over or stopped it in the meantime.
         job = _require_job(require_target(await access.look(), request.name).job, request.name)
     async with get_client() as client:
         owner, found = owner_of(job), None
@@ -73,10 +73,10 @@ async def _prepare(request: AttachRequest) -> FlowRun:
             found = None
         state = found.state_type.value if found is not None and found.state_type else None
         flow_run_id = check_attachable(job, verdict, state, str(client.api_url))
-        # Not Scheduled, which a worker of its work pool would start.
+        # Not Scheduled, because then a worker of its work pool would start it.
         await client.set_flow_run_state(
             UUID(flow_run_id),
-            Pending(name="Reattaching", message="Taken up by `claude-jobs attach`."),
+            Pending(name="Reattaching", message="Taken over by `claude-jobs attach`."),
             force=True,
         )
         return await client.read_flow_run(UUID(flow_run_id))

@@ -1,4 +1,4 @@
-"""`claude-jobs demo`: one agent on an embedded cluster, with a Prefect server, from nothing."""
+"""`claude-jobs demo`: one agent on an embedded cluster with a temporary Prefect server."""
 
 import asyncio
 import json
@@ -29,19 +29,19 @@ from flows.cli.local_processes import Interrupted, OwnProcess, StartFailed, inte
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
 
-# Enough for the agent's grace and the report.
+# Enough for the agent's grace period and the report.
 _RUN_END_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """How the demo is shown.
+    """Options of the demo.
 
     Attributes:
-        ui: Whether Prefect's UI is served, until Ctrl-C.
-        real: Whether the real `claude` runs instead of the replaying one.
-        base_url: Where the model's API is; Anthropic's where None.
-        as_json: Whether the last line is the result as JSON.
+        ui: Whether to serve Prefect's UI until Ctrl-C.
+        real: Whether to run the real `claude` instead of a replay.
+        base_url: URL of the model's API; Anthropic's if `None`.
+        as_json: Whether to print the result as JSON on the last line.
     """
 
     ui: bool = False
@@ -52,7 +52,7 @@ class DemoOptions:
 
 def demo(
     ui: Annotated[
-        bool, typer.Option("--ui", help="Serve Prefect's UI until Ctrl-C and name the run's page.")
+        bool, typer.Option("--ui", help="Serve Prefect's UI until Ctrl-C and print the run's URL.")
     ] = False,
     real: Annotated[
         bool,
@@ -60,23 +60,23 @@ def demo(
     ] = False,
     base_url: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="With --real: where the model's API is."),
+        typer.Option(metavar="URL", help="With --real: URL of the model's API."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="With --real: do not ask first.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --real: do not ask to confirm.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as JSON on the last line.")
     ] = False,
 ) -> None:
-    """Run one agent on an embedded cluster with a Prefect server of its own; needs nothing else.
+    """Run one agent on an embedded cluster with a temporary Prefect server.
 
-    The agent replays a recorded session of Claude Code, which costs nothing. Everything that is
-    started ends with the demo. Exit code 0 means that the run succeeded and that its transcript is
-    complete, proven by count and hash.
+    The agent replays a recorded session of Claude Code, which costs nothing. Everything that the
+    demo starts is stopped when it ends. Exit code 0 means that the run succeeded and that its
+    transcript is complete, proven by line count and hash.
     """
     console = Console(highlight=False, soft_wrap=True)
     options = DemoOptions(ui=ui, real=real, base_url=base_url, as_json=as_json)
     if base_url and not real:
-        _refuse(console, "--base-url is for --real; the replayed session asks no model.")
+        _refuse(console, "--base-url needs --real; a replayed session calls no model.")
     if real:
         _check_real(console, options, confirmed=yes)
     try:
@@ -86,21 +86,21 @@ def demo(
         console.print(f"[bold red]✘[/] {error}", markup=True)
         code = EXIT_FAILED
     except Interrupted as interruption:
-        console.print("Interrupted; everything that was started has ended.", style="cyan")
+        console.print("Interrupted; everything that the demo started was stopped.", style="cyan")
         code = interruption.exit_code
     raise typer.Exit(code)
 
 
 def show_demo(options: DemoOptions, console: Console) -> int:
-    """Start everything, run the agent, end everything; returns the exit code.
+    """Start everything, run the agent, stop everything, and return the exit code.
 
     Raises:
-        StartFailed: The cluster or Prefect did not come up.
-        Interrupted: A signal came; everything has ended.
+        StartFailed: The cluster or Prefect did not start.
+        Interrupted: A signal was received; everything was stopped.
     """
     with tempfile.TemporaryDirectory(prefix="claude-jobs-demo-") as name:
         folder = Path(name)
-        # Containers run as another user where this one is root.
+        # If this user is root, containers run as another user.
         folder.chmod(0o755)
         with start_surroundings(
             folder, console, serve_ui=options.ui, replay=not options.real
@@ -120,7 +120,7 @@ def show_demo(options: DemoOptions, console: Console) -> int:
 def run_agent_live(
     request_path: Path, surroundings: Surroundings, console: Console
 ) -> dict[str, Any]:
-    """Run `claude-jobs run`, pass on what it prints as it comes, and return the run's result.
+    """Run `claude-jobs run`, pass on its output live, and return the run's result.
 
     Raises:
         StartFailed: It ended without a result.
@@ -133,7 +133,7 @@ def run_agent_live(
         ],
         {
             **surroundings.environment,
-            # It prints into a pipe; the terminal behind it is ours.
+            # It prints into a pipe, whose output goes to our terminal.
             **({"FORCE_COLOR": "1"} if console.is_terminal else {}),
             "COLUMNS": str(console.width),
         },
@@ -142,7 +142,7 @@ def run_agent_live(
     last = b""
     try:
         for line in run.output:
-            # What may be the result is held back until another line follows.
+            # A line that may be the result is held back until another line follows.
             if last:
                 _pass_on(last)
             last = line if line.startswith(b"{") else b""
@@ -150,7 +150,7 @@ def run_agent_live(
                 _pass_on(line)
         code = run.wait()
     except Interrupted:
-        # As Ctrl-C on its own terminal: the agent ends with grace and its Job goes away.
+        # Like Ctrl-C on its own terminal: the agent is stopped with its grace period.
         run.ask_to_end(signal.SIGINT)
         raise
     finally:
@@ -165,7 +165,7 @@ def run_agent_live(
 def tell_outcome(
     result: Mapping[str, Any], options: DemoOptions, surroundings: Surroundings, console: Console
 ) -> bool:
-    """Say what it was and where to look; returns whether all is as it should be."""
+    """Print what was shown and where to look next; return whether the run succeeded."""
     complete = result.get("transcript", {}).get("complete") is True
     succeeded = complete and result.get("error_code") is None
     console.print()
@@ -173,20 +173,20 @@ def tell_outcome(
         console.print("[bold red]✘ The transcript is not complete.[/]")
     if not options.real:
         console.print(
-            "[dim]This was a recorded session: no model was asked and nothing was paid; tokens and "
-            "cost are the recording's.[/]"
+            "[dim]This was a recorded session: no model was called, nothing was paid. Tokens and "
+            "cost are those of the recording.[/]"
         )
     flow_run_id = result.get("flow_run_id")
     if options.ui and flow_run_id:
         console.print(
             "In Prefect's UI: [link]"
             f"{surroundings.prefect_url}/runs/flow-run/{flow_run_id}[/link]\n"
-            "Its tabs: Logs (what you saw here), Task Runs (the stages), Artifacts (the report)."
+            "Its tabs: Logs (the output above), Task Runs (the stages), Artifacts (the report)."
         )
     elif not options.ui:
         console.print(
-            "Where to look: [bold]claude-jobs demo --ui[/] keeps Prefect open on the run's page, "
-            "with log, stages and report."
+            "Next: [bold]claude-jobs demo --ui[/] keeps Prefect's UI open, with the run's log, "
+            "stages and report."
         )
     return succeeded
 
@@ -198,7 +198,7 @@ def _pass_on(line: bytes) -> None:
 
 def _wait_for_interrupt(console: Console) -> None:
     try:
-        console.print("[cyan]Ctrl-C ends everything.[/]")
+        console.print("[cyan]Press Ctrl-C to stop everything.[/]")
         while True:
             signal.pause()
     except Interrupted as interruption:
@@ -216,7 +216,7 @@ def _build_request(options: DemoOptions, surroundings: Surroundings) -> dict[str
 
 
 async def _store_credentials(kubeconfig: Path, credentials: Mapping[str, str]) -> None:
-    # They bring the HTTP client, which no other command line need wait for.
+    # Imported here because they load the HTTP client, which other commands do not need.
     from tasks.cluster.cluster_client import ClusterClient
     from tasks.cluster.connection import ClusterConnection
     from tasks.cluster.kinds.secrets import create_secret
@@ -229,7 +229,7 @@ async def _store_credentials(kubeconfig: Path, credentials: Mapping[str, str]) -
 def _read_credentials(options: DemoOptions) -> dict[str, str]:
     found = {name: os.environ[name] for name in CREDENTIAL_NAMES if os.environ.get(name)}
     if not found and options.base_url:
-        # Claude Code wants a key, whatever the other side makes of it.
+        # Claude Code requires a key even if the API ignores it.
         return {"ANTHROPIC_API_KEY": "none"}
     return found
 
@@ -237,21 +237,21 @@ def _read_credentials(options: DemoOptions) -> dict[str, str]:
 def _check_real(console: Console, options: DemoOptions, *, confirmed: bool) -> None:
     claude = shutil.which("claude")
     if claude is None:
-        _refuse(console, "There is no `claude` on PATH; install Claude Code first.")
+        _refuse(console, "`claude` is not on PATH; install Claude Code first.")
     if not _read_credentials(options):
         _refuse(
             console,
-            "Claude Code needs credentials in the environment: one of "
-            f"{', '.join(CREDENTIAL_NAMES)} (`claude setup-token` makes the last, for a "
+            "Claude Code needs credentials in one of these environment variables: "
+            f"{', '.join(CREDENTIAL_NAMES)} (`claude setup-token` creates the last one, for a "
             "subscription).",
         )
     console.print(
         f"This runs {claude} for real on a small task, against "
-        f"{options.base_url or 'the API of Anthropic'}. It may cost up to about "
-        f"${REAL_BUDGET_USD:.2f}, where Claude Code stops by itself; a few cents are usual. "
-        "It may run any command as a process of this machine, without a sandbox."
+        f"{options.base_url or 'the Anthropic API'}. It may cost up to about "
+        f"${REAL_BUDGET_USD:.2f}, at which Claude Code stops by itself; a few cents are usual. "
+        "It may run any command as a process on this machine, without a sandbox."
     )
-    if not confirmed and not typer.confirm("Go on?"):
+    if not confirmed and not typer.confirm("Continue?"):
         raise typer.Exit(EXIT_REFUSED)
 
 

@@ -1,4 +1,4 @@
-"""What the demo asks for: the agent, its image and its prompt. Pure."""
+"""The requests of the demo: agent, image and prompt. Pure."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ NAMESPACE = "default"
 RECORDING = "fix_a_test"
 REAL_BUDGET_USD = 0.5
 
-# Slow enough to be read as it comes; a session of minutes takes seconds.
+# Slow enough to be read live; a session of minutes takes seconds.
 _LINE_DELAY_SECONDS = 0.15
 _REPLAYED_PROMPT = "A test fails. Find out why and fix it."
 _REAL_PROMPT = (
@@ -46,8 +46,8 @@ def build_real_request(
     """Return the request for a run of the real Claude Code.
 
     Args:
-        credentials: What the Secret `CREDENTIALS_SECRET` holds; only the names are in the request.
-        base_url: Where the model's API is; Anthropic's where None.
+        credentials: Content of the Secret `CREDENTIALS_SECRET`; the request has only the names.
+        base_url: URL of the model's API; Anthropic's if `None`.
         storage: Folder for the result.
     """
     return {

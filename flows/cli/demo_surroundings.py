@@ -1,4 +1,4 @@
-"""What runs while the demo runs: an embedded cluster and a Prefect server, both temporary."""
+"""The demo's embedded cluster and Prefect server, both temporary."""
 
 import os
 import shutil
@@ -25,19 +25,19 @@ from flows.cli.local_processes import (
 RECORDINGS = "recordings"  # folder of the demo's folder
 
 _DEMO_DATA = CHECKOUT / "deployments" / "local" / "demo"
-# Prefect takes ten seconds to start where nothing else is at work, and makes its database first.
+# Prefect creates its database first and takes ten seconds to start on an idle machine.
 _START_SECONDS = 180.0
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What runs while the demo runs, all of it temporary.
+    """The environment of the demo, all of it temporary.
 
     Attributes:
-        folder: Holds everything that is written.
-        kubeconfig: Of the embedded cluster.
-        environment: For the run: the machine's, with the demo's Prefect.
-        prefect_url: Where Prefect's server is.
+        folder: Folder for all files.
+        kubeconfig: Kubeconfig of the embedded cluster.
+        environment: Environment variables of the run, with the demo's Prefect API.
+        prefect_url: URL of the Prefect server.
     """
 
     folder: Path
@@ -50,14 +50,14 @@ class Surroundings:
 def start_surroundings(
     folder: Path, console: Console, *, serve_ui: bool, replay: bool
 ) -> Generator[Surroundings]:
-    """Run the embedded cluster and a Prefect server, both at once; end both at the end.
+    """Start the embedded cluster and a Prefect server together, and stop both at the end.
 
     Raises:
-        StartFailed: One of them did not come up.
+        StartFailed: One of them did not start.
     """
     began = time.monotonic()
     console.print("[bold]Starting an embedded Kubernetes and a Prefect server[/], both temporary.")
-    console.print("[dim]Containers are processes of this machine: there is no sandbox.[/]")
+    console.print("[dim]Containers are processes on this machine: there is no sandbox.[/]")
     kubeconfig = folder / "kubeconfig"
     port = free_port()
     prefect_url = f"http://127.0.0.1:{port}"
@@ -92,11 +92,11 @@ def start_surroundings(
 
 
 def _build_environment(folder: Path, prefect_url: str) -> dict[str, str]:
-    """Return the machine's environment with the demo's Prefect and no other."""
+    """Return the current environment, with only the demo's Prefect settings."""
     environment = {key: value for key, value in os.environ.items() if not _is_replaced(key)}
     local = [environment.get("NO_PROXY") or environment.get("no_proxy") or "", "127.0.0.1"]
     no_proxy = ",".join(filter(None, local))
-    # Last, for the interpreter of this environment where the machine has no `python3` on PATH.
+    # This environment's interpreter comes last, in case there is no other `python3` on PATH.
     path = os.pathsep.join([environment.get("PATH", os.defpath), str(program("python3").parent)])
     return environment | {
         "PATH": path,
@@ -114,7 +114,7 @@ def _is_replaced(variable: str) -> bool:
 
 
 def _install_replaying_claude(folder: Path) -> Path:
-    # Copied to where every user can read it, which a checkout in somebody's home is not.
+    # Copied, because not every user can read a checkout in a home folder.
     binaries, recordings = folder / "bin", folder / RECORDINGS
     binaries.mkdir()
     shutil.copy(_DEMO_DATA / "replay_claude.py", binaries / "claude")

@@ -1,4 +1,4 @@
-"""A run in this very process: shown as it goes, ended by Ctrl-C, let go by a second one."""
+"""A run in this process: its output is shown live, Ctrl-C stops it, a second Ctrl-C leaves it."""
 
 import asyncio
 import gc
@@ -26,7 +26,7 @@ StartRun = Callable[[RunControls], Awaitable[AgentRunResult]]
 
 
 def exit_code_of(result: AgentRunResult) -> int:
-    """Return the exit code that tells a run's outcome to shells."""
+    """Return the exit code for a run's outcome."""
     match result.error_code:
         case None:
             return 0
@@ -41,17 +41,17 @@ def exit_code_of(result: AgentRunResult) -> int:
 def run_to_its_end(
     load: Callable[[], StartRun], kubeconfig: Path | None, output: LiveOutput
 ) -> AgentRunResult | None:
-    """Run a flow in this process; `None` when the Job was left to itself.
+    """Run a flow in this process; return `None` if its Job was left running.
 
     Args:
-        load: Imports Prefect, which takes seconds, and returns what starts the run.
-        kubeconfig: To use instead of the runtime's cluster credentials.
-        output: Shows what the run prints.
+        load: Imports Prefect, which takes seconds, and returns the function that starts the run.
+        kubeconfig: Kubeconfig to use instead of the runtime's cluster credentials.
+        output: Shows the output of the run.
 
     Raises:
         typer.Exit: The process was told to stop.
     """
-    # What Prefect's console handler would print is shown by `output`; the API still gets it all.
+    # `output` replaces Prefect's console handler; the API still gets the whole log.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     try:
         with _keeping_what_is_imported():
@@ -90,10 +90,10 @@ async def _run_here(
             return
         controls.cancel_requested.set()
         output.show_note(
-            "Ending the agent with grace; press Ctrl-C again to leave its Job running."
+            "Stopping the agent with its grace period; press Ctrl-C again to leave its Job running."
         )
 
-    # Until the loop is closed: an interrupt after the run's end must not lose what it ended with.
+    # Kept until the loop is closed: an interrupt after the run's end must not lose its result.
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupt)
     try:
         return await running
@@ -108,11 +108,11 @@ def _describe_left_job(controls: RunControls) -> str:
     namespace, _, job_name = controls.job_reference.partition("/")
     if controls.job_deleted:
         return (
-            f"The deletion of Job {controls.job_reference} was asked for: its agent ends within "
-            "its grace, and what it still prints is not collected."
+            f"Job {controls.job_reference} is being deleted. Its agent has its grace period, "
+            "and any further output is lost."
         )
     return (
-        f"Job {controls.job_reference} keeps running. Take it up again with `claude-jobs attach "
-        f"{job_name} --namespace {namespace}`, which reads the transcript from its beginning, or "
-        "end it with `claude-jobs stop`."
+        f"Job {controls.job_reference} keeps running. Take it over with `claude-jobs attach "
+        f"{job_name} --namespace {namespace}`, which reads the transcript from the beginning, or "
+        "stop it with `claude-jobs stop`."
     )

@@ -1,4 +1,4 @@
-"""A run's output on a terminal, as it comes."""
+"""Shows a run's output live on a terminal."""
 
 from collections.abc import Sequence
 
@@ -45,13 +45,13 @@ class LiveOutput:
             self._console.print(Text(line.text, style=_STYLES[line.kind]))
 
     def show_lines_of_transcript(self, lines: Sequence[bytes]) -> None:
-        """Print Claude Code's own lines as people read them, known shapes of keys masked."""
+        """Print Claude Code's lines rendered for people, with API keys masked by their format."""
         for line in lines:
             rendered = render_event(parse_event_leniently(line))
             self.show_lines([entry.rewritten(self._redactor.text) for entry in rendered])
 
     def show_note(self, text: str) -> None:
-        """Print what the run itself has to say."""
+        """Print a message of the run itself."""
         self._console.print(Text(text, style="cyan"))
 
     def show_refusal(self, code: str, message: str) -> None:
@@ -59,7 +59,7 @@ class LiveOutput:
         self._console.print(f"[bold red]✘ {escape(code)}[/] {escape(message)}")
 
     def show_result(self, result: AgentRunResult) -> None:
-        """Print the outcome, what it cost and what to do next."""
+        """Print the outcome, the cost and what to do next."""
         if result.succeeded:
             self._console.print(f"\n[bold green]✔ {escape(result.message)}[/]")
         else:

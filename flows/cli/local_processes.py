@@ -21,25 +21,25 @@ import typer
 
 CHECKOUT = Path(__file__).parents[2]
 
-# A server that was told to stop closes its database; one that hangs is killed.
+# A server closes its database when it is told to stop; if it hangs, it is killed.
 _END_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class StartFailed(Exception):
-    """A process that the demo needs did not come up; the text says which and what it printed."""
+    """A process of the demo did not start; the message has its name and output."""
 
 
 class OwnProcess:
-    """A process in a session of its own, which is ended with all that it started there.
+    """A process in its own session, which is ended together with its child processes.
 
     Args:
-        name: What people call it.
+        name: Name for people.
         command: Program and arguments.
-        environment: Its whole environment.
-        log_path: Where its output goes; standard output is a pipe where None.
-        cwd: Where it works.
+        environment: All environment variables.
+        log_path: File for its output; if `None`, standard output is a pipe.
+        cwd: Working folder.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class OwnProcess:
         self._log_path = log_path
         log = log_path.open("wb") if log_path else None
         try:
-            # In a session of its own Ctrl-C does not reach it: it ends when and how we say.
+            # In its own session Ctrl-C does not reach it, so we decide when and how it ends.
             self._process = subprocess.Popen(
                 command,
                 env=environment,
@@ -71,12 +71,12 @@ class OwnProcess:
 
     @property
     def output(self) -> IO[bytes]:
-        """Its standard output, as it comes."""
+        """Its standard output, live."""
         assert self._process.stdout is not None, "its output goes to a file"
         return self._process.stdout
 
     def wait(self) -> int:
-        """Wait for its end; returns the exit code."""
+        """Wait until it ends, and return the exit code."""
         return self._process.wait()
 
     def check_alive(self) -> None:
@@ -89,14 +89,14 @@ class OwnProcess:
         )
 
     def ask_to_end(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Send it and its children a signal; nothing happens when all are gone."""
+        """Send a signal to it and its child processes; does nothing if all have ended."""
         try:
             os.killpg(self._process.pid, number)
         except ProcessLookupError:
             return
 
     def end(self, seconds: float = _END_SECONDS) -> None:
-        """Wait for its end and kill what is left after `seconds`; no child stays behind."""
+        """Wait until it ends, and after `seconds` kill it and all child processes."""
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -109,13 +109,13 @@ class OwnProcess:
 
 
 def _end_with_parent() -> None:
-    # Where this process is killed before it can end its children. Linux alone has it.
+    # In case this process is killed before it can end its children. Linux only.
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def end_all(processes: Sequence[OwnProcess]) -> None:
-    """End several at the same time."""
+    """End several processes at the same time."""
     for process in processes:
         process.ask_to_end()
     for process in processes:
@@ -131,21 +131,21 @@ def local_cluster_command(arguments: Sequence[str | Path]) -> list[str | Path]:
     """Return the command that runs an embedded cluster.
 
     Raises:
-        StartFailed: This is no checkout, and only a checkout has the embedded cluster.
+        StartFailed: This is not a checkout; only a checkout contains the embedded cluster.
     """
     if not (CHECKOUT / "deployments" / "local").is_dir():
-        raise StartFailed("The embedded cluster comes with a checkout of the project only.")
+        raise StartFailed("The embedded cluster is only available in a checkout of the project.")
     return [sys.executable, "-m", "deployments.local", *arguments]
 
 
 def with_checkout(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment with which an interpreter finds the checkout from any folder."""
+    """Return an environment in which Python finds the checkout from any folder."""
     paths = [str(CHECKOUT), *filter(None, [environment.get("PYTHONPATH")])]
     return {**environment, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def free_port() -> int:
-    """Return a port of this machine that is free now."""
+    """Return a port that is currently free."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -155,7 +155,7 @@ def wait_for_file(path: Path, process: OwnProcess, seconds: float) -> None:
     """Wait until `process` has written `path`.
 
     Raises:
-        StartFailed: It ended, or the time is up.
+        StartFailed: It ended, or did not do so in time.
     """
     deadline = time.monotonic() + seconds
     while not path.exists():
@@ -163,13 +163,13 @@ def wait_for_file(path: Path, process: OwnProcess, seconds: float) -> None:
 
 
 def wait_for_url(url: str, process: OwnProcess, seconds: float) -> None:
-    """Wait until `process` answers at `url`, an address of this machine.
+    """Wait until `process` answers at `url`, an address on this machine.
 
     Raises:
-        StartFailed: It ended, or the time is up.
+        StartFailed: It ended, or did not do so in time.
     """
     deadline = time.monotonic() + seconds
-    # A proxy of the environment would be asked for this machine's own addresses too.
+    # Without a proxy, which would otherwise be used even for this machine's addresses.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while True:
         try:
@@ -182,7 +182,7 @@ def wait_for_url(url: str, process: OwnProcess, seconds: float) -> None:
 def _wait_on(process: OwnProcess, deadline: float) -> None:
     process.check_alive()
     if time.monotonic() > deadline:
-        raise StartFailed(f"{process.name} did not come up in time.")
+        raise StartFailed(f"{process.name} did not start in time.")
     time.sleep(_POLL_SECONDS)
 
 

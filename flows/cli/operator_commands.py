@@ -1,7 +1,7 @@
-"""`claude-jobs ls | show | logs | stop | attach | pause | resume`: agents for who operates them.
+"""`claude-jobs ls | show | logs | stop | attach | pause | resume`: agent commands for operators.
 
-Exit code 0: done. 1: not done, such as a cluster that does not answer. 2: nothing of that name, or
-what is there does not allow it. `attach` ends with the codes of `run`.
+Exit code 0: done. 1: not done, for example because the cluster does not answer. 2: nothing has that
+name, or the command is not possible in the current state. `attach` has the exit codes of `run`.
 """
 
 import asyncio
@@ -39,11 +39,13 @@ T = TypeVar("T")
 
 Kubeconfig = Annotated[
     Path | None,
-    typer.Option(help="Kubeconfig of the cluster; else the pod's own cluster or KUBECONFIG."),
+    typer.Option(
+        help="Kubeconfig of the cluster. Default: the pod's own cluster, else KUBECONFIG."
+    ),
 ]
 Namespace = Annotated[
     str | None,
-    typer.Option(help="Namespace of the agents; else the pod's own or the kubeconfig's."),
+    typer.Option(help="Namespace of the agents. Default: the pod's own, else the kubeconfig's."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 Name = Annotated[
@@ -53,9 +55,9 @@ AgentName = Annotated[str, typer.Argument(metavar="AGENT", help="The agent's id.
 
 
 def ls(kubeconfig: Kubeconfig = None, namespace: Namespace = None, as_json: AsJson = False) -> None:
-    """List the agents' Jobs: state, age, cost and last line; a dash is not known.
+    """List the agents' Jobs with state, age, cost and last line; a dash means unknown.
 
-    Cost and last line come from Prefect and the result storage, as far as they can be reached.
+    Cost and last line come from Prefect and the result storage, if they can be read.
     """
 
     async def command() -> None:
@@ -77,9 +79,9 @@ def show(
     namespace: Namespace = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one run: verdict, cause, what to do, timeline, cost, transcript, Job and Lease.
+    """Show one run with verdict, cause, advice, timeline, cost, transcript, Job and Lease.
 
-    Of an agent its live run, else its last one.
+    For an agent's id, this is its live run, else its last one.
     """
 
     async def command() -> None:
@@ -100,16 +102,16 @@ def show(
 def logs(
     name: Name,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on until the agent has ended.")
+        bool, typer.Option("--follow", "-f", help="Follow the output until the agent has ended.")
     ] = False,
     kubeconfig: Kubeconfig = None,
     namespace: Namespace = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print an agent's transcript: from its pod, or from the result storage when that has gone.
+    """Print an agent's transcript from its pod, or from the result storage if the pod is gone.
 
-    Lines come in order and once each, known shapes of keys masked. `--json` prints Claude Code's
-    own lines.
+    Each line is printed once and in order, with API keys masked. `--json` prints Claude Code's own
+    lines.
     """
 
     async def command() -> None:
@@ -138,10 +140,10 @@ def stop(
     namespace: Namespace = None,
     as_json: AsJson = False,
 ) -> None:
-    """End an agent with grace, wait, and say what has gone.
+    """Stop an agent with its grace period, wait, and report what is gone.
 
-    Where its run is alive, by cancelling the flow run in Prefect, which keeps what the agent did;
-    where its owner is gone, by taking the agent's Lease and deleting the Job.
+    If its run is alive, the flow run is cancelled in Prefect, which keeps the agent's output. If
+    its owner is gone, this command takes the agent's Lease and deletes the Job.
     """
 
     async def command() -> None:
@@ -163,10 +165,10 @@ def attach(
     namespace: Namespace = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take up a Job whose owner is gone: its flow run is run again in this process.
+    """Take over a Job whose owner is gone, by continuing its flow run in this process.
 
-    Shows the transcript from its beginning and ends as `run` does: Ctrl-C once ends the agent with
-    grace; twice leaves its Job running.
+    Shows the transcript from the beginning. As with `run`, press Ctrl-C once to stop the agent with
+    its grace period, twice to leave its Job running.
     """
 
     def load() -> StartRun:
@@ -193,13 +195,13 @@ def attach(
 def pause(
     agent: AgentName,
     reason: Annotated[
-        str | None, typer.Option(help="Why; shown to whoever is kept from starting it.")
+        str | None, typer.Option(help="Reason; shown to people whose runs are blocked.")
     ] = None,
     kubeconfig: Kubeconfig = None,
     namespace: Namespace = None,
     as_json: AsJson = False,
 ) -> None:
-    """Keep an agent from being started, until `resume`; one at work goes on.
+    """Pause an agent: no new run of it starts until `resume`; a working agent continues.
 
     Runs of a paused agent end as blocked, with the reason.
     """
@@ -227,7 +229,7 @@ def resume(
     namespace: Namespace = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let a paused agent be started again."""
+    """End the pause of an agent, so that new runs of it start again."""
 
     async def command() -> None:
         from tasks.run.pause_switch import resume_agent
@@ -235,7 +237,7 @@ def resume(
         async with _cluster(kubeconfig, namespace) as access:
             ended = await resume_agent(access.client, access.namespace, parse_agent_id(agent))
             _say(as_json=as_json)(
-                f"Agent {agent} may be started again; it was {ended.describe()}."
+                f"Agent {agent} may start again; it was {ended.describe()}."
                 if ended
                 else f"Agent {agent} was not paused in namespace {access.namespace}."
             )
@@ -247,7 +249,7 @@ def resume(
 
 @asynccontextmanager
 async def _records(kubeconfig: Path | None, *, as_json: bool) -> AsyncGenerator[Any, None]:
-    # Prefect takes two seconds to import, which switching and wrong names need not wait for.
+    # Importing Prefect takes two seconds, so it is imported only if needed.
     from flows.cli.run_records import open_records
 
     async with open_records(kubeconfig) as records:
@@ -260,7 +262,7 @@ async def _records(kubeconfig: Path | None, *, as_json: bool) -> AsyncGenerator[
 async def _cluster(
     kubeconfig: Path | None, namespace: str | None
 ) -> AsyncGenerator["ClusterAccess", None]:
-    # Nor need any other command wait for the Kubernetes client, which takes one.
+    # Importing the Kubernetes client takes one second, so it is imported only if needed.
     from tasks.operators.cluster_look import open_cluster
 
     async with open_cluster(kubeconfig, namespace) as access:
@@ -300,15 +302,15 @@ def _explain(error: Exception) -> tuple[str, str | None, int]:
         case KubeconfigInvalid():
             return (
                 error.message,
-                "Correct it, or choose another with --kubeconfig.",
+                "Correct it, or select another one with --kubeconfig.",
                 (EXIT_INPUT_INVALID),
             )
         case ClusterForbidden():
-            return error.message, f"Add {error.target} to the Role you use.", EXIT_RUN_FAILED
+            return error.message, f"Add {error.target} to your Role.", EXIT_RUN_FAILED
         case AgentRunError():
             return error.message, error.advice, EXIT_RUN_FAILED
         case ClusterError():
-            return error.message, "Look whether the cluster answers, then again.", EXIT_RUN_FAILED
+            return error.message, "Check that the cluster answers, then try again.", EXIT_RUN_FAILED
         case _:
             return str(error), None, EXIT_RUN_FAILED
 
@@ -318,7 +320,7 @@ def _console() -> Console:
 
 
 def _say(*, as_json: bool) -> Callable[[str], None]:
-    """Return what tells people how it goes; machines read standard output."""
+    """Return a function that prints progress; with JSON on stdout, it prints to stderr."""
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
 
     def say(text: str) -> None:

@@ -1,4 +1,4 @@
-"""One run, put together from the cluster, Prefect and the result storage."""
+"""One run, combined from the cluster, Prefect and the result storage."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ from tasks.vocabulary.names import AgentId, FlowRunId
 
 @dataclass(frozen=True)
 class KnownRun:
-    """A run and what is known of it; null where nothing is.
+    """What is known about a run; `None` if unknown.
 
     Attributes:
-        report: As markdown.
-        state_name: What Prefect calls its flow run's state.
+        report: As Markdown.
+        state_name: Name of its flow run's state in Prefect.
     """
 
     agent_id: AgentId
@@ -41,9 +41,9 @@ class KnownRun:
         if self.report is None:
             run = [
                 ("Agent", self.agent_id),
-                ("Flow run", self.flow_run_id or "not known"),
-                ("Its state in Prefect", self.state_name or "not known"),
-                ("Verdict", "none is stored where this command can read it"),
+                ("Flow run", self.flow_run_id or "unknown"),
+                ("State in Prefect", self.state_name or "unknown"),
+                ("Verdict", "not stored where this command can read it"),
             ]
             tables.append(("Run", run))
         if self.job is not None:
@@ -54,7 +54,7 @@ class KnownRun:
         return tables
 
     def for_machines(self, look: ClusterLook) -> dict[str, Any]:
-        """Return all of it as JSON values."""
+        """Return everything as JSON values."""
         lease = look.lease_of(self.agent_id)
         return {
             "agent_id": self.agent_id,
@@ -69,10 +69,10 @@ class KnownRun:
 
 
 async def find_run(look: ClusterLook, records: RunRecords, name: str) -> KnownRun:
-    """Return the run that a name means.
+    """Return the run that a name refers to.
 
     Raises:
-        NothingFound: Nothing of that name is there.
+        NothingFound: Nothing has that name.
     """
     target = await _find_target(look, records, name)
     agent_id, flow_run_id = target.agent_id or AgentId(""), target.flow_run_id
@@ -99,7 +99,7 @@ async def show_transcript(
     show: ShowLines,
     say: Callable[[str], None],
 ) -> None:
-    """Show the transcript of the run that a name means, from where it still is.
+    """Show the transcript of the run that a name refers to, from wherever it still exists.
 
     Raises:
         CommandRefused: There is none.
@@ -112,7 +112,7 @@ async def show_transcript(
     storage = await records.storage_of(flow_run_id) if flow_run_id is not None else None
     if storage is None or flow_run_id is None:
         raise NotPossible(
-            f"The pod of {name} has gone, and where its transcript is stored is not known here.",
+            f"The pod of {name} is gone, and the location of its transcript is unknown here.",
             "Set PREFECT_API_URL to the API that knows its flow run.",
         )
     folder = await _folder(records, target, agent_id, flow_run_id)
@@ -128,7 +128,7 @@ async def _show_from_pod(
     show: ShowLines,
     say: Callable[[str], None],
 ) -> bool:
-    """Show what the Job's pod has printed; tells whether there is such a pod."""
+    """Show the output of the Job's pod; return whether there is such a pod."""
     pods = look.pods_of(job)
     if follow and (pods or not job.over):
         _say_how_much(await follow_agent(access, job, show), say, whole=True)
@@ -139,10 +139,10 @@ async def _show_from_pod(
             return False
         raise NotPossible(
             f"The agent of Job {job.name} has not started yet.",
-            f"`claude-jobs logs -f {job.name}` waits for it; `claude-jobs show` tells more.",
+            f"`claude-jobs logs -f {job.name}` waits for it; `claude-jobs show` has details.",
         )
     try:
-        # The oldest: a replacement pod does not start the agent.
+        # The oldest pod, because a replacement pod does not start the agent.
         _say_how_much(
             await read_agent_log(access, job, started[-1].name, show), say, whole=job.over
         )
@@ -159,7 +159,7 @@ def _say_how_much(log: FollowedLog, say: Callable[[str], None], *, whole: bool) 
 
 
 async def _find_target(look: ClusterLook, records: RunRecords, name: str) -> Target:
-    """Return what a name means, in the cluster or, where that has forgotten it, in Prefect."""
+    """Return what a name refers to in the cluster, or in Prefect if the cluster has nothing."""
     target = find_target(look, name)
     if target is not None and target.job is not None:
         return target

@@ -1,4 +1,4 @@
-"""What operators are shown of agents: tables for people, plain values for machines."""
+"""Shows agents to operators: tables for people, JSON values for machines."""
 
 import json
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ _LINE_CHARACTERS = 60
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON value on one line, not through a console, which would wrap or colour it."""
+    """Print a JSON value on one line, without the console, which would wrap or colour it."""
     typer.echo(json.dumps(value, default=_plain, ensure_ascii=False))
 
 
@@ -35,7 +35,7 @@ def show_rows(console: Console, namespace: str, rows: Sequence[AgentRow]) -> Non
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in ("Agent", "State", "Age", "Cost", "Last line", "Job", "Flow run"):
-        # Names are what the other commands are given, so that none of them is cut.
+        # Names are arguments of other commands, so they are never cut.
         table.add_column(name, no_wrap=name in {"Age", "Cost"}, overflow="fold")
     for row in rows:
         table.add_row(
@@ -51,14 +51,14 @@ def show_rows(console: Console, namespace: str, rows: Sequence[AgentRow]) -> Non
 
 
 def rows_for_machines(rows: Sequence[AgentRow]) -> list[dict[str, Any]]:
-    """Return the rows as JSON values; what is not known is null."""
+    """Return the rows as JSON values; null means unknown."""
     return [asdict(row) for row in rows]
 
 
 def show_run(
     console: Console, report: str | None, facts: Sequence[tuple[str, Sequence[tuple[str, str]]]]
 ) -> None:
-    """Print a run's report, as markdown, and the facts of its Job and Lease."""
+    """Print a run's report, given as Markdown, and the facts about its Job and Lease."""
     if report is not None:
         console.print(Markdown(escape_control_characters(report)))
     for title, rows in facts:
@@ -72,7 +72,7 @@ def show_run(
 def job_facts(
     look: ClusterLook, job: JobSnapshot, result: AgentRunResult | None
 ) -> list[tuple[str, str]]:
-    """Return what the cluster says of a Job, for people."""
+    """Return the facts about a Job, for people."""
     pods = look.pods_of(job)
     condition = job.final_condition
     return [
@@ -90,7 +90,7 @@ def job_facts(
 
 
 def lease_facts(look: ClusterLook, lease: LeaseSnapshot) -> list[tuple[str, str]]:
-    """Return what the cluster says of an agent's Lease, for people."""
+    """Return the facts about an agent's Lease, for people."""
     pause = look.pause_of(lease.agent_id) if lease.agent_id else None
     return [
         ("Name", f"{look.namespace}/{lease.name}"),
@@ -105,7 +105,7 @@ def lease_facts(look: ClusterLook, lease: LeaseSnapshot) -> list[tuple[str, str]
 def job_for_machines(
     look: ClusterLook, job: JobSnapshot, result: AgentRunResult | None
 ) -> dict[str, Any]:
-    """Return what the cluster says of a Job as JSON values."""
+    """Return the facts about a Job as JSON values."""
     values = {**asdict(job), "state": describe_job(look, job, result)}
     values["pods"] = [{"name": pod.name, "phase": pod.phase} for pod in look.pods_of(job)]
     return values

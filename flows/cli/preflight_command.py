@@ -1,4 +1,4 @@
-"""`claude-jobs preflight`: whether a run would be possible from here, and what is missing."""
+"""`claude-jobs preflight`: checks whether a run is possible from here, and what is missing."""
 
 import asyncio
 from pathlib import Path
@@ -32,15 +32,15 @@ def preflight(
     longest_outage_seconds: Annotated[
         int,
         typer.Option(
-            min=0, help="Longest time for which Prefect or the flow runs' side may be away."
+            min=0, help="Longest outage of Prefect or its workers that must not lose a result."
         ),
     ] = LONGEST_OUTAGE_SECONDS,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
-    """Tell whether a run would be possible as whoever calls this, and what is missing.
+    """Check whether a run is possible with your credentials, and report what is missing.
 
-    Nothing is started or changed, but for a small file in the result storage. Exit code 0: no
-    error, warnings at most. 1: a run would fail. 2: the request is not valid.
+    Nothing is started or changed, except for a small file in the result storage. Exit code 0: no
+    errors, perhaps warnings. 1: the run would fail. 2: the request is not valid.
     """
     try:
         request = read_request(parameters)
@@ -57,8 +57,8 @@ def preflight(
 
 
 async def _check(config: PreflightConfig, kubeconfig: Path | None) -> PreflightReport:
-    # Prefect and the Kubernetes client take seconds to import, which a wrong request need not wait
-    # for.
+    # Importing Prefect and the Kubernetes client takes seconds; an invalid request is rejected
+    # before that.
     from flows.preflight import Surroundings, check_surroundings
 
     report, _ = await check_surroundings(config, Surroundings(kubeconfig=kubeconfig))

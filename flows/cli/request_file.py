@@ -1,4 +1,4 @@
-"""A run's request as the command line is given it: a JSON file, or standard input."""
+"""Reads a run's request from a JSON file or standard input."""
 
 import json
 import sys
@@ -10,10 +10,10 @@ from tasks.vocabulary.errors import InputInvalid
 
 
 def read_request(parameters: Path) -> AgentRunRequest:
-    """Return the request in a file; `-` is standard input.
+    """Return the request in a file; `-` means standard input.
 
     Raises:
-        InputInvalid: It cannot be read, or is no valid request.
+        InputInvalid: It cannot be read, or is not a valid request.
     """
     try:
         if str(parameters) == "-":

@@ -1,4 +1,4 @@
-"""What Prefect and the result storage know of a run, for commands that tell people of it."""
+"""Reads from Prefect and the result storage what commands show about runs."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
@@ -45,7 +45,7 @@ _LINE_CHARACTERS = 200
 
 @asynccontextmanager
 async def open_records(kubeconfig: Path | None) -> AsyncGenerator["RunRecords", None]:
-    """Connect to the Prefect API in use; one that cannot be reached knows nothing."""
+    """Connect to the Prefect API in use; if it cannot be reached, everything in it is unknown."""
     async with AsyncExitStack() as stack:
         records = RunRecords(get_client(), kubeconfig)
         await records.connect(stack)
@@ -53,10 +53,10 @@ async def open_records(kubeconfig: Path | None) -> AsyncGenerator["RunRecords", 
 
 
 class RunRecords:
-    """Reads what is kept of runs; what cannot be read is not known, and said once in `notes`.
+    """Reads what is stored about runs; what cannot be read is unknown and noted once.
 
     Attributes:
-        notes: Why something is not known.
+        notes: Why something is unknown.
     """
 
     def __init__(self, client: PrefectClient, kubeconfig: Path | None) -> None:
@@ -68,11 +68,11 @@ class RunRecords:
         self.notes: list[str] = []
 
     async def connect(self, stack: AsyncExitStack) -> None:
-        """Open the connection, which `stack` closes."""
+        """Open the connection; `stack` closes it."""
         await self._ask(stack.enter_async_context(self._client), None)
 
     async def learn_flow_runs(self, ids: Sequence[FlowRunId]) -> None:
-        """Read these flow runs, all at once."""
+        """Read these flow runs with one request."""
         wanted = [found for text in dict.fromkeys(ids) if (found := _uuid(text)) is not None]
         if not wanted:
             return
@@ -81,13 +81,13 @@ class RunRecords:
         self._flow_runs |= {FlowRunId(str(run.id)): run for run in found}
 
     async def flow_run(self, flow_run_id: FlowRunId) -> FlowRun | None:
-        """Return a flow run; `None` if the Prefect API in use has none of this id."""
+        """Return a flow run; `None` if the Prefect API in use does not know it."""
         if flow_run_id not in self._flow_runs:
             await self.learn_flow_runs([flow_run_id])
         return self._flow_runs.get(flow_run_id)
 
     async def request_of(self, flow_run_id: FlowRunId) -> AgentRunRequest | None:
-        """Return what a flow run was asked to do; `None` where that cannot be told."""
+        """Return the request of a flow run; `None` if unknown."""
         flow_run = await self.flow_run(flow_run_id)
         if flow_run is None:
             return None
@@ -97,7 +97,7 @@ class RunRecords:
             return None
 
     async def agent_id_of(self, flow_run_id: FlowRunId) -> AgentId | None:
-        """Return the agent of a flow run; `None` where that cannot be told."""
+        """Return the agent of a flow run; `None` if unknown."""
         request = await self.request_of(flow_run_id)
         if request is None:
             return None
@@ -117,11 +117,11 @@ class RunRecords:
         return FlowRunId(ids[0]) if ids else None
 
     async def report_of(self, flow_run_id: FlowRunId, agent_id: AgentId) -> str | None:
-        """Return the report that a flow run has published, as markdown."""
+        """Return the report that a flow run has published, as Markdown."""
         return await self._artifact(flow_run_id, artifact_key(agent_id, "report"))
 
     async def storage_of(self, flow_run_id: FlowRunId) -> ResultStorage | None:
-        """Return where a flow run keeps its results; `None` where that cannot be told."""
+        """Return the result storage of a flow run; `None` if unknown."""
         request = await self.request_of(flow_run_id)
         if request is None:
             return None
@@ -135,7 +135,7 @@ class RunRecords:
         return self._storages[reference]
 
     async def result_of(self, flow_run_id: FlowRunId, folder: str) -> AgentRunResult | None:
-        """Return a stored result; `None` if there is none, or none can be read from here."""
+        """Return a stored result; `None` if there is none, or if it cannot be read from here."""
         storage = await self.storage_of(flow_run_id)
         if storage is None:
             return None
@@ -146,7 +146,7 @@ class RunRecords:
             return None
 
     async def newest_folder(self, agent_id: AgentId, flow_run_id: FlowRunId) -> str:
-        """Return where the newest stored attempt of a flow run lies, or its first would."""
+        """Return the folder of a flow run's newest stored attempt, else of its first attempt."""
         newest, number = own_attempt_folder(agent_id, flow_run_id, 1), 1
         while await self.result_of(
             flow_run_id, folder := own_attempt_folder(agent_id, flow_run_id, number)
@@ -155,13 +155,13 @@ class RunRecords:
         return newest
 
     async def records_of(self, jobs: Sequence[JobSnapshot]) -> Mapping[JobUid, RunRecord]:
-        """Return what is known of the runs of these Jobs."""
+        """Return what is known about the runs of these Jobs."""
         await self.learn_flow_runs([owner for job in jobs if (owner := owner_of(job))])
         found = await asyncio.gather(*map(self.record_of, jobs))
         return {job.uid: record for job, record in zip(jobs, found, strict=True)}
 
     async def record_of(self, job: JobSnapshot) -> RunRecord:
-        """Return what is known of a Job's run: its result, or how far it has got."""
+        """Return what is known about a Job's run: its result, or its progress."""
         owner = owner_of(job)
         if owner is None or job.agent_id is None or await self.flow_run(owner) is None:
             return RunRecord()
@@ -172,7 +172,7 @@ class RunRecords:
         return RunRecord(cost_usd=cost, last_line=await self._last_line(owner))
 
     async def _last_line(self, flow_run_id: FlowRunId) -> str | None:
-        """Return the last line of the run's log, where known secrets are masked."""
+        """Return the last line of the run's log, in which known secrets are masked."""
         wanted = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[UUID(flow_run_id)]))
         asked = self._client.read_logs(wanted, limit=1, sort=LogSort.TIMESTAMP_DESC)
         records = await self._ask(asked, [])
@@ -198,19 +198,19 @@ class RunRecords:
         return (await load_runtime(request, self._kubeconfig)).spec.result_storage
 
     async def _ask(self, question: Coroutine[Any, Any, T], otherwise: T) -> T:
-        """Return Prefect's answer; once it has given none it is asked no more."""
+        """Return Prefect's answer; after a failure, do not ask again."""
         if self._is_away:
             question.close()
             return otherwise
         try:
-            # With the API down Prefect would try for 77 s.
+            # If the API is down, Prefect's client would try for 77 s.
             async with asyncio.timeout(_ANSWER_SECONDS):
                 return await question
         except Exception as error:
             self._is_away = True
             self._note(
-                f"The Prefect API in use ({self._client.api_url}) cannot be asked "
-                f"({type(error).__name__}); what only Prefect knows is left out."
+                f"The Prefect API in use ({self._client.api_url}) cannot be read "
+                f"({type(error).__name__}); values that only Prefect has are left out."
             )
             return otherwise
 

@@ -1,6 +1,6 @@
-"""`claude-jobs usage`: what agents have used, per agent and day.
+"""`claude-jobs usage`: tokens, cost, time and outcomes per agent and day.
 
-Exit code 0: all of it. 1: something could not be read. 2: there is no such storage or block.
+Exit code 0: complete. 1: something could not be read. 2: the storage or block does not exist.
 """
 
 import asyncio
@@ -29,23 +29,25 @@ from tasks.vocabulary.errors import InputInvalid
 
 def usage(
     agents: Annotated[
-        list[str] | None, typer.Argument(metavar="[AGENT]...", help="Ids of agents; else all.")
+        list[str] | None, typer.Argument(metavar="[AGENT]...", help="Ids of agents. Default: all.")
     ] = None,
     days: Annotated[
-        int, typer.Option(min=1, max=366, help="How many days, the last one being today (UTC).")
+        int, typer.Option(min=1, max=366, help="Number of days, today included (UTC).")
     ] = 7,
     runtime: Annotated[
-        str | None, typer.Option(help="Agent Runtime block whose result storage is read.")
+        str | None, typer.Option(help="Agent Runtime block whose result storage to read.")
     ] = None,
     storage: Annotated[
         str | None,
-        typer.Option(help="Result storage instead: an absolute path, or block-type/block-name."),
+        typer.Option(
+            help="Result storage to read instead: absolute path or block-type/block-name."
+        ),
     ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with a header.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
     """Show tokens, cost, time and outcomes per agent and day, from the result storage."""
-    # Prefect takes two seconds to import, which `--help` need not wait for.
+    # Importing Prefect takes two seconds, which `--help` does not need.
     from flows.usage_report import read_usage
 
     errors = Console(stderr=True, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""What surrounds the story of a run: its inputs, owning the agent, cancellation, refusals.
+"""What the flow of a run needs around its stages: inputs, ownership, cancellation, failures.
 
-Used by the flows; knows no command line.
+Used by the flows; does not know the command line.
 """

@@ -1,4 +1,4 @@
-"""What a cancelled run's own process may have had no time for."""
+"""Deletes the Jobs of a cancelled run if its own process could not."""
 
 import asyncio
 from typing import Any
@@ -18,7 +18,7 @@ from tasks.ownership.orphans import owner_of
 from tasks.run.job_deletion import Deletion, delete_job_when
 from tasks.vocabulary.names import AgentId, FlowRunId, agent_selector
 
-# The runner sets the state only after its hooks.
+# The runner sets the final state only after its hooks.
 _HOOK_SECONDS = 30.0
 _ASK_AGAIN_SECONDS = 1.0
 
@@ -26,27 +26,27 @@ _ASK_AGAIN_SECONDS = 1.0
 async def delete_jobs_of_cancelled_run(
     flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]
 ) -> None:
-    """Delete the Jobs that a cancelled run has left alive; the second line after the run itself.
+    """Delete the Jobs that a cancelled run has left unfinished, in case the run itself did not.
 
-    Prefect calls this for what is no cancellation too, such as the shutdown of the process that
-    serves the flow: only the state in the API counts, not the one that is handed in.
+    Prefect also calls this without a cancellation, for example when the process that serves the
+    flow shuts down. So only the state in the API counts, not the state that is passed in.
 
     Raises:
-        Exception: The API or the cluster could not be asked; Prefect logs it on the run.
+        Exception: The API or the cluster could not be read; Prefect logs it on the run.
     """
     del state
     logger = flow_run_logger(flow_run, flow)
     async with asyncio.timeout(_HOOK_SECONDS):
-        # The process is gone, so that there is time to ask a busy API again.
+        # The run's process is gone, so there is time to ask a busy API again.
         while (cancelled := await read_whether_cancelled(flow_run.id)) is None:
-            logger.warning("The run's state could not be read; asking again.")
+            logger.warning("The run's state could not be read; trying again.")
             await asyncio.sleep(_ASK_AGAIN_SECONDS)
         if not cancelled:
             return
         request = parse_request((flow_run.parameters or {})["request"])
         deleted = await _delete_jobs(request, FlowRunId(str(flow_run.id)))
     if deleted:
-        logger.warning(f"The cancelled run left {', '.join(deleted)} alive; now being deleted.")
+        logger.warning(f"The cancelled run left {', '.join(deleted)}, now being deleted.")
 
 
 async def _delete_jobs(request: AgentRunRequest, flow_run_id: FlowRunId) -> list[str]:
@@ -74,5 +74,5 @@ async def _delete_jobs(request: AgentRunRequest, flow_run_id: FlowRunId) -> list
 
 
 def _is_left(job: JobSnapshot, flow_run_id: FlowRunId) -> bool:
-    """Tell whether a Job is this run's own; one that another run has taken over is that run's."""
+    """Return whether a Job still belongs to this run; another run may have taken it over."""
     return owner_of(job) == flow_run_id and not job.finished and not job.deleting

@@ -1,6 +1,6 @@
-"""From a request to everything a run needs, before anything is created.
+"""Loads everything that a request refers to, before anything is created.
 
-Blocks are read here and nowhere else; what they hold is handed on as plain values.
+Blocks are read only here; their contents are passed on as plain values.
 """
 
 from base64 import b64decode
@@ -29,7 +29,7 @@ class RuntimeInputs:
     """A runtime and the cluster it names.
 
     Attributes:
-        secrets: Values that must not show up anywhere, as far as they are known here.
+        secrets: Values that must not appear anywhere, as far as they are known here.
     """
 
     spec: RuntimeSpec
@@ -38,10 +38,10 @@ class RuntimeInputs:
 
 
 async def load_agent(request: AgentRunRequest) -> AgentSpec:
-    """Return the agent that a request names or describes.
+    """Return the agent of a request: from its block, or inline.
 
     Raises:
-        InputInvalid: There is no such block.
+        InputInvalid: The block does not exist or is invalid.
     """
     if isinstance(request.agent, AgentSpec):
         return request.agent
@@ -54,7 +54,7 @@ async def load_agent_block(name: str) -> AgentSpec:
     Raises:
         InputInvalid: There is no such block.
     """
-    # Importing a block module takes seconds (it brings another Kubernetes client).
+    # Importing a block module takes seconds because it loads another Kubernetes client.
     from blocks.claude_agent import ClaudeAgent
 
     try:
@@ -67,10 +67,10 @@ async def load_agent_block(name: str) -> AgentSpec:
 
 
 async def load_runtime(request: AgentRunRequest, kubeconfig: Path | None) -> RuntimeInputs:
-    """Return the runtime that a request names or describes, and its cluster.
+    """Return the runtime of a request, from its block or inline, and its cluster.
 
     Raises:
-        InputInvalid: There is no such block, or no cluster.
+        InputInvalid: The block does not exist or is invalid, or there is no cluster.
     """
     if isinstance(request.runtime, RuntimeSpec):
         return RuntimeInputs(request.runtime, find_cluster(kubeconfig))
@@ -78,10 +78,10 @@ async def load_runtime(request: AgentRunRequest, kubeconfig: Path | None) -> Run
 
 
 async def load_runtime_block(name: str, kubeconfig: Path | None) -> RuntimeInputs:
-    """Return the runtime of a block, and the cluster that it or the kubeconfig names.
+    """Return the runtime in a block, and the cluster of the block or the kubeconfig.
 
     Raises:
-        InputInvalid: There is no such block, or no cluster.
+        InputInvalid: The block does not exist or is invalid, or there is no cluster.
     """
     from blocks.agent_runtime import AgentRuntime
 
@@ -122,7 +122,7 @@ async def _load_prompt_block(name: str) -> str:
         raise _no_block("Secret", name) from error
     prompt: Any = block.get()
     if not isinstance(prompt, str):
-        raise InputInvalid(f"The Secret block {name!r} holds no text; give it the prompt.")
+        raise InputInvalid(f"The Secret block {name!r} contains no text; store the prompt in it.")
     return prompt
 
 
@@ -133,7 +133,7 @@ async def _read_prompt_secret(reference: SecretKey, runtime: RuntimeInputs) -> s
             found = await read_secret(client, namespace, reference.secret)
         return b64decode(found["data"][reference.key]).decode()
     except (ClusterError, KeyError, ValueError) as error:
-        why = error.message if isinstance(error, ClusterError) else "it has no such text"
+        why = error.message if isinstance(error, ClusterError) else "there is no such text"
         raise InputInvalid(
             f"The prompt in key {reference.key} of Secret {reference.secret} cannot be read: {why}."
         ) from error

@@ -93,31 +93,31 @@ def _text(value: object) -> str | None:
 
 
 def unexpected_failure(error: Exception, job_reference: str | None) -> AgentRunError:
-    """Return the ending for an error that no rule has a code for.
+    """Return the ending for an exception that has no code of its own.
 
-    A state of Prefect's own would carry the bare exception, and a run must end with one of our
-    codes. A Job that was created is left: nothing here can tell whether its agent is at work.
+    Without it, Prefect would set a state with the bare exception, but every run must end with one
+    of our codes. An existing Job is not changed, because its agent may be working.
 
     Args:
-        error: What was raised.
-        job_reference: `namespace/name` of the Job at work, if there is one.
+        error: The exception.
+        job_reference: `namespace/name` of the run's Job, if there is one.
     """
     told = quote(str(_root(error)))
-    job = f"Job {job_reference} is left as it is" if job_reference else "no Job was created"
+    job = f"Job {job_reference} was not changed" if job_reference else "no Job was created"
     return AgentRunError(
         ErrorCode.CLAUDE_FAILED,
-        f"The run's own process failed with {type(_root(error)).__name__}"
-        f"{f' {told}' if told else ''}, which it did not expect; {job}.",
+        f"The run's process failed with an unexpected {type(_root(error)).__name__}"
+        f"{f' {told}' if told else ''}; {job}.",
         cause=Cause.UNKNOWN,
-        advice="Run again: a Job that was left is taken over or read to its end. If it fails the "
-        "same way, the run's log tells where in the code.",
+        advice="Run again: the next run takes over the Job or stores its result. If it fails in "
+        "the same way, the run's log shows where in the code.",
     )
 
 
 def where_it_failed(error: Exception) -> str:
-    """Return the way through the code, innermost last, without any value.
+    """Return the lines of code that led to the exception, innermost last, without any values.
 
-    Not a traceback: the texts of chained errors may quote what a server echoed, such as a Secret.
+    This is not a traceback, because messages of chained exceptions may quote a Secret.
     """
     return "\n".join([f"Unexpected {type(_root(error)).__name__}, raised at", *_places(error)])
 

@@ -16,27 +16,27 @@ from functools import partial
 from prefect.logging.handlers import PrefectConsoleHandler
 from rich.console import Console
 
-# Prefect kills a process 30 s after it told it to stop; what a run still does ends before that.
+# Prefect kills a process 30 s after telling it to stop; a run must be done before that.
 SECONDS_TO_END_AGENT = 23.0
 SECONDS_TO_CONCLUDE = 27.0
 
-# The exception of Prefect's own handler arrives within this where it arrives at all.
+# If the exception of Prefect's own handler arrives at all, it arrives within this time.
 _ARRIVAL_SECONDS = 0.5
 _NO_DESCRIPTOR = -1
 
 
 @contextmanager
 def cancelled_by_sigterm() -> Generator[None, None, None]:
-    """Cancel the current task when SIGTERM comes, also where its exception gets lost.
+    """Cancel the current task on SIGTERM, even if the signal handler's exception gets lost.
 
-    Prefect's handler raises in whatever code runs at that moment. In the step of another task, or
-    in a callback, asyncio keeps the exception there and goes on as if nothing had happened. The
-    handler cannot be replaced, since Prefect acknowledges requests to reschedule only while its own
-    is in place; so the signal's number is read from the file descriptor that Python writes it to.
+    Prefect's handler raises an exception in the code that happens to run. If that is the step of
+    another task or a callback, asyncio keeps the exception there and continues. The handler cannot
+    be replaced, because Prefect acknowledges requests to reschedule only while its own handler is
+    installed. So the signal's number is read from Python's wake-up file descriptor.
     """
     task = asyncio.current_task()
     if task is None or threading.current_thread() is not threading.main_thread():
-        # Signals are the main thread's.
+        # Only the main thread receives signals.
         yield
         return
     loop = asyncio.get_running_loop()
@@ -67,7 +67,7 @@ def _notified_of_signals(
     def read() -> None:
         numbers = reader.recv(4096)
         if before != _NO_DESCRIPTOR:
-            # The event loop's own, for handlers that were added to it.
+            # Pass it on to the event loop, for the handlers that were added to it.
             os.write(before, numbers)
         notify(numbers)
 

@@ -1,4 +1,4 @@
-"""The runs of a fleet: so many at a time, each in its own task, until all have ended."""
+"""The runs of a fleet: a limited number at a time, each in its own task, until all have ended."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -51,7 +51,7 @@ class _AtWork:
 
 
 class FleetRuns:
-    """Runs what is planned, so many at a time."""
+    """Runs the planned runs, a limited number at a time."""
 
     def __init__(
         self,

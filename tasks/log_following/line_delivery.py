@@ -1,4 +1,4 @@
-"""Hands lines on: to the disk first, then to whoever shows them, in order and each once."""
+"""Delivers lines: first to the disk, then to the display, in order and each once."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence

@@ -40,7 +40,7 @@ from tasks.transcript.read_steps import (
     ReadEnd,
     ReadLog,
     ReadOutcome,
-    SkipLack,
+    SkipMissing,
     Stop,
 )
 
@@ -147,7 +147,7 @@ class LogFollower:
         """How many stdout lines were delivered."""
         return self._transcript.proof().lines
 
-    def poke(self) -> None:
+    def look_again(self) -> None:
         """Look at the pod again now; call it when its state has changed."""
         seen = self._observe()
         if seen == self._view:
@@ -177,8 +177,8 @@ class LogFollower:
                         return self.so_far(step.gave_up)
                     case Pause():
                         await self._pause(step.seconds)
-                    case SkipLack():
-                        self._transcript.skip_lack()
+                    case SkipMissing():
+                        self._transcript.skip_missing()
                     case _:
                         outcome = await self._attempt(step)
                         self._policy.note(step, outcome, self._monotonic())
@@ -285,10 +285,10 @@ class LogFollower:
                 line = self._as_in_the_log(line)
             new += transcript.accept(line)
             is_trailer = line.startswith(self._trailer_prefix)
-            if transcript.lack is None and not is_trailer:
+            if transcript.missing_range is None and not is_trailer:
                 continue
             while skips_gaps and self._is_beyond_lack(line, is_trailer):
-                transcript.skip_lack()
+                transcript.skip_missing()
                 new += transcript.accept(line)
             if self._is_beyond_lack(line, is_trailer):
                 end = ReadEnd.GAP
@@ -302,7 +302,7 @@ class LogFollower:
     def _is_beyond_lack(self, line: bytes, is_trailer: bool) -> bool:
         """Tell whether this line comes after lines that are missing."""
         transcript = self._transcript
-        if transcript.lack is None:
+        if transcript.missing_range is None:
             return False
         parsed = parse_line(line, self._target.token)
         return is_trailer or (

@@ -122,7 +122,7 @@ class Transcript:
         return not self.numbered or self.next_number > self.trailer.lines
 
     @property
-    def lack(self) -> LineRange | None:
+    def missing_range(self) -> LineRange | None:
         """What is known to be missing next: the gap, else what the trailer counts beyond."""
         if self.gap is None and self.trailer is not None and not self.is_at_end:
             return LineRange(self.next_number, self.trailer.lines)
@@ -173,11 +173,11 @@ class Transcript:
         """Take the trailer of the termination message, for when the log has lost it."""
         self.trailer = self.trailer or trailer
 
-    def skip_lack(self) -> None:
+    def skip_missing(self) -> None:
         """Give up what is missing next: name it, and go on behind it."""
-        if (lack := self.lack) is not None:
-            self._missing.append(lack)
-            self.next_number = lack.last + 1
+        if (missing := self.missing_range) is not None:
+            self._missing.append(missing)
+            self.next_number = missing.last + 1
             self.gap = None
 
     def proof(self) -> TranscriptState:

@@ -24,7 +24,7 @@ from tasks.transcript.read_steps import (
     ReadLog,
     ReadOutcome,
     ReadStep,
-    SkipLack,
+    SkipMissing,
     Stop,
 )
 from tasks.transcript.rotation_watch import RotationWatch
@@ -111,7 +111,7 @@ class ReadPolicy:
             return Stop(gave_up)
         if now < self._not_before:
             return Pause(self._not_before - now)
-        if self._transcript.lack is not None:
+        if self._transcript.missing_range is not None:
             return self._step_at_gap(now, is_over)
         if is_over or self._transcript.is_at_end:
             was_in_vain = self._whole_reads_in_vain >= _WHOLE_READS_IN_VAIN
@@ -166,7 +166,7 @@ class ReadPolicy:
                 return ReadCopy(first)
         if self._skip_reads_in_vain < _WHOLE_READS_IN_VAIN:
             return self._read_log(None, skips_gaps=True)
-        return SkipLack()
+        return SkipMissing()
 
     @property
     def quiet_seconds(self) -> float:
@@ -227,7 +227,7 @@ class ReadPolicy:
     def _delay_seconds(self, attempt: Attempt, outcome: ReadOutcome) -> float:
         is_early = outcome.end is ReadEnd.END_OF_FILE and (
             isinstance(attempt, FollowLog)
-            or (isinstance(attempt, ReadCopy) and self._transcript.lack is not None)
+            or (isinstance(attempt, ReadCopy) and self._transcript.missing_range is not None)
             or (isinstance(attempt, ReadLog) and self._must_read_again)
         )
         if not outcome.has_failed and not is_early:
@@ -311,7 +311,7 @@ class ReadPolicy:
         if outcome.has_failed:
             self._copy_is_suspect = True
             self._searched = 0
-        elif not outcome.progressed and self._transcript.lack is not None:
+        elif not outcome.progressed and self._transcript.missing_range is not None:
             self._empty_copy_reads += 1
             if self._empty_copy_reads >= _EMPTY_READS_OF_COPY:
                 self._not_in_copy = self._transcript.next_number

@@ -57,7 +57,7 @@ class ReadCopy:
 
 
 @dataclass(frozen=True)
-class SkipLack:
+class SkipMissing:
     """Give up what is known to be missing next."""
 
 
@@ -86,7 +86,7 @@ class Stop:
 
 LogRead = FollowLog | ReadLog
 Attempt = LogRead | ReadCopy | Acknowledge
-ReadStep = Attempt | SkipLack | Pause | Stop
+ReadStep = Attempt | SkipMissing | Pause | Stop
 
 
 class ReadEnd(StrEnum):

@@ -28,7 +28,7 @@ kill_after=${CLAUDE_JOBS_KILL_AFTER_SECONDS:-10}
 ack_wait=${CLAUDE_JOBS_ACK_WAIT_SECONDS:-0}
 ack_above=${CLAUDE_JOBS_ACK_ABOVE_BYTES:-8388608}
 copy_limit=${CLAUDE_JOBS_COPY_LIMIT_BYTES:-943718400}
-# Whoever holds the token can pass for this script; the agent needs it for nothing.
+# Anybody with the token can imitate this script, and the agent does not need it.
 unset CLAUDE_JOBS_LINE_TOKEN
 
 started=$(date +%s)

@@ -1,4 +1,4 @@
-"""What agents have used: records, budgets of a day, and tables for reports.
+"""Usage of agents: records, daily budgets, and tables for reports.
 
 Unknown is never counted as zero.
 """

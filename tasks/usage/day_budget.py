@@ -1,4 +1,4 @@
-"""The budget of an agent for one day (UTC), judged by what its runs of that day have cost."""
+"""The daily budget of an agent (UTC), compared with the cost of its runs on that day."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
@@ -11,11 +11,11 @@ from tasks.vocabulary.names import AgentId
 
 @dataclass(frozen=True, slots=True)
 class DaySpending:
-    """What an agent's Jobs of one day have cost.
+    """Cost of an agent's Jobs on one day.
 
     Attributes:
-        spent_usd: US dollars, of the Jobs whose cost is known.
-        jobs_of_unknown_cost: How many Jobs told none; they may have cost something.
+        spent_usd: US dollars, summed over the Jobs whose cost is known.
+        jobs_of_unknown_cost: Number of Jobs whose cost is unknown.
     """
 
     spent_usd: float = 0.0
@@ -23,13 +23,13 @@ class DaySpending:
 
     @classmethod
     def of(cls, day: UsageDay | None) -> "DaySpending":
-        """Sum up what is recorded; nothing recorded is nothing spent."""
+        """Sum up the records; no record means nothing spent."""
         costs = [job.cost_usd for job in day.jobs.values()] if day is not None else []
         return cls(sum(cost for cost in costs if cost is not None), costs.count(None))
 
 
 class DayBudgetSpent(AgentRunError):
-    """The agent has spent its budget of the day; nothing was created.
+    """The agent has spent its daily budget; nothing was created.
 
     Attributes:
         spent_usd: US dollars spent today.
@@ -42,9 +42,9 @@ class DayBudgetSpent(AgentRunError):
     ) -> None:
         super().__init__(
             ErrorCode.CLAUDE_MAX_BUDGET,
-            f"Agent {agent_id} has spent ${spent_usd:.4f} today (UTC) of its daily budget of "
-            f"${limit_usd:.4f}, so no agent was started.",
-            advice=f"Run it again from {opens_at:%Y-%m-%d %H:%M} UTC on, or raise its "
+            f"Agent {agent_id} has spent ${spent_usd:.4f} of its daily budget of "
+            f"${limit_usd:.4f} today (UTC), so it was not started.",
+            advice=f"Run it again after {opens_at:%Y-%m-%d %H:%M} UTC, or raise its "
             "`daily_budget_usd`.",
         )
         self.spent_usd = spent_usd
@@ -55,13 +55,13 @@ class DayBudgetSpent(AgentRunError):
 def check_day_budget(
     agent_id: AgentId, limit_usd: float, spending: DaySpending, now: datetime
 ) -> None:
-    """Refuse to start an agent whose budget of the day is spent.
+    """Refuse to start an agent whose daily budget is spent.
 
-    What a run will cost is not known before, so the last one of a day may go beyond the limit by as
-    much as its own `max_budget_usd` allows.
+    The cost of a run is not known in advance, so the last run of a day may exceed the limit by up
+    to its own `max_budget_usd`.
 
     Args:
-        agent_id: For the sentence.
+        agent_id: Id of the agent, for the message.
         limit_usd: US dollars per day.
         spending: What was spent on the day of `now`.
         now: In UTC.
@@ -74,6 +74,6 @@ def check_day_budget(
 
 
 def next_midnight(now: datetime) -> datetime:
-    """Return when the next day begins, UTC."""
+    """Return the start of the next day, UTC."""
     tomorrow = now.astimezone(UTC).date() + timedelta(days=1)
     return datetime.combine(tomorrow, time(), UTC)

@@ -1,6 +1,6 @@
-"""What an agent's runs have used on one day: `UsageDay`, kept as JSON in the result storage.
+"""`UsageDay`: usage of an agent's runs on one day, stored as JSON in the result storage.
 
-One file per agent and day, so that a budget costs one read and a report need not read results.
+There is one file per agent and day, so a budget needs one read and a report reads no results.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ SUCCESS = "success"
 
 
 class UsageEntry(FrozenModel):
-    """One Job's part; null where it is not known, never zero.
+    """Usage of one Job; unknown values are null, never zero.
 
     Attributes:
         outcome: `success`, or the error code.
@@ -30,11 +30,11 @@ class UsageEntry(FrozenModel):
 
 
 class UsageDay(FrozenModel):
-    """What is recorded of one agent and day.
+    """The records of one agent and day.
 
     Attributes:
-        day: In UTC; a Job counts for the day on which its agent ended.
-        jobs: By Job UID, so that a Job that is concluded twice counts once.
+        day: In UTC; a Job belongs to the day on which its agent ended.
+        jobs: By Job UID, so a Job that is recorded twice counts once.
     """
 
     version: Literal[1] = 1
@@ -44,13 +44,13 @@ class UsageDay(FrozenModel):
 
 
 def day_of(result: AgentRunResult) -> date:
-    """Return the day for which a result counts: that of its agent's end, in UTC."""
+    """Return the day that a result belongs to: that of its agent's end, in UTC."""
     at = result.timings.agent_ended_at or result.timings.ended_at
     return at.astimezone(UTC).date()
 
 
 def add_usage(recorded: UsageDay | None, result: AgentRunResult) -> UsageDay:
-    """Return the day with a result's Job added, or told anew where it was there."""
+    """Return the day with a result's Job added or replaced."""
     recorded = recorded or UsageDay(agent_id=result.agent_id, day=day_of(result))
     entry = UsageEntry(
         flow_run_id=result.flow_run_id,

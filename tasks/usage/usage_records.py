@@ -1,4 +1,4 @@
-"""Recording what runs have used, and reading it back for budgets and reports."""
+"""Records the usage of runs, and reads it for budgets and reports."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -18,19 +18,19 @@ _READ_SECONDS = 30.0
 
 
 class UsageUnreadable(AgentRunError):
-    """What was recorded of a day cannot be read; that is not the same as nothing."""
+    """The records of a day cannot be read, so spending is unknown."""
 
     def __init__(self, where: str, why: str) -> None:
         super().__init__(
             ErrorCode.CONCURRENCY_GUARD_UNREACHABLE,
-            f"What was spent could not be read from {where}: {why}.",
+            f"The agent's spending could not be read from {where}: {why}.",
             advice="Make the result storage readable, or remove the file there, and run again.",
         )
 
 
 @dataclass
 class RecordedUsage:
-    """What is recorded of several days.
+    """The records of several days.
 
     Attributes:
         problems: What could not be read, as sentences.
@@ -41,21 +41,21 @@ class RecordedUsage:
 
 
 async def read_usage_day(storage: ResultStorage, agent_id: AgentId, day: date) -> UsageDay | None:
-    """Return what is recorded of an agent's day; `None` if nothing is.
+    """Return the records of an agent's day; `None` if there are none.
 
     Raises:
-        UsageUnreadable: It cannot be read. Taking that for nothing would spend a budget twice.
+        UsageUnreadable: They cannot be read; to treat that as zero would spend a budget twice.
     """
     return await _read(storage, usage_key(agent_id, day))
 
 
 async def record_usage(storage: ResultStorage, agent_id: AgentId, result: AgentRunResult) -> None:
-    """Add a result to its day; again it changes nothing.
+    """Add a result to its day; adding it again changes nothing.
 
     Only the owner of the agent's Lease calls this, so nobody else writes the same file.
 
     Raises:
-        UsageUnreadable: What is there already cannot be read, and is left as it is.
+        UsageUnreadable: The existing records cannot be read and were not changed.
         Exception: Whatever the storage raises.
     """
     key = usage_key(agent_id, day_of(result))
@@ -64,10 +64,10 @@ async def record_usage(storage: ResultStorage, agent_id: AgentId, result: AgentR
 
 
 async def read_recorded_usage(storage: ResultStorage, days: list[date]) -> RecordedUsage:
-    """Return what is recorded of all agents on these days; what cannot be read is named.
+    """Return the records of all agents on these days, and name what cannot be read.
 
     Raises:
-        InputInvalid: This kind of storage cannot tell what is in it.
+        InputInvalid: This kind of storage cannot list its contents.
     """
     found = RecordedUsage()
     for day in days:
@@ -76,7 +76,7 @@ async def read_recorded_usage(storage: ResultStorage, days: list[date]) -> Recor
         except InputInvalid:
             raise
         except Exception as error:
-            # A block may raise whatever its library does.
+            # A block may raise any exception of its library.
             why = str(error) or type(error).__name__
             found.problems.append(f"{storage.description} cannot be searched: {why}.")
             break
@@ -100,7 +100,7 @@ async def _read(storage: ResultStorage, key: str) -> UsageDay | None:
     except StoredObjectMissing:
         return None
     except ValidationError as error:
-        raise UsageUnreadable(where, "it is no usage record of this version") from error
+        raise UsageUnreadable(where, "it is not a usage record of this version") from error
     except Exception as error:
-        # A block may raise whatever its library does.
+        # A block may raise any exception of its library.
         raise UsageUnreadable(where, str(error) or type(error).__name__) from error

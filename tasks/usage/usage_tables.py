@@ -1,4 +1,4 @@
-"""Usage per agent and day, summed up from what is recorded: rows, table, CSV."""
+"""Usage per agent and day, summed up from the records: rows, table, CSV."""
 
 import csv
 import io
@@ -16,20 +16,20 @@ from tasks.usage.usage_ledger import SUCCESS, UsageDay, UsageEntry
 T = TypeVar("T", int, float)
 
 UNKNOWN = "–"
-# As the sweep's table: nobody reads a longer page to its end; the CSV has all rows.
+# Nobody reads a longer page to its end; the CSV has all rows.
 _ROWS_LIMIT = 500
 
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """What one agent's Jobs of one day have used; sums of what is known, null where nothing is.
+    """Usage of one agent on one day: sums of the known values, `None` if none is known.
 
     Attributes:
         day: In UTC.
-        outcomes: How many Jobs ended how: `success`, or an error code.
+        outcomes: Number of Jobs by outcome: `success`, or an error code.
         cost_usd: US dollars.
-        jobs_of_unknown_cost: How many Jobs are not in `cost_usd`.
-        duration_seconds: How long the agent's containers ran, together.
+        jobs_of_unknown_cost: Number of Jobs that are not in `cost_usd`.
+        duration_seconds: Total running time of the agent's containers.
     """
 
     day: date
@@ -47,11 +47,11 @@ class UsageRow:
 
 
 class UsageReport(BaseModel):
-    """What a report has come to.
+    """The sums of a usage report.
 
     Attributes:
-        cost_usd: US dollars, of the Jobs whose cost is known.
-        csv_location: Where the CSV was stored; null where it could not be.
+        cost_usd: US dollars, summed over the Jobs whose cost is known.
+        csv_location: Where the CSV was stored; null if it could not be stored.
         problems: What could not be read or written, as sentences.
     """
 
@@ -67,12 +67,12 @@ class UsageReport(BaseModel):
 
     @property
     def summary(self) -> str:
-        """The whole report in a few sentences."""
+        """The report in a few sentences."""
         unknown = self.jobs_of_unknown_cost
         sentences = [
             f"{self.since} to {self.until} (UTC): {self.jobs} Jobs of {self.agents} agents, "
             f"{self.succeeded} succeeded, ${self.cost_usd:.4f}.",
-            *([f"{unknown} Jobs told no cost and are not in it."] if unknown else []),
+            *([f"The cost of {unknown} Jobs is unknown and not included."] if unknown else []),
             *([f"CSV: {self.csv_location}."] if self.csv_location else []),
             *self.problems,
         ]
@@ -80,7 +80,7 @@ class UsageReport(BaseModel):
 
 
 def build_usage_rows(days: Iterable[UsageDay]) -> list[UsageRow]:
-    """Sum up each agent's day; the newest day first, then by agent; empty days have no row."""
+    """Sum up each agent's day: newest day first, then by agent; empty days have no row."""
     rows = [_row(day) for day in days if day.jobs]
     return sorted(rows, key=lambda row: (-row.day.toordinal(), row.agent_id))
 
@@ -102,12 +102,12 @@ def build_usage_report(
 
 
 def build_usage_table(rows: Sequence[UsageRow]) -> tuple[list[dict[str, str]], int]:
-    """Return the rows for reading, and how many were left out."""
+    """Return the rows for people to read, and how many were left out."""
     return [_columns(row) for row in rows[:_ROWS_LIMIT]], max(0, len(rows) - _ROWS_LIMIT)
 
 
 def build_usage_csv(rows: Iterable[UsageRow]) -> str:
-    """Return all rows as CSV with a header; what is not known is empty."""
+    """Return all rows as CSV with a header; unknown values are empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(field.name for field in fields(UsageRow))

@@ -191,7 +191,7 @@ class AgentFollow:
                 self.view = PodView(self.view.container_started, True, True)
             except ClusterError:
                 pass
-            self.follower.poke()
+            self.follower.look_again()
             await asyncio.sleep(self.look_seconds)
 
 

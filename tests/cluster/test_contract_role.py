@@ -50,7 +50,7 @@ ROLE = [
     rule("", "events", "list"),
     rule("", "persistentvolumeclaims", "get"),
 ]
-# Asked for without a permission of one's own.
+# Requested without a separate permission.
 FREE = {"create selfsubjectaccessreviews.authorization.k8s.io"}
 # The handshake counts as `get`, whatever the server makes of it.
 ALSO = {"create pods/exec"}

@@ -74,7 +74,7 @@ def test_demo_ends_with_a_complete_transcript_and_leaves_nothing(scratch: Path) 
     assert result["transcript"]["complete"] is True
     assert result["transcript"]["lines"] == len(RECORDING.read_bytes().splitlines())
     assert "tool call Edit" in shown
-    assert "no model was asked" in shown
+    assert "no model was called" in shown
     assert "Cost" in shown
     assert _processes_of(scratch) == []
     assert list(scratch.iterdir()) == []
@@ -92,7 +92,7 @@ def test_demo_interrupted_while_it_starts_leaves_nothing(
     output, _ = process.communicate()
 
     assert process.returncode == 128 + number, output
-    assert "everything that was started has ended" in output
+    assert "everything that the demo started was stopped" in output
     assert _processes_of(scratch) == []
     assert list(scratch.iterdir()) == []
 
@@ -113,7 +113,7 @@ def test_demo_interrupted_while_the_agent_works_leaves_nothing(scratch: Path) ->
 @pytest.mark.long
 def test_demo_with_ui_serves_the_page_of_the_run_until_interrupted(scratch: Path) -> None:
     process = _start(scratch, "--ui")
-    shown = _read_until(process, "Ctrl-C ends everything")
+    shown = _read_until(process, "Press Ctrl-C to stop everything")
     assert "/runs/flow-run/" in shown
 
     process.send_signal(signal.SIGINT)
@@ -133,4 +133,4 @@ def test_demo_of_the_real_claude_without_one_is_refused(scratch: Path) -> None:
     )
 
     assert ended.returncode == 2
-    assert "no `claude` on PATH" in ended.stdout
+    assert "`claude` is not on PATH" in ended.stdout

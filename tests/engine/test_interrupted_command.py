@@ -73,7 +73,7 @@ def test_second_interrupt_leaves_the_job_that_is_being_deleted(
     live.signal(signal.SIGINT)
 
     assert live.wait(20) == 130, live.output
-    assert "was asked for: its agent ends within its grace" in live.output
+    assert "is being deleted. Its agent has its grace period" in live.output
     assert "Traceback" not in live.output
     assert not holder_of(traces, agents_namespace, agent_id)
     assert prefect_server.flow_run(flow_run_id)["state"]["type"] in {"CRASHED", "CANCELLED"}

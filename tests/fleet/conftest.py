@@ -1,4 +1,4 @@
-"""A Prefect server and an embedded cluster of one's own, whose API counts what it is asked.
+"""A separate Prefect server and embedded cluster, whose API counts its requests.
 
 Prefect's server has PostgreSQL where the machine has it, as for many runs at once it should: on
 SQLite writers were seen to wait for each other for up to a minute.

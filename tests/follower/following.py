@@ -79,7 +79,7 @@ class Run:
 
     def end(self) -> None:
         self.pod.end()
-        self.follower.poke()
+        self.follower.look_again()
 
     @property
     def payloads(self) -> list[bytes]:

@@ -168,7 +168,7 @@ async def test_deleted_pod_is_given_up_soon(opened: Open) -> None:
         b"rpc error: code = NotFound desc = an error occurred when try to find container"
     )
     run.pod.remove()
-    run.follower.poke()
+    run.follower.look_again()
     followed = await following
 
     assert run.payloads == [b"{}"]
@@ -194,7 +194,7 @@ async def test_nothing_is_asked_before_the_container_has_started(opened: Open) -
     assert run.pod.requests == []
     run.pod.start()
     run.pod.print(b"{}")
-    run.follower.poke()
+    run.follower.look_again()
     await run.delivered_until(1)
     run.pod.print_end()
     await following
@@ -206,7 +206,7 @@ async def test_follow_begins_when_told_and_not_at_the_next_look(opened: Open) ->
     await asyncio.sleep(0.05)
     run.pod.start()
     run.pod.print_end()
-    run.follower.poke()
+    run.follower.look_again()
     await asyncio.wait_for(following, 5)
 
 

@@ -48,7 +48,7 @@ def assert_whole(run: Run, followed: FollowedLog) -> None:
 
 async def print_all(run: Run, rng: random.Random, lines: list[bytes], rotates: bool) -> None:
     run.pod.start()
-    run.follower.poke()
+    run.follower.look_again()
     for index, line in enumerate(lines):
         is_last = index == len(lines) - 1
         run.pod.print(line, b"" if is_last and rng.random() < 0.5 else b"\n")

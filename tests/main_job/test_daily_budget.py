@@ -56,7 +56,7 @@ def test_agent_that_has_spent_its_day_is_not_started_until_midnight(
     cost = first.result["cost_usd"]
     assert cost > 0
     assert second.result["error_code"] == "claude_max_budget", second.output
-    assert f"has spent ${cost:.4f} today (UTC)" in second.result["message"]
+    assert f"has spent ${cost:.4f} of its daily budget" in second.result["message"]
     assert "00:00 UTC on" in second.result["advice"]
     jobs = [job["metadata"]["annotations"] for job in traces.jobs(agents_namespace)]
     assert [job["claude-jobs.dev/agent-id"] for job in jobs].count(agent_id) == 1
@@ -103,7 +103,7 @@ def test_usage_is_reported_and_what_cannot_be_read_is_no_empty_purse(
         (storage / agent_id / "usage" / f"{day.date()}.json").write_text("broken")
     refused = run_cli(request)
     assert refused.result["error_code"] == "k8s_concurrency_guard_unreachable", refused.output
-    assert "What was spent could not be read" in refused.result["message"]
+    assert "spending could not be read" in refused.result["message"]
     assert "It does not count as nothing" in refused.output
     told = _report(prefect_server, storage)
     assert (told["type"], told["name"]) == ("FAILED", "Usage incomplete")

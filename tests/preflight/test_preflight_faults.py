@@ -209,7 +209,7 @@ class SetUp:
         config = PreflightConfig.model_validate(
             {"request": self.request, "longest_outage_seconds": self.longest_outage_seconds}
         )
-        # As on a machine of one's own; what a pod's storage is made of, the pure tests say.
+        # As on an ordinary machine; the pure tests cover the storage of pods.
         surroundings = Surroundings(self.kubeconfig, self.own_now, in_pod=False)
         with temporary_settings({PREFECT_API_URL: self.prefect.url}):
             report, namespace = await check_surroundings(config, surroundings)

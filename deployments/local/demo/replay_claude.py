@@ -5,7 +5,7 @@ Only the standard library, and one file: the demo and the test images have a cop
 
     REPLAY_TRANSCRIPT          name of the recording (`ok`)
     REPLAY_LINE_DELAY_SECONDS  pause before each line (0)
-    REPLAY_GO_FILE             file for which it waits after the first line; none where empty
+    REPLAY_GO_FILE             file for which it waits after the first line; none if empty
     REPLAY_TERM_SECONDS        how long it takes to end after SIGTERM (0)
     REPLAY_FROM_ENV            names, comma-separated: ${NAME} in the recording is replaced by the
                                variable's value, as if the agent had printed its environment

@@ -1,7 +1,7 @@
 """A container's log as the kubelet serves it: raw bytes, one request each.
 
 Never with `timestamps`: kubelets before 1.22 to 1.26 put them into the middle of long lines. What a
-stream brings may be rotated away, cut, or repeated; whoever reads it numbers its lines.
+stream brings may be rotated away, cut, or repeated; the reader must number its lines.
 """
 
 from collections.abc import AsyncGenerator

@@ -23,7 +23,7 @@ OnEvent = Callable[[ApiResource, WatchEvent], None]
 
 
 class JobFeed:
-    """Two watches, run once, and whoever subscribes hears what concerns its Job.
+    """Two shared watches; each subscriber gets the changes of its Job.
 
     A run on its own makes one for its Job; a fleet makes one per namespace and shares it.
 

@@ -26,7 +26,7 @@ def _raised() -> Exception:
 
 @pytest.mark.parametrize(
     ("job", "words"),
-    [("agents/job-1", "Job agents/job-1 is left as it is"), (None, "no Job was created")],
+    [("agents/job-1", "Job agents/job-1 was not changed"), (None, "no Job was created")],
 )
 def test_unexpected_error_has_a_code_and_says_what_became_of_the_job(
     job: str | None, words: str
@@ -69,4 +69,4 @@ def test_report_of_an_unexpected_error_says_no_agent_was_started_only_without_a_
     assert "no agent was started" in without_job
     assert "no agent was started" not in with_job
     assert "agent-ada-1" in with_job
-    assert "is left as it is" in with_job
+    assert "was not changed" in with_job

@@ -67,7 +67,7 @@ def test_whole_log_is_delivered_and_proven(payloads: list[bytes], final_newline:
     assert state.sha256 == hashlib.sha256(raw).hexdigest()
     assert state.missing == ()
     assert transcript.is_at_end
-    assert transcript.lack is None
+    assert transcript.missing_range is None
     assert transcript.lacks_final_newline is not final_newline
     assert transcript.stderr_lines == (b"oops", b"")
     assert transcript.numbered
@@ -106,7 +106,7 @@ def test_missing_lines_given_up_are_named_and_the_rest_goes_on():
     transcript = Transcript(TOKEN)
     lines = print_lines([b"1", b"2", b"3", b"4", b"5", b"6"])
     take(transcript, [lines[1], lines[4]])
-    transcript.skip_lack()
+    transcript.skip_missing()
 
     assert take(transcript, lines) == [b"4", b"5", b"6"]
     state = transcript.proof()
@@ -119,7 +119,7 @@ def test_missing_lines_given_up_are_named_and_the_rest_goes_on():
 def test_nothing_is_given_up_where_nothing_is_missing():
     transcript = Transcript(TOKEN)
     take(transcript, print_lines([b"1"])[:2])
-    transcript.skip_lack()
+    transcript.skip_missing()
 
     assert transcript.next_number == 2
     assert transcript.proof().missing == ()
@@ -128,9 +128,9 @@ def test_nothing_is_given_up_where_nothing_is_missing():
 def test_neighbouring_ranges_are_named_as_one():
     transcript = Transcript(TOKEN)
     take(transcript, [number_line(3, b"")])
-    transcript.skip_lack()
+    transcript.skip_missing()
     take(transcript, [number_line(5, b"")])
-    transcript.skip_lack()
+    transcript.skip_missing()
     take(transcript, [number_line(5, b"5"), number_line(9, b"")])
 
     assert transcript.proof().missing == (LineRange(1, 4), LineRange(6, 8))
@@ -142,11 +142,11 @@ def test_trailer_tells_of_lines_that_nobody_saw():
 
     assert take(transcript, [*lines[:2], lines[-1]]) == [b"1"]
     assert transcript.gap is None
-    assert transcript.lack == LineRange(2, 3)
+    assert transcript.missing_range == LineRange(2, 3)
     assert not transcript.is_at_end
     assert transcript.proof().missing == (LineRange(2, 3),)
     assert transcript.proof().complete is False
-    transcript.skip_lack()
+    transcript.skip_missing()
     assert transcript.is_at_end
     assert transcript.proof().missing == (LineRange(2, 3),)
 
@@ -269,8 +269,8 @@ def test_lost_ranges_are_the_named_ones(payloads: list[bytes], data: st.DataObje
         if number in lost and number <= len(payloads):
             continue
         got = take(transcript, [line])
-        if transcript.lack is not None:
-            transcript.skip_lack()
+        if transcript.missing_range is not None:
+            transcript.skip_missing()
             got += take(transcript, [line])
         delivered += got
 

@@ -37,7 +37,7 @@ def test_plain_output_is_delivered_and_stays_unproven(final_newline: bool):
     assert read(transcript, lines) == PRINTED
     assert transcript.numbered is False
     assert transcript.is_at_end
-    assert transcript.lack is None
+    assert transcript.missing_range is None
     assert transcript.stderr_lines == (b"oops",)
     assert transcript.proof().complete is None
     assert transcript.proof().sha256 == getattr(transcript.trailer, "sha256", None)

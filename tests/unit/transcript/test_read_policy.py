@@ -16,7 +16,7 @@ from tasks.transcript.read_steps import (
     ReadLog,
     ReadOutcome,
     ReadStep,
-    SkipLack,
+    SkipMissing,
     Stop,
 )
 
@@ -64,8 +64,8 @@ class Reader:
                 case Pause(seconds):
                     self.now += seconds
                     continue
-                case SkipLack():
-                    self.transcript.skip_lack()
+                case SkipMissing():
+                    self.transcript.skip_missing()
                     taken.append(step)
                     continue
                 case Stop():
@@ -255,7 +255,7 @@ def test_lines_that_only_the_trailer_knows_of_are_given_up_after_whole_reads_in_
         if not (isinstance(step, ReadLog) and not step.skips_gaps)
     ]
 
-    assert taken[:4] == [final, final, final, SkipLack()]
+    assert taken[:4] == [final, final, final, SkipMissing()]
     assert taken[-1] == Stop()
     assert reader.transcript.proof().missing == ((2, 3),)
 
@@ -396,7 +396,7 @@ def test_whole_read_from_before_the_end_does_not_count() -> None:
     reader.lose_lines()
     reader.steps([GAP])
     reader.note(WHOLE_LOG, NOTHING_CAME)
-    reader.transcript.skip_lack()
+    reader.transcript.skip_missing()
 
     assert reader.step(ENDED) == WHOLE_LOG
 

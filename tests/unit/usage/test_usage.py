@@ -122,9 +122,9 @@ def test_spent_budget_is_told_with_limit_and_when_it_opens() -> None:
     assert error.code is ErrorCode.CLAUDE_MAX_BUDGET
     assert (error.spent_usd, error.limit_usd) == (1.0, 1.0)
     assert error.opens_at == datetime(2026, 11, 22, tzinfo=UTC)
-    assert "spent $1.0000 today (UTC) of its daily budget of $1.0000" in error.message
+    assert "spent $1.0000 of its daily budget of $1.0000 today (UTC)" in error.message
     assert error.advice is not None
-    assert "from 2026-11-22 00:00 UTC on" in error.advice
+    assert "after 2026-11-22 00:00 UTC" in error.advice
 
 
 def test_day_ends_at_midnight_utc_wherever_the_clock_is() -> None:
@@ -214,7 +214,7 @@ def test_report_sums_up_and_names_its_problems() -> None:
 
     assert report.model_copy(update={"csv_location": "here.csv"}).summary == (
         "2026-11-21 to 2026-11-21 (UTC): 3 Jobs of 2 agents, 3 succeeded, $1.5000. "
-        "1 Jobs told no cost and are not in it. CSV: here.csv. One file is broken."
+        "The cost of 1 Jobs is unknown and not included. CSV: here.csv. One file is broken."
     )
     assert build_usage_report([], since=DAY, until=DAY, problems=[]).summary.endswith("$0.0000.")
 

@@ -80,7 +80,7 @@ async def test_broken_record_is_left_as_it_is_and_named(tmp_path: Path) -> None:
         record_usage(storage, ADA, result("1", 1)),
         read_usage_day(storage, ADA, TODAY),
     ):
-        with pytest.raises(UsageUnreadable, match="no usage record of this version"):
+        with pytest.raises(UsageUnreadable, match="not a usage record of this version"):
             await attempt
     found = await read_recorded_usage(storage, [TODAY])
 
@@ -134,6 +134,6 @@ async def test_command_tells_what_it_could_not_read(tmp_path: Path) -> None:
     nowhere = await asyncio.to_thread(run_usage, "--storage", "relative")
 
     assert broken.exit_code == 1
-    assert "no usage record" in broken.output
+    assert "not a usage record" in broken.output
     assert nowhere.exit_code == 2
     assert "neither an absolute path nor a saved block" in nowhere.output
