@@ -1,4 +1,4 @@
-"""How a run ended: facts, precedence, cause, diagnosis, result, and the pages that tell it.
+"""How a run ended: facts, precedence, cause, diagnosis, result, and the pages that report it.
 
-No I/O here. A verdict is never better than the facts, and every sentence of it is written here.
+No I/O here. A verdict never claims more than the facts show, and all its sentences are built here.
 """

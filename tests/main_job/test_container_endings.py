@@ -175,7 +175,7 @@ def test_job_deleted_by_somebody_else_is_told(
 
     assert ended.verdict == ("k8s_job_deleted_externally", "JobDeleted", 143, "Job deleted")
     ended.assert_told("deleted by somebody else", "exit code 143")
-    # If the Job is deleted first, the kubelet may lose the container before it reports how it ended.
+    # If the Job goes first, the kubelet may lose the container before it reports how it ended.
     ended.assert_proven("**Killing** Pod", "exit code 143 (")
     assert ended.result["transcript"]["complete"] is True
     assert ended.result["clear_session"] is False
