@@ -101,7 +101,7 @@ async def measure(kubeconfig: str, contestants: Sequence[str], rounds: int) -> T
         gaps = [it.name for it in _OF_THE_CLUSTER if not is_embedded]
         for done in range(0, rounds, _ROUNDS_AT_ONCE):
             count = min(_ROUNDS_AT_ONCE, rounds - done)
-            # Drops are each one's own, the others the cluster's.
+            # Each run has its own drops; all share the cluster's.
             for turn in (_OF_STREAMS, *((it,) for it in _OF_THE_CLUSTER if is_embedded)):
                 found = await asyncio.gather(*(scene.disturb(it, count) for it in turn))
                 for disturbance, new in zip(turn, found, strict=True):

@@ -1,4 +1,4 @@
-"""What an agent's Job is made of: request, runtime, manifest, environment, clone.
+"""The parts of an agent's Job: request, runtime, manifest, environment, clone.
 
-No I/O here. Knows neither Prefect nor a Kubernetes client; the time is an argument.
+No I/O here. Knows neither Prefect nor a Kubernetes client; time is an argument.
 """

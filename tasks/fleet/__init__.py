@@ -1,4 +1,4 @@
-"""Many runs in one process: what is asked, who is at work, and the report.
+"""Many runs in one process: request, running members, and report.
 
-One run that fails stops no other.
+The failure of one run does not stop the others.
 """

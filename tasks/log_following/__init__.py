@@ -1,4 +1,4 @@
-"""Following an agent's output through the Kubernetes API, each line exactly once.
+"""Follows an agent's output through the Kubernetes API, each line exactly once.
 
-What to read next is decided in `tasks.transcript`; here it is read, spooled and handed on.
+`tasks.transcript` decides what to read next; here it is read, spooled and delivered.
 """

@@ -1,4 +1,4 @@
-"""What was seen of Jobs, pods and containers, and when waiting for them is over.
+"""Snapshots of Jobs, pods and containers, and the rules for when a wait for them ends.
 
-No I/O here. Snapshots are frozen values of one instant; the time is an argument.
+No I/O here. Snapshots are frozen values, read at one time; time is an argument.
 """

@@ -1,4 +1,4 @@
-"""What outlives the pod: the result storage, stored results, their keys, remembered sessions.
+"""What is kept after the pod is gone: result storage, results, their keys, sessions of tasks.
 
-What is missing and what cannot be read are told apart.
+"Missing" and "not readable" are different answers.
 """

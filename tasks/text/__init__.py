@@ -1,4 +1,4 @@
 """Text for people: Markdown, control characters, quotes, redaction, log records.
 
-No I/O here. Knows nothing of agents, Jobs or runs.
+No I/O here. Knows nothing about agents, Jobs or runs.
 """

@@ -1,17 +1,17 @@
 """Errors that end a run with a code.
 
-AgentRunError                carries an `ErrorCode` and one sentence with what to do
-└── InputInvalid             the request or a block is wrong; nothing has been created
+AgentRunError                has an `ErrorCode`, a sentence for people, and advice
+└── InputInvalid             the request or a block is invalid; nothing was created
 """
 
 from tasks.vocabulary.error_codes import Cause, ErrorCode
 
 
 class AgentRunError(Exception):
-    """A stage ended the run; `str()` is the sentence people read.
+    """A stage ended the run; `str()` is the sentence for people.
 
     Attributes:
-        advice: What to do, where the sentence does not say it.
+        advice: What to do, if the sentence does not say it.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class AgentRunError(Exception):
 
 
 class InputInvalid(AgentRunError):
-    """The request or a block cannot be carried out as it is; nothing has been created."""
+    """The request or a block is invalid; nothing was created."""
 
     def __init__(self, message: str, *, code: ErrorCode = ErrorCode.INPUT_INVALID) -> None:
         super().__init__(code, message)

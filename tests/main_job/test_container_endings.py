@@ -175,7 +175,7 @@ def test_job_deleted_by_somebody_else_is_told(
 
     assert ended.verdict == ("k8s_job_deleted_externally", "JobDeleted", 143, "Job deleted")
     ended.assert_told("deleted by somebody else", "exit code 143")
-    # Where the Job goes first, the kubelet may lose the container before it tells how it ended.
+    # If the Job goes first, the kubelet may lose the container before it reports how it ended.
     ended.assert_proven("**Killing** Pod", "exit code 143 (")
     assert ended.result["transcript"]["complete"] is True
     assert ended.result["clear_session"] is False
@@ -192,7 +192,7 @@ def test_deleted_pod_is_told_with_the_pod_that_came_in_its_place(
 
     assert ended.verdict == ("claude_truncated", "PodReplaced", 143, "Pod replaced")
     ended.assert_told(f"pod {first} was lost and replaced by", "exit code 143")
-    # The kubelet may lose a deleted pod's container before it tells how it ended.
+    # The kubelet may lose a deleted pod's container before it reports how it ended.
     ended.assert_proven(first, "replaced", "exit code 143 (", "SuccessfulCreate")
 
 
