@@ -48,7 +48,9 @@ class SharedServer:
         with ExitStack() as server, self._listener:
             while True:
                 with self._listener.accept() as connection:
-                    asked = connection.recv()
+                    asked = _receive(connection)
+                    if asked is None:
+                        continue
                     if asked == _END:
                         return
                     if found is None:
@@ -64,6 +66,13 @@ class SharedServer:
         except (AssertionError, OSError) as error:
             return ServerAddress("", "", str(error))
         return ServerAddress(server.api_url, str(home))
+
+
+def _receive(connection: "Connection[ServerAddress, str]") -> str | None:
+    try:
+        return connection.recv()
+    except (EOFError, OSError):  # a worker that was killed asks for nothing any more
+        return None
 
 
 def _send(connection: "Connection[ServerAddress, str]", address: ServerAddress) -> None:
