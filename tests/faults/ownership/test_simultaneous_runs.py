@@ -64,6 +64,7 @@ def _jobs_ever_made(batch: Any, namespace: str, since: str) -> set[str]:
 
 @pytest.mark.any_cluster
 @pytest.mark.timeout(300)
+@pytest.mark.waits(25)
 def test_fifty_runs_at_the_same_moment_make_one_job(
     core_api: client.CoreV1Api, replay_image: str, host: RunHost, namespace: str, tmp_path: Path
 ) -> None:
