@@ -16,7 +16,8 @@ from tasks.operators.cluster_look import ClusterAccess
 from tasks.operators.operator_errors import NotPossible
 from tasks.ownership.orphans import owner_of
 from tasks.run.run_context import AttemptInProgress
-from tasks.storage.result_storage import ResultStorage, StoredObjectMissing
+from tasks.storage.result_storage import ResultStorage
+from tasks.storage.storage_errors import StoredObjectMissing
 from tasks.storage.storage_keys import transcript_key
 from tasks.text.log_records import RecordBuffer
 from tasks.transcript.line_grammar import StdoutLine, parse_line

@@ -4,8 +4,8 @@ import asyncio
 
 from tasks.outcome.run_result import AgentRunResult
 from tasks.run.run_context import RunContext
-from tasks.storage.result_storage import StoredObjectMissing
 from tasks.storage.session_memory import SessionMemory, recall, remember, remembers_sessions
+from tasks.storage.storage_errors import StoredObjectMissing
 from tasks.storage.storage_keys import session_key
 
 _STORAGE_SECONDS = 30.0

@@ -3,7 +3,8 @@
 from pydantic import ValidationError
 
 from tasks.outcome.run_result import AgentRunResult
-from tasks.storage.result_storage import ResultStorage, StoredObjectMissing
+from tasks.storage.result_storage import ResultStorage
+from tasks.storage.storage_errors import StoredObjectMissing
 from tasks.storage.storage_keys import own_attempt_folder, result_key
 from tasks.vocabulary.error_codes import ErrorCode
 from tasks.vocabulary.errors import AgentRunError

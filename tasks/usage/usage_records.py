@@ -7,7 +7,8 @@ from datetime import date
 from pydantic import ValidationError
 
 from tasks.outcome.run_result import AgentRunResult
-from tasks.storage.result_storage import ResultStorage, StoredObjectMissing
+from tasks.storage.result_storage import ResultStorage
+from tasks.storage.storage_errors import StoredObjectMissing
 from tasks.storage.storage_keys import usage_key, usage_pattern
 from tasks.usage.usage_ledger import UsageDay, add_usage, day_of
 from tasks.vocabulary.error_codes import ErrorCode
