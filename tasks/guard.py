@@ -34,7 +34,7 @@ from tasks.run.run_context import RunContext
 from tasks.run.run_permissions import check_permissions
 from tasks.run.run_secrets import find_run_secret
 from tasks.secret import revoke_secret
-from tasks.storage.storage_keys import attempt_folder, own_attempt_folder
+from tasks.storage.storage_keys import StorageOwner
 from tasks.storage.stored_results import read_stored_result
 from tasks.vocabulary.error_codes import ErrorCode
 from tasks.vocabulary.errors import AgentRunError
@@ -182,15 +182,16 @@ async def _find_secrets(
 async def _find_stored(context: RunContext, jobs: Sequence[JobSnapshot]) -> dict[JobUid, bool]:
     """Tell for each Job of this flow run whether its stored result answers this run."""
     prepared = context.prepared
-    agent_id, me = prepared.agent_id, prepared.flow_run_id
+    me = prepared.flow_run_id
+    owner = StorageOwner(context.namespace, prepared.agent_id)
     folders = {
-        job.uid: attempt_folder(agent_id, me, job)
+        job.uid: owner.attempt_of(me, job)
         for job in jobs
         if me in {job.flow_run_id, job.owner_flow_run_id}
     }
     lease = context.lease.lease
     if lease.attempt_flow_run_id == me and lease.committed_job_uid:
-        folders[lease.committed_job_uid] = own_attempt_folder(agent_id, me, lease.attempt or 1)
+        folders[lease.committed_job_uid] = owner.own_attempt(me, lease.attempt or 1)
     answers: dict[JobUid, bool] = {}
     for uid, folder in folders.items():
         stored = await read_stored_result(context.storage, folder)

@@ -218,7 +218,7 @@ async def _record_usage(context: RunContext, result: AgentRunResult) -> None:
         context.lease.check_may_write()
         limit_seconds = context.bounded(_STORE_SECONDS, leaving_seconds=_RESULT_SECONDS)
         async with asyncio.timeout(limit_seconds):
-            await record_usage(context.storage, context.prepared.agent_id, result)
+            await record_usage(context.storage, result)
     except Exception as error:
         # The verdict is worth more than its bookkeeping.
         why = str(error) or type(error).__name__

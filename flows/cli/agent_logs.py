@@ -18,7 +18,8 @@ from tasks.ownership.orphans import owner_of
 from tasks.run.run_context import AttemptInProgress
 from tasks.storage.result_storage import ResultStorage
 from tasks.storage.storage_errors import StoredObjectMissing
-from tasks.storage.storage_keys import transcript_key
+from tasks.storage.storage_keys import AttemptFolder, transcript_key
+from tasks.storage.stored_results import read_stored_transcript
 from tasks.text.log_records import RecordBuffer
 from tasks.transcript.line_grammar import StdoutLine, parse_line
 from tasks.transcript.numbered_lines import LineSplitter, Transcript
@@ -94,15 +95,17 @@ async def read_agent_log(
     return FollowedLog.of(transcript, None)
 
 
-async def show_stored_transcript(storage: ResultStorage, folder: str, show: ShowLines) -> None:
+async def show_stored_transcript(
+    storage: ResultStorage, folder: AttemptFolder, show: ShowLines
+) -> None:
     """Show a transcript as it was stored.
 
     Raises:
         NotPossible: None is stored there, or what is stored is none.
     """
-    key = transcript_key(folder)
+    key = transcript_key(folder.path)
     try:
-        content = gzip.decompress(await storage.read(key))
+        content = gzip.decompress(await read_stored_transcript(storage, folder))
     except StoredObjectMissing:
         raise NotPossible(
             f"Neither the cluster nor the result storage has a transcript ({storage.description}, "

@@ -20,7 +20,7 @@ from tasks.pod import wait_for_pod
 from tasks.run.lease_keeper import LeaseLost
 from tasks.run.run_context import AttemptInProgress, RunContext
 from tasks.secret import abandon_unstarted, create_run_secret, find_bound_pod
-from tasks.storage.storage_keys import attempt_folder
+from tasks.storage.storage_keys import StorageOwner
 from tasks.vocabulary.error_codes import ErrorCode
 from tasks.vocabulary.errors import AgentRunError
 
@@ -182,6 +182,7 @@ def _put_to_work(
 ) -> None:
     context.deadline_at = _deadline_at(context, job)
     context.controls.job_reference = f"{context.namespace}/{job.name}"
+    owner = StorageOwner(context.namespace, context.prepared.agent_id)
     attempt = AttemptInProgress(
         job_name=job.name,
         job_uid=job.uid,
@@ -189,7 +190,7 @@ def _put_to_work(
         number=job.attempt or 1,
         observer=observer,
         spool=context.folder_path / f"{job.uid}.jsonl",
-        storage_folder=attempt_folder(context.prepared.agent_id, context.prepared.flow_run_id, job),
+        storage_folder=owner.attempt_of(context.prepared.flow_run_id, job).path,
         resumed=resumed,
         records=context.log.new_buffer(),
         created_at=job.created_at or datetime.now(UTC),

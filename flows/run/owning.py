@@ -18,6 +18,7 @@ from tasks.run.lease_keeper import LeaseLost
 from tasks.run.run_context import RunContext
 from tasks.run.run_controls import Cancellation
 from tasks.run.task_sessions import resume_remembered_session
+from tasks.storage.storage_keys import StorageOwner
 from tasks.storage.stored_results import read_earlier_results
 from tasks.vocabulary.errors import AgentRunError
 
@@ -80,8 +81,9 @@ async def _earlier_results(
     if first.succeeded or first.reattached_from is not None:
         return []
     try:
+        owner = StorageOwner(context.namespace, context.prepared.agent_id)
         return await read_earlier_results(
-            context.storage, context.prepared.agent_id, context.flow_run_id, first.attempt or 1
+            context.storage, owner, context.flow_run_id, first.attempt or 1
         )
     except AgentRunError as error:
         # What they have cost is then unknown, which the plan finds out by their numbers.

@@ -3,6 +3,7 @@
 from datetime import UTC
 
 from tasks.run.run_context import RunContext
+from tasks.storage.storage_keys import StorageOwner
 from tasks.usage.day_budget import DaySpending, check_day_budget
 from tasks.usage.usage_records import UsageUnreadable, read_usage_day
 
@@ -19,7 +20,8 @@ async def check_budget_of_today(context: RunContext) -> None:
         return
     agent_id, now = context.prepared.agent_id, context.server_now().astimezone(UTC)
     try:
-        spending = DaySpending.of(await read_usage_day(context.storage, agent_id, now.date()))
+        owner = StorageOwner(context.namespace, agent_id)
+        spending = DaySpending.of(await read_usage_day(context.storage, owner, now.date()))
     except UsageUnreadable as error:
         context.say(f"{error.message} It does not count as nothing: no agent is started.")
         raise

@@ -5,8 +5,8 @@ import asyncio
 from tasks.outcome.run_result import AgentRunResult
 from tasks.run.run_context import RunContext
 from tasks.storage.session_memory import SessionMemory, recall, remember, remembers_sessions
-from tasks.storage.storage_errors import StoredObjectMissing
-from tasks.storage.storage_keys import session_key
+from tasks.storage.storage_keys import StorageOwner
+from tasks.storage.stored_sessions import read_session_memory, write_session_memory
 
 _STORAGE_SECONDS = 30.0
 
@@ -34,22 +34,20 @@ async def note_session(context: RunContext, result: AgentRunResult) -> None:
     memory = remember(context.prepared, result)
     if memory is None:
         return
-    key = session_key(context.prepared.agent_id, memory.task_id)
+    owner = StorageOwner(context.namespace, context.prepared.agent_id)
     try:
         context.lease.check_may_write()
         async with asyncio.timeout(context.bounded(_STORAGE_SECONDS)):
-            await context.storage.write(key, memory.model_dump_json().encode())
+            await write_session_memory(context.storage, owner, memory)
     except Exception as error:
         context.say(f"The task's session could not be noted ({error or type(error).__name__}).")
 
 
 async def _read(context: RunContext, task_id: str) -> SessionMemory | None:
-    key = session_key(context.prepared.agent_id, task_id)
+    owner = StorageOwner(context.namespace, context.prepared.agent_id)
     try:
         async with asyncio.timeout(_STORAGE_SECONDS):
-            return SessionMemory.model_validate_json(await context.storage.read(key))
-    except StoredObjectMissing:
-        return None
+            return await read_session_memory(context.storage, owner, task_id)
     except Exception as error:
         context.say(
             "The task's last session could not be read "
