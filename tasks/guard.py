@@ -36,7 +36,6 @@ from tasks.run.job_deletion import delete_job_when
 from tasks.run.run_permissions import check_permissions, may_exec
 from tasks.run.run_secrets import find_run_secret
 from tasks.secret import revoke_secret
-from tasks.storage.storage_keys import attempt_folder, own_attempt_folder
 from tasks.storage.stored_results import read_stored_result
 from tasks.vocabulary.error_codes import ErrorCode
 from tasks.vocabulary.errors import AgentRunError
@@ -206,15 +205,15 @@ async def _find_stored(
         found: Takes the results that were read.
     """
     prepared = run.prepared
-    agent_id, me = prepared.agent_id, prepared.flow_run_id
+    me, owner = prepared.flow_run_id, run.storage_owner
     folders = {
-        job.uid: attempt_folder(agent_id, me, job)
+        job.uid: owner.attempt_of(me, job)
         for job in jobs
         if me in {job.flow_run_id, job.owner_flow_run_id}
     }
     lease = run.outside.lease.lease
     if lease.attempt_flow_run_id == me and lease.committed_job_uid:
-        folders[lease.committed_job_uid] = own_attempt_folder(agent_id, me, lease.attempt or 1)
+        folders[lease.committed_job_uid] = owner.own_attempt(me, lease.attempt or 1)
     answers: dict[JobUid, bool] = {}
     for uid, folder in folders.items():
         stored = await read_stored_result(run.outside.storage, folder)

@@ -221,7 +221,7 @@ async def _record_usage(run: AgentRun, result: AgentRunResult) -> None:
             _STORE_SECONDS, leaving_seconds=_RESULT_SECONDS
         )
         async with asyncio.timeout(limit_seconds):
-            await record_usage(run.outside.storage, run.prepared.agent_id, result)
+            await record_usage(run.outside.storage, result)
     except Exception as error:
         # The verdict is worth more than its bookkeeping.
         why = str(error) or type(error).__name__

@@ -14,8 +14,10 @@ from tasks.observation.snapshots import JobSnapshot
 from tasks.operators.cluster_look import ClusterAccess
 from tasks.operators.operator_errors import NotPossible
 from tasks.run.observed_job import ObservedJob
-from tasks.storage.result_storage import ResultStorage, StoredObjectMissing
-from tasks.storage.storage_keys import transcript_key
+from tasks.storage.result_storage import ResultStorage
+from tasks.storage.storage_errors import StoredObjectMissing
+from tasks.storage.storage_keys import AttemptFolder, transcript_key
+from tasks.storage.stored_results import read_stored_transcript
 from tasks.transcript.line_grammar import StdoutLine, parse_line
 from tasks.transcript.numbered_lines import LineSplitter, Transcript
 from tasks.transcript.read_steps import ReadLog
@@ -80,15 +82,17 @@ async def read_agent_log(
     return FollowedLog.of(transcript, None)
 
 
-async def show_stored_transcript(storage: ResultStorage, folder: str, show: ShowLines) -> None:
+async def show_stored_transcript(
+    storage: ResultStorage, folder: AttemptFolder, show: ShowLines
+) -> None:
     """Show a stored transcript.
 
     Raises:
         NotPossible: None is stored there, or the stored file is not a transcript.
     """
-    key = transcript_key(folder)
+    key = transcript_key(folder.path)
     try:
-        content = gzip.decompress(await storage.read(key))
+        content = gzip.decompress(await read_stored_transcript(storage, folder))
     except StoredObjectMissing:
         raise NotPossible(
             f"Neither the cluster nor the result storage has a transcript ({storage.description}, "

@@ -15,7 +15,7 @@ from tasks.operators.cluster_look import ClusterAccess
 from tasks.operators.operator_errors import NotPossible, nothing_found
 from tasks.outcome.report_page import Link, describe_proof, render_report
 from tasks.outcome.run_result import AgentRunResult
-from tasks.storage.storage_keys import attempt_folder
+from tasks.storage.storage_keys import AttemptFolder, StorageOwner
 from tasks.vocabulary.names import AgentId, FlowRunId
 
 
@@ -78,7 +78,7 @@ async def find_run(look: ClusterLook, records: RunRecords, name: str) -> KnownRu
     agent_id, flow_run_id = target.agent_id or AgentId(""), target.flow_run_id
     result = report = state_name = None
     if flow_run_id is not None:
-        folder = await _folder(records, target, agent_id, flow_run_id)
+        folder = await _folder(look, records, target, agent_id, flow_run_id)
         result = await records.result_of(flow_run_id, folder)
         flow_run = await records.flow_run(flow_run_id)
         state_name = flow_run.state_name if flow_run is not None else None
@@ -115,7 +115,7 @@ async def show_transcript(
             f"The pod of {name} is gone, and the location of its transcript is unknown here.",
             "Set PREFECT_API_URL to the API that knows its flow run.",
         )
-    folder = await _folder(records, target, agent_id, flow_run_id)
+    folder = await _folder(look, records, target, agent_id, flow_run_id)
     await show_stored_transcript(storage, folder, show)
     say(f"From the result storage: {storage.description}.")
 
@@ -177,11 +177,16 @@ async def _find_target(look: ClusterLook, records: RunRecords, name: str) -> Tar
 
 
 async def _folder(
-    records: RunRecords, target: Target, agent_id: AgentId, flow_run_id: FlowRunId
-) -> str:
+    look: ClusterLook,
+    records: RunRecords,
+    target: Target,
+    agent_id: AgentId,
+    flow_run_id: FlowRunId,
+) -> AttemptFolder:
     if target.job is not None:
-        return attempt_folder(agent_id, flow_run_id, target.job)
-    return await records.newest_folder(agent_id, flow_run_id)
+        owner = StorageOwner(look.namespace, agent_id)
+        return owner.attempt_of(flow_run_id, target.job)
+    return await records.newest_folder(agent_id, flow_run_id, look.namespace)
 
 
 def _links(result: AgentRunResult) -> list[Link]:

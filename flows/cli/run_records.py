@@ -31,7 +31,7 @@ from tasks.operators.agent_listing import RunRecord
 from tasks.outcome.run_result import AgentRunResult
 from tasks.ownership.orphans import owner_of
 from tasks.storage.result_storage import ResultStorage, open_result_storage
-from tasks.storage.storage_keys import attempt_folder, own_attempt_folder
+from tasks.storage.storage_keys import AttemptFolder, StorageOwner
 from tasks.storage.stored_results import read_stored_result
 from tasks.text.safe_text import one_line
 from tasks.vocabulary.errors import AgentRunError
@@ -121,12 +121,12 @@ class RunRecords:
         return await self._artifact(flow_run_id, artifact_key(agent_id, "report"))
 
     async def storage_of(self, flow_run_id: FlowRunId) -> ResultStorage | None:
-        """Return the result storage of a flow run; `None` if unknown."""
-        request = await self.request_of(flow_run_id)
-        if request is None:
+        """Return where a flow run keeps its results; `None` where that cannot be told."""
+        runtime = await self._runtime_of(flow_run_id)
+        if runtime is None:
             return None
+        reference = runtime.result_storage
         try:
-            reference = await self._storage_reference(request)
             if reference not in self._storages:
                 self._storages[reference] = await open_result_storage(reference)
         except AgentRunError as error:
@@ -134,8 +134,10 @@ class RunRecords:
             return None
         return self._storages[reference]
 
-    async def result_of(self, flow_run_id: FlowRunId, folder: str) -> AgentRunResult | None:
-        """Return a stored result; `None` if there is none, or if it cannot be read from here."""
+    async def result_of(
+        self, flow_run_id: FlowRunId, folder: AttemptFolder
+    ) -> AgentRunResult | None:
+        """Return a stored result; `None` if there is none, or none can be read from here."""
         storage = await self.storage_of(flow_run_id)
         if storage is None:
             return None
@@ -145,12 +147,20 @@ class RunRecords:
             self._note(error.message)
             return None
 
-    async def newest_folder(self, agent_id: AgentId, flow_run_id: FlowRunId) -> str:
-        """Return the folder of a flow run's newest stored attempt, else of its first attempt."""
-        newest, number = own_attempt_folder(agent_id, flow_run_id, 1), 1
-        while await self.result_of(
-            flow_run_id, folder := own_attempt_folder(agent_id, flow_run_id, number)
-        ):
+    async def newest_folder(
+        self, agent_id: AgentId, flow_run_id: FlowRunId, namespace: str
+    ) -> AttemptFolder:
+        """Return where the newest stored attempt of a flow run lies, or its first would.
+
+        Args:
+            agent_id: The flow run's agent.
+            flow_run_id: The flow run.
+            namespace: Of the agent's Jobs, where the runtime names none.
+        """
+        runtime = await self._runtime_of(flow_run_id)
+        owner = StorageOwner((runtime and runtime.namespace) or namespace, agent_id)
+        newest, number = owner.own_attempt(flow_run_id, 1), 1
+        while await self.result_of(flow_run_id, folder := owner.own_attempt(flow_run_id, number)):
             newest, number = folder, number + 1
         return newest
 
@@ -166,7 +176,8 @@ class RunRecords:
         if owner is None or job.agent_id is None or await self.flow_run(owner) is None:
             return RunRecord()
         if job.over:
-            return RunRecord(await self.result_of(owner, attempt_folder(job.agent_id, owner, job)))
+            folder = StorageOwner(job.namespace, job.agent_id).attempt_of(owner, job)
+            return RunRecord(await self.result_of(owner, folder))
         page = await self._artifact(owner, artifact_key(job.agent_id, "progress"))
         cost = read_cost(page) if page is not None else None
         return RunRecord(cost_usd=cost, last_line=await self._last_line(owner))
@@ -192,10 +203,18 @@ class RunRecords:
         found = await self._ask(asked, [])
         return str(found[0].data) if found else None
 
-    async def _storage_reference(self, request: AgentRunRequest) -> str | None:
+    async def _runtime_of(self, flow_run_id: FlowRunId) -> RuntimeSpec | None:
+        """Return a flow run's runtime; `None` where that cannot be told."""
+        request = await self.request_of(flow_run_id)
+        if request is None:
+            return None
         if isinstance(request.runtime, RuntimeSpec):
-            return request.runtime.result_storage
-        return (await load_runtime(request, self._kubeconfig)).spec.result_storage
+            return request.runtime
+        try:
+            return (await load_runtime(request, self._kubeconfig)).spec
+        except AgentRunError as error:
+            self._note(error.message)
+            return None
 
     async def _ask(self, question: Coroutine[Any, Any, T], otherwise: T) -> T:
         """Return Prefect's answer; after a failure, do not ask again."""

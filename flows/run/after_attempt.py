@@ -74,7 +74,7 @@ async def _earlier_results(run: AgentRun, results: list[AgentRunResult]) -> list
         return []
     try:
         return await read_earlier_results(
-            run.outside.storage, run.prepared.agent_id, run.flow_run_id, first.attempt or 1
+            run.outside.storage, run.storage_owner, run.flow_run_id, first.attempt or 1
         )
     except AgentRunError as error:
         # What they have cost is then unknown, which the plan finds out by their numbers.

@@ -15,7 +15,6 @@ from tasks.run.attempt_at_work import AttemptAtWork
 from tasks.run.ended_attempt import EndedAttempt
 from tasks.run.lease_keeper import LeaseLost
 from tasks.secret import abandon_unstarted
-from tasks.storage.storage_keys import attempt_folder
 from tasks.vocabulary.errors import AgentRunError
 
 # Around the Job's own deadline, which is around the agent's.
@@ -45,7 +44,7 @@ def put_to_work(run: AgentRun, job: JobSnapshot, beside: TasksBeside) -> Attempt
         number=job.attempt or 1,
         observer=observer,
         spool=outside.folder_path / f"{job.uid}.jsonl",
-        storage_folder=attempt_folder(run.prepared.agent_id, flow_run_id, job),
+        storage_folder=run.storage_owner.attempt_of(flow_run_id, job).path,
         resumed=job.session_id is not None,
         records=outside.log.new_buffer(),
         created_at=job.created_at or datetime.now(UTC),

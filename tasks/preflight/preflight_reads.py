@@ -52,7 +52,8 @@ from tasks.preflight.preflight_facts import (
     WhyUnread,
 )
 from tasks.preflight.surroundings_checks import find_mount
-from tasks.storage.result_storage import ResultStorage, StoredObjectMissing
+from tasks.storage.result_storage import ResultStorage
+from tasks.storage.storage_errors import StoredObjectMissing
 from tasks.vocabulary.names import JobUid, PodUid
 
 T = TypeVar("T")

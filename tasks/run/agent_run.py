@@ -20,6 +20,7 @@ from tasks.ownership.whole_run_retry import NextAttempt
 from tasks.run.lease_keeper import LeaseKeeper
 from tasks.run.run_controls import RunControls
 from tasks.storage.result_storage import ResultStorage
+from tasks.storage.storage_keys import StorageOwner
 from tasks.text.redaction import Redactor
 from tasks.vocabulary.names import FlowRunId
 
@@ -128,6 +129,11 @@ class AgentRun:
             asked_budget_usd=prepared.agent.max_budget_usd,
             outside=outside,
         )
+
+    @property
+    def storage_owner(self) -> StorageOwner:
+        """Under whose keys what is kept of the run lies in the result storage."""
+        return StorageOwner(self.outside.namespace, self.prepared.agent_id)
 
     def job_spec(self, number: int, *, exec_permitted: bool = True) -> JobSpec:
         """Return what an attempt's Job is to be; the epoch is that of the Lease as we hold it.

@@ -19,7 +19,8 @@ async def check_budget_of_today(run: AgentRun) -> None:
         return
     agent_id, now = run.prepared.agent_id, run.outside.server_now().astimezone(UTC)
     try:
-        spending = DaySpending.of(await read_usage_day(run.outside.storage, agent_id, now.date()))
+        recorded = await read_usage_day(run.outside.storage, run.storage_owner, now.date())
+        spending = DaySpending.of(recorded)
     except UsageUnreadable as error:
         run.outside.say(f"{error.message} It does not count as nothing: no agent is started.")
         raise

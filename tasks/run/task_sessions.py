@@ -4,9 +4,8 @@ import asyncio
 
 from tasks.outcome.run_result import AgentRunResult
 from tasks.run.agent_run import AgentRun
-from tasks.storage.result_storage import StoredObjectMissing
 from tasks.storage.session_memory import SessionMemory, recall, remember, remembers_sessions
-from tasks.storage.storage_keys import session_key
+from tasks.storage.stored_sessions import read_session_memory, write_session_memory
 
 _STORAGE_SECONDS = 30.0
 
@@ -36,22 +35,18 @@ async def note_session(run: AgentRun, result: AgentRunResult) -> None:
     memory = remember(run.prepared, result)
     if memory is None:
         return
-    key = session_key(run.prepared.agent_id, memory.task_id)
     try:
         run.outside.lease.check_may_write()
         async with asyncio.timeout(run.outside.controls.bounded(_STORAGE_SECONDS)):
-            await run.outside.storage.write(key, memory.model_dump_json().encode())
+            await write_session_memory(run.outside.storage, run.storage_owner, memory)
     except Exception as error:
         run.outside.say(f"The task's session could not be noted ({error or type(error).__name__}).")
 
 
 async def _read(run: AgentRun, task_id: str) -> SessionMemory | None:
-    key = session_key(run.prepared.agent_id, task_id)
     try:
         async with asyncio.timeout(_STORAGE_SECONDS):
-            return SessionMemory.model_validate_json(await run.outside.storage.read(key))
-    except StoredObjectMissing:
-        return None
+            return await read_session_memory(run.outside.storage, run.storage_owner, task_id)
     except Exception as error:
         run.outside.say(
             "The task's last session could not be read "

@@ -1,15 +1,22 @@
 """Records the usage of runs, and reads it for budgets and reports."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 
 from pydantic import ValidationError
 
 from tasks.outcome.run_result import AgentRunResult
-from tasks.storage.result_storage import ResultStorage, StoredObjectMissing
-from tasks.storage.storage_keys import usage_key, usage_pattern
-from tasks.usage.usage_ledger import UsageDay, add_usage, day_of
+from tasks.storage.result_storage import ResultStorage
+from tasks.storage.storage_errors import StoredObjectMissing
+from tasks.storage.storage_keys import USAGE_PATTERN, StorageOwner, usage_keys_of
+from tasks.usage.usage_ledger import (
+    UsageDay,
+    add_usage,
+    day_of,
+    join_all_usage,
+    join_usage,
+)
 from tasks.vocabulary.error_codes import ErrorCode
 from tasks.vocabulary.errors import AgentRunError, InputInvalid
 from tasks.vocabulary.names import AgentId
@@ -28,29 +35,36 @@ class UsageUnreadable(AgentRunError):
         )
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class RecordedUsage:
     """The records of several days.
 
     Attributes:
+        days: One record for each agent and day.
         problems: What could not be read, as sentences.
     """
 
-    days: list[UsageDay] = field(default_factory=list[UsageDay])
-    problems: list[str] = field(default_factory=list[str])
+    days: list[UsageDay]
+    problems: list[str]
 
 
-async def read_usage_day(storage: ResultStorage, agent_id: AgentId, day: date) -> UsageDay | None:
-    """Return the records of an agent's day; `None` if there are none.
+async def read_usage_day(storage: ResultStorage, owner: StorageOwner, day: date) -> UsageDay | None:
+    """Return what is recorded of an agent's day, by earlier versions too; `None` if nothing is.
 
     Raises:
         UsageUnreadable: They cannot be read; to treat that as zero would spend a budget twice.
     """
-    return await _read(storage, usage_key(agent_id, day))
+    where = owner.usage(day)
+    recorded = await _read_own(storage, where.key, owner)
+    earlier = await _read_own(storage, where.old_key, owner)
+    if earlier is None:
+        return recorded
+    empty = UsageDay(agent_id=owner.agent_id, namespace=owner.namespace, day=day)
+    return join_usage(recorded or empty, earlier)
 
 
-async def record_usage(storage: ResultStorage, agent_id: AgentId, result: AgentRunResult) -> None:
-    """Add a result to its day; adding it again changes nothing.
+async def record_usage(storage: ResultStorage, result: AgentRunResult) -> None:
+    """Add a result to its agent's day; again it changes nothing.
 
     Only the owner of the agent's Lease calls this, so nobody else writes the same file.
 
@@ -58,8 +72,9 @@ async def record_usage(storage: ResultStorage, agent_id: AgentId, result: AgentR
         UsageUnreadable: The existing records cannot be read and were not changed.
         Exception: Whatever the storage raises.
     """
-    key = usage_key(agent_id, day_of(result))
-    recorded = add_usage(await _read(storage, key), result)
+    owner = StorageOwner(result.kubernetes.namespace, AgentId(result.agent_id))
+    key = owner.usage(day_of(result)).key
+    recorded = add_usage(await _read_own(storage, key, owner), result)
     await storage.write(key, recorded.model_dump_json().encode())
 
 
@@ -69,26 +84,37 @@ async def read_recorded_usage(storage: ResultStorage, days: list[date]) -> Recor
     Raises:
         InputInvalid: This kind of storage cannot list its contents.
     """
-    found = RecordedUsage()
-    for day in days:
+    problems: list[str] = []
+    try:
+        keys = usage_keys_of(await storage.find(USAGE_PATTERN), days)
+    except InputInvalid:
+        raise
+    except Exception as error:
+        # A block may raise whatever its library does.
+        why = (str(error) or type(error).__name__).rstrip(".")
+        return RecordedUsage([], [f"{storage.description} cannot be searched: {why}."])
+    records: list[UsageDay] = []
+    for key in keys:
         try:
-            keys = await storage.find(usage_pattern(day))
-        except InputInvalid:
-            raise
-        except Exception as error:
-            # A block may raise any exception of its library.
-            why = str(error) or type(error).__name__
-            found.problems.append(f"{storage.description} cannot be searched: {why}.")
-            break
-        for key in keys:
-            try:
-                recorded = await _read(storage, key)
-            except UsageUnreadable as error:
-                found.problems.append(error.message)
-                continue
-            if recorded is not None:
-                found.days.append(recorded)
-    return found
+            recorded = await _read(storage, key)
+        except UsageUnreadable as error:
+            problems.append(error.message)
+            continue
+        if recorded is not None:
+            records.append(recorded)
+    return RecordedUsage(join_all_usage(records), problems)
+
+
+async def _read_own(storage: ResultStorage, key: str, owner: StorageOwner) -> UsageDay | None:
+    """Return a record; one of another agent counts as missing.
+
+    Records of earlier versions name no namespace: they count for every agent of their id, since
+    what is left out of a budget is spent twice.
+    """
+    recorded = await _read(storage, key)
+    if recorded is None or recorded.agent_id != owner.agent_id:
+        return None
+    return recorded if recorded.namespace in {None, owner.namespace} else None
 
 
 async def _read(storage: ResultStorage, key: str) -> UsageDay | None:

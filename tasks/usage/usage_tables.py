@@ -26,7 +26,8 @@ class UsageRow:
 
     Attributes:
         day: In UTC.
-        outcomes: Number of Jobs by outcome: `success`, or an error code.
+        namespace: Of the agent's Jobs; null where an earlier version recorded them.
+        outcomes: How many Jobs ended how: `success`, or an error code.
         cost_usd: US dollars.
         jobs_of_unknown_cost: Number of Jobs that are not in `cost_usd`.
         duration_seconds: Total running time of the agent's containers.
@@ -34,6 +35,7 @@ class UsageRow:
 
     day: date
     agent_id: str
+    namespace: str | None
     jobs: int
     succeeded: int
     outcomes: tuple[tuple[str, int], ...]
@@ -82,7 +84,7 @@ class UsageReport(BaseModel):
 def build_usage_rows(days: Iterable[UsageDay]) -> list[UsageRow]:
     """Sum up each agent's day: newest day first, then by agent; empty days have no row."""
     rows = [_row(day) for day in days if day.jobs]
-    return sorted(rows, key=lambda row: (-row.day.toordinal(), row.agent_id))
+    return sorted(rows, key=lambda row: (-row.day.toordinal(), row.agent_id, row.namespace or ""))
 
 
 def build_usage_report(
@@ -92,7 +94,7 @@ def build_usage_report(
     return UsageReport(
         since=since,
         until=until,
-        agents=len({row.agent_id for row in rows}),
+        agents=_count_agents(rows),
         jobs=sum(row.jobs for row in rows),
         succeeded=sum(row.succeeded for row in rows),
         cost_usd=sum(row.cost_usd or 0.0 for row in rows),
@@ -122,6 +124,7 @@ def _row(day: UsageDay) -> UsageRow:
     return UsageRow(
         day=day.day,
         agent_id=day.agent_id,
+        namespace=day.namespace,
         jobs=len(jobs),
         succeeded=outcomes[SUCCESS],
         outcomes=tuple(sorted(outcomes.items())),
@@ -135,6 +138,12 @@ def _row(day: UsageDay) -> UsageRow:
     )
 
 
+def _count_agents(rows: Iterable[UsageRow]) -> int:
+    named = {(row.agent_id, row.namespace) for row in rows if row.namespace is not None}
+    # A row without a namespace is of an agent that is counted already, if it has run since.
+    return len(named) + len({row.agent_id for row in rows} - {agent_id for agent_id, _ in named})
+
+
 def _sum(jobs: Iterable[UsageEntry], value_of: Callable[[UsageEntry], T | None]) -> T | None:
     known = [value for job in jobs if (value := value_of(job)) is not None]
     return sum(known[1:], known[0]) if known else None
@@ -146,6 +155,7 @@ def _columns(row: UsageRow) -> dict[str, str]:
     return {
         "day": row.day.isoformat(),
         "agent": row.agent_id,
+        "namespace": row.namespace or UNKNOWN,
         "Jobs": str(row.jobs),
         "succeeded": str(row.succeeded),
         "failed": ", ".join(f"{n} {code}" for code, n in row.outcomes if code != SUCCESS) or "-",

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tasks.outcome.run_result import AgentRunResult, KubernetesNames, Timings
-from tasks.storage.result_storage import FolderStorage
+from tasks.storage.folder_storage import FolderStorage
 from tasks.usage.usage_records import record_usage
 from tasks.vocabulary.names import AgentId
 from tests.main_job.conftest import COMMAND, CliRun, Traces

@@ -3,12 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.storage.result_storage import (
-    FolderStorage,
-    StoredObjectMissing,
-    compress_file,
-    open_result_storage,
-)
+from tasks.storage.folder_storage import FolderStorage
+from tasks.storage.result_storage import compress_file, open_result_storage
+from tasks.storage.storage_errors import StoredObjectMissing
 from tasks.vocabulary.errors import InputInvalid
 
 

@@ -10,7 +10,9 @@ from typer.testing import CliRunner
 
 from flows.cli.app import app
 from tasks.outcome.run_result import AgentRunResult, KubernetesNames, Timings
-from tasks.storage.result_storage import BlockStorage, FolderStorage, ResultStorage
+from tasks.storage.block_storage import BlockStorage
+from tasks.storage.folder_storage import FolderStorage
+from tasks.storage.result_storage import ResultStorage
 from tasks.usage.usage_records import (
     UsageUnreadable,
     read_recorded_usage,
