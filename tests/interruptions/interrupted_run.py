@@ -229,8 +229,8 @@ class InterruptedRun:
 
     def result(self, flow_run_id: str) -> dict[str, Any]:
         """The newest stored result of a flow run."""
-        folder = self._world.storage / self.agent_id / flow_run_id
-        found = sorted(folder.glob("*/result.json"), key=lambda path: path.stat().st_mtime)
+        found = self._world.storage.glob(f"*/{flow_run_id}/*/result.json")
+        found = sorted(found, key=lambda path: path.stat().st_mtime)
         assert found, self._describe(flow_run_id)
         return json.loads(found[-1].read_bytes())
 
