@@ -224,8 +224,8 @@ class StartedRun:
 
     @property
     def result(self) -> dict[str, Any]:
-        folder = self.deployed.results / "claude-jobs" / self.agent_id / self.flow_run_id / "1"
-        return json.loads((folder / "result.json").read_bytes())
+        [path] = self.deployed.results.glob(f"claude-jobs/*/{self.flow_run_id}/1/result.json")
+        return json.loads(path.read_bytes())
 
     def _wait_until(self, condition: Callable[[], bool], seconds: float) -> None:
         def describe() -> str:

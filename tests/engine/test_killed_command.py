@@ -130,14 +130,15 @@ def test_result_of_a_killed_run_is_kept_before_the_next_one_starts(
 
     assert second.exit_code == 0, second.output
     assert second.result["reattached_from"] is None
-    folder = storage / agent_id
-    theirs = json.loads((folder / first_id / "1" / "result.json").read_bytes())
+    [folder] = storage.glob(f"*/{first_id}/1")
+    theirs = json.loads((folder / "result.json").read_bytes())
     assert (theirs["flow_run_id"], theirs["error_code"]) == (first_id, None)
     assert theirs["transcript"]["complete"] is True
     assert theirs["summary"] == "Second part of the answer: DONE."
-    assert (folder / first_id / "1" / "transcript.jsonl.gz").exists()
+    assert (folder / "transcript.jsonl.gz").exists()
     second_id = second.result["flow_run_id"]
-    ours = json.loads((folder / second_id / "1" / "result.json").read_bytes())
+    [kept] = storage.glob(f"*/{second_id}/1/result.json")
+    ours = json.loads(kept.read_bytes())
     assert ours["summary"] == second.result["summary"] != theirs["summary"]
     assert f"Kept the result of flow run {first_id}" in prefect_server.logs(second_id)
     assert len(jobs_of(traces, agents_namespace, agent_id)) == 2

@@ -54,7 +54,7 @@ async def test_agent_may_run_once_per_cluster_and_namespace(
 
     async with SharedClusters(MANAGED_SELECTOR) as clusters:
         if is_refused:
-            with pytest.raises(InputInvalid, match="Agent ada is asked for twice"):
+            with pytest.raises(InputInvalid, match="Agent ada occurs twice for namespace agents"):
                 await plan_fleet(request, clusters)
         else:
             planned = await plan_fleet(request, clusters)

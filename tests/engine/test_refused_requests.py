@@ -22,10 +22,14 @@ OF_A_BLOCK = {"agent": "grace-block", "runtime": "no-such-runtime", "prompt": "H
 # What a deployment's parameters may be, whatever their schema says: how the sentence names what is
 # wrong, and under which agent it is filed.
 INVALID: dict[str, tuple[object, str, str]] = {
-    "two prompts": ({**REQUEST, "prompt_block": "other"}, "exclude each other", "ada"),
+    "two prompts": (
+        {**REQUEST, "prompt_block": "other"},
+        "set only one of prompt, prompt_secret and prompt_block",
+        "ada",
+    ),
     "a prompt in the open and in a Secret": (
         {**REQUEST, "prompt_secret": {"secret": "s", "key": "k"}},
-        "exclude each other",
+        "set only one of prompt, prompt_secret and prompt_block",
         "ada",
     ),
     "no runtime": ({"agent": AGENT, "prompt": "Hello."}, "runtime", "ada"),
@@ -40,7 +44,7 @@ INVALID: dict[str, tuple[object, str, str]] = {
     "an agent of a block, another block missing": (OF_A_BLOCK, "no-such-runtime", "grace-7"),
     "an agent of a block, two prompts": (
         {**OF_A_BLOCK, "prompt_block": "other"},
-        "exclude each other",
+        "set only one of prompt, prompt_secret and prompt_block",
         "grace-7",
     ),
 }

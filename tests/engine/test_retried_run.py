@@ -41,7 +41,8 @@ def test_named_ending_resumes_the_session_with_the_rest_of_the_budget(
     assert ended.exit_code == 1, ended.output
     result = ended.result
     assert (result["error_code"], result["attempt"]) == ("llm_api_error", 2)
-    first = json.loads((storage / agent_id / result["flow_run_id"] / "1/result.json").read_bytes())
+    [kept] = storage.glob(f"*/{result['flow_run_id']}/1/result.json")
+    first = json.loads(kept.read_bytes())
     assert (first["error_code"], first["attempt"]) == ("llm_api_error", 1)
     arguments = {
         job["metadata"]["annotations"]["claude-jobs.dev/attempt"]: job["spec"]["template"]["spec"][
@@ -56,7 +57,7 @@ def test_named_ending_resumes_the_session_with_the_rest_of_the_budget(
     left = 2.5 - first["cost_usd"]
     assert float(_option(arguments["2"], "--max-budget-usd")) == pytest.approx(left)
     logs = prefect_server.logs(result["flow_run_id"])
-    assert "Attempt 1 of 2 ended with llm_api_error; the next one begins in 1 s" in logs
+    assert "Attempt 1 of 2 ended with llm_api_error; the next attempt starts in 1 s" in logs
     assert "Attempt 2 of 2 ended with llm_api_error; no more are allowed." in logs
     assert not holder_of(traces, agents_namespace, agent_id)
 

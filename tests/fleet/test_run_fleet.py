@@ -42,13 +42,13 @@ def wrong_transcripts(fleets: Fleets, members: list[dict[str, Any]]) -> list[str
     return [
         agent_id
         for member in members
-        if _stored_transcript(fleets.results / (agent_id := member["agent"]["agent_id"]))
+        if _stored_transcript(fleets.results, (agent_id := member["agent"]["agent_id"]))
         != (RECORDINGS / f"{member['env'].get('REPLAY_TRANSCRIPT', 'ok')}.jsonl").read_bytes()
     ]
 
 
-def _stored_transcript(folder: Path) -> bytes:
-    [path] = folder.glob("*/*/result.json")
+def _stored_transcript(results: Path, agent_id: str) -> bytes:
+    [path] = results.glob(f"{agent_id}-*/*/*/result.json")
     transcript = json.loads(path.read_text())["transcript"]
     assert (transcript["complete"], transcript["missing"]) == (True, [])
     return gzip.decompress((path.parent / "transcript.jsonl.gz").read_bytes())

@@ -49,7 +49,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "reserved-label": (
         {"runtime": {**RUNTIME, "labels": {"prefect.io/flow-run-id": "x"}}},
         "input_invalid",
-        "prefect.io/flow-run-id is reserved",
+        "reserved: prefect.io/flow-run-id",
     ),
     "forbidden-extra-arg": (
         {"agent": {**AGENT, "extra_args": ["--output-format", "text"]}},

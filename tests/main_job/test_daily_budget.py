@@ -15,7 +15,6 @@ import pytest
 from tasks.outcome.run_result import AgentRunResult, KubernetesNames, Timings
 from tasks.storage.folder_storage import FolderStorage
 from tasks.usage.usage_records import record_usage
-from tasks.vocabulary.names import AgentId
 from tests.main_job.conftest import COMMAND, CliRun, Traces
 from tests.prefect_server import PrefectServer
 
@@ -81,7 +80,7 @@ def test_usage_is_reported_and_what_cannot_be_read_is_no_empty_purse(
         timings=Timings(started_at=now, ended_at=now),
         kubernetes=KubernetesNames(namespace="agents", job_uid="uid"),
     )
-    asyncio.run(record_usage(FolderStorage(storage), AgentId(agent_id), result))
+    asyncio.run(record_usage(FolderStorage(storage), result))
 
     told = _report(prefect_server, storage)
     assert (told["type"], told["name"]) == ("COMPLETED", "Completed")
@@ -99,6 +98,7 @@ def test_usage_is_reported_and_what_cannot_be_read_is_no_empty_purse(
     )
     assert printed.stdout == stored.read_text()
 
+    (storage / agent_id / "usage").mkdir(parents=True)  # where earlier versions kept it
     for day in (now, now + timedelta(days=1)):  # which may end while this test runs
         (storage / agent_id / "usage" / f"{day.date()}.json").write_text("broken")
     refused = run_cli(request)

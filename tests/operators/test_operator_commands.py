@@ -277,7 +277,9 @@ def test_paused_agent_is_blocked_until_it_is_resumed(
     assert blocked.result["error_code"] == "k8s_concurrent_run_blocked"
     assert f"Agent {agent_id} is paused since" in blocked.result["message"]
     assert "The budget of May is spent." in blocked.result["message"]
-    assert blocked.result["advice"].startswith(f"`claude-jobs resume {agent_id}`")
+    assert blocked.result["advice"].startswith(
+        f"Allow new runs with `claude-jobs resume {agent_id}`"
+    )
     assert not jobs_of(traces, agents_namespace, agent_id)
     listed = json.loads(operate("ls", "--json").stdout)
     [row] = [row for row in listed if row["agent_id"] == agent_id]
@@ -318,7 +320,7 @@ def test_pause_leaves_the_agent_at_work_and_its_lease_to_its_run(
     ("arguments", "exit_code", "said"),
     [
         pytest.param(["show", "nobody"], 2, "has no agent, Job or flow run 'nobody'", id="show"),
-        pytest.param(["attach", "nobody"], 2, "`claude-jobs ls` lists the agents", id="attach"),
+        pytest.param(["attach", "nobody"], 2, "`claude-jobs ls` shows what there is", id="attach"),
         pytest.param(["pause", "???"], 2, "no ASCII letter or digit", id="pause"),
         pytest.param(["resume", "nobody"], 0, "Agent nobody was not paused", id="resume"),
         pytest.param(

@@ -196,8 +196,8 @@ class InterruptedRun(AgentSpace):
 
     def result(self, flow_run_id: str) -> dict[str, Any]:
         """The newest stored result of a flow run."""
-        folder = self.world.storage / self.agent_id / flow_run_id
-        found = sorted(folder.glob("*/result.json"), key=lambda path: path.stat().st_mtime)
+        found = self.world.storage.glob(f"*/{flow_run_id}/*/result.json")
+        found = sorted(found, key=lambda path: path.stat().st_mtime)
         assert found, self._describe_run(flow_run_id)
         return json.loads(found[-1].read_bytes())
 

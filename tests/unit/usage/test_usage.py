@@ -11,7 +11,6 @@ from tasks.outcome.run_result import (
     Timings,
     TokenUsage,
 )
-from tasks.storage.storage_keys import usage_csv_key, usage_key
 from tasks.usage.day_budget import (
     DayBudgetSpent,
     DaySpending,
@@ -19,7 +18,13 @@ from tasks.usage.day_budget import (
     next_midnight,
 )
 from tasks.usage.usage_config import parse_usage_config
-from tasks.usage.usage_ledger import UsageDay, UsageEntry, add_usage, day_of
+from tasks.usage.usage_ledger import (
+    UsageDay,
+    UsageEntry,
+    add_usage,
+    day_of,
+    join_all_usage,
+)
 from tasks.usage.usage_tables import (
     UsageRow,
     build_usage_csv,
@@ -56,7 +61,13 @@ def entry(cost: float | None, outcome: str = "success", **fields: Any) -> UsageE
 
 
 def day(agent: str = "ada", at: date = DAY, *entries: UsageEntry) -> UsageDay:
-    return UsageDay(agent_id=agent, day=at, jobs={str(n): e for n, e in enumerate(entries)})
+    jobs = {str(n): e for n, e in enumerate(entries)}
+    return UsageDay(agent_id=agent, namespace="agents", day=at, jobs=jobs)
+
+
+def record(agent: str, namespace: str | None, **costs: float) -> UsageDay:
+    jobs = {uid: entry(cost) for uid, cost in costs.items()}
+    return UsageDay(agent_id=agent, namespace=namespace, day=DAY, jobs=jobs)
 
 
 def test_result_is_recorded_for_the_day_of_its_agents_end() -> None:
@@ -80,6 +91,7 @@ def test_result_is_recorded_with_what_is_known() -> None:
 
     assert recorded == UsageDay(
         agent_id="ada",
+        namespace="agents",
         day=DAY,
         jobs={
             "uid-1": UsageEntry(
@@ -152,6 +164,7 @@ def test_rows_are_sums_of_what_is_known_newest_day_first() -> None:
     assert rows[0] == UsageRow(
         day=DAY,
         agent_id="ada",
+        namespace="agents",
         jobs=3,
         succeeded=2,
         outcomes=(("success", 2), ("timeout", 1)),
@@ -203,8 +216,8 @@ def test_csv_has_every_row_and_leaves_unknown_empty() -> None:
 
     header, line = build_usage_csv(rows).splitlines()
 
-    assert header.startswith("day,agent_id,jobs,succeeded,outcomes,input_tokens,")
-    assert line == '2026-11-21,"a,""b""",2,1,success=1 timeout=1,,,,,0.5,1,'
+    assert header.startswith("day,agent_id,namespace,jobs,succeeded,outcomes,input_tokens,")
+    assert line == '2026-11-21,"a,""b""",agents,2,1,success=1 timeout=1,,,,,0.5,1,'
 
 
 def test_report_sums_up_and_names_its_problems() -> None:
@@ -219,9 +232,57 @@ def test_report_sums_up_and_names_its_problems() -> None:
     assert build_usage_report([], since=DAY, until=DAY, problems=[]).summary.endswith("$0.0000.")
 
 
-def test_keys_stay_in_their_folder() -> None:
-    assert usage_key(AgentId("../a"), DAY) == "%2E%2E%2Fa/usage/2026-11-21.json"
-    assert usage_csv_key(DAY, DAY) == "usage.reports/usage-2026-11-21-to-2026-11-21.csv"
+@pytest.mark.parametrize(
+    ("records", "joined"),
+    [
+        pytest.param(
+            [record("ada", None, a=1), record("bob", "agents", b=2)],
+            [record("ada", None, a=1), record("bob", "agents", b=2)],
+            id="different_agents",
+        ),
+        pytest.param(
+            [record("ada", "agents", a=1), record("ada", "others", b=2)],
+            [record("ada", "agents", a=1), record("ada", "others", b=2)],
+            id="different_namespaces",
+        ),
+        pytest.param(
+            [record("ada", None, a=1, b=2), record("ada", "agents", b=3, c=4)],
+            [record("ada", "agents", a=1, b=3, c=4)],
+            id="recorded_on_both_sides_of_an_upgrade",
+        ),
+        pytest.param(
+            [
+                record("ada", "agents", a=1),
+                record("ada", None, a=9, b=2, c=9),
+                record("ada", "others", c=3),
+            ],
+            [record("ada", "agents", a=1), record("ada", "others", c=3), record("ada", None, b=2)],
+            id="whose_of_two_is_not_known",
+        ),
+        pytest.param(
+            [record("ada", "agents", a=1), record("ada", "others", b=2), record("ada", None, a=9)],
+            [record("ada", "agents", a=1), record("ada", "others", b=2)],
+            id="all_of_it_recorded_since",
+        ),
+    ],
+)
+def test_records_of_earlier_versions_are_joined_without_counting_a_job_twice(
+    records: list[UsageDay], joined: list[UsageDay]
+) -> None:
+    assert join_all_usage(records) == joined
+
+
+def test_agent_that_an_earlier_version_recorded_too_is_counted_once() -> None:
+    rows = build_usage_rows(
+        [
+            record("ada", None, a=1).model_copy(update={"day": DAY - timedelta(days=1)}),
+            record("ada", "agents", b=1),
+            record("ada", "others", c=1),
+            record("bob", None, d=1),
+        ]
+    )
+
+    assert build_usage_report(rows, since=DAY, until=DAY, problems=[]).agents == 3
 
 
 @pytest.mark.parametrize(

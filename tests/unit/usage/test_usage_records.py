@@ -1,11 +1,12 @@
 import asyncio
 import json
+from collections.abc import Generator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect.filesystems import LocalFileSystem, RemoteFileSystem, WritableFileSystem
+from prefect.filesystems import WritableFileSystem
 from typer.testing import CliRunner
 
 from flows.cli.app import app
@@ -13,6 +14,8 @@ from tasks.outcome.run_result import AgentRunResult, KubernetesNames, Timings
 from tasks.storage.block_storage import BlockStorage
 from tasks.storage.folder_storage import FolderStorage
 from tasks.storage.result_storage import ResultStorage
+from tasks.storage.storage_keys import StorageOwner
+from tasks.usage.day_budget import DayBudgetSpent, DaySpending, check_day_budget
 from tasks.usage.usage_records import (
     UsageUnreadable,
     read_recorded_usage,
@@ -21,8 +24,9 @@ from tasks.usage.usage_records import (
 )
 from tasks.vocabulary.errors import InputInvalid
 from tasks.vocabulary.names import AgentId
+from tests.unit.storage.object_stores import BLOCK_KINDS, S3Server, make_block, running_s3_server
 
-ADA = AgentId("ada")
+ADA = StorageOwner("agents", AgentId("ada"))
 NOW = datetime.now(UTC)
 TODAY = NOW.date()
 
@@ -46,22 +50,24 @@ def result(job_uid: str, cost_usd: float | None, agent_id: str = "ada") -> Agent
     )
 
 
-@pytest.fixture(params=["folder", "local block", "remote block"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> ResultStorage:
-    match request.param:
-        case "folder":
-            return FolderStorage(tmp_path / "results")
-        case "local block":
-            return BlockStorage("local/x", LocalFileSystem(basepath=str(tmp_path)))
-        case _:
-            return BlockStorage("remote/x", RemoteFileSystem(basepath=f"memory://{tmp_path.name}"))
+@pytest.fixture(scope="module")
+def s3_server() -> Generator[S3Server, None, None]:
+    with running_s3_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["folder", *BLOCK_KINDS])
+def storage(request: pytest.FixtureRequest, s3_server: S3Server, tmp_path: Path) -> ResultStorage:
+    if request.param == "folder":
+        return FolderStorage(tmp_path / "results")
+    return BlockStorage("kind/name", make_block(request.param, s3_server, tmp_path))
 
 
 async def test_what_was_recorded_is_found_by_agent_and_by_day(storage: ResultStorage) -> None:
-    await record_usage(storage, ADA, result("1", 0.5))
-    await record_usage(storage, ADA, result("2", None))
-    await record_usage(storage, ADA, result("1", 0.5))
-    await record_usage(storage, AgentId("b/o.b"), result("3", 1.0, "b/o.b"))
+    await record_usage(storage, result("1", 0.5))
+    await record_usage(storage, result("2", None))
+    await record_usage(storage, result("1", 0.5))
+    await record_usage(storage, result("3", 1.0, "b/o.b"))
 
     ada = await read_usage_day(storage, ADA, TODAY)
     found = await read_recorded_usage(storage, [TODAY, TODAY - timedelta(days=1)])
@@ -75,11 +81,11 @@ async def test_what_was_recorded_is_found_by_agent_and_by_day(storage: ResultSto
 
 async def test_broken_record_is_left_as_it_is_and_named(tmp_path: Path) -> None:
     storage = FolderStorage(tmp_path)
-    key = f"ada/usage/{TODAY}.json"
+    key = ADA.usage(TODAY).key
     await storage.write(key, b"{}")
 
     for attempt in (
-        record_usage(storage, ADA, result("1", 1)),
+        record_usage(storage, result("1", 1)),
         read_usage_day(storage, ADA, TODAY),
     ):
         with pytest.raises(UsageUnreadable, match="not a usage record of this version"):
@@ -106,14 +112,73 @@ async def test_block_that_cannot_list_is_refused_with_what_to_do() -> None:
         await read_recorded_usage(BlockStorage("s3/x", BlockThatCannotList()), [TODAY])
 
 
+async def write_old_record(storage: ResultStorage, agent_id: str, at: str, **costs: float) -> None:
+    """As earlier versions did: under the id as it was cut, without a namespace."""
+    jobs = {
+        uid: {"flow_run_id": "run", "outcome": "success", "cost_usd": cost}
+        for uid, cost in costs.items()
+    }
+    record = {"version": 1, "agent_id": agent_id, "day": str(TODAY), "jobs": jobs}
+    await storage.write(f"{at}/usage/{TODAY}.json", json.dumps(record).encode())
+
+
+async def test_what_earlier_versions_recorded_counts_once_and_is_left_as_it_is(
+    storage: ResultStorage,
+) -> None:
+    await write_old_record(storage, "ada", "ada", a=0.5, b=0.25)
+    before = await read_usage_day(storage, ADA, TODAY)
+    await record_usage(storage, result("b", 0.25))
+    await record_usage(storage, result("c", 1.0))
+
+    ada = await read_usage_day(storage, ADA, TODAY)
+    found = await read_recorded_usage(storage, [TODAY])
+
+    assert DaySpending.of(before) == DaySpending(0.75)
+    assert DaySpending.of(ada) == DaySpending(1.75)
+    [day] = found.days
+    assert (day.agent_id, day.namespace, sorted(day.jobs)) == ("ada", "agents", ["a", "b", "c"])
+    old = json.loads(await storage.read(f"ada/usage/{TODAY}.json"))
+    assert sorted(old["jobs"]) == ["a", "b"]
+
+
+async def test_agents_whose_old_keys_were_one_share_no_budget(tmp_path: Path) -> None:
+    storage = FolderStorage(tmp_path)
+    one, other = "a" * 200 + "1", "a" * 200 + "2"
+    await write_old_record(storage, one, "a" * 200, x=5.0)
+    await record_usage(storage, result("y", 1.0, other))
+
+    spent = [
+        DaySpending.of(await read_usage_day(storage, StorageOwner(*owner), TODAY)).spent_usd
+        for owner in [
+            ("agents", AgentId(one)),
+            ("agents", AgentId(other)),
+            ("others", AgentId(other)),
+        ]
+    ]
+
+    assert spent == [5.0, 1.0, 0.0]
+
+
+async def test_budget_of_an_agent_is_kept_in_every_kind_of_storage(storage: ResultStorage) -> None:
+    assert await read_usage_day(storage, ADA, TODAY) is None
+    await record_usage(storage, result("1", 0.5))
+    await record_usage(storage, result("2", 0.75))
+
+    spending = DaySpending.of(await read_usage_day(storage, ADA, TODAY))
+
+    check_day_budget(ADA.agent_id, 1.5, spending, NOW)
+    with pytest.raises(DayBudgetSpent):
+        check_day_budget(ADA.agent_id, 1.25, spending, NOW)
+
+
 def run_usage(*arguments: str) -> Any:
     return CliRunner().invoke(app, ["usage", *arguments], env={"COLUMNS": "200"})
 
 
 async def test_command_prints_table_csv_and_json(tmp_path: Path) -> None:
     storage = FolderStorage(tmp_path)
-    await record_usage(storage, ADA, result("1", 0.5))
-    await record_usage(storage, AgentId("bob"), result("2", None, "bob"))
+    await record_usage(storage, result("1", 0.5))
+    await record_usage(storage, result("2", None, "bob"))
     place = ["--storage", str(tmp_path)]
 
     table, of_bob, as_csv, as_json = [
@@ -130,7 +195,7 @@ async def test_command_prints_table_csv_and_json(tmp_path: Path) -> None:
 
 
 async def test_command_tells_what_it_could_not_read(tmp_path: Path) -> None:
-    await FolderStorage(tmp_path).write(f"ada/usage/{TODAY}.json", b"broken")
+    await FolderStorage(tmp_path).write(ADA.usage(TODAY).key, b"broken")
 
     broken = await asyncio.to_thread(run_usage, "--storage", str(tmp_path))
     nowhere = await asyncio.to_thread(run_usage, "--storage", "relative")
