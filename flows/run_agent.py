@@ -60,7 +60,7 @@ async def run_agent(request: AgentRunRequest) -> State[dict[str, object]]:
         `AgentRunResult` as JSON.
 
     Raises:
-        Abort: Another process of this flow run is at work on it; that one tells how it ended.
+        Abort: Another process of this flow run is at work on it; that one reports how it ended.
         asyncio.CancelledError: This process was told to stop, and the run was not cancelled.
     """
     outlive_console()

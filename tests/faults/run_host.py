@@ -87,7 +87,7 @@ async def _carry_out(order: Order) -> dict[str, Any]:
     request = parse_request(order["request"])
     if order["until"] == "committed":
         return await _commit(request, controls)
-    # A run that has stepped back leaves its state to another process, and tells how it ended.
+    # A run that has stepped back leaves its state to another process, and reports how it ended.
     with suppress(Abort):
         await run_agent.fn(request)
     assert controls.result is not None

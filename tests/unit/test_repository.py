@@ -26,6 +26,7 @@ SHORT_MODULES = {
     "tasks/orchestrator/run_events.py": "the one place where Prefect events leave",
     "tasks/run/budget_check.py": "between the budget's rule and the records that it reads",
     "tasks/run/found.py": "what the guard hands to the stages after it",
+    "tasks/storage/stored_sessions.py": "the one read and write of a remembered session",
     "tasks/sweep/sweep_lists.py": "the one read of a sweep; what it finds is joined without I/O",
     "tasks/usage/usage_config.py": "the form of a flow",
     "tasks/vocabulary/errors.py": "the errors that every room raises",
@@ -33,7 +34,6 @@ SHORT_MODULES = {
 # Where a library is looked into, and what for.
 LOOKS_INTO_LIBRARIES = {
     "tasks/cluster/http_transport.py": {"_conn", "_create_pool_manager"},
-    "tasks/storage/result_storage.py": {"_strip_protocol"},
 }
 
 # Split, so that this file passes its own test.
