@@ -3,6 +3,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.faults.world import World, run_world
+from tests.prefect_server import PrefectServer, run_prefect_server
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """A server of this process's own: others have work pools of the same names."""
+    with run_prefect_server(tmp_path_factory.mktemp("prefect")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
