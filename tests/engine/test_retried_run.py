@@ -58,7 +58,7 @@ def test_named_ending_resumes_the_session_with_the_rest_of_the_budget(
     assert float(_option(arguments["2"], "--max-budget-usd")) == pytest.approx(left)
     logs = prefect_server.logs(result["flow_run_id"])
     assert "Attempt 1 of 2 ended with llm_api_error; the next attempt starts in 1 s" in logs
-    assert "Attempt 2 of 2 ended with llm_api_error; no more are allowed." in logs
+    assert "Attempt 2 of 2 ended with llm_api_error; no more attempts are allowed." in logs
     assert not holder_of(traces, agents_namespace, agent_id)
 
 

@@ -103,7 +103,7 @@ def test_session_that_is_not_there_is_answered_by_a_fresh_one(
 
     assert ended.exit_code == 0, ended.output
     assert f"No conversation found with session ID: {unknown}" in plain(ended.output)
-    assert "the next one begins in 0 s, in a fresh session" in plain(ended.output)
+    assert "the next attempt starts in 0 s, in a new session" in plain(ended.output)
     assert (ended.result["attempt"], ended.result["resumed"]) == (2, False)
     assert ended.result["session_id"] != unknown
 
