@@ -56,7 +56,7 @@ def test_agent_that_has_spent_its_day_is_not_started_until_midnight(
     assert cost > 0
     assert second.result["error_code"] == "claude_max_budget", second.output
     assert f"has spent ${cost:.4f} of its daily budget" in second.result["message"]
-    assert "00:00 UTC on" in second.result["advice"]
+    assert "00:00 UTC" in second.result["advice"]
     jobs = [job["metadata"]["annotations"] for job in traces.jobs(agents_namespace)]
     assert [job["claude-jobs.dev/agent-id"] for job in jobs].count(agent_id) == 1
 
