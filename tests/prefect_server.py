@@ -44,7 +44,7 @@ class PrefectServer:
     def _ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(f"{self.api_url}{path}", body, headers, method=method)
-        for pause in (0.5, 1.0, 2.0, 4.0):
+        for pause in (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 16.0):
             try:
                 with urllib.request.urlopen(request, timeout=_ANSWER_SECONDS) as answer:
                     return answer.read()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from tasks.agent_job.environment import mounted_secrets, secret_references
 from tasks.agent_job.manifest import JobSpec, build_job_manifest, build_secret_manifest
@@ -53,7 +53,7 @@ from tasks.preflight.preflight_facts import (
 )
 from tasks.preflight.surroundings_checks import find_mount
 from tasks.storage.result_storage import ResultStorage
-from tasks.storage.storage_errors import StoredObjectMissing
+from tasks.storage.storage_errors import StorageError, StoredObjectMissing
 from tasks.vocabulary.names import JobUid, PodUid
 
 T = TypeVar("T")
@@ -254,31 +254,66 @@ async def _offer_objects(
 
 
 async def read_storage(storage: ResultStorage, *, in_pod: bool) -> StorageFacts:
-    """Write a small object, read it again, and find the mount it is on.
+    """Read what was never written, write a small object and read it again; find its mount.
 
     Args:
         storage: The storage for results and transcripts.
         in_pod: Whether this process runs in a pod.
     """
-    problem: str | None = None
-    try:
-        async with asyncio.timeout(_STORAGE_SECONDS):
-            await storage.write(_PROBE_KEY, _PROBE)
-            if await storage.read(_PROBE_KEY) != _PROBE:
-                problem = "the content read differs from what was written."
-    except StoredObjectMissing:
-        problem = "the written file does not exist."
-    except TimeoutError:
-        problem = f"no answer within {_STORAGE_SECONDS:.0f} s."
-    except OSError as error:
-        problem = f"{error.strerror or type(error).__name__}."
-    except Exception as error:
-        # From a block's library, whose messages may quote a credential.
-        problem = f"{type(error).__name__}."
     mount = None
     if storage.folder is not None:
         mount = await asyncio.to_thread(_read_mount, storage.folder)
+    try:
+        async with asyncio.timeout(_STORAGE_SECONDS):
+            problem = await _try_missing(storage) or await _try_round_trip(storage)
+    except TimeoutError:
+        problem = f"no answer within {_STORAGE_SECONDS:.0f} s."
     return StorageFacts(storage.description, mount, in_pod, problem)
+
+
+async def _try_missing(storage: ResultStorage) -> str | None:
+    """Tell why nobody could know whether a result is there already; `None` if one can."""
+    try:
+        await storage.read(f"{_PROBE_KEY}-{uuid4().hex}")
+    except StoredObjectMissing:
+        return None
+    except (TimeoutError, StorageError, OSError) as error:
+        return _storage_problem(error)
+    except Exception as error:
+        return (
+            f"what was never stored there is not reported as missing but with {_kind_of(error)}, "
+            "so a run could not tell whether it has a result already."
+        )
+    return "something is read under a key that was never written."
+
+
+async def _try_round_trip(storage: ResultStorage) -> str | None:
+    try:
+        await storage.write(_PROBE_KEY, _PROBE)
+        if await storage.read(_PROBE_KEY) != _PROBE:
+            return "what is read is not what was written."
+    except StoredObjectMissing:
+        return "what was written is not there."
+    except Exception as error:
+        return _storage_problem(error)
+    return None
+
+
+def _storage_problem(error: Exception) -> str:
+    """Return why a storage failed; the text of a block's library may quote a credential."""
+    match error:
+        case TimeoutError():
+            raise error
+        case StorageError():
+            return str(error)
+        case OSError():
+            return f"{error.strerror or type(error).__name__}."
+        case _:
+            return f"{_kind_of(error)}."
+
+
+def _kind_of(error: Exception) -> str:
+    return f"{type(error).__module__}.{type(error).__name__}".removeprefix("builtins.")
 
 
 def _read_mount(folder: Path) -> Mount | None:

@@ -49,8 +49,9 @@ def judge_storage(facts: StorageFacts) -> CheckResult:
     if facts.problem is not None:
         return error(
             Check.RESULT_STORAGE,
-            f"Nothing can be stored in {facts.description}: {facts.problem}",
-            "Correct the runtime's `result_storage`, or its access rights.",
+            f"Results cannot be kept in {facts.description}: {facts.problem}",
+            "Correct the runtime's `result_storage` or its access rights, or name a folder or "
+            "another kind of block.",
         )
     reason = _mortal(facts)
     if reason is not None:

@@ -431,7 +431,7 @@ FAULTS: list[tuple[Callable[[SetUp], None], str, str, str, str]] = [
     (unreachable_server, "cluster", "error", "does not answer", "Compare the server address"),
     (refused_resources, "job", "error", "less than or equal to memory limit", "resources"),
     (storage_in_memory, "result-storage", "error", "is in memory", "PersistentVolumeClaim"),
-    (storage_not_writable, "result-storage", "error", "Nothing can be stored", "rights"),
+    (storage_not_writable, "result-storage", "error", "Results cannot be kept", "rights"),
     (short_ttl, "retention", "error", "30 min", "unharvested_seconds"),
     (clock_skew, "clock", "error", "ahead of the cluster's", "NTP"),
     (old_prefect, "prefect-version", "error", "2.20.9", "Upgrade it"),
