@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any, cast
 
+from anyio import CancelScope
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.exceptions import TerminationSignal
@@ -67,21 +68,22 @@ async def run_agent(request: AgentRunRequest) -> State[dict[str, object]]:
     controls = current_controls()
     try:
         async with open_run(request, controls) as run, own_agent(run) as ownership:
+            results: list[AgentRunResult] = []
             try:
                 # Once for all attempts: the plan of the next one says in which session it goes on.
                 attempt: AgentRun | None = await resume_remembered_session(run)
-                results: list[AgentRunResult] = []
                 while attempt is not None:
                     run = attempt
                     ended = await run_attempt(run)
                     results.append(await conclude(ended))
                     attempt = await plan_next_attempt(ended, results)
-                result = results[-1]
             except (asyncio.CancelledError, TerminationSignal):
-                ended = await ownership.end_agent_if_cancelled(run)
-                if ended is None:
-                    raise
-                result = await conclude(ended)
+                with CancelScope(shield=True):
+                    ended = await ownership.end_agent_if_cancelled(run)
+                    if ended is None:
+                        raise
+                    results.append(await conclude(ended))
+            result = results[-1]
     except Exception as error:
         result = await refuse(request, error, controls)
     return end_flow_run(result, controls)

@@ -35,14 +35,7 @@ async def judge_failure(run: AgentRun, failure: AgentRunError) -> EndedAttempt:
             "Another process of this flow run is at work on it, or has ended it; this one steps "
             "back and leaves the run's state to it."
         )
-    return EndedAttempt(
-        run=run,
-        work=work,
-        failure=failure,
-        stopped=work.stopped if work is not None else None,
-        lease_lost=lease_lost,
-        left_to_twin=left_to_twin,
-    )
+    return EndedAttempt.of(run, work, failure, lease_lost=lease_lost, left_to_twin=left_to_twin)
 
 
 async def plan_next_attempt(ended: EndedAttempt, results: list[AgentRunResult]) -> AgentRun | None:

@@ -14,6 +14,7 @@ from flows.run.run_process import SECONDS_TO_CONCLUDE, SECONDS_TO_END_AGENT, can
 from tasks.completion import await_completion
 from tasks.log_stream import stream_logs
 from tasks.orchestrator.flow_run_states import CancellationReader
+from tasks.result import conclude_run
 from tasks.run.agent_run import AgentRun
 from tasks.run.attempt_at_work import AttemptAtWork
 from tasks.run.ended_attempt import EndedAttempt
@@ -40,48 +41,49 @@ class Ownership:
         self._signals.close()
         controls = run.outside.controls
         work = controls.at_work
-        with anyio.CancelScope(shield=True):
-            if not await self._cancellation.is_cancelled():
-                left = f"Job {controls.job_reference} is left to the next run"
-                run.outside.say(
-                    "This process was told to stop, and the run was not cancelled: "
-                    f"{left if work else 'no agent was at work'}."
-                )
-                return None
-            controls.cancel_requested.set()
-            controls.conclude_by = run.outside.log.send_by = told_at + SECONDS_TO_CONCLUDE
-            try:
-                left_seconds = told_at + SECONDS_TO_END_AGENT - time.monotonic()
-                async with renewing(run), asyncio.timeout(left_seconds):
-                    return await _end_agent(run, work)
-            except AgentRunError as error:
-                lost = isinstance(error, LeaseLost)
-                stopped = work.stopped if work is not None else None
-                return EndedAttempt(
-                    run=run, work=work, failure=error, stopped=stopped, lease_lost=lost
-                )
-            except TimeoutError:
-                run.outside.say(
-                    "The agent has not ended yet; what it still prints is not collected."
-                )
-                stopped = work.stopped if work is not None else None
-                return EndedAttempt(run=run, work=work, stopped=stopped)
+        if not await self._cancellation.is_cancelled():
+            left = f"Job {controls.job_reference} is left to the next run"
+            run.outside.say(
+                "This process was told to stop, and the run was not cancelled: "
+                f"{left if work else 'no agent was at work'}."
+            )
+            return None
+        controls.cancel_requested.set()
+        controls.conclude_by = run.outside.log.send_by = told_at + SECONDS_TO_CONCLUDE
+        is_own = work is not None and work.run.prepared.flow_run_id == run.flow_run_id
+        own = work if is_own else None
+        try:
+            left_seconds = told_at + SECONDS_TO_END_AGENT - time.monotonic()
+            async with renewing(run), asyncio.timeout(left_seconds):
+                if own is not None:
+                    return await _end_agent(own)
+                if work is not None:
+                    # Kept under the run that it belongs to, as if it had been concluded in peace.
+                    await conclude_run(await _end_agent(work))
+        except AgentRunError as error:
+            lost = isinstance(error, LeaseLost)
+            return EndedAttempt.of(run, own, error, lease_lost=lost)
+        except TimeoutError:
+            run.outside.say("The agent has not ended yet; what it still prints is not collected.")
+            if own is not None:
+                return EndedAttempt.of(own.run, own)
+        agent = "an agent" if work is None else "its own agent"
+        never_started = AgentRunError(
+            ErrorCode.CANCELLED, f"The run was cancelled before {agent} was started."
+        )
+        return EndedAttempt.of(run, None, never_started)
 
 
-async def _end_agent(run: AgentRun, work: AttemptAtWork | None) -> EndedAttempt:
+async def _end_agent(work: AttemptAtWork) -> EndedAttempt:
     """Delete the Job at work and follow it to its end, after its stages were broken off.
 
     Raises:
-        AgentRunError: There is no Job, or it is no longer ours.
+        AgentRunError: It is no longer ours.
     """
-    if work is None:
-        raise AgentRunError(
-            ErrorCode.CANCELLED, "The run was cancelled before an agent was started."
-        )
     async with TasksBeside() as beside:
         beside.start(work.observer.run())
-        streaming = beside.start(stream_logs(run, work))
-        ended = await await_completion(run, work, streaming)
+        streaming = beside.start(stream_logs(work.run, work))
+        ended = await await_completion(work.run, work, streaming)
         await drain(ended, streaming)
     return ended
 

@@ -37,6 +37,7 @@ def put_to_work(run: AgentRun, job: JobSnapshot, beside: TasksBeside) -> Attempt
     beside.start(observer.run())
     is_own = job.flow_run_id in {None, flow_run_id}
     work = AttemptAtWork(
+        run=run,
         job_name=job.name,
         job_uid=job.uid,
         namespace=outside.namespace,

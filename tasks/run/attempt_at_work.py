@@ -13,6 +13,7 @@ from tasks.claude_code.session_summary import SessionState
 from tasks.claude_code.transcript_page import TranscriptPage
 from tasks.log_following.log_follower import FollowedLog, LogFollower
 from tasks.outcome.forensics import LAST_LINES
+from tasks.run.agent_run import AgentRun
 from tasks.run.observed_job import ObservedJob
 from tasks.text.log_records import RecordBuffer
 from tasks.vocabulary.names import FlowRunId
@@ -44,6 +45,7 @@ class AttemptAtWork(ObservedJob):
     """One Job at work and what is known of it so far.
 
     Attributes:
+        run: In whose name the Job is at work: ours, or an earlier run that is being concluded.
         namespace: Where the Job is.
         flow_run_id: The flow run that created the Job; another than ours after a takeover.
         resumed: Its session was resumed.
@@ -63,6 +65,7 @@ class AttemptAtWork(ObservedJob):
         deadline_at, put_to_work_at, last_output_at: On the monotonic clock, in seconds.
     """
 
+    run: AgentRun
     namespace: str
     flow_run_id: FlowRunId
     number: int

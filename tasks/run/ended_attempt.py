@@ -34,6 +34,26 @@ class EndedAttempt:
     lease_lost: bool = False
     left_to_twin: bool = False
 
+    @classmethod
+    def of(
+        cls,
+        run: AgentRun,
+        work: AttemptAtWork | None,
+        failure: AgentRunError | None = None,
+        *,
+        lease_lost: bool = False,
+        left_to_twin: bool = False,
+    ) -> "EndedAttempt":
+        """Return the end of an attempt whose stages were broken off."""
+        return cls(
+            run=run,
+            work=work,
+            failure=failure,
+            stopped=work.stopped if work is not None else None,
+            lease_lost=lease_lost,
+            left_to_twin=left_to_twin,
+        )
+
     def was_stopped_for(self, reason: StopReason) -> bool:
         """Tell whether we asked for the Job's deletion, and for this reason."""
         return self.stopped is not None and self.stopped.reason is reason

@@ -145,6 +145,47 @@ def test_result_of_a_killed_run_is_kept_before_the_next_one_starts(
     assert not holder_of(traces, agents_namespace, agent_id)
 
 
+@pytest.mark.waits(20)
+def test_cancelled_run_ends_the_agent_of_the_earlier_run_that_it_concludes(
+    live_cli: StartCli,
+    build_request: BuildRequest,
+    prefect_server: PrefectServer,
+    replay_image: str,
+    agents_namespace: str,
+    traces: Traces,
+    storage: Path,
+) -> None:
+    request = build_request(replay_image, env=slow(5), task_id="T-1")
+    agent_id = request["agent"]["agent_id"]
+    first = live_cli(request)
+    first.wait_for(READY)
+    first_id = flow_run_of(traces, agents_namespace, agent_id)
+    first.signal(signal.SIGKILL)
+    first.wait()
+    expire_lease(traces, agents_namespace, agent_id)
+    second = live_cli({**request, "prompt": "Something else."})
+    # It follows the earlier run's agent, on that run's prompt, before it starts its own.
+    second.wait_for(READY, 80)
+    second_id = flow_run_of(traces, agents_namespace, agent_id)
+
+    cancelling = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
+    prefect_server.post(f"/flow_runs/{second_id}/set_state", cancelling)
+    second.signal(signal.SIGTERM)
+    second.wait(60)
+
+    state = prefect_server.flow_run(second_id)["state"]
+    assert (state["type"], state["message"]) == (
+        "CANCELLED",
+        "The run was cancelled before its own agent was started.",
+    ), second.output
+    wait_until(lambda: jobs_of(traces, agents_namespace, agent_id) == [], 60)
+    [folder] = storage.glob(f"*/{first_id}/1")
+    theirs = json.loads((folder / "result.json").read_bytes())
+    assert (theirs["flow_run_id"], theirs["error_code"]) == (first_id, "cancelled")
+    assert not list(storage.glob(f"*/{second_id}/*/result.json"))
+    assert not holder_of(traces, agents_namespace, agent_id)
+
+
 def _job(traces: Traces, namespace: str, agent_id: str) -> Any:
     [job] = jobs_of(traces, namespace, agent_id)
     return job
