@@ -24,6 +24,7 @@ async def judge_failure(run: AgentRun, failure: AgentRunError) -> EndedAttempt:
     it lost the Lease is withdrawn.
     """
     controls, work = run.outside.controls, run.outside.controls.at_work
+    own = work if work is not None and work.is_of(run) else None
     with_twin = await run.outside.lease.is_with_twin()
     lease_lost = with_twin or isinstance(failure, LeaseLost)
     if lease_lost and controls.creating is not None:
@@ -35,7 +36,7 @@ async def judge_failure(run: AgentRun, failure: AgentRunError) -> EndedAttempt:
             "Another process of this flow run is at work on it, or has ended it; this one steps "
             "back and leaves the run's state to it."
         )
-    return EndedAttempt.of(run, work, failure, lease_lost=lease_lost, left_to_twin=left_to_twin)
+    return EndedAttempt.of(run, own, failure, lease_lost=lease_lost, left_to_twin=left_to_twin)
 
 
 async def plan_next_attempt(ended: EndedAttempt, results: list[AgentRunResult]) -> AgentRun | None:

@@ -50,8 +50,7 @@ class Ownership:
             return None
         controls.cancel_requested.set()
         controls.conclude_by = run.outside.log.send_by = told_at + SECONDS_TO_CONCLUDE
-        is_own = work is not None and work.run.prepared.flow_run_id == run.flow_run_id
-        own = work if is_own else None
+        own = work if work is not None and work.is_of(run) else None
         try:
             left_seconds = told_at + SECONDS_TO_END_AGENT - time.monotonic()
             async with renewing(run), asyncio.timeout(left_seconds):

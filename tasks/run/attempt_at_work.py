@@ -89,6 +89,10 @@ class AttemptAtWork(ObservedJob):
     stopping: StopRequest | None = None
     stopped: StopRequest | None = None
 
+    def is_of(self, run: AgentRun) -> bool:
+        """Tell whether it is the run's own, also if taken over; not an earlier run's."""
+        return self.run.prepared.flow_run_id == run.flow_run_id
+
     @property
     def followed_so_far(self) -> FollowedLog | None:
         """What was had of its output, whether or not following it came to an end."""
