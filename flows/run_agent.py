@@ -1,4 +1,4 @@
-"""`run_agent`: one wake-up of one agent as one flow run that owns one Kubernetes Job."""
+"""`run_agent`: one flow run wakes up one agent, and owns one Kubernetes Job for it."""
 
 import asyncio
 from typing import Any, cast
@@ -40,18 +40,18 @@ from tasks.vocabulary.errors import AgentRunError
 
 @flow(
     name="run-agent",
-    description="Run one Claude Code agent as one Kubernetes Job.",
+    description="Runs one Claude Code agent as one Kubernetes Job.",
     persist_result=True,
     result_serializer="json",
-    # Checked by `open_run`: whatever is wrong with a request, the run says so with a code.
+    # `open_run` checks them: whatever is wrong with a request, the run then ends with a code.
     validate_parameters=False,
     on_cancellation=[delete_jobs_of_cancelled_run],
 )
 async def run_agent(request: AgentRunRequest) -> State[dict[str, object]]:
     """Run one agent as one Kubernetes Job and return its result.
 
-    Exceptions do not tell a cancellation from a crash, a redeployment or an eviction; only the
-    state in the API does. If that says nothing of a cancellation, the agent is left at work.
+    An exception does not tell a cancellation from a crash, a redeployment or an eviction; only the
+    state in the API does. If that state shows no cancellation, the agent keeps working.
 
     Args:
         request: Who runs, where, and what the agent is told.
@@ -70,7 +70,7 @@ async def run_agent(request: AgentRunRequest) -> State[dict[str, object]]:
         async with open_run(request, controls) as run, own_agent(run) as ownership:
             results: list[AgentRunResult] = []
             try:
-                # Once for all attempts: the plan of the next one says in which session it goes on.
+                # Once for all attempts: the plan of the next one names the session it resumes.
                 attempt: AgentRun | None = await resume_remembered_session(run)
                 while attempt is not None:
                     run = attempt
@@ -90,7 +90,7 @@ async def run_agent(request: AgentRunRequest) -> State[dict[str, object]]:
 
 
 async def run_attempt(run: AgentRun) -> EndedAttempt:
-    """Bring one Job of the agent to its end, as its owner: a new one, or one that is there.
+    """Bring one Job of the agent to its end, as its owner: a new Job or an existing one.
 
     A Job of an earlier run is concluded first, unless its agent `has_same_prompt`. An agent that is
     cancelled, stalled or out of time is ended by `stop_agent`, and followed to its end like others.
@@ -133,7 +133,7 @@ async def run_attempt(run: AgentRun) -> EndedAttempt:
 
 
 async def conclude(ended: EndedAttempt) -> AgentRunResult:
-    """Judge what was seen, report it, and leave the Job as the keep policy says."""
+    """Judge what was seen, report it, and apply the keep policy to the Job."""
     if ended.stored is not None:
         return ended.stored
     if ended.left_to_twin:
@@ -146,11 +146,11 @@ async def conclude(ended: EndedAttempt) -> AgentRunResult:
 
 
 async def run_in_this_process(request: AgentRunRequest, controls: RunControls) -> AgentRunResult:
-    """Run the flow here, surrounded by `controls`; for the command line and for fleets.
+    """Run the flow in this process with `controls`; for the command line and for fleets.
 
     Raises:
         RunCrashed: The run ended without a verdict.
-        asyncio.CancelledError: The run was left; its Job goes on.
+        asyncio.CancelledError: The run was left; its Job keeps running.
     """
     CONTROLS.set(controls)
     return await await_verdict(cast("Any", run_agent)(request, return_state=True), controls)

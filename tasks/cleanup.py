@@ -1,4 +1,4 @@
-"""What becomes of the Job: ended by us, marked when its result is kept, left or deleted."""
+"""What happens to the Job: stopped by us, marked once its result is stored, kept or deleted."""
 
 import asyncio
 from collections.abc import Callable
@@ -34,18 +34,19 @@ _REASONS: dict[StopReason, Callable[[StopRequest], str]] = {
 
 @stage("Stop agent")
 async def stop_agent(run: AgentRun, work: AttemptAtWork, why: StopRequest) -> bool:
-    """End the agent with grace: deleting its Job in the foreground is its SIGTERM.
+    """End the agent gracefully: deleting its Job in the foreground sends it SIGTERM.
 
     The pod stays until its container has ended, so the last lines can be followed.
 
     Returns:
-        Whether the deletion was accepted; if not, ask again at the next look.
+        Whether the deletion was accepted; if not, try again at the next look.
 
     Raises:
-        LeaseLost: Another process owns the agent by now; its Job was left to it.
+        LeaseLost: Another process now owns the agent; the Job was not changed.
     """
-    run.outside.say(f"{_REASONS[why.reason](why)}: deleting Job {work.job_name} with grace.")
-    # Before the answer: a run that is interrupted meanwhile must not say that the Job stays.
+    run.outside.say(f"{_REASONS[why.reason](why)}: deleting Job {work.job_name} gracefully.")
+    # Set before the answer: if the run is interrupted meanwhile, it must not report that the Job
+    # remains.
     work.stopping = why
     try:
         await delete_owned_job(run, work, Propagation.FOREGROUND)
@@ -62,15 +63,15 @@ async def stop_agent(run: AgentRun, work: AttemptAtWork, why: StopRequest) -> bo
 
 @stage("Clean up")
 async def clean_up(ended: EndedAttempt, concluded: ConcludedAttempt) -> None:
-    """Mark the Job as read and do with it what the keep policy says.
+    """Mark the Job as read and apply the keep policy to it.
 
-    Bounded, and unable to change the verdict: what is not done here, its TTL does.
+    This is bounded and cannot change the verdict. If it fails, the TTL deletes the Job.
     """
     run, work = ended.run, ended.work
     if work is None or work.stopped is not None or ended.lease_lost:
         return
     if not concluded.is_stored:
-        run.outside.say(f"Job {work.job_name} is left to its TTL, since nothing was stored.")
+        run.outside.say(f"Job {work.job_name} is kept until its TTL, because nothing was stored.")
         return
     try:
         async with asyncio.timeout(run.outside.controls.bounded(_CLEAN_UP_SECONDS)):
@@ -78,7 +79,7 @@ async def clean_up(ended: EndedAttempt, concluded: ConcludedAttempt) -> None:
     except ObjectNotFound:
         return
     except (ClusterError, LeaseLost, WritesPaused, TimeoutError) as error:
-        run.outside.say(f"Job {work.job_name} is left to its TTL: {error}")
+        run.outside.say(f"Job {work.job_name} is kept until its TTL: {error}")
 
 
 async def _clean_up(run: AgentRun, work: AttemptAtWork, result: AgentRunResult) -> None:
@@ -99,11 +100,11 @@ async def _clean_up(run: AgentRun, work: AttemptAtWork, result: AgentRunResult) 
         case Leave():
             if ended:
                 await _mark(run, work, [])
-            run.outside.say(f"Job {work.job_name} is left: {decided.reason}.")
+            run.outside.say(f"Job {work.job_name} is kept: {decided.reason}.")
 
 
 async def _mark(run: AgentRun, work: AttemptAtWork, more: list[JsonObject]) -> None:
-    """Note that the result is stored, unless the Job has another owner by now."""
+    """Note on the Job that its result is stored, unless it now has another owner."""
     harvested_at = run.outside.server_now().strftime("%Y-%m-%dT%H:%M:%SZ")
     patch = [
         expect("/metadata/uid", work.job_uid),
@@ -118,8 +119,8 @@ async def _mark(run: AgentRun, work: AttemptAtWork, more: list[JsonObject]) -> N
             run.outside.namespace,
             work.job_name,
             patch,
-            # The tests hold for a second try too.
+            # A second try is safe: the patch tests the owner again.
             retry=run.outside.lease.guarded(RETRY_SAFE),
         )
     except PatchRefused:
-        run.outside.say(f"Job {work.job_name} has another owner by now, who will mark it.")
+        run.outside.say(f"Job {work.job_name} now has another owner, which will mark it.")

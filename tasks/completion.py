@@ -1,4 +1,4 @@
-"""Watching for the end of the agent; whether it has come is judged in the pure `completion`."""
+"""Waits for the end of the agent, as `tasks.observation.completion_rules` judges it."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ from tasks.run.agent_run import AgentRun
 from tasks.run.attempt_at_work import AttemptAtWork, StopReason, StopRequest
 from tasks.run.ended_attempt import EndedAttempt
 
-# Time alone can change the verdict (graces, limits), so it is asked for at least this often.
+# The verdict can change by time alone (grace periods, limits), so it is judged at least this often.
 _LOOK_AGAIN_SECONDS = 1.0
 _DEADLINE_PATIENCE_SECONDS = 120.0
 
@@ -27,9 +27,9 @@ _DEADLINE_PATIENCE_SECONDS = 120.0
 async def await_completion(
     run: AgentRun, work: AttemptAtWork, stream: asyncio.Task[FollowedLog]
 ) -> EndedAttempt:
-    """Return once the agent's Job has ended, has gone, or cannot be known any more.
+    """Return once the agent has ended, its Job is gone, or the API has been away for too long.
 
-    Ends the agent itself where it may: cancelled, stalled by the runtime's rule, or out of time.
+    Stops the agent if the run is cancelled, or the agent is stalled or out of time.
     """
     history, seen = CompletionHistory(), -1
     while True:
@@ -58,7 +58,7 @@ async def await_completion(
             )
         history = verdict.history
         if time.monotonic() >= work.deadline_at + _DEADLINE_PATIENCE_SECONDS:
-            # Nobody reports an end any more, such as from a node that is gone: the last bound.
+            # The last bound, if nothing reports an end any more; for example, the node is gone.
             return EndedAttempt(run=run, work=work, stopped=work.stopped)
         why = _stop_due(run, work)
         if why is not None:
@@ -67,7 +67,7 @@ async def await_completion(
 
 
 def _stop_due(run: AgentRun, work: AttemptAtWork) -> StopRequest | None:
-    """Return why the agent must not go on, if that is so and nobody has stopped it yet."""
+    """Return why the agent must be stopped; `None` if it need not be, or was already."""
     job = work.job
     if work.stopped is not None or job is None or job.over:
         return None

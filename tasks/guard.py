@@ -1,4 +1,4 @@
-"""The guard: one owner per agent. What it finds is judged in `tasks.ownership.guard_decision`."""
+"""The guard: one owner per agent. `tasks.ownership.guard_decision` judges what it finds."""
 
 import asyncio
 from collections.abc import Sequence
@@ -42,25 +42,25 @@ from tasks.vocabulary.errors import AgentRunError
 from tasks.vocabulary.names import JobUid, SessionId, TaskId, agent_selector
 
 _LOOK_AGAIN_SECONDS = 2.0
-# Each step removes what it is about; more than this is a cluster that does not do as it says.
+# Each step removes its own cause; more steps than this mean that the cluster contradicts itself.
 _STEPS_LIMIT = 60
-# A Lease to run out, pods to end, and a cluster that answers late.
+# Time for a Lease to run out, for pods to end, and for a cluster that answers late.
 _GUARD_LIMIT = StageLimit(900, ErrorCode.CONCURRENCY_GUARD_UNREACHABLE)
 
 
 @stage("Guard", limit=_GUARD_LIMIT, retries=1)
 async def guard_agent(run: AgentRun) -> Found:
-    """Become the agent's only owner and tell what to do with what is there.
+    """Become the agent's only owner and tell what to do with the Jobs that exist.
 
-    The Lease is ours when this returns, and when it raises after having taken it; releasing it is
-    the flow's business.
+    The Lease is ours when this returns, and also when it raises after having taken it; the flow
+    releases it.
 
     Raises:
         AgentRunError: The agent is busy, or the cluster could not be asked; nothing was created.
     """
-    # Beside the first look at the Lease; nothing is written before it is answered.
+    # While the Lease is read for the first time; nothing is written before this is answered.
     checking = asyncio.create_task(check_permissions(run))
-    # For the agent's start, which is not to wait for it.
+    # Asked early, so that the agent's start does not wait for it.
     asking = asyncio.create_task(may_exec(run.outside.client, run.outside.namespace))
     stored: dict[JobUid, AgentRunResult] = {}
     try:
@@ -82,7 +82,7 @@ async def guard_agent(run: AgentRun) -> Found:
 async def _explain(
     run: AgentRun, error: ClusterError, checking: "asyncio.Task[None]"
 ) -> AgentRunError:
-    """Return why the cluster could not be asked; where permissions are missing, that says it."""
+    """Return why the cluster could not be asked; missing permissions explain it best."""
     try:
         await checking
     except AgentRunError as missing:
@@ -119,7 +119,7 @@ async def _guard(
         await _take_step(run, decided)
     raise AgentRunError(
         ErrorCode.JOB_STATE_MISMATCH,
-        "The agent's Jobs keep changing while the guard looks at them; look at them and run again.",
+        "The agent's Jobs keep changing while the guard reads them; check them and run again.",
     )
 
 
@@ -150,7 +150,7 @@ def _identity(run: AgentRun) -> RunIdentity:
         agent_id=run.prepared.agent_id,
         flow_run_id=run.prepared.flow_run_id,
         task_id=TaskId(task_id) if task_id else None,
-        # One that was only remembered keeps nobody from another one.
+        # A session that was only remembered does not prevent taking over another one.
         session_id=SessionId(session_id) if session_id else None,
     )
 
@@ -165,7 +165,7 @@ async def _observe(
     if verdict.state is not LeaseState.MINE:
         return GuardObservation(verdict, first_look_at, now)
     selector = agent_selector(run.prepared.agent_id)
-    # Together: two lists in one round trip.
+    # Both lists in one round trip.
     job_list, pod_list = await asyncio.gather(
         list_jobs(run.outside.client, run.outside.namespace, label_selector=selector),
         list_pods(run.outside.client, run.outside.namespace, label_selector=selector),
@@ -184,7 +184,7 @@ async def _observe(
 
 
 async def _find_secrets(run: AgentRun, jobs: Sequence[JobSnapshot]) -> dict[JobUid, RunSecret]:
-    """Look for the Secrets of all Jobs but those whose result is kept."""
+    """Look for the Secrets of all Jobs except those whose result is stored."""
     agent_id = run.prepared.agent_id
     wanted = [job for job in jobs if job.agent_id == agent_id and job.harvested_at is None]
     client, namespace = run.outside.client, run.outside.namespace
@@ -234,12 +234,12 @@ async def _take_step(run: AgentRun, verdict: GuardVerdict) -> None:
             else:
                 await asyncio.sleep(_LOOK_AGAIN_SECONDS)
         case _:
-            # Pods that are still ending, or a Lease that was lost on the way to it.
+            # Pods are still ending, or the Lease was lost meanwhile.
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
 
 async def _delete(run: AgentRun, job: JobSnapshot) -> None:
-    # If it is gone, or no longer what was judged, the next look tells.
+    # If it is gone, or has changed since it was judged, the next look shows that.
     await delete_job_when(
         run.outside.client,
         run.outside.namespace,
@@ -263,6 +263,6 @@ def _unreachable(run: AgentRun, error: ClusterError) -> AgentRunError:
             reason = f"the cluster did not answer: {error.message}"
     return AgentRunError(
         ErrorCode.CONCURRENCY_GUARD_UNREACHABLE,
-        f"Whether agent {run.prepared.agent_id} is already at work could not be found out, so "
-        f"nothing was created: {reason}.",
+        f"It is unknown whether agent {run.prepared.agent_id} is working, so nothing was created: "
+        f"{reason}.",
     )

@@ -35,22 +35,22 @@ from tasks.vocabulary.names import (
     FlowRunId,
 )
 
-# One call, repeated for a minute, and a look at what stands in its way.
+# One call, repeated for a minute, and a read of the Job that has the name already.
 _CREATE_LIMIT = StageLimit(180, ErrorCode.JOB_CREATE_FAILED)
 
-# Of a name that an earlier process has taken late: its Job goes within seconds.
+# If a late request of an earlier process has taken the name, its Job is gone within seconds.
 _CREATE_TRIES = 10
 _CREATE_AGAIN_SECONDS = 1.0
-# Every change of a Job between a look at it and a write refuses the latter.
+# A write is refused if the Job has changed since it was read.
 _LOOKS = 4
 
 
 @stage("Create Job", limit=_CREATE_LIMIT, retries=1)
 async def create_agent_job(run: AgentRun, found: NewAttempt) -> JobSnapshot:
-    """Create the attempt's Job; nothing starts, since its pod waits for a Secret.
+    """Create the attempt's Job; no agent starts, because its pod waits for a Secret.
 
     Raises:
-        AgentRunError: It could not be created.
+        AgentRunError: The Job could not be created.
         LeaseLost: A later process of this flow run has created it.
     """
     spec = run.job_spec(found.number, exec_permitted=found.exec_permitted)
@@ -63,7 +63,7 @@ async def create_agent_job(run: AgentRun, found: NewAttempt) -> JobSnapshot:
                 run.outside.client,
                 run.outside.namespace,
                 manifest,
-                # A second try is safe: our own Job behind the conflict is recognised below.
+                # A second try is safe: if it conflicts with our own Job, that is recognised below.
                 retry=run.outside.lease.guarded(RETRY_SAFE),
             )
         except ObjectAlreadyExists:
@@ -84,7 +84,7 @@ async def create_agent_job(run: AgentRun, found: NewAttempt) -> JobSnapshot:
 async def _accept_existing(
     run: AgentRun, spec: JobSpec, manifest: JsonObject
 ) -> JobSnapshot | None:
-    """Return the Job of our own lost first try; `None` where the name will be free soon."""
+    """Return our own Job if our first try made it; `None` if the name will be free soon."""
     try:
         raw = await read_job(run.outside.client, run.outside.namespace, spec.name)
     except ObjectNotFound:
@@ -116,14 +116,14 @@ def _judge_name(found: JobSnapshot, spec: JobSpec, manifest: JsonObject) -> Name
 def _name_taken(spec: JobSpec) -> AgentRunError:
     return AgentRunError(
         ErrorCode.JOB_CREATE_FAILED,
-        f"A Job named {spec.name} exists already and is not this attempt's; look at it, delete it "
-        "if nobody needs it, and run again.",
+        f"A Job named {spec.name} already exists and does not belong to this attempt; check it, "
+        "delete it if nobody needs it, and run again.",
     )
 
 
 @stage("Commit Job", limit=_CREATE_LIMIT, retries=2)
 async def commit_agent_job(run: AgentRun, job: JobSnapshot) -> None:
-    """Make the Job the agent's live one, or delete it unstarted where another run was faster.
+    """Make the Job the agent's live one, or delete it unstarted if another run was faster.
 
     Raises:
         LeaseLost: Another run owns the agent; the Job was deleted.
@@ -138,8 +138,8 @@ async def commit_agent_job(run: AgentRun, job: JobSnapshot) -> None:
     except ClusterError as error:
         raise AgentRunError(
             ErrorCode.JOB_CREATE_FAILED,
-            f"The Job {job.name} could not be committed on the agent's Lease, so its agent was not "
-            f"started: {error.message} The next run of this agent clears the Job away.",
+            f"Job {job.name} could not be committed on the agent's Lease, so its agent was not "
+            f"started: {error.message} The next run of this agent deletes the Job.",
         ) from error
 
 
@@ -151,7 +151,7 @@ def _say_what_starts(run: AgentRun, spec: JobSpec) -> None:
         f"Agent {prepared.agent_id}: Job {spec.namespace}/{spec.name}, "
         f"image {prepared.runtime.image}, model {prepared.agent.model or 'by default'}, "
         f"timeout {prepared.timeout_seconds:,} s, "
-        f"{f'resuming session {resumed}' if resumed else 'fresh session'}, "
+        f"{f'resuming session {resumed}' if resumed else 'new session'}, "
         f"skills: {skills}, prompt {prepared.prompt.size_bytes:,} bytes."
     )
     if prepared.session_note:
@@ -159,18 +159,18 @@ def _say_what_starts(run: AgentRun, spec: JobSpec) -> None:
     if not spec.exec_permitted:
         run.outside.say(
             "This run may not run commands in pods (get and create of pods/exec): lines that the "
-            "node's log has dropped cannot be read from the pod's own copy; they will be named."
+            "node's log has dropped cannot be read from the copy in the pod; they will be named."
         )
 
 
 async def delete_inert_job(run: AgentRun, job: JobSnapshot) -> None:
-    """Delete a Job whose agent cannot have started, unless another owner has taken it up.
+    """Delete a Job whose agent cannot have started, unless another owner has adopted it.
 
-    A failure leaves it to the next guard of this agent.
+    If that fails, the Job remains for the next guard of this agent.
     """
 
     def is_inert(found: JobSnapshot) -> bool:
-        # Whoever adopts the Job changes it first.
+        # Whoever adopts the Job changes its owner first.
         theirs = (found.owner_flow_run_id, found.owner_epoch)
         return not found.deleting and theirs == (job.owner_flow_run_id, job.owner_epoch)
 
@@ -184,13 +184,13 @@ async def delete_inert_job(run: AgentRun, job: JobSnapshot) -> None:
             propagation=Propagation.BACKGROUND,
         )
     except ClusterError as error:
-        run.outside.say(f"Job {job.name} is left to the next run: {error.message}")
+        run.outside.say(f"Job {job.name} remains for the next run: {error.message}")
 
 
 async def withdraw_job(run: AgentRun, spec: JobSpec) -> None:
-    """Delete what an unheard request for a Job has made after all, if it is there by now.
+    """Delete the Job of a request whose answer was lost, if the Job exists by now.
 
-    For a run that has lost its Lease before it could commit: the Job would stay until its deadline,
+    For a run that lost its Lease before it could commit: the Job would stay until its deadline,
     unless the next guard of this agent or a sweep comes first.
     """
     try:
@@ -204,11 +204,11 @@ async def withdraw_job(run: AgentRun, spec: JobSpec) -> None:
 
 @stage("Take over Job")
 async def adopt_agent_job(run: AgentRun, job: JobSnapshot) -> JobSnapshot:
-    """Note on a Job that it is ours now, if nobody has changed its owner since we looked.
+    """Note on a Job that it is ours now, if nobody has changed its owner since we read it.
 
     Raises:
         LeaseLost: A later owner of the agent has taken it over.
-        AgentRunError: The Job has gone, or the cluster did not answer; it is left as it is.
+        AgentRunError: The Job is gone, or the cluster did not answer; the Job was not changed.
     """
     me, epoch = run.prepared.flow_run_id, run.outside.lease.lease.epoch
     found = job
@@ -230,7 +230,7 @@ async def adopt_agent_job(run: AgentRun, job: JobSnapshot) -> JobSnapshot:
                     continue
     except ClusterError as error:
         raise _not_taken_over(job, error.message) from error
-    raise _not_taken_over(job, "it has changed meanwhile.")
+    raise _not_taken_over(job, "it has changed in the meantime.")
 
 
 async def _patch_owner(run: AgentRun, job: JobSnapshot, me: FlowRunId, epoch: int) -> JobSnapshot:
@@ -254,8 +254,8 @@ async def _patch_owner(run: AgentRun, job: JobSnapshot, me: FlowRunId, epoch: in
 def _not_taken_over(job: JobSnapshot, why: str) -> AgentRunError:
     return AgentRunError(
         ErrorCode.POD_REATTACH_FAILED,
-        f"The Job {job.name} could not be taken over and was left as it is: {why} "
-        "Run again to look at it afresh.",
+        f"Job {job.name} could not be taken over and was not changed: {why} "
+        "Run again to check it once more.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The agent's output: followed, summed up, and shown while it comes."""
+"""The agent's output: followed, summarised, and shown as it arrives."""
 
 import asyncio
 import time
@@ -22,10 +22,10 @@ _LONGEST_KEEP_ALIVE_SECONDS = 300.0
 
 @stage("Stream logs")
 async def stream_logs(run: AgentRun, work: AttemptAtWork) -> FollowedLog:
-    """Follow the agent's output to its end and show it; goes on where an earlier call stopped."""
+    """Follow the agent's output to its end and show it; resumes where an earlier call stopped."""
     show = OutputStream(run, work)
     if work.follower is None:
-        # By now the agent has its credentials, and nothing that it says has been shown yet.
+        # By now the agent has its credentials, and none of its output has been shown yet.
         await learn_credentials(run)
         work.follower = build_follower(run, work, show)
     beside = [
@@ -67,7 +67,7 @@ def build_follower(run: AgentRun, work: AttemptAtWork, show: "OutputStream") -> 
 
 
 class OutputStream:
-    """Takes the agent's lines, sums them up and shows them, joined into records."""
+    """Takes the agent's lines, summarises them and shows them, joined into records."""
 
     def __init__(self, run: AgentRun, work: AttemptAtWork) -> None:
         self._run = run
@@ -101,11 +101,11 @@ class OutputStream:
         self._run.outside.diary.show(lines)
 
     def flush(self) -> None:
-        """Log what waits."""
+        """Log the waiting lines."""
         self._log(self._records.flush())
 
     async def keep_flushing(self) -> None:
-        """Log what has waited long enough, and that the agent is silent, until cancelled."""
+        """Log lines that have waited long enough, and note silence; runs until cancelled."""
         keep_alive = _FIRST_KEEP_ALIVE_SECONDS
         said_at = time.monotonic()
         while True:

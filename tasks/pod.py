@@ -1,4 +1,4 @@
-"""Waiting for the agent's pod; what heals and what never will is judged in the pure `pod_wait`."""
+"""Waits for the agent's pod; `tasks.observation.pod_wait` judges what may still recover."""
 
 import asyncio
 import time
@@ -28,16 +28,16 @@ from tasks.vocabulary.errors import AgentRunError
 
 _LOG_SECONDS = 5.0
 _LOG_BYTES = 16_384
-# Kubernetes Events are asked for, not watched; they only matter while nothing seems to happen.
+# Kubernetes Events are listed, not watched; they only matter while nothing else changes.
 _LOOK_AGAIN_SECONDS = 5.0
-# One that fails is repeated: a verdict ends the attempt.
+# A failed read is repeated, because the verdict ends the attempt.
 _CONFIRMING_READS = 3
-# One call, repeated for a minute, and what comes with it.
+# One call, repeated for a minute, and the reads around it.
 _LIMIT_MARGIN_SECONDS = 180
 
 
 def limit_pod_wait(run: AgentRun, code: ErrorCode) -> StageLimit:
-    """Return the limit of a stage that waits for the pod: around all that the wait may take."""
+    """Return the limit of a stage that waits for the pod: more than its waits together."""
     limits = run.prepared.runtime.limits
     waits = (
         limits.scheduling_seconds,
@@ -57,13 +57,14 @@ def _limit(run: AgentRun, _work: AttemptAtWork, *, reattaching: bool = False) ->
 async def wait_for_pod(
     run: AgentRun, work: AttemptAtWork, *, reattaching: bool = False
 ) -> PodSnapshot | None:
-    """Return the pod once the agent's container has started, whatever became of it since.
+    """Return the pod once the agent's container has started, even if it has ended since.
 
     Phase changes and Kubernetes Events go to the run's log.
 
     Returns:
-        The pod. If the run is being cancelled, the pod as it is by then, perhaps none: the prompt
-        is out and the agent may start any moment, so it is ended as one that runs.
+        The pod. If the run is being cancelled, the pod as it is then, if there is one: the prompt
+        has been handed over and the agent may start at any moment, so it is ended like a running
+        one.
 
     Raises:
         AgentRunError: The container will not start; says why and what to do.
@@ -86,16 +87,16 @@ def _agent_has_begun(pod: PodSnapshot) -> bool:
 
 
 async def wait_for_pod_object(run: AgentRun, work: AttemptAtWork) -> PodSnapshot:
-    """Return the Job's pod as soon as it exists; it cannot start before its Secret does.
+    """Return the Job's pod as soon as it exists; it cannot start before its Secret exists.
 
     Raises:
-        AgentRunError: The cluster refuses to make one, or does not in time.
+        AgentRunError: The cluster refuses to create a pod, or does not create one in time.
     """
     return await _PodWait(run, work, reattaching=False).until(lambda pod: not pod.deleting)
 
 
 async def wait_for_pod_list(run: AgentRun, work: AttemptAtWork) -> None:
-    """Return once all pods of the Job are known, or the API is away for too long."""
+    """Return once all pods of the Job are known, or the API has been away for too long."""
     observer = work.observer
     limit = run.prepared.runtime.limits.api_loss_seconds
     while not observer.observation.pods_listed and observer.seconds_since_good_read < limit:
@@ -103,7 +104,7 @@ async def wait_for_pod_list(run: AgentRun, work: AttemptAtWork) -> None:
 
 
 class _PodWait:
-    """One wait; looks at every change, and every few seconds where nothing changes."""
+    """One wait; looks at every change, and every few seconds if nothing changes."""
 
     def __init__(self, run: AgentRun, work: AttemptAtWork, *, reattaching: bool) -> None:
         self._run = run
@@ -131,7 +132,7 @@ class _PodWait:
             self._refuse_when_api_is_lost()
             return None
         pods = work.pods
-        # A second try of the stage that binds the attempt to its pod finds it bound already.
+        # On a second try of the stage that binds the attempt to its pod, it is bound already.
         early = next((p for p in pods if good(p) and work.pod_uid in {None, p.uid}), None)
         if early is not None:
             return early
@@ -166,9 +167,9 @@ class _PodWait:
                 )
 
     async def _is_confirmed(self) -> bool:
-        """Tell whether Job and pods, read afresh, are still what a failure was judged on.
+        """Read Job and pods again and tell whether they are as they were judged to have failed.
 
-        The Job's watch may tell of its end while that of its pods is silent.
+        The watch of the Job may report its end before the watch of its pods reports theirs.
         """
         judged = self._work.job, self._work.pods
         for _ in range(_CONFIRMING_READS):
@@ -177,7 +178,7 @@ class _PodWait:
         return judged == (self._work.job, self._work.pods)
 
     async def _init_container_lines(self, pod: PodSnapshot | None) -> list[str]:
-        """Read how a failed init container's log ends, before its Job is deleted."""
+        """Read the end of a failed init container's log, before its Job is deleted."""
         failed = pod.failed_init_container if pod is not None else None
         if pod is None or failed is None:
             return []
@@ -195,7 +196,7 @@ class _PodWait:
                     limit_bytes=_LOG_BYTES,
                 )
         except (ClusterError, TimeoutError):
-            # It explains; the verdict stands without it.
+            # The log only explains the failure; the verdict does not depend on it.
             return []
         lines = [
             run.outside.redactor.text(escape_control_characters(line))
@@ -216,7 +217,7 @@ class _PodWait:
                 self._run.outside.client, self._run.outside.namespace, involved_uid=uid
             )
         except ClusterError:
-            # They explain; the verdict stands on the pod's own state.
+            # Events only explain; the verdict depends on the pod's own state.
             return []
         return [KubernetesEventSnapshot.from_api(item) for item in found]
 
@@ -233,7 +234,7 @@ class _PodWait:
             raise AgentRunError(
                 ErrorCode.JOB_STATE_MISMATCH,
                 f"The Kubernetes API has not answered for {lost:.0f} s; Job "
-                f"{self._work.job_name} was left as it is. Run again when it answers.",
+                f"{self._work.job_name} was not changed. Run again when it answers.",
             )
 
 

@@ -1,4 +1,4 @@
-"""What people find on the flow run's page when a run is over."""
+"""What people find on the flow run's page when a run has ended."""
 
 import asyncio
 from uuid import UUID
@@ -18,17 +18,17 @@ from tasks.text.markdown import code_span
 from tasks.vocabulary.errors import AgentRunError
 from tasks.vocabulary.names import AgentId, artifact_key
 
-# For the details together, and for the report again: a busy server takes a while.
+# For all details together, and once more for the report: a busy server takes a while.
 _PUBLISH_SECONDS = 15.0
-# What a process that will be killed soon keeps for the report, and for cleaning up after it.
+# Time that a process about to be killed reserves for the report, and for cleaning up after it.
 _REPORT_SECONDS, _CLEAN_UP_SECONDS = 2.5, 1.5
 
 
 @stage("Report")
 async def publish_report(ended: EndedAttempt, concluded: ConcludedAttempt) -> bool:
-    """Publish report, transcript and, where the run failed, forensics; before anything is deleted.
+    """Publish report, transcript and, if the run failed, forensics; before anything is deleted.
 
-    The verdict stands whether or not that works.
+    If that fails, the verdict does not change.
 
     Returns:
         Whether the report was published.
@@ -45,7 +45,7 @@ async def publish_report(ended: EndedAttempt, concluded: ConcludedAttempt) -> bo
 
 
 async def publish_refusal(result: AgentRunResult) -> None:
-    """Publish the report of a run that was refused before it had anything to work with."""
+    """Publish the report of a run that was refused before it had connections."""
     try:
         key = artifact_key(AgentId(result.agent_id), "report")
         report, description = render_report(result), summarize_result(result)
@@ -65,10 +65,10 @@ async def _publish_details(
     pages: dict[str, tuple[str, str]] = {}
     bundle = take_forensics(ended, concluded)
     if bundle is not None:
-        pages["forensics"] = (render_forensics(bundle), "What the verdict rests on.")
+        pages["forensics"] = (render_forensics(bundle), "The facts behind the verdict.")
     if work is not None:
-        page = work.page.render(_whole_transcript(run, result))
-        pages["transcript"] = (page, "What the agent said and did, for reading.")
+        page = work.page.render(_transcript_file(run, result))
+        pages["transcript"] = (page, "What the agent said and did, in readable form.")
     *published, _ = await asyncio.gather(
         *(_publish(run, kind, *page, seconds) for kind, page in pages.items()),
         _end_progress(ended, result),
@@ -80,7 +80,7 @@ async def _publish_details(
     ]
     key = result.transcript.storage_key
     if key is not None:
-        links.append(Link(f"Whole transcript in {run.outside.storage.description}", key))
+        links.append(Link(f"Transcript file in {run.outside.storage.description}", key))
     return links
 
 
@@ -96,18 +96,20 @@ async def _publish(
     try:
         return await publish_markdown(key, markdown, description, seconds=seconds)
     except Exception as error:
-        # Whatever the API does must not change the verdict, which is decided by now.
+        # The verdict is already decided; nothing that the API does may change it.
         run.outside.say(_not_published(kind, error))
         return None
 
 
-def _whole_transcript(run: AgentRun, result: AgentRunResult) -> str:
+def _transcript_file(run: AgentRun, result: AgentRunResult) -> str:
     key = result.transcript.storage_key
     if key is None:
-        return "The whole transcript is not in the result storage."
+        return "The transcript file is not in the result storage."
     where = code_span(run.outside.storage.description)
-    return f"The whole transcript is {code_span(key)} in {where} (stream-json, gzip)."
+    return f"The transcript file is {code_span(key)} in {where} (stream-json, gzip)."
 
 
 def _not_published(kind: str, error: Exception) -> str:
-    return f"The {kind} could not be published ({type(error).__name__}); the result stands."
+    return (
+        f"The {kind} could not be published ({type(error).__name__}); the result is not affected."
+    )

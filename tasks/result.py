@@ -1,4 +1,4 @@
-"""The verdict of a run, and its files in the result storage."""
+"""The verdict of a run, and the run's files in the result storage."""
 
 import asyncio
 import uuid
@@ -23,19 +23,19 @@ from tasks.storage.stored_results import write_result
 from tasks.transcript.line_grammar import parse_trailer_text
 from tasks.usage.usage_records import record_usage
 
-# Storages may hang; what could not be stored in time is read again by the next run.
+# A storage may hang; what could not be stored in time is read again by the next run.
 _STORE_SECONDS = 120.0
-# What the small file needs, in a process that will be killed.
+# Time that the small result file needs in a process about to be killed.
 _RESULT_SECONDS = 2.0
 
 
 @stage("Result")
 async def conclude_run(ended: EndedAttempt) -> ConcludedAttempt:
-    """Judge the run by all that was seen, and keep result and transcript where the runtime says.
+    """Judge the run by all that was seen, and store its result and transcript.
 
-    A storage that cannot be written does not change the verdict; the Job is then not marked as
-    read, so that the next run can read it again. A run that has lost its Lease stores nothing: its
-    successor writes the same files.
+    A storage that cannot be written does not change the verdict, but the Job is then not marked as
+    read, so that the next run can read it again. A run that has lost its Lease stores nothing,
+    because its successor writes the same files.
     """
     run, work, evidence = ended.run, ended.work, ClusterEvidence()
     stored_key = None
@@ -183,7 +183,7 @@ async def _store_transcript(run: AgentRun, work: AttemptAtWork) -> str | None:
     if not work.spool.exists():
         return None
     key = transcript_key(work.storage_folder)
-    # A name of its own: a compression that was given up on may still be writing.
+    # A unique name, because a compression that was given up on may still be writing.
     packed = work.spool.with_suffix(f".{uuid.uuid4().hex[:8]}.gz")
     try:
         limit_seconds = run.outside.controls.bounded(
@@ -194,11 +194,11 @@ async def _store_transcript(run: AgentRun, work: AttemptAtWork) -> str | None:
             run.outside.lease.check_may_write()
             await run.outside.storage.write_file(key, packed)
     except Exception as error:
-        # The verdict is worth more than its archive; the Job stays to be read again.
+        # A storage failure must not change the verdict; the Job stays, to be read again.
         _say_not_stored(run, "transcript", error)
         return None
     where = run.outside.storage.description
-    run.outside.log.whole_output_at = f"The whole transcript is {key} in {where}."
+    run.outside.log.whole_output_at = f"The transcript file is {key} in {where}."
     return key
 
 
@@ -214,7 +214,7 @@ async def _store_result(run: AgentRun, result: AgentRunResult, work: AttemptAtWo
 
 
 async def _record_usage(run: AgentRun, result: AgentRunResult) -> None:
-    """Record what the Job has used, before its result, so that no stored one is missing there."""
+    """Record the Job's usage before its result, so that it is recorded for every stored result."""
     try:
         run.outside.lease.check_may_write()
         limit_seconds = run.outside.controls.bounded(
@@ -223,11 +223,13 @@ async def _record_usage(run: AgentRun, result: AgentRunResult) -> None:
         async with asyncio.timeout(limit_seconds):
             await record_usage(run.outside.storage, result)
     except Exception as error:
-        # The verdict is worth more than its bookkeeping.
+        # A failure to record usage must not change the verdict.
         why = str(error) or type(error).__name__
-        run.outside.say(f"What this run has used is not recorded for budgets and reports: {why}")
+        run.outside.say(f"The usage of this run was not recorded for budgets and reports: {why}")
 
 
 def _say_not_stored(run: AgentRun, what: str, error: Exception) -> None:
     why = str(error) or type(error).__name__
-    run.outside.say(f"The {what} could not be stored ({why}); the Job is kept to be read again.")
+    run.outside.say(
+        f"The {what} could not be stored ({why}); the Job is kept so that it can be read again."
+    )

@@ -41,18 +41,18 @@ def _limit(run: AgentRun, _work: AttemptAtWork) -> StageLimit:
 async def create_run_secret(run: AgentRun, work: AttemptAtWork) -> None:
     """Bind the attempt to its pod and let it start.
 
-    The Job's pod exists before its Secret does, waiting for it; the Secret names that pod, and the
+    The Job's pod exists before its Secret and waits for it. The Secret names that pod, and the
     script refuses to start in any other, so a replacement pod cannot send the prompt again.
 
     Raises:
-        AgentRunError: No pod came, or the Secret could not be created.
+        AgentRunError: No pod was created, or the Secret could not be created.
         LeaseLost: Another run has made the Secret; the Job is no longer ours.
     """
     pod = await wait_for_pod_object(run, work)
     work.bind(pod)
     spec = run.job_spec(work.number)
     manifest = build_secret_manifest(spec, job_uid=work.job_uid, pod_uid=pod.uid)
-    # A second try is safe: our own Secret behind the conflict is recognised below.
+    # A second try is safe: if it conflicts with our own Secret, that is recognised below.
     retry = run.outside.lease.guarded(RETRY_SAFE)
     try:
         await create_secret(run.outside.client, run.outside.namespace, manifest, retry=retry)
@@ -73,7 +73,7 @@ async def _accept_existing(
     if owner_uid(secret) != work.job_uid:
         raise AgentRunError(
             ErrorCode.PROMPT_SECRET_CREATE_FAILED,
-            f"A Secret named {work.job_name} exists already and belongs to something else; "
+            f"A Secret named {work.job_name} already exists and belongs to something else; "
             "delete it and run again.",
         ) from conflict
     if REVOKED_KEY in object_at(secret, "data"):
@@ -85,7 +85,7 @@ async def _accept_existing(
 
 @stage("Find pod")
 async def find_bound_pod(run: AgentRun, work: AttemptAtWork) -> PodSnapshot | None:
-    """Return the one pod of a Job that is not ours from birth; `None` if nothing is left of it."""
+    """Return the one pod of a Job that we took over; `None` if it no longer exists."""
     work.pod_uid = await read_bound_pod(
         run.outside.client, run.outside.namespace, work.job_name, work.job_uid
     )
@@ -98,7 +98,7 @@ async def find_bound_pod(run: AgentRun, work: AttemptAtWork) -> PodSnapshot | No
 
 @stage("Compare prompts")
 async def has_same_prompt(run: AgentRun, job: JobSnapshot) -> bool:
-    """Tell whether a Job works on this run's prompt; one that cannot be read is another one."""
+    """Tell whether a Job works on this run's prompt; False if its Secret is gone."""
     try:
         secret = await read_secret(run.outside.client, run.outside.namespace, job.name)
     except ObjectNotFound:
@@ -122,17 +122,19 @@ async def revoke_secret(run: AgentRun, job_name: JobName, job_uid: JobUid) -> bo
 async def abandon_unstarted(run: AgentRun, work: AttemptAtWork) -> None:
     """Delete a committed Job whose agent has not started, after making sure that it cannot.
 
-    If that cannot be made sure of, the Job is left, and the next guard decides.
+    If that is not certain, the Job remains, and the next guard decides.
     """
     try:
         await revoke_secret(run, work.job_name, work.job_uid)
         if await _may_have_started(run, work):
-            run.outside.say(f"Job {work.job_name} is left: its agent may have started meanwhile.")
+            run.outside.say(
+                f"Job {work.job_name} was not changed: its agent may have started in the meantime."
+            )
             return
         await delete_owned_job(run, work, Propagation.FOREGROUND)
         work.stopping = work.stopped = StopRequest(StopReason.NEVER_STARTED)
     except (ClusterError, WritesPaused) as error:
-        run.outside.say(f"Job {work.job_name} could not be cleared away: {error.message}")
+        run.outside.say(f"Job {work.job_name} could not be deleted: {error.message}")
 
 
 async def _may_have_started(run: AgentRun, work: AttemptAtWork) -> bool:

@@ -1,4 +1,4 @@
 """What the flow of a run needs around its stages: inputs, ownership, cancellation, failures.
 
-Used by the flows; does not know the command line.
+The flows use it; it does not know the command line.
 """

@@ -19,9 +19,9 @@ from tasks.vocabulary.errors import AgentRunError
 async def judge_failure(run: AgentRun, failure: AgentRunError) -> EndedAttempt:
     """Return how the attempt ended, after a stage has failed or the Lease was lost.
 
-    Whatever went wrong here: if a twin, another process of this flow run, is at work, how the run
-    ends is the twin's business, and this one steps back. A Job that this process was creating when
-    it lost the Lease is withdrawn.
+    If a twin (another process of this flow run) is at work, the twin ends the run and this process
+    steps back, whatever went wrong here. A Job that this process was creating when it lost the
+    Lease is withdrawn.
     """
     controls, work = run.outside.controls, run.outside.controls.at_work
     own = work if work is not None and work.is_of(run) else None
@@ -33,18 +33,18 @@ async def judge_failure(run: AgentRun, failure: AgentRunError) -> EndedAttempt:
     if left_to_twin:
         controls.stepped_back = True
         run.outside.say(
-            "Another process of this flow run is at work on it, or has ended it; this one steps "
-            "back and leaves the run's state to it."
+            "Another process of this flow run is at work on it, or has ended it; this process "
+            "steps back and does not set the run's state."
         )
     return EndedAttempt.of(run, own, failure, lease_lost=lease_lost, left_to_twin=left_to_twin)
 
 
 async def plan_next_attempt(ended: EndedAttempt, results: list[AgentRunResult]) -> AgentRun | None:
-    """Return the run as its next attempt makes it; `None` if none is due.
+    """Return the run as its next attempt makes it; `None` if there is no next attempt.
 
     Args:
         ended: The attempt that was concluded last.
-        results: Of all attempts that this process has made, in order.
+        results: Results of all attempts that this process has made, in order.
     """
     run = ended.run
     controls, lease = run.outside.controls, run.outside.lease
@@ -71,13 +71,13 @@ async def _earlier_results(run: AgentRun, results: list[AgentRunResult]) -> list
             run.outside.storage, run.storage_owner, run.flow_run_id, first.attempt or 1
         )
     except AgentRunError as error:
-        # What they have cost is then unknown, which the plan finds out by their numbers.
+        # Their cost is then unknown, which the plan recognises by the missing numbers.
         run.outside.say(error.message)
         return []
 
 
 async def pause_before_attempt(run: AgentRun) -> None:
-    """Wait as long as the plan says, but not for a run that is being cancelled."""
+    """Wait for as long as the plan says, or until the run is being cancelled."""
     with suppress(TimeoutError):
         async with asyncio.timeout(run.delay_seconds):
             await run.outside.controls.cancel_requested.wait()

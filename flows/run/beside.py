@@ -9,9 +9,9 @@ T = TypeVar("T")
 
 
 class TasksBeside:
-    """Starts tasks; whatever becomes of the block, all of them have ended when it is left.
+    """Starts tasks; when the block is left, for whatever reason, all of them have ended.
 
-    Not a `TaskGroup`: a task that fails does not end the block, whoever needs it looks at it.
+    This is not a `TaskGroup`: a failed task does not end the block; its awaiter sees the failure.
     """
 
     def __init__(self) -> None:

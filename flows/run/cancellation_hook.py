@@ -26,7 +26,7 @@ _ASK_AGAIN_SECONDS = 1.0
 async def delete_jobs_of_cancelled_run(
     flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]
 ) -> None:
-    """Delete the Jobs that a cancelled run has left unfinished, in case the run itself did not.
+    """Delete the unfinished Jobs of a cancelled run, in case the run itself did not.
 
     Prefect also calls this without a cancellation, for example when the process that serves the
     flow shuts down. So only the state in the API counts, not the state that is passed in.
@@ -46,7 +46,7 @@ async def delete_jobs_of_cancelled_run(
         request = parse_request((flow_run.parameters or {})["request"])
         deleted = await _delete_jobs(request, FlowRunId(str(flow_run.id)))
     if deleted:
-        logger.warning(f"The cancelled run left {', '.join(deleted)}, now being deleted.")
+        logger.warning(f"The cancelled run left {', '.join(deleted)}, which is now being deleted.")
 
 
 async def _delete_jobs(request: AgentRunRequest, flow_run_id: FlowRunId) -> list[str]:

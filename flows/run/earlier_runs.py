@@ -1,4 +1,4 @@
-"""Jobs that earlier runs of the agent have left: concluded under their own runs, before ours."""
+"""Jobs left by earlier runs of the agent: concluded under their own runs, before ours starts."""
 
 from flows.run.beside import TasksBeside
 from flows.run.putting_to_work import drain, put_to_work
@@ -21,18 +21,18 @@ from tasks.vocabulary.names import JobUid
 
 
 async def conclude_earlier_runs(run: AgentRun, found: Found) -> tuple[AgentRun, Found]:
-    """Bring what is there of other runs to its end, one after the other.
+    """Bring the Jobs of other runs to their end, one after the other.
 
     Args:
-        run: Ours.
+        run: Our run.
         found: What the guard found.
 
     Returns:
-        Our run, resuming the session of the last one concluded if that is right, and what the guard
-        finds then.
+        Our run, resuming the session of the last concluded run if that is right, and what the guard
+        finds afterwards.
 
     Raises:
-        AgentRunError: One of them could not be concluded, or the guard refuses ours now.
+        AgentRunError: One of them could not be concluded, or the guard now refuses our run.
     """
     concluded: set[JobUid] = set()
     while isinstance(found, Reattach | Harvest) and await _is_for_other(run, found):
@@ -41,7 +41,7 @@ async def conclude_earlier_runs(run: AgentRun, found: Found) -> tuple[AgentRun, 
                 ErrorCode.JOB_STATE_MISMATCH,
                 f"Job {found.job.name} of an earlier run could not be concluded, so this run's "
                 "agent was not started.",
-                advice="Look into this run's log; make the result storage writable and run again.",
+                advice="Check this run's log, make the result storage writable and run again.",
             )
         concluded.add(found.job.uid)
         run = await _conclude_earlier_run(run, found)
@@ -50,7 +50,7 @@ async def conclude_earlier_runs(run: AgentRun, found: Found) -> tuple[AgentRun, 
 
 
 async def _is_for_other(run: AgentRun, found: Reattach | Harvest) -> bool:
-    """Tell whether a Job is to be brought to its end before ours is started."""
+    """Tell whether a Job must be brought to its end before our own is created."""
     if isinstance(found, Harvest):
         return found.then_start
     if found.job.flow_run_id == run.flow_run_id:
@@ -59,14 +59,16 @@ async def _is_for_other(run: AgentRun, found: Reattach | Harvest) -> bool:
 
 
 async def _conclude_earlier_run(run: AgentRun, found: Reattach | Harvest) -> AgentRun:
-    """Bring another run's Job to its end, keep its result under that run, and go on from it.
+    """Bring another run's Job to its end, store its result under that run, and continue from it.
 
-    If that fails the guard looks again, and decides on what there is then.
+    If that fails, the guard looks again and decides anew.
     """
     job = found.job
     theirs = run.for_flow_run(job.owner_flow_run_id or job.flow_run_id)
     if isinstance(found, Reattach):
-        run.outside.say(f"Job {job.name} works on another prompt; this run's own comes after it.")
+        run.outside.say(
+            f"Job {job.name} works on another prompt; this run starts its own afterwards."
+        )
     try:
         ended = await _bring_to_end(theirs, found)
     except LeaseLost:
@@ -81,7 +83,7 @@ async def _conclude_earlier_run(run: AgentRun, found: Reattach | Harvest) -> Age
     await clean_up(ended, concluded)
     result = concluded.result
     run.outside.say(
-        f"Kept the result of flow run {result.flow_run_id}, whose process was gone "
+        f"Stored the result of flow run {result.flow_run_id}, which had no process any more "
         f"({result.error_code or 'success'}: {result.message})"
     )
     may_resume = found.resume_session if isinstance(found, Harvest) else not run.asked_session_id
@@ -91,7 +93,7 @@ async def _conclude_earlier_run(run: AgentRun, found: Reattach | Harvest) -> Age
 
 
 async def _bring_to_end(theirs: AgentRun, found: Reattach | Harvest) -> EndedAttempt:
-    """Follow another run's Job to its end, or read what an ended one has printed."""
+    """Follow another run's Job to its end, or read the output of one that has ended."""
     job = await adopt_agent_job(theirs, found.job)
     async with TasksBeside() as beside:
         work = put_to_work(theirs, job, beside)

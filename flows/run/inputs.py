@@ -29,7 +29,7 @@ class RuntimeInputs:
     """A runtime and the cluster it names.
 
     Attributes:
-        secrets: Values that must not appear anywhere, as far as they are known here.
+        secrets: Values that must not appear anywhere, as far as they are known at this point.
     """
 
     spec: RuntimeSpec
@@ -133,7 +133,7 @@ async def _read_prompt_secret(reference: SecretKey, runtime: RuntimeInputs) -> s
             found = await read_secret(client, namespace, reference.secret)
         return b64decode(found["data"][reference.key]).decode()
     except (ClusterError, KeyError, ValueError) as error:
-        why = error.message if isinstance(error, ClusterError) else "there is no such text"
+        why = error.message if isinstance(error, ClusterError) else "there is no text in it"
         raise InputInvalid(
             f"The prompt in key {reference.key} of Secret {reference.secret} cannot be read: {why}."
         ) from error

@@ -1,4 +1,4 @@
-"""Opening a run: its request checked, its blocks read, its connections made."""
+"""Opens a run: checks its request, reads its blocks and makes its connections."""
 
 import logging
 import tempfile
@@ -31,13 +31,13 @@ from tasks.vocabulary.names import AgentId, FlowRunId
 
 @asynccontextmanager
 async def open_run(asked: object, controls: RunControls) -> AsyncGenerator[AgentRun, None]:
-    """Check what is asked, and connect to the cluster, the result storage and the run's log.
+    """Check the request, and connect to the cluster, the result storage and the run's log.
 
-    Nothing is created. What is found wrong is raised, and known to `controls` as far as it came.
+    Nothing is created. If this raises, `controls` has what was learned until then.
 
     Raises:
         InputInvalid: The request, a block or a Secret is wrong.
-        KubeconfigInvalid: So is the cluster's.
+        KubeconfigInvalid: The cluster's kubeconfig is wrong.
     """
     flow_run_id = controls.flow_run_id = FlowRunId(str(flow_run.id))
     if controls.on_begin is not None:
@@ -83,7 +83,7 @@ async def open_run(asked: object, controls: RunControls) -> AsyncGenerator[Agent
 async def _connect(
     connection: ClusterConnection, controls: RunControls
 ) -> AsyncGenerator[ClusterClient, None]:
-    """Give the fleet's client of a connection; one of its own to a run on its own."""
+    """Yield the fleet's client for a connection, or a new one for a run that is in no fleet."""
     if controls.fleet is not None:
         yield await controls.fleet.clusters.client(connection)
         return
@@ -92,7 +92,7 @@ async def _connect(
 
 
 def run_logger() -> "logging.Logger | LoggerAdapter[logging.Logger]":
-    """Return the flow run's logger; Python's own where the flow's function runs without Prefect."""
+    """Return the flow run's logger; Python's own if the flow's function runs without Prefect."""
     try:
         return get_run_logger()
     except MissingContextError:
@@ -100,7 +100,7 @@ def run_logger() -> "logging.Logger | LoggerAdapter[logging.Logger]":
 
 
 def _traceparent() -> str | None:
-    """Return the trace context that Prefect keeps for this flow run, where it traces runs."""
+    """Return the trace context that Prefect keeps for this flow run, if it traces runs."""
     context = FlowRunContext.get()
     labels = context.flow_run.labels if context is not None and context.flow_run else {}
     found = labels.get(LABELS_TRACEPARENT_KEY)

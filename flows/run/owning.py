@@ -1,4 +1,4 @@
-"""Owning an agent: its Lease is renewed while the run is at work, and let go however it ends."""
+"""Owning an agent: its Lease is renewed during the run, and released however the run ends."""
 
 import asyncio
 import time
@@ -34,18 +34,18 @@ class Ownership:
     async def end_agent_if_cancelled(self, run: AgentRun) -> EndedAttempt | None:
         """End the agent if Prefect says that its run is being cancelled; `None` if not.
 
-        Prefect's SIGTERM cancels all tasks of the event loop, wherever they are, so nothing of what
-        followed the Job is left. It also says when the process will be killed: all ends before.
+        Prefect's SIGTERM cancels all tasks of the event loop, so none that followed the Job is
+        left. Its arrival also tells when the process will be killed; all must be done before.
         """
         told_at = time.monotonic()
         self._signals.close()
         controls = run.outside.controls
         work = controls.at_work
         if not await self._cancellation.is_cancelled():
-            left = f"Job {controls.job_reference} is left to the next run"
+            left = f"Job {controls.job_reference} remains for the next run"
             run.outside.say(
-                "This process was told to stop, and the run was not cancelled: "
-                f"{left if work else 'no agent was at work'}."
+                "This process was told to stop without a cancellation of the run: "
+                f"{left if work else 'no agent was working'}."
             )
             return None
         controls.cancel_requested.set()
@@ -63,7 +63,7 @@ class Ownership:
             lost = isinstance(error, LeaseLost)
             return EndedAttempt.of(run, own, error, lease_lost=lost)
         except TimeoutError:
-            run.outside.say("The agent has not ended yet; what it still prints is not collected.")
+            run.outside.say("The agent has not ended yet; any further output is lost.")
             if own is not None:
                 return EndedAttempt.of(own.run, own)
         agent = "an agent" if work is None else "its own agent"
@@ -89,16 +89,16 @@ async def _end_agent(work: AttemptAtWork) -> EndedAttempt:
 
 @asynccontextmanager
 async def own_agent(run: AgentRun) -> AsyncGenerator[Ownership, None]:
-    """Hear of cancellations and signals meanwhile, and let the agent's Lease go at the end.
+    """Listen for cancellations and signals in the block, and release the agent's Lease after it.
 
-    The guard takes the Lease; what is done under it is done in `while_owner` or `renewing`.
+    The guard takes the Lease; work under the Lease is done in `while_owner` or `renewing`.
     """
     controls = run.outside.controls
     fleet = controls.fleet
     cancellation = fleet.cancellation if fleet else CancellationReader(UUID(run.flow_run_id))
     with ExitStack() as signals:
         if fleet is None:
-            # Signals of a fleet's process are the fleet's to listen for.
+            # In a fleet's process, the fleet listens for signals.
             signals.enter_context(cancelled_by_sigterm())
         asking = asyncio.create_task(_cancel_when_asked(run, cancellation))
         try:
@@ -110,9 +110,9 @@ async def own_agent(run: AgentRun) -> AsyncGenerator[Ownership, None]:
 
 
 async def _cancel_when_asked(run: AgentRun, cancellation: Cancellation) -> None:
-    """Have the agent ended once Prefect says that the run is being cancelled.
+    """Request the agent's end once Prefect says that the run is being cancelled.
 
-    A runner that watches the process tells it sooner; without one this is the only way.
+    A runner that watches the process signals it sooner; without one this is the only way.
     """
     await cancellation.wait_until_cancelled()
     run.outside.controls.cancel_requested.set()
@@ -120,7 +120,7 @@ async def _cancel_when_asked(run: AgentRun, cancellation: Cancellation) -> None:
 
 @asynccontextmanager
 async def renewing(run: AgentRun) -> AsyncGenerator[None, None]:
-    """Renew the Lease meanwhile; whether a write is still allowed is asked before each."""
+    """Renew the Lease during the block; each write in it checks first that it is still allowed."""
     async with TasksBeside() as beside:
         beside.start(run.outside.lease.keep())
         yield
@@ -128,14 +128,14 @@ async def renewing(run: AgentRun) -> AsyncGenerator[None, None]:
 
 @asynccontextmanager
 async def while_owner(run: AgentRun) -> AsyncGenerator[None, None]:
-    """Renew the Lease meanwhile, and stop the block when somebody else has taken the agent.
+    """Renew the Lease during the block, and stop the block when another process takes the agent.
 
-    How the block ended counts only while the Lease is ours. A process that was stopped for longer
-    than the Lease lasts may learn of its successor's doings, or of a call that took too long,
-    before its next renewal is refused.
+    How the block ended counts only if the Lease is still ours: a process that was suspended for
+    longer than the Lease lasts may see what its successor did, or a call that timed out, before its
+    next renewal is refused.
 
     Raises:
-        LeaseLost: Somebody else has taken the agent, however the block has ended.
+        LeaseLost: Another process has taken the agent, however the block has ended.
     """
     keeper = _LeaseWatch(run.outside.lease)
     try:
@@ -169,16 +169,16 @@ class _LeaseWatch:
             self._owner.cancel()
 
     def check(self) -> None:
-        """Raise what has ended the renewing, if anything has: the Lease is lost.
+        """Raise the error that ended the renewing, if any, and take our own cancellation back.
 
         Raises:
-            LeaseLost: As it says. A cancellation of our own is taken back.
+            LeaseLost: The Lease is lost.
         """
         if not self._has_cancelled:
             return
         self._has_cancelled = False
         if self._owner is not None and self._owner.uncancel() > 0:
-            # Somebody else has cancelled the task too, and that counts.
+            # Somebody else has cancelled the task too; that takes precedence.
             return
         self._keeping.result()
 

@@ -1,4 +1,4 @@
-"""A Job put to work: observed from then on, abandoned if its agent cannot start, drained."""
+"""A Job put to work: observed, abandoned if its agent cannot start, its last output drained."""
 
 import asyncio
 import time
@@ -17,14 +17,14 @@ from tasks.run.lease_keeper import LeaseLost
 from tasks.secret import abandon_unstarted
 from tasks.vocabulary.errors import AgentRunError
 
-# Around the Job's own deadline, which is around the agent's.
+# Added to the Job's own deadline, which is later than the agent's.
 _FLOW_MARGIN_SECONDS = 60.0
-# After the agent's end the last lines come in seconds; the API may be away for a while.
+# After the agent's end the last lines come within seconds, but the API may be away for a while.
 _DRAIN_SECONDS = 300.0
 
 
 def put_to_work(run: AgentRun, job: JobSnapshot, beside: TasksBeside) -> AttemptAtWork:
-    """Observe a Job from now on, and note it as the one at work in this process."""
+    """Start to observe a Job, and note it as the one at work in this process."""
     fleet, outside = run.outside.controls.fleet, run.outside
     flow_run_id = run.prepared.flow_run_id
     observer = JobObserver(
@@ -54,14 +54,14 @@ def put_to_work(run: AgentRun, job: JobSnapshot, beside: TasksBeside) -> Attempt
     outside.controls.at_work = work
     if not is_own:
         outside.say(
-            f"Took over Job {job.name} of flow run {job.flow_run_id}: the agent works on that "
-            "run's prompt, not on this one's."
+            f"Took over Job {job.name} of flow run {job.flow_run_id}: its agent works on the "
+            "prompt of that run, not of this one."
         )
     return work
 
 
 def _deadline_at(run: AgentRun, job: JobSnapshot) -> float:
-    """Return the run's own bound around the Job's deadline, on the monotonic clock."""
+    """Return when the run itself gives up, after the Job's deadline; on the monotonic clock."""
     deadline_seconds = job.deadline_seconds or run.job_spec(job.attempt or 1).deadline_seconds
     age = run.outside.server_now() - job.created_at if job.created_at else timedelta()
     left = max(0.0, deadline_seconds - age.total_seconds())
@@ -70,7 +70,7 @@ def _deadline_at(run: AgentRun, job: JobSnapshot) -> float:
 
 @asynccontextmanager
 async def abandoned_on_failure(run: AgentRun, work: AttemptAtWork) -> AsyncGenerator[None, None]:
-    """Delete a Job whose agent could not be started; one that another run owns is left to it."""
+    """Delete a Job whose agent could not be started, unless another run now owns it."""
     try:
         yield
     except LeaseLost:
@@ -81,7 +81,7 @@ async def abandoned_on_failure(run: AgentRun, work: AttemptAtWork) -> AsyncGener
 
 
 async def drain(ended: EndedAttempt, streaming: asyncio.Task[FollowedLog]) -> None:
-    """Wait for the last lines, as long as any come; the verdict does not wait for ever."""
+    """Wait for the last lines while any come; the verdict does not wait forever."""
     work = ended.work
     if work is None or ended.api_lost_seconds is not None:
         return
@@ -91,11 +91,11 @@ async def drain(ended: EndedAttempt, streaming: asyncio.Task[FollowedLog]) -> No
         await asyncio.wait({streaming}, timeout=_DRAIN_SECONDS)
     if not streaming.done():
         ended.run.outside.say(
-            f"No more output came for {_DRAIN_SECONDS:.0f} s; what is missing is named."
+            f"No more output for {_DRAIN_SECONDS:.0f} s; missing lines are named."
         )
         return
     try:
         streaming.result()
     except Exception as error:
-        # Such as a full disk: what is known otherwise is judged all the same.
-        ended.run.outside.say(f"Reading the output broke off: {error!r}")
+        # For example, the disk is full: the run is judged by everything else that is known.
+        ended.run.outside.say(f"Reading the output failed: {error!r}")

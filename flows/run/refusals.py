@@ -1,6 +1,6 @@
-"""Runs that end without having been concluded: refused, or failed in a way nobody foresaw.
+"""Runs that end without being concluded: refused, or failed in an unforeseen way.
 
-Whoever found what was wrong, the run ends with one of our codes, a report and an event.
+In each case the run ends with one of our codes, a report and an event.
 """
 
 import asyncio
@@ -23,17 +23,17 @@ from tasks.vocabulary.error_codes import Cause, ErrorCode
 from tasks.vocabulary.errors import AgentRunError
 
 _INNERMOST_FRAMES = 12
-# To file a refusal under the agent's id, where the request only names its block.
+# To read the agent's id, under which a refusal is filed, if the request only names its block.
 _BLOCK_SECONDS = 10.0
 
 
 async def refuse(request: object, error: Exception, controls: RunControls) -> AgentRunResult:
-    """Return and report the result of a run that was refused, or that failed unforeseen.
+    """Return and report the result of a run that was refused or failed unexpectedly.
 
     Args:
-        request: As it was given, valid or not.
+        request: The request as it was given, valid or not.
         error: What was raised.
-        controls: Know how far the run had come.
+        controls: They show how far the run had come.
     """
     work = controls.at_work
     result = build_refusal(
@@ -65,7 +65,7 @@ def _to_ending(error: Exception, controls: RunControls) -> AgentRunError:
 
 
 async def _find_agent_id(request: object, controls: RunControls) -> str:
-    """Return the agent's id; the name of its block if that cannot be read, else nothing."""
+    """Return the agent's id; the block's name if it cannot be read, or nothing without a block."""
     if controls.agent_id is not None:
         return controls.agent_id
     agent = _field(request, "agent")

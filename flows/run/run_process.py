@@ -1,6 +1,6 @@
 """The process of a run under Prefect: its SIGTERM, and its console that others read.
 
-SIGTERM is noticed wherever it lands; how much time it leaves is written here.
+SIGTERM is noticed wherever it arrives; the time that it leaves is defined here.
 """
 
 import asyncio
@@ -84,9 +84,9 @@ def _notified_of_signals(
 def outlive_console() -> None:
     """Let the run go on when nobody reads its console any more.
 
-    Runners and workers read what their runs print. When one of them is killed, the next record of
-    its run's log meets a broken pipe, at which rich, that Prefect prints with, leaves the process
-    by `SystemExit`. The log goes to Prefect's API too, so the console is given up instead.
+    Runners and workers read the console of their runs. When one of them is killed, the next log
+    record of its run hits a broken pipe, and rich, which Prefect prints with, raises `SystemExit`.
+    The log goes to Prefect's API too, so the console is given up instead.
     """
     names = [None, *logging.root.manager.loggerDict]
     for handler in [handler for name in names for handler in logging.getLogger(name).handlers]:

@@ -1,4 +1,4 @@
-"""The verdict of a run: as the state of its flow run, and for the process that started it."""
+"""A run's verdict: as the state of its flow run, and as the result for its own process."""
 
 from collections.abc import Awaitable
 from typing import Any
@@ -13,34 +13,34 @@ from tasks.run.run_controls import RunControls, RunCrashed
 
 
 def end_flow_run(result: AgentRunResult, controls: RunControls) -> State[dict[str, object]]:
-    """Return the Prefect state of a run with this result, and tell automations of it.
+    """Return the Prefect state for this result, and emit the event that automations react to.
 
     Raises:
-        Abort: The run's state is the business of another process of this flow run.
+        Abort: Another process of this flow run sets the run's state.
     """
     controls.result = result
     if controls.stepped_back:
-        # The one way to end a process of a flow run without a word on the run's state.
+        # The only way to end a process of a flow run without setting the run's state.
         raise Abort(result.message)
     emit_run_event(result)
     return to_state(result)
 
 
 async def await_verdict(running: Awaitable[State[Any]], controls: RunControls) -> AgentRunResult:
-    """Return the result of a run of the flow in this process, once it has ended.
+    """Return the result of a run in this process, once it has ended.
 
     Raises:
-        RunCrashed: It ended without one.
+        RunCrashed: The run ended without a result.
     """
     try:
         state = await running
         told = f"{state.name}: {state.message}"
     except Abort as aborted:
-        # It has stepped back, with a result that says so.
+        # The run has stepped back, and its result says so.
         told = str(aborted)
     if controls.result is None:
         raise RunCrashed(
-            f"The run broke off without a verdict ({told}); its log in Prefect has the details, "
-            "and a Job that was created is left for the next run."
+            f"The run ended without a verdict ({told}); its log in Prefect has the details, and "
+            "the next run takes over its Job, if it has one."
         )
     return controls.result

@@ -1,4 +1,4 @@
-"""Learning what the agent must not be seen saying: the values of its credentials."""
+"""Learns the values of the agent's credentials, which must not appear in its output."""
 
 import asyncio
 from base64 import b64decode
@@ -10,15 +10,15 @@ from tasks.observation.api_fields import texts_at
 from tasks.run.agent_run import AgentRun
 from tasks.text.redaction import pieces_of_file
 
-# The agent works meanwhile, and its output waits in its pod; but people want to see it.
+# The agent works meanwhile, and its output waits in its pod, but people want to see it.
 _READ_SECONDS = 5.0
 
 
 async def learn_credentials(run: AgentRun) -> None:
-    """Have the values of the agent's credentials masked in what people read.
+    """Mask the values of the agent's credentials in everything that people read.
 
-    Those that the agent has in its env, and those that it finds as files. Best effort: the agent
-    needs no one to read its Secrets, so one that cannot be read is only noted in the log.
+    These are the values in the agent's env and in mounted files. Best effort: the agent does not
+    depend on this read, so a Secret that cannot be read is only noted in the log.
     """
     prepared = run.prepared
     references = secret_references(prepared.agent, prepared.runtime)
@@ -40,7 +40,7 @@ async def _read_values(run: AgentRun, name: str) -> tuple[str, dict[str, str]]:
         async with asyncio.timeout(_READ_SECONDS):
             secret = await read_secret(run.outside.client, run.outside.namespace, name)
     except ObjectNotFound:
-        _note(run, name, "it is not there")
+        _note(run, name, "it does not exist")
         return name, {}
     except ClusterError as error:
         _note(run, name, error.message)
@@ -49,12 +49,12 @@ async def _read_values(run: AgentRun, name: str) -> tuple[str, dict[str, str]]:
         _note(run, name, f"no answer within {_READ_SECONDS:.0f} s")
         return name, {}
     encoded = texts_at(secret, "data").items()
-    # Env is bytes, and output is decoded like this too.
+    # Env values are bytes, and the output is decoded in the same way.
     return name, {key: b64decode(text).decode("utf-8", errors="replace") for key, text in encoded}
 
 
 def _note(run: AgentRun, name: str, why: str) -> None:
     run.outside.say(
-        f"Secret {name} could not be read ({why.rstrip('.')}), so what it holds cannot be masked "
-        "by value in logs and artifacts."
+        f"Secret {name} could not be read ({why.rstrip('.')}), so its values cannot be masked in "
+        "logs and artifacts."
     )

@@ -1,7 +1,7 @@
-"""A run: what was asked, and its connections to the outside. Neither changes while it is at work.
+"""A run: its request and its connections. Neither changes while it is in progress.
 
-What is learned while an agent works stands in the attempt at work (`attempt_at_work`); how the work
-ended is a value that the stages hand on (`ended_attempt`).
+What is learned while an agent works is kept in `attempt_at_work`; how the work ended is a value
+that the stages pass on (`ended_attempt`).
 """
 
 from collections import deque
@@ -26,10 +26,10 @@ from tasks.vocabulary.names import FlowRunId
 
 
 class RunDiary:
-    """Says things about the run, with every known secret masked.
+    """Reports about the run, with every known secret masked.
 
     Attributes:
-        decisions: What was said about the run itself, with times; the last ones.
+        decisions: The latest reports about the run itself, with their times.
     """
 
     def __init__(self, log: RunLog, controls: RunControls, secrets: Iterable[str]) -> None:
@@ -50,14 +50,14 @@ class RunDiary:
         self._controls.redactor = Redactor(self._secrets)
 
     def say(self, text: str) -> None:
-        """Tell people about the run itself."""
+        """Report about the run itself, in its log and on its live output."""
         safe = self.redactor.text(text)
         self._log.info(safe)
         self.decisions.append(Decision(datetime.now(UTC), safe))
         self.show([RenderedLine(LineKind.NOTE, safe)])
 
     def show(self, lines: Sequence[RenderedLine]) -> None:
-        """Show lines to onlookers in this process; the log is not written."""
+        """Show lines on the live output of this process only, not in the log."""
         if self._controls.on_lines is not None:
             self._controls.on_lines(lines)
 
@@ -70,7 +70,7 @@ class Connections:
         namespace: Where the agent's objects are.
         lease: This process's hold on the agent's Lease.
         controls: What surrounds the run in its process.
-        diary: Says things about the run.
+        diary: Reports about the run.
         log: The flow run's log in Prefect.
         folder_path: For the run's temporary files.
     """
@@ -90,11 +90,11 @@ class Connections:
         return self.diary.redactor
 
     def say(self, text: str) -> None:
-        """Tell people about the run itself, in the flow run's log and to onlookers."""
+        """Report about the run itself, in its log and on its live output."""
         self.diary.say(text)
 
     def server_now(self) -> datetime:
-        """Return the API server's time; our own clock's before its first answer."""
+        """Return the API server's time; before its first answer, the time of our own clock."""
         return self.client.server_now()
 
 
@@ -103,11 +103,11 @@ class AgentRun:
     """One run of one agent, or one attempt of it where attempts differ.
 
     Attributes:
-        prepared: What is asked, checked and rendered; of another flow run while that is concluded.
-        flow_run_id: The flow run at work, also while it concludes another one.
+        prepared: The request, checked and rendered; another flow run's while that is concluded.
+        flow_run_id: The flow run of this process, also while it concludes another one.
         asked_session_id: The session that the request itself names; null if it names none.
-        asked_budget_usd: For all attempts together; null for no limit.
-        delay_seconds: How long the next attempt waits before it begins.
+        asked_budget_usd: Budget of all attempts together; null for no limit.
+        delay_seconds: How long to wait before this attempt begins.
         outside: The connections.
     """
 
@@ -136,10 +136,10 @@ class AgentRun:
         return StorageOwner(self.outside.namespace, self.prepared.agent_id)
 
     def job_spec(self, number: int, *, exec_permitted: bool = True) -> JobSpec:
-        """Return what an attempt's Job is to be; the epoch is that of the Lease as we hold it.
+        """Return the specification of an attempt's Job, with the epoch of the Lease that we hold.
 
         Raises:
-            LeaseLost: We do not hold it.
+            LeaseLost: We do not hold the Lease.
         """
         return JobSpec(
             run=self.prepared,
@@ -150,17 +150,17 @@ class AgentRun:
         )
 
     def for_flow_run(self, flow_run_id: FlowRunId | None) -> "AgentRun":
-        """Return what concludes another flow run of the same agent, under our Lease."""
+        """Return a run that concludes another flow run of the same agent, under our Lease."""
         theirs = replace(self.prepared, flow_run_id=flow_run_id or self.prepared.flow_run_id)
         return replace(self, prepared=theirs, started_at=datetime.now(UTC))
 
     def resuming(self, session_id: str) -> "AgentRun":
-        """Return the run, its agent to start in a session that was not known when it was asked."""
+        """Return the run with a session to resume that its request did not name."""
         request = self.prepared.request.model_copy(update={"session_id": session_id})
         return replace(self, prepared=prepare_again(self.prepared, request))
 
     def for_next_attempt(self, planned: NextAttempt) -> "AgentRun":
-        """Return what makes another attempt of this flow run, under the same Lease."""
+        """Return the run as its next attempt makes it, under the same Lease."""
         agent = self.prepared.agent.model_copy(update={"max_budget_usd": planned.budget_usd})
         request = self.prepared.request.model_copy(update={"session_id": planned.session_id})
         prepared = prepare_again(replace(self.prepared, agent=agent), request)

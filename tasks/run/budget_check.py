@@ -1,4 +1,4 @@
-"""The day's budget of the agent at hand, checked against what is recorded in the result storage."""
+"""Checks an agent's daily budget against the spending recorded in the result storage."""
 
 from datetime import UTC
 
@@ -8,11 +8,11 @@ from tasks.usage.usage_records import UsageUnreadable, read_usage_day
 
 
 async def check_budget_of_today(run: AgentRun) -> None:
-    """Refuse to start an agent that has spent its budget of the day, by the API server's clock.
+    """Refuse to start an agent that has spent its daily budget, by the API server's clock.
 
     Raises:
-        DayBudgetSpent: It has.
-        UsageUnreadable: What it has spent cannot be read; nothing is started then either.
+        DayBudgetSpent: The budget is spent.
+        UsageUnreadable: The spending cannot be read; no agent is started then either.
     """
     limit_usd = run.prepared.agent.daily_budget_usd
     if limit_usd is None:
@@ -22,12 +22,12 @@ async def check_budget_of_today(run: AgentRun) -> None:
         recorded = await read_usage_day(run.outside.storage, run.storage_owner, now.date())
         spending = DaySpending.of(recorded)
     except UsageUnreadable as error:
-        run.outside.say(f"{error.message} It does not count as nothing: no agent is started.")
+        run.outside.say(f"{error.message} Spending is unknown, so no agent is started.")
         raise
     if spending.jobs_of_unknown_cost:
         run.outside.say(
-            f"{spending.jobs_of_unknown_cost} Jobs of agent {agent_id} told no cost today; they do "
-            "not count for its daily budget."
+            f"{spending.jobs_of_unknown_cost} Jobs of agent {agent_id} reported no cost today; "
+            "they do not count towards its daily budget."
         )
     check_day_budget(agent_id, limit_usd, spending, now)
     run.outside.say(f"Daily budget: ${spending.spent_usd:.4f} of ${limit_usd:.4f} spent (UTC day).")

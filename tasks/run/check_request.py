@@ -1,6 +1,6 @@
-"""What can be refused before Prefect is there, which takes seconds to import and to answer.
+"""What can be refused before Prefect is imported and answers, which takes seconds.
 
-The run checks all of it again: it is also started by others than the command line.
+The run checks all of it again, because not only the command line starts runs.
 """
 
 from importlib.resources import files
@@ -16,7 +16,7 @@ from tasks.cluster.connection import ClusterConnection, discover_connection
 from tasks.vocabulary.errors import InputInvalid
 from tasks.vocabulary.names import FlowRunId
 
-# Stands in for the flow run that is not there yet; as long as any.
+# Stands in for the flow run that does not exist yet; as long as any other id.
 _NO_FLOW_RUN = FlowRunId(str(UUID(int=0)))
 
 
@@ -26,15 +26,15 @@ def read_run_script() -> str:
 
 
 def find_cluster(kubeconfig: Path | None) -> ClusterConnection:
-    """Return the cluster of a kubeconfig, or the one that is found without.
+    """Return the cluster of a kubeconfig, or the one that is found without one.
 
     Raises:
-        InputInvalid: There is none; what the kubeconfig holds is not looked at.
+        InputInvalid: There is no cluster. The content of `kubeconfig` is not checked here.
     """
     if kubeconfig is not None:
         if not kubeconfig.is_file():
             raise InputInvalid(
-                f"The kubeconfig {kubeconfig} is not there or no file; correct the path."
+                f"The kubeconfig {kubeconfig} does not exist or is not a file; correct the path."
             )
         return ClusterConnection.from_kubeconfig_file(str(kubeconfig))
     try:
@@ -44,7 +44,7 @@ def find_cluster(kubeconfig: Path | None) -> ClusterConnection:
 
 
 def check_request(request: AgentRunRequest, kubeconfig: Path | None) -> None:
-    """Refuse what is wrong whatever the blocks and Secrets hold that the request names.
+    """Refuse what is wrong whatever the request's blocks and Secrets contain.
 
     Raises:
         InputInvalid: The request cannot be carried out.

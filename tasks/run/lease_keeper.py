@@ -63,7 +63,7 @@ class LeaseLost(AgentRunError):
         super().__init__(
             ErrorCode.CONCURRENT_RUN_BLOCKED,
             f"Another process has taken over this agent{taken}; this run stepped back and left the "
-            "agent's Job to it.",
+            "agent's Job to that process.",
         )
 
 
@@ -74,7 +74,7 @@ class WritesPaused(AgentRunError):
         super().__init__(
             ErrorCode.JOB_STATE_MISMATCH,
             "The agent's Lease could not be renewed in time, so this run writes nothing until it "
-            "can; its Job was left as it is. Run again when the Kubernetes API answers.",
+            "can; its Job was not changed. Run again when the Kubernetes API answers.",
         )
 
 

@@ -1,4 +1,4 @@
-"""Turning an agent's pause switch; what it means is decided in `tasks.ownership.pause`."""
+"""Pauses and resumes an agent; what a pause means is decided in `tasks.ownership.pause`."""
 
 from tasks.cluster.call_retry import RETRY_SAFE
 from tasks.cluster.cluster_client import ClusterClient
@@ -16,7 +16,7 @@ _TRIES = 8
 async def pause_agent(
     client: ClusterClient, namespace: str, agent_id: AgentId, reason: str | None
 ) -> AgentPause | None:
-    """Keep new agents of this id from being started, whoever works for it now.
+    """Block new runs of this agent, whoever owns it now.
 
     Returns:
         The pause that was there before, if there was one; it is replaced.
@@ -27,14 +27,15 @@ async def pause_agent(
     """
     for tries_left in reversed(range(_TRIES)):
         raw = await _read(client, namespace, agent_id)
-        # The answer that was just read carried the time.
+        # The answer that was just read carried the server's time.
         now = client.server_now()
         body = build_paused(raw, agent_id, reason, now)
         try:
             if raw is None:
                 await create_lease(client, namespace, body)
             else:
-                # A second try after a lost answer meets our own first one, and is made anew on it.
+                # A second try after a lost answer conflicts with our own first one; it is built
+                # anew from what is read then.
                 await replace_lease(client, namespace, body, retry=RETRY_SAFE)
         except NamespaceNotFound:
             raise
@@ -49,7 +50,7 @@ async def pause_agent(
 async def resume_agent(
     client: ClusterClient, namespace: str, agent_id: AgentId
 ) -> AgentPause | None:
-    """Let agents of this id be started again.
+    """Allow new runs of this agent again.
 
     Returns:
         The pause that has ended; `None` where there was none.

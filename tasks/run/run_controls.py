@@ -1,4 +1,4 @@
-"""How a run in progress is told to stop, and who reads along in this very process."""
+"""How a run in progress is told to stop, and who shows its output live."""
 
 import asyncio
 import math
@@ -26,22 +26,22 @@ class Cancellation(Protocol):
     """Tells whether a run is being cancelled."""
 
     async def is_cancelled(self) -> bool:
-        """Tell whether it is, or was; what cannot be read is no cancellation."""
+        """Tell whether it is or was; False if that cannot be read."""
         ...
 
     async def wait_until_cancelled(self) -> None:
-        """Return once it is being cancelled."""
+        """Return once the run is being cancelled."""
         ...
 
 
 @dataclass(frozen=True)
 class FleetShare:
-    """What a run shares with the other runs of its fleet, which all are in one process.
+    """What a run shares with the other runs of its fleet, all of which are in one process.
 
     Attributes:
         clusters: Connections and watches.
-        cancellation: Of this run; the fleet asks Prefect for all of its runs at once, and listens
-            for signals.
+        cancellation: Tells of this run's cancellation; the fleet asks Prefect about all of its runs
+            at once, and listens for signals.
     """
 
     clusters: "SharedClusters"
@@ -49,7 +49,7 @@ class FleetShare:
 
 
 class RunCrashed(Exception):
-    """A run ended without a verdict: a defect of ours, or of what we stand on."""
+    """A run ended without a verdict: a defect of ours, or of a library that we use."""
 
 
 @dataclass
@@ -57,22 +57,21 @@ class RunControls:
     """What surrounds a run in its own process.
 
     Attributes:
-        cancel_requested: Set once to end the agent with grace and report what it has done.
-        fleet: What is shared with other runs; null for a run on its own.
+        cancel_requested: Set once to end the agent gracefully and report what it has done.
+        fleet: What is shared with other runs; null for a run that is in no fleet.
         flow_run_id: The run's id, once it has begun.
-        on_begin: Called once it has.
-        kubeconfig: File to use instead of what the runtime block names; null for the block's.
+        on_begin: Called once the run has begun.
+        kubeconfig: File to use instead of the runtime block's; null to use the block's.
         on_lines: Called with rendered lines as they arrive, besides the flow run's log.
         started_at: When the run began in this process.
-        agent_id: Of the agent, once its block was read.
+        agent_id: The agent's id, once its block was read.
         redactor: Masks the values that are known as secrets by now.
         at_work: The Job at work, its own or an earlier run's, once there is one.
         creating: The Job that is being created, until it is committed.
         conclude_by: When this process will be killed, on the monotonic clock, in seconds; infinite
-            if nobody said.
+            if that is not known.
         result: The run's result, once there is one.
-        stepped_back: Another process of the same flow run is at work, and the run's state is its
-            business.
+        stepped_back: Another process of the same flow run is at work, and sets the run's state.
     """
 
     cancel_requested: asyncio.Event = field(default_factory=asyncio.Event)
@@ -97,7 +96,7 @@ class RunControls:
 
     @property
     def job_deleted(self) -> bool:
-        """Whether the deletion of that Job was asked for, answered or not."""
+        """Whether the deletion of that Job was requested, answered or not."""
         return self.at_work is not None and self.at_work.stopping is not None
 
     def bounded(self, seconds: float, *, leaving_seconds: float = 0.0) -> float:
@@ -105,7 +104,7 @@ class RunControls:
 
         Args:
             seconds: How long something may take.
-            leaving_seconds: What must be left of the process's life for what comes after it.
+            leaving_seconds: How much of the process's life must be left for what follows.
         """
         left_seconds = self.conclude_by - time.monotonic() - leaving_seconds
         return max(0.0, min(seconds, left_seconds))
@@ -116,5 +115,5 @@ CONTROLS: ContextVar[RunControls | None] = ContextVar("claude_jobs_run_controls"
 
 
 def current_controls() -> RunControls:
-    """Return what surrounds the current run; empty controls where nobody set any."""
+    """Return the controls of the current run; empty ones if none were set."""
     return CONTROLS.get() or RunControls()

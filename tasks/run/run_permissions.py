@@ -1,4 +1,4 @@
-"""What a run may do in its namespace: asked before it does anything, and for its agent's start."""
+"""What a run may do in its namespace: checked before it does anything, and for its agent."""
 
 import asyncio
 
@@ -15,16 +15,16 @@ from tasks.run.agent_run import AgentRun
 from tasks.vocabulary.error_codes import ErrorCode
 from tasks.vocabulary.errors import AgentRunError
 
-# Which of them a server wants for a command depends on its version.
+# Which of them the API server requires for a command depends on its version.
 _EXEC_VERBS = ("get", "create")
 _ANSWER_SECONDS = 5.0
 
 
 async def check_permissions(run: AgentRun) -> None:
-    """Return if nothing is missing; one request, unless something seems to.
+    """Check that the run has all permissions; one request, unless some seem to be missing.
 
     Raises:
-        AgentRunError: Permissions are missing; names them all.
+        AgentRunError: Permissions are missing; the message names them all.
         ClusterError: The cluster could not be asked.
     """
     rules = map(
@@ -36,7 +36,7 @@ async def check_permissions(run: AgentRun) -> None:
     if missing:
         raise AgentRunError(
             ErrorCode.CONCURRENCY_GUARD_UNREACHABLE,
-            f"Permissions are missing in namespace {run.outside.namespace}, so nothing was "
+            f"The run lacks permissions in namespace {run.outside.namespace}, so nothing was "
             f"created: {', '.join(map(str, missing))}.",
             advice="Add them to the Role of the flow run's service account; "
             "deployments/kubernetes/base/flow-run-role.yaml has them all.",
@@ -57,11 +57,10 @@ async def _is_allowed(run: AgentRun, wanted: Permission) -> bool:
 
 
 async def may_exec(client: ClusterClient, namespace: str) -> bool:
-    """Tell whether commands may be run in pods, by which the copy of an agent's output is read.
+    """Tell whether commands may be run in pods; this is how the copy of an output is read.
 
-    A question without an answer counts as a yes: a script that waits for a reader in vain ends its
-    agent's pod two minutes late, but one that does not wait takes lines with it. Never raises for a
-    cluster that does not answer, and takes 5 s at most.
+    True if the cluster does not answer: a script that waits in vain for a reader ends its agent's
+    pod two minutes late, but with a script that does not wait, lines are lost. Takes 5 s at most.
     """
     try:
         async with asyncio.timeout(_ANSWER_SECONDS):

@@ -1,4 +1,4 @@
-"""Noting a task's session in the result storage, and reading it back."""
+"""Saves a task's session in the result storage, and reads it back."""
 
 import asyncio
 
@@ -11,9 +11,9 @@ _STORAGE_SECONDS = 30.0
 
 
 async def resume_remembered_session(run: AgentRun) -> AgentRun:
-    """Return the run, going on in the task's last session if the request names none.
+    """Return the run, resuming the task's last session if the request names none.
 
-    A note that cannot be read is none.
+    If the saved session cannot be read, a new one is started.
     """
     request = run.prepared.request
     if request.session_id is not None or request.task_id is None:
@@ -27,10 +27,10 @@ async def resume_remembered_session(run: AgentRun) -> AgentRun:
 
 
 async def note_session(run: AgentRun, result: AgentRunResult) -> None:
-    """Note the session in which the task's next run goes on, or that there is none to go on in.
+    """Save the session that the task's next run resumes, or that there is none to resume.
 
-    Only the owner of the agent's Lease calls this. A storage that cannot be written costs the next
-    run its session, not this one its verdict.
+    Only the owner of the agent's Lease calls this. If the storage cannot be written, the next run
+    starts a new session, but the verdict of this run does not change.
     """
     memory = remember(run.prepared, result)
     if memory is None:
@@ -40,7 +40,7 @@ async def note_session(run: AgentRun, result: AgentRunResult) -> None:
         async with asyncio.timeout(run.outside.controls.bounded(_STORAGE_SECONDS)):
             await write_session_memory(run.outside.storage, run.storage_owner, memory)
     except Exception as error:
-        run.outside.say(f"The task's session could not be noted ({error or type(error).__name__}).")
+        run.outside.say(f"The task's session could not be saved ({error or type(error).__name__}).")
 
 
 async def _read(run: AgentRun, task_id: str) -> SessionMemory | None:
@@ -50,6 +50,6 @@ async def _read(run: AgentRun, task_id: str) -> SessionMemory | None:
     except Exception as error:
         run.outside.say(
             "The task's last session could not be read "
-            f"({type(error).__name__}); a fresh one is started."
+            f"({type(error).__name__}); a new session is started."
         )
         return None

@@ -92,7 +92,7 @@ def test_page_of_a_failed_run_shows_why_and_what_to_do(ui: Ui, failed: RunOnPage
 
     ui.open_artifact(failed.artifacts["transcript"])
     ui.expect("tool call Bash")
-    ui.expect("The whole transcript is")
+    ui.expect("The transcript file is")
     ui.take_picture("failed-transcript")
 
 

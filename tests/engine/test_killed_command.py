@@ -60,7 +60,7 @@ def test_same_request_takes_over_the_agent_of_a_killed_run(
     assert result["transcript"]["lines"] == 17
     assert result["summary"] == "Second part of the answer: DONE."
     logs = prefect_server.logs(result["flow_run_id"])
-    assert f"of flow run {first_id}: the agent works on that run's prompt" in logs
+    assert f"of flow run {first_id}: its agent works on the prompt of that run" in logs
     assert len(jobs_of(traces, agents_namespace, agent_id)) == 1
     assert not holder_of(traces, agents_namespace, agent_id)
 
@@ -140,7 +140,7 @@ def test_result_of_a_killed_run_is_kept_before_the_next_one_starts(
     [kept] = storage.glob(f"*/{second_id}/1/result.json")
     ours = json.loads(kept.read_bytes())
     assert ours["summary"] == second.result["summary"] != theirs["summary"]
-    assert f"Kept the result of flow run {first_id}" in prefect_server.logs(second_id)
+    assert f"Stored the result of flow run {first_id}" in prefect_server.logs(second_id)
     assert len(jobs_of(traces, agents_namespace, agent_id)) == 2
     assert not holder_of(traces, agents_namespace, agent_id)
 

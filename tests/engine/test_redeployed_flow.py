@@ -65,7 +65,7 @@ def test_agent_outlives_a_redeployment_that_looks_like_a_cancellation(
 
     deployment.wait_for_state(flow_run_id, "CANCELLED")
     assert not holder_of(traces, agents_namespace, agent_id)
-    deployment.wait_for_log(flow_run_id, "the run was not cancelled: Job")
+    deployment.wait_for_log(flow_run_id, "told to stop without a cancellation of the run: Job")
     # Prefect says that its hook has come to an end, and the hook says nothing.
     deployment.wait_for_log(
         flow_run_id, "Hook 'delete_jobs_of_cancelled_run' finished running successfully"

@@ -213,14 +213,14 @@ async def test_record_that_the_api_refuses_is_counted_and_holds_up_no_other(
     api.faults = [refuse_poison] * 100
 
     async with _running_log(api, logger, tmp_path) as log:
-        log.whole_output_at = "The whole transcript is a/b in the bucket."
+        log.whole_output_at = "The transcript file is a/b in the bucket."
         for number in range(20):
             log.info(f"line {number}" if number != 7 else "poison\nof two lines")
 
     assert api.messages == [f"line {number}" for number in range(20) if number != 7]
     assert usual_way.messages == [
         "Lines of this log that could not be sent to Prefect's API: 2. "
-        "It refused 2 of them. The whole transcript is a/b in the bucket."
+        "It refused 2 of them. The transcript file is a/b in the bucket."
     ]
 
 

@@ -104,7 +104,7 @@ def test_usage_is_reported_and_what_cannot_be_read_is_no_empty_purse(
     refused = run_cli(request)
     assert refused.result["error_code"] == "k8s_concurrency_guard_unreachable", refused.output
     assert "spending could not be read" in refused.result["message"]
-    assert "It does not count as nothing" in refused.output
+    assert "Spending is unknown, so no agent is started." in refused.output
     told = _report(prefect_server, storage)
     assert (told["type"], told["name"]) == ("FAILED", "Usage incomplete")
 

@@ -263,7 +263,7 @@ def test_secret_that_the_flow_may_not_read_is_told_and_the_run_goes_on(
 
     assert ended.exit_code == 0, ended.output
     assert f"Secret {planted.secret} could not be read" in ended.output
-    assert "cannot be masked by value" in prefect_server.logs(ended.result["flow_run_id"])
+    assert "its values cannot be masked" in prefect_server.logs(ended.result["flow_run_id"])
 
 
 def test_prompt_stands_in_the_runs_secret_and_in_no_other_object(

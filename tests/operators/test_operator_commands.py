@@ -324,7 +324,7 @@ def test_pause_leaves_the_agent_at_work_and_its_lease_to_its_run(
         pytest.param(["pause", "???"], 2, "no ASCII letter or digit", id="pause"),
         pytest.param(["resume", "nobody"], 0, "Agent nobody was not paused", id="resume"),
         pytest.param(
-            ["ls", "--kubeconfig", "/nowhere"], 2, "The kubeconfig /nowhere is not there", id="ls"
+            ["ls", "--kubeconfig", "/nowhere"], 2, "The kubeconfig /nowhere does not exist", id="ls"
         ),
     ],
 )

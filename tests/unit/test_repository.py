@@ -56,6 +56,8 @@ HARD_TO_READ = tuple(
         ("not", "so", "{"),
         ("tells", "how", "it", "ended"),
         ("as", "long", "as", "it", "did"),
+        ("reads", "along"),
+        ("count", "as", "nothing"),
     )
 )
 UNFINISHED = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")

@@ -5,7 +5,7 @@ from tasks.claude_code.rendering import LineKind, RenderedLine, render_event, re
 from tasks.claude_code.transcript_page import HEAD_CHARACTERS, TAIL_CHARACTERS, TranscriptPage
 from tests.unit.outcome.recordings import read_recording
 
-WHOLE = "The whole transcript is in `/results`."
+WHOLE = "The transcript file is in `/results`."
 
 
 def _page(*lines: RenderedLine, head: int = 1_000, tail: int = 1_000) -> str:
