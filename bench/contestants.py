@@ -28,6 +28,7 @@ from tasks.cluster.kinds.read_only import list_pods
 from tasks.cluster.kinds.secrets import create_secret
 from tasks.cluster.watching.job_observer import JobObserver
 from tasks.log_following.log_follower import LogFollower, LogTarget
+from tasks.outcome.proven_end import end_is_proven
 from tasks.run.observed_job import ObservedJob
 from tasks.transcript.line_grammar import StdoutLine, parse_line
 from tasks.vocabulary.names import AGENT_CONTAINER, JobName, JobUid, job_pods_selector
@@ -176,7 +177,7 @@ async def _follow(client: ClusterClient, order: Order, uid: JobUid, folder: Path
         followed = await follower.follow()
         if followed.proof.complete is not True:
             raise RuntimeError(f"the transcript is not complete: {followed.proof}")
-        while observed.pod is None or not observed.pod.ended:
+        while not end_is_proven(followed.proof, followed.trailer, observed.pod, observed.job):
             await observer.changed(observer.observation.version)
     finally:
         beside = [task for task in (observing, looking) if task is not None]

@@ -13,6 +13,7 @@ from tasks.observation.completion_rules import (
     judge_completion,
 )
 from tasks.orchestrator.stage import stage
+from tasks.outcome.proven_end import end_is_proven
 from tasks.pod import wait_for_news
 from tasks.run.agent_run import AgentRun
 from tasks.run.attempt_at_work import AttemptAtWork, StopReason, StopRequest
@@ -45,6 +46,7 @@ async def await_completion(
                 gone_uids=work.gone_pods,
                 bound_uid=work.pod_uid,
                 drained=stream.done(),
+                proven=stream.done() and _is_proven(work),
                 seconds_since_good_read=work.observer.seconds_since_good_read,
                 now=time.monotonic(),
             ),
@@ -64,6 +66,13 @@ async def await_completion(
         if why is not None:
             await stop_agent(run, work, why)
         await wait_for_news(run, work, seen, _LOOK_AGAIN_SECONDS)
+
+
+def _is_proven(work: AttemptAtWork) -> bool:
+    followed = work.followed
+    if followed is None:
+        return False
+    return end_is_proven(followed.proof, followed.trailer, work.pod, work.job)
 
 
 def _stop_due(run: AgentRun, work: AttemptAtWork) -> StopRequest | None:

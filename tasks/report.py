@@ -12,7 +12,7 @@ from tasks.outcome.report_page import Link, outcome_name, render_report, summari
 from tasks.outcome.run_result import AgentRunResult
 from tasks.run.agent_run import AgentRun
 from tasks.run.ended_attempt import ConcludedAttempt, EndedAttempt
-from tasks.run.evidence_reads import take_forensics
+from tasks.run.evidence_reads import see_job_finished, take_forensics
 from tasks.run.progress_page import publish_progress
 from tasks.text.markdown import code_span
 from tasks.vocabulary.errors import AgentRunError
@@ -63,6 +63,8 @@ async def _publish_details(
     """Publish what the report links to; return the links to what was published."""
     run, work, result = ended.run, ended.work, concluded.result
     pages: dict[str, tuple[str, str]] = {}
+    if not result.succeeded:
+        await see_job_finished(ended)
     bundle = take_forensics(ended, concluded)
     if bundle is not None:
         pages["forensics"] = (render_forensics(bundle), "The facts behind the verdict.")

@@ -24,6 +24,12 @@ POD_UID_KEY = "pod-uid"
 REVOKED_KEY = "revoked"
 
 
+_FAIL_ON_DISRUPTION = {
+    "action": "FailJob",
+    "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+}
+
+
 @dataclass(frozen=True, slots=True)
 class JobSpec:
     """One attempt of a run.
@@ -87,6 +93,10 @@ def build_job_manifest(spec: JobSpec) -> dict[str, Any]:
     job_fields = {
         # Paid work must not repeat by itself.
         "backoffLimit": 0,
+        # No second pod beside a first one that still ends.
+        "podReplacementPolicy": "Failed",
+        # A pod that the cluster takes away fails the Job as soon as it has ended.
+        "podFailurePolicy": {"rules": [_FAIL_ON_DISRUPTION]},
         "activeDeadlineSeconds": spec.deadline_seconds,
         "ttlSecondsAfterFinished": spec.run.runtime.retention.unharvested_seconds,
     }

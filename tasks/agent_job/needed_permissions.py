@@ -69,7 +69,7 @@ RUN_PERMISSIONS: tuple[Permission, ...] = (
     Permission("watch", "", "pods", "learn at once that the agent has started or ended"),
     Permission("get", "", "pods/log", "follow the agent's output"),
     Permission("get", "", "pods/exec", "recover output that the log has lost"),
-    Permission("create", "", "pods/exec", "recover lost output on servers from about 1.35 on"),
+    Permission("create", "", "pods/exec", "recover lost output on servers from 1.35 on"),
     Permission("get", "", "secrets", "compare a Job's prompt, and mask secrets in logs"),
     Permission("create", "", "secrets", "deliver prompt and run script to the agent"),
     Permission("list", "", "events", "report why a pod does not start or was evicted"),

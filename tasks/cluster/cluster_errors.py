@@ -22,7 +22,7 @@ ClusterError
 └── ExecFailed                  a command in a pod could not be run to its end
 
 The library's exception is chained as `__cause__`. Messages quote the server, never a credential,
-and never what was sent: servers up to at least 1.20 answer a malformed Secret with its content.
+and never what was sent: servers may answer a malformed Secret with its content.
 """
 
 from dataclasses import dataclass, field

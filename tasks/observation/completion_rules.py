@@ -48,6 +48,7 @@ class CompletionObservation:
         gone_uids: Pods that were looked for and were not there.
         bound_uid: The pod for which the prompt was written; the first one where `None`.
         drained: The log stream has delivered everything there is, or has given up.
+        proven: Output and container agree on the agent's end (`tasks.outcome.proven_end`).
         seconds_since_good_read: How long the API has told nothing.
         now: Seconds of a clock that never jumps.
     """
@@ -58,6 +59,7 @@ class CompletionObservation:
     gone_uids: frozenset[PodUid]
     bound_uid: PodUid | None
     drained: bool
+    proven: bool
     seconds_since_good_read: float
     now: float
 
@@ -201,7 +203,7 @@ def _judge_container(
     history: CompletionHistory,
     limits: Limits,
 ) -> Ended | None:
-    """Wait for the Job's condition after the container's end, but not for ever."""
+    """Wait for the Job's condition after an end that is not proven, but not for ever."""
     if not _has_ended(pod):
         return None
     by = EndedBy.POD if _terminated(pod) is None else EndedBy.CONTAINER
@@ -210,7 +212,7 @@ def _judge_container(
     # A Job that is being deleted gets no condition any more.
     job = observed.job
     settled = observed.job_gone or (job is not None and (job.finished or job.deleting))
-    if settled:
+    if settled or observed.proven:
         return _ended(by, observed, pod)
     if history.container_ended_at is None or history.drained_at is None:
         return None
@@ -234,8 +236,8 @@ def _judge_condition(
 ) -> Ended | None:
     """Take the Job's word, after giving a container that still runs the time to end.
 
-    A Job at its deadline is Failed at once on older servers, while its agent has just been asked to
-    stop and has its last lines to print.
+    A Job may be Failed while a node that does not answer still runs its agent, or while the agent
+    has just been asked to stop and has its last lines to print.
     """
     if history.job_finished_at is None or _has_ended(pod):
         return None

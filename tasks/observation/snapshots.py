@@ -1,13 +1,13 @@
 """What the cluster said about an object at one instant.
 
 Every `from_api` takes the object as the API server sent it and never raises for a missing field
-(Kubernetes 1.20 and later). Absent and blank are `None`. Ids come from annotations, exact; label
+(Kubernetes 1.32 and later). Absent and blank are `None`. Ids come from annotations, exact; label
 values may be shortened and are not read as ids. Instants are UTC.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Self
 
 from tasks.observation.api_fields import (
@@ -24,6 +24,10 @@ from tasks.observation.api_fields import (
 from tasks.observation.container_states import ContainerSnapshot, find_failed
 from tasks.vocabulary import names
 from tasks.vocabulary.names import AgentId, FlowRunId, JobName, JobUid, PodUid, SessionId, TaskId
+
+# Conditions of a Job come in pairs: FailureTarget as soon as the Job is given up, Failed once its
+# pods have ended. Only the second is final.
+JOB_FAILED = frozenset({"FailureTarget", "Failed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,13 @@ class PodSnapshot:
     def deleting(self) -> bool:
         """Whether somebody has asked for its deletion."""
         return self.deletion_at is not None
+
+    @property
+    def deletion_asked_at(self) -> datetime | None:
+        """When somebody asked for its deletion, by the API server's clock."""
+        if self.deletion_at is None:
+            return None
+        return self.deletion_at - timedelta(seconds=self.grace_seconds or 0)
 
     @property
     def ended(self) -> bool:
@@ -155,6 +166,11 @@ class JobSnapshot:
     def finished(self) -> bool:
         """Whether the Job has ended for good."""
         return self.final_condition is not None
+
+    @property
+    def failing(self) -> bool:
+        """Whether it has failed, or will have failed once its pods have ended."""
+        return any(item.is_true and item.type in JOB_FAILED for item in self.conditions)
 
     @property
     def over(self) -> bool:

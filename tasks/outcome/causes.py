@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from tasks.observation import pod_reasons
+from tasks.observation.snapshots import JOB_FAILED
 from tasks.outcome.run_facts import SIGKILL_NUMBER, SIGTERM_NUMBER, Ending, RunFacts
 from tasks.transcript.line_grammar import Refusal
 from tasks.vocabulary.error_codes import Cause
@@ -78,8 +79,9 @@ def deadline_fact(facts: RunFacts, ending: Ending) -> str | None:
         return "the run script stopped the agent at its time limit"
     if _ended_of_itself(facts, ending):
         return None
-    if facts.true_condition_reason(facts.job_conditions, "Failed") == "DeadlineExceeded":
-        return "Job condition Failed, reason DeadlineExceeded"
+    for item in facts.job_conditions:
+        if item.is_true and item.type in JOB_FAILED and item.reason == "DeadlineExceeded":
+            return f"Job condition {item.type}, reason DeadlineExceeded"
     if facts.pod_reason == "DeadlineExceeded":
         return "pod reason DeadlineExceeded"
     if facts.event_about_job(pod_reasons.DEADLINE_EVENTS) is not None:
@@ -138,6 +140,22 @@ def _event(reasons: frozenset[str]) -> Evidence:
         return None if event is None else f"Kubernetes Event {event.reason} about the pod"
 
     return evidence
+
+
+def _pod_deleted(facts: RunFacts, ending: Ending) -> str | None:
+    """Return the fact that somebody deleted the pod under an agent that was at work.
+
+    A plain deletion leaves no condition and no reason, only the pod's own deletion time.
+    """
+    asked_at, ended_at = facts.pod_deletion_asked_at, facts.container_ended_at
+    if asked_at is None:
+        return None
+    # Times are in whole seconds: an end in the same second counts for an agent that was ended by
+    # a signal, not for one that exited.
+    was_ended = ending.exit_code is None or ending.signal in {SIGKILL_NUMBER, SIGTERM_NUMBER}
+    if ended_at is None or asked_at < ended_at or (was_ended and asked_at == ended_at):
+        return f"the pod was deleted at {asked_at:%H:%M:%S} UTC, before its agent had ended"
+    return None
 
 
 def _pod_replaced(facts: RunFacts, _ending: Ending) -> str | None:
@@ -218,6 +236,7 @@ CAUSE_TABLE: tuple[CauseRule, ...] = (
     (Cause.EVICTED, _tainted),
     (Cause.OOM_KILLED, _out_of_memory),
     (Cause.POD_REPLACED, _pod_replaced),
+    (Cause.POD_REPLACED, _pod_deleted),
     (Cause.OOM_KILLED, partial(_init_container, out_of_memory=True)),
     (Cause.IMAGE_PULL, _container_reason(pod_reasons.IMAGE_PULL)),
     (Cause.CONFIG_ERROR, _container_reason(pod_reasons.CONFIG_ERROR)),

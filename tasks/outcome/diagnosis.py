@@ -79,6 +79,7 @@ def _beside(facts: RunFacts, ending: Ending, cause: Cause | None) -> list[str]:
         init_words(facts),
         pod_words(facts),
         node_words(facts),
+        _deletion_words(facts) if cause is Cause.POD_REPLACED else None,
         _replacement_words(facts),
         _model_words(facts),
     ]
@@ -105,6 +106,11 @@ def _signal_words(ending: Ending) -> str | None:
         return f"signal {ending.signal} {Signals(ending.signal).name}"
     except ValueError:
         return f"signal {ending.signal}"
+
+
+def _deletion_words(facts: RunFacts) -> str | None:
+    asked_at = facts.pod_deletion_asked_at
+    return f"the pod was deleted at {asked_at:%H:%M:%S} UTC" if asked_at is not None else None
 
 
 def _replacement_words(facts: RunFacts) -> str | None:

@@ -243,7 +243,7 @@ BY_CAUSE: dict[Cause | None, CauseWording] = {
         "Set requests and limits that fit the work, then run again; the session is kept.",
     ),
     Cause.POD_REPLACED: CauseWording(
-        "who deleted the first pod, in the namespace's events",
+        "who deleted the pod, in the audit log or the Kubernetes Events of the namespace",
         _START_AGAIN,
     ),
     Cause.PREEMPTED: CauseWording(

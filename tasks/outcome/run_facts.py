@@ -71,7 +71,7 @@ class RunFacts:
         container_started: Whether the agent's process was ever started.
         container_reason: Reason of the terminated state, else of the waiting state.
         init_containers: The init containers, as last seen.
-        pod_deleting: Somebody asked for the pod's deletion.
+        pod_deleting: Somebody asked for the pod's deletion; `pod_deletion_asked_at` is when.
         pod_gone: Whether the pod was absent when it was looked for.
         pod_conditions, job_conditions: As last seen.
         job_gone: Set once the 404 is confirmed.
@@ -99,12 +99,14 @@ class RunFacts:
     container_signal: int | None = None
     container_reason: str | None = None
     container_message: str | None = None
+    container_ended_at: datetime | None = None
     init_containers: tuple[ContainerSnapshot, ...] = ()
     pod_name: str | None = None
     pod_phase: str | None = None
     pod_reason: str | None = None
     pod_message: str | None = None
     pod_deleting: bool = False
+    pod_deletion_asked_at: datetime | None = None
     pod_gone: bool | None = None
     pod_conditions: tuple[Condition, ...] = ()
     pod_replaced: PodReplacement | None = None
@@ -215,6 +217,11 @@ def read_ending(facts: RunFacts) -> Ending:
             signal = (facts.container_signal if exit_code else None) or _signal_of(exit_code)
             return Ending(exit_code, source, signal)
     return Ending(signal=facts.container_signal or None)
+
+
+def is_exit_by_signal(exit_code: int) -> bool:
+    """Tell whether an exit code is one that a shell reports for a signal."""
+    return _signal_of(exit_code) is not None
 
 
 def _signal_of(exit_code: int) -> int | None:

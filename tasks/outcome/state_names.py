@@ -41,7 +41,7 @@ STATE_NAMES: dict[ErrorCode, str] = {
 _CAUSE_NAMES: dict[Cause, str] = {
     Cause.OOM_KILLED: "OOM killed",
     Cause.EVICTED: "Evicted",
-    Cause.POD_REPLACED: "Pod replaced",
+    Cause.POD_REPLACED: "Pod deleted",
     Cause.PREEMPTED: "Preempted",
     Cause.NODE_LOST: "Node lost",
 }

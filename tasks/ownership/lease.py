@@ -273,7 +273,7 @@ def _body(lease: LeaseSnapshot, renewed_at: datetime) -> dict[str, Any]:
     }
     if lease.resource_version:
         # With the uid, updating a Lease that was deleted in the meantime is a conflict. Without it,
-        # the server creates the Lease again despite the resourceVersion (seen on 1.20).
+        # the server creates the Lease again despite the resourceVersion (seen on 1.20 and 1.36).
         metadata |= {"uid": lease.uid, "resourceVersion": lease.resource_version}
     return {
         "apiVersion": "coordination.k8s.io/v1",

@@ -23,8 +23,8 @@ from tasks.preflight.preflight_facts import (
 )
 from tasks.preflight.preflight_results import Check, CheckResult, error, not_checked, ok, warning
 
-_OLDEST_KUBERNETES = (1, 20)  # the oldest version that the tests have run on
-_EXEC_NEEDS_CREATE_SINCE = (1, 35)  # documented, not measured
+_OLDEST_KUBERNETES = (1, 32)  # the oldest release that clouds still serve
+_EXEC_NEEDS_CREATE_SINCE = (1, 35)  # documented; seen on 1.36
 # Certificates and tokens have a start time, and reports mix Prefect's and Kubernetes' times.
 _SKEW_NOTED = timedelta(seconds=10)
 _SKEW_BAD = timedelta(minutes=1)
@@ -93,7 +93,7 @@ def _judge_version(version: KubernetesVersion) -> CheckResult:
         oldest = ".".join(map(str, _OLDEST_KUBERNETES))
         return error(
             Check.KUBERNETES_VERSION,
-            f"The cluster runs Kubernetes {version.text}, which is older than {oldest}.",
+            f"The cluster runs Kubernetes {version.text}; {oldest} is the oldest that is supported.",
             f"Upgrade the cluster to {oldest} or newer.",
         )
     return ok(Check.KUBERNETES_VERSION, f"The cluster runs Kubernetes {version.text}.")

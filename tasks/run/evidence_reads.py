@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -16,6 +17,9 @@ from tasks.run.ended_attempt import ConcludedAttempt, EndedAttempt
 
 # All of it together: Prefect kills a cancelled run's process a few seconds later.
 _READ_SECONDS = 4.0
+# Seen 1 to 2.3 s after the container's end.
+_CONDITION_SECONDS = 4.0
+_CONDITION_LOOK_SECONDS = 0.25
 
 _Found = TypeVar("_Found")
 
@@ -41,6 +45,23 @@ async def gather_evidence(ended: EndedAttempt) -> ClusterEvidence:
         node=node,
         not_read=tuple(dict.fromkeys(refusals)),
     )
+
+
+async def see_job_finished(ended: EndedAttempt) -> None:
+    """Read the Job until it is called finished, for the forensics; bounded, raises nothing.
+
+    The Job controller calls it so a second or two after its pod, and the verdict waits for that
+    only where it could matter.
+    """
+    work = ended.work
+    if work is None or ended.api_lost_seconds is not None or work.stopping is not None:
+        return
+    with suppress(TimeoutError, ClusterError):
+        async with asyncio.timeout(ended.run.outside.controls.bounded(_CONDITION_SECONDS)):
+            while work.job is not None and not (work.job.finished or work.job.deleting):
+                if not await work.observer.read_again() or work.observer.observation.job_is_gone:
+                    return
+                await asyncio.sleep(_CONDITION_LOOK_SECONDS)
 
 
 async def _read(asked: Awaitable[_Found]) -> tuple[_Found | None, str | None]:

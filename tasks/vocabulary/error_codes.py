@@ -71,7 +71,8 @@ CAUSE_MEANINGS: dict[Cause, str] = {
     Cause.SIGKILL: "the agent's process was killed (signal 9)",
     Cause.SIGTERM: "the agent's process was asked to stop (signal 15)",
     Cause.EVICTED: "the cluster evicted the pod from its node",
-    Cause.POD_REPLACED: "the pod was lost while it was working, and the Job created another one",
+    Cause.POD_REPLACED: "the pod was deleted while its agent worked, and another one never gets "
+    "the prompt",
     Cause.PREEMPTED: "the pod was removed to make room for a pod with a higher priority",
     Cause.NODE_LOST: "the node was removed or no longer answers",
     Cause.DEADLINE_EXCEEDED: "a time limit was reached",

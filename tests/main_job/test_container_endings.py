@@ -190,7 +190,7 @@ def test_deleted_pod_is_told_with_the_pod_that_came_in_its_place(
     core_api.delete_namespaced_pod(first, run.namespace)
     ended = run.end()
 
-    assert ended.verdict == ("claude_truncated", "PodReplaced", 143, "Pod replaced")
+    assert ended.verdict == ("claude_truncated", "PodReplaced", 143, "Pod deleted")
     ended.assert_told(f"pod {first} was lost and replaced by", "exit code 143")
     # The kubelet may lose a deleted pod's container before it reports how it ended.
     ended.assert_proven(first, "replaced", "exit code 143 (", "SuccessfulCreate")

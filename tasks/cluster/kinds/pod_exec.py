@@ -1,7 +1,7 @@
 """Commands in a running container, over a websocket: bytes out, and the exit code.
 
-The websocket's handshake is a GET, which servers authorise as `get` on `pods/exec` (seen on 1.20),
-newer ones as `create` as well: a Role needs both.
+The websocket's handshake is a GET, which servers authorise as `get` on `pods/exec`, and as `create`
+as well from 1.35 on (seen on 1.36): a Role needs both.
 """
 
 import asyncio

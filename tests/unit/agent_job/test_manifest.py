@@ -74,6 +74,15 @@ BASE: dict[str, Any] = {
     },
     "spec": {
         "backoffLimit": 0,
+        "podReplacementPolicy": "Failed",
+        "podFailurePolicy": {
+            "rules": [
+                {
+                    "action": "FailJob",
+                    "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+                }
+            ]
+        },
         "activeDeadlineSeconds": 86_400 + 600 + 300 + 120 + 20 + 120 + 60,
         "ttlSecondsAfterFinished": 86_400,
         "template": {

@@ -58,6 +58,7 @@ def look(
     bound: str | None = "uid-1",
     drained: bool = False,
     silent: float = 0,
+    proven: bool = False,
 ) -> CompletionVerdict:
     observed = CompletionObservation(
         job,
@@ -66,6 +67,7 @@ def look(
         frozenset(PodUid(uid) for uid in gone),
         PodUid(bound) if bound else None,
         drained,
+        proven,
         silent,
         now,
     )
@@ -135,6 +137,26 @@ def test_ended_container_with_a_final_condition_ends_the_run_at_once(
     assert look(ENDED, job=job, drained=drained) == Ended(
         EndedBy.CONTAINER, ENDED, EXIT_3, job.final_condition, False
     )
+
+
+def test_proven_end_waits_for_no_condition() -> None:
+    assert look(ENDED, drained=True, proven=True) == Ended(
+        EndedBy.CONTAINER, ENDED, EXIT_3, None, False
+    )
+    assert isinstance(look(ENDED, drained=True, proven=False), StillRunning)
+
+
+@pytest.mark.parametrize(
+    ("first", "final"), [("SuccessCriteriaMet", "Complete"), ("FailureTarget", "Failed")]
+)
+@pytest.mark.parametrize("swapped", [False, True])
+def test_first_condition_of_a_pair_is_not_final(first: str, final: str, swapped: bool) -> None:
+    alone = replace(ACTIVE, conditions=(Condition(first, "True"),))
+    pair = (Condition(first, "True"), Condition(final, "True"))
+    both = replace(ACTIVE, conditions=pair[::-1] if swapped else pair)
+
+    assert isinstance(look(ENDED, job=alone, drained=True), StillRunning)
+    assert ended(look(ENDED, job=both, drained=True)).condition == Condition(final, "True")
 
 
 def test_ended_container_of_a_deleted_job_ends_the_run_by_its_own_state() -> None:

@@ -254,7 +254,7 @@ def _supports(cause: Cause | None, fact: str) -> bool:
         Cause.EVICTED: "Evict|TaintManager",
         Cause.PREEMPTED: "Preempt",
         Cause.NODE_LOST: "NodeLost|phase Unknown|not ready|NodeNotReady",
-        Cause.POD_REPLACED: "replaced|other than the first",
+        Cause.POD_REPLACED: "replaced|other than the first|was deleted at",
         Cause.JOB_DELETED: "the Job was",
         Cause.DEADLINE_EXCEEDED: "DeadlineExceeded|time limit",
         Cause.IMAGE_PULL: "ErrImagePull",

@@ -42,6 +42,7 @@ TRAILER = Trailer(
     refused=None,
 )
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
 GONE = JobGone("watch, then a read of the same UID", 61.0, 12)
 REPLACED = PodReplacement("agent-x-1", "agent-x-2")
 
@@ -407,6 +408,74 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         _ended(ANSWERED, 0, trailer=TRAILER, pod_replaced=REPLACED),
         None,
         None,
+    ),
+    "pod deleted by hand": (
+        _ended(WORKING, 143, pod_deletion_asked_at=NOON, container_ended_at=NOON + SECOND),
+        Code.CLAUDE_TRUNCATED,
+        Cause.POD_REPLACED,
+    ),
+    "pod deleted by hand, ended within the second": (
+        _ended(WORKING, 143, pod_deletion_asked_at=NOON, container_ended_at=NOON),
+        Code.CLAUDE_TRUNCATED,
+        Cause.POD_REPLACED,
+    ),
+    "pod deleted by hand, agent exits with 0 on SIGTERM": (
+        _ended(WORKING, 0, pod_deletion_asked_at=NOON, container_ended_at=NOON + SECOND),
+        Code.CLAUDE_TRUNCATED,
+        Cause.POD_REPLACED,
+    ),
+    "pod deleted by hand, its end was not seen": (
+        _ended(WORKING, None, pod_deletion_asked_at=NOON, pod_gone=True),
+        Code.CLAUDE_TRUNCATED,
+        Cause.POD_REPLACED,
+    ),
+    "pod deleted after its agent had ended": (
+        _ended(WORKING, 1, pod_deletion_asked_at=NOON + SECOND, container_ended_at=NOON),
+        Code.CLAUDE_TRUNCATED,
+        Cause.APP_EXIT,
+    ),
+    "pod deleted in the second in which its agent exited": (
+        _ended(WORKING, 1, pod_deletion_asked_at=NOON, container_ended_at=NOON),
+        Code.CLAUDE_TRUNCATED,
+        Cause.APP_EXIT,
+    ),
+    "pod deleted after the answer": (
+        _ended(ANSWERED, 0, pod_deletion_asked_at=NOON, container_ended_at=NOON + SECOND),
+        None,
+        None,
+    ),
+    "pod evicted through the API": (
+        _ended(
+            WORKING,
+            143,
+            pod_deletion_asked_at=NOON,
+            container_ended_at=NOON + SECOND,
+            pod_conditions=_true("DisruptionTarget", "EvictionByEvictionAPI"),
+        ),
+        Code.CLAUDE_TRUNCATED,
+        Cause.EVICTED,
+    ),
+    "pod of a deleted Job": (
+        _ended(
+            WORKING,
+            143,
+            pod_deletion_asked_at=NOON,
+            container_ended_at=NOON + SECOND,
+            job_gone=GONE,
+        ),
+        Code.JOB_DELETED_EXTERNALLY,
+        Cause.JOB_DELETED,
+    ),
+    "Job given up at its deadline": (
+        _ended(
+            WORKING,
+            143,
+            pod_deletion_asked_at=NOON,
+            container_ended_at=NOON + SECOND,
+            job_conditions=_true("FailureTarget", "DeadlineExceeded"),
+        ),
+        Code.TIMEOUT,
+        Cause.DEADLINE_EXCEEDED,
     ),
     "image cannot be pulled": (
         RunFacts(container_started=False, container_reason="ImagePullBackOff"),

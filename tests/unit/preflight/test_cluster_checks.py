@@ -55,7 +55,7 @@ GOOD = ClusterFacts(
     where="kubeconfig k",
     namespace="agents",
     namespace_source="given",
-    version=KubernetesVersion(1, 30, "v1.30.1"),
+    version=KubernetesVersion(1, 34, "v1.34.1"),
     server_now=NOW,
     own_now=NOW,
     permissions=dict.fromkeys((*RUN_PERMISSIONS, READ_NODES), True),
@@ -113,10 +113,10 @@ def test_cluster_that_cannot_be_used_leaves_everything_else_unchecked(why: WhyUn
 CASES: list[tuple[str, dict[str, Any], Check, Level, str]] = [
     (
         "old Kubernetes",
-        {"version": KubernetesVersion(1, 19, "v1.19.0")},
+        {"version": KubernetesVersion(1, 31, "v1.31.9")},
         Check.KUBERNETES_VERSION,
         Level.ERROR,
-        "older than 1.20",
+        "v1.31.9; 1.32 is the oldest",
     ),
     (
         "clock ahead",
