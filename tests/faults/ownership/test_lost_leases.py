@@ -37,7 +37,7 @@ def test_run_that_loses_its_lease_between_two_attempts_makes_no_other(world: Wor
     rivals = Rivals(world)
     try:
         run = rivals.start(env={"REPLAY_TRANSCRIPT": "api_error_500"}, runtime=_RETRIED)
-        rivals.until(lambda: "the next one begins in 120 s" in run.log, 60)
+        rivals.until(lambda: "the next attempt starts in 120 s" in run.log, 60)
         rivals.succeed_and_release()
         assert run.wait(_RUN_SECONDS)["error_code"] == _BLOCKED, rivals.describe()
         assert len(world.record.pods_of(rivals.agent_id)) == 1, rivals.describe()
