@@ -24,7 +24,7 @@ from deployments.local.containers import ContainerRuntime
 from deployments.local.event_recorder import EventRecorder
 from deployments.local.faults import FaultEngine
 from deployments.local.faults_api import PREFIX, FaultsApi
-from deployments.local.jobs_controller import JobsController
+from deployments.local.jobs.jobs_controller import JobsController
 from deployments.local.namespaces_controller import NamespacesController
 from deployments.local.node import NODE_NAME, Node
 from deployments.local.objects import namespace_of

@@ -15,6 +15,7 @@ from deployments.local.resources import (
     Resource,
 )
 
+_BATCH = "batch.kubernetes.io"
 _RBAC = "rbac.authorization.k8s.io"
 _FILE_MODE = 0o644
 _LIFECYCLE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
@@ -77,14 +78,23 @@ def _default_job(job: JsonObject) -> None:
         spec["completions"] = 1
     spec.setdefault("parallelism", 1)
     spec.setdefault("backoffLimit", 6)
+    spec.setdefault("completionMode", "NonIndexed")
+    spec.setdefault("suspend", False)
+    spec.setdefault("manualSelector", False)
+    replacement = "Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed"
+    spec.setdefault("podReplacementPolicy", replacement)
+    for rule in listed(mapped(spec, "podFailurePolicy"), "rules"):
+        for pattern in listed(rule, "onPodConditions"):
+            pattern.setdefault("status", "True")
     template = spec.setdefault("template", {})
     metadata = template.setdefault("metadata", {})
-    metadata["creationTimestamp"] = None
     _default_pod_spec(template.setdefault("spec", {}))
-    if not spec.get("manualSelector") and "uid" in job["metadata"]:
+    if not spec["manualSelector"] and "uid" in job["metadata"]:
         own = {"controller-uid": job["metadata"]["uid"], "job-name": job["metadata"]["name"]}
-        metadata["labels"] = {**mapped(metadata, "labels"), **own}
-        spec["selector"] = {"matchLabels": {"controller-uid": job["metadata"]["uid"]}}
+        prefixed = {f"{_BATCH}/{key}": value for key, value in own.items()}
+        metadata["labels"] = {**mapped(metadata, "labels"), **prefixed, **own}
+        key = f"{_BATCH}/controller-uid"
+        spec["selector"] = {"matchLabels": {key: job["metadata"]["uid"]}}
     if not job["metadata"].get("labels") and metadata.get("labels"):
         job["metadata"]["labels"] = dict(metadata["labels"])
     job.setdefault("status", {})

@@ -20,7 +20,7 @@ from deployments.local.api import Api
 from deployments.local.api_errors import ApiError
 from deployments.local.deletion import FOREGROUND, DeleteOptions
 from deployments.local.faults import FaultEngine, RuleError
-from deployments.local.jobs_controller import JobsController
+from deployments.local.jobs.jobs_controller import JobsController
 from deployments.local.node import Node
 from deployments.local.objects import listed, uid_of
 from deployments.local.registry import Registry, Target
