@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from deployments.local.admission.webhooks import Webhooks
 from deployments.local.deletion import FOREGROUND, DeleteOptions
 from deployments.local.event_recorder import EventRecorder
 from deployments.local.jobs.failure_policy import IGNORE, judge_failed_pod
@@ -34,6 +35,7 @@ from deployments.local.objects import (
     is_deleting,
     listed,
     mapped,
+    name_of,
     namespace_of,
     now,
     owners_of,
@@ -46,8 +48,9 @@ from deployments.local.work_queue import WorkQueue
 
 # How long the first condition of a pair stands alone at least.
 _PAIR_SECONDS = 0.02
-# A pod that ends with 0 within this time of its deletion still counts as succeeded.
-_DELETED_POD_SECONDS = 0.3
+# A pod that ends with 0 within this time of its deletion still counts as succeeded. A real
+# controller looks after a second.
+_DELETED_POD_SECONDS = 0.5
 
 
 @dataclass
@@ -78,11 +81,16 @@ class JobsController:
         late_condition_seconds: How long after the end of its pod a Job is left as it is.
     """
 
-    def __init__(self, registry: Registry, events: EventRecorder) -> None:
+    def __init__(self, registry: Registry, webhooks: Webhooks, events: EventRecorder) -> None:
         self._registry = registry
         self._store = registry.store
-        self._pods = JobPods(registry, events)
         self._queue = WorkQueue[Key](self._sync)
+        self._pods = JobPods(
+            registry,
+            webhooks,
+            events,
+            lambda job, seconds: self._queue.add_after((namespace_of(job), name_of(job)), seconds),
+        )
         self._failures: dict[str, tuple[int, datetime]] = {}
         self._going_since: dict[str, float] = {}
         self._not_before: dict[Key, float] = {}
@@ -113,10 +121,7 @@ class JobsController:
             return
         pods = self._pods.of(job)
         if finished_at(job) is not None or is_deleting(job):
-            self._failures.pop(uid_of(job), None)
-            for pod in pods:
-                self._pods.release(pod)
-            self._expire(key, job)
+            self._wind_up(key, job, pods)
             return
         late = self.late_condition_seconds - seconds_since_end(pods)
         if late > 0:
@@ -137,6 +142,20 @@ class JobsController:
         if not math.isinf(soonest := min(look.wakes, default=math.inf)):
             self._queue.add_after(key, soonest)
 
+    def _wind_up(self, key: Key, job: JsonObject, pods: list[JsonObject]) -> None:
+        """Let go of the pods of a Job that has ended or goes; what they do then counts no more."""
+        self._failures.pop(uid_of(job), None)
+        for pod in pods:
+            self._pods.release(pod)
+        if not is_deleting(job):
+            self._expire(key, job)
+            return
+
+        def edit(fresh: JsonObject) -> None:
+            _count_live(fresh.setdefault("status", {}), self._pods.of(job))
+
+        self._store.change(JOBS, job, edit)
+
     def _advance(self, look: _Look) -> bool:
         """Write the new status; return whether the other half of it must come a little later."""
         job, status = look.job, look.status
@@ -156,17 +175,11 @@ class JobsController:
         else:
             for pod in active:
                 self._pods.delete(job, pod)
-            count = 0
             if known is None:
                 _add_condition(status, verdict.kind, verdict)
         look.pods = self._pods.of(job)
-        terminating = sum(map(is_terminating, look.pods))
-        status["ready"] = sum(is_ready(pod) for pod in look.pods if is_active(pod))
-        status["terminating"] = terminating
-        status.pop("active", None)
-        if count:
-            status["active"] = count
-        if known and not terminating and not look.counted:
+        _count_live(status, look.pods)
+        if known and not status["terminating"] and not look.counted:
             self._finish(look, known)
         return bool(look.counted) or verdict is not known
 
@@ -223,7 +236,7 @@ class JobsController:
             self._pods.release(pod)
             self._pods.delete(job, pod)
         count = min(len(active), wanted)
-        missing = wanted - count
+        missing = wanted - count - self._pods.being_made(job)
         if waits_for_ended_pods(job):
             missing -= sum(map(is_terminating, look.pods))
         if missing <= 0:
@@ -247,6 +260,7 @@ class JobsController:
             return
         if is_suspended:
             new = make_condition("Suspended", "True", "JobSuspended", "Job suspended")
+            status.pop("startTime", None)
             self._pods.event(look.job, "Normal", "Suspended", "Job suspended")
         else:
             new = make_condition("Suspended", "False", "JobResumed", "Job resumed")
@@ -285,6 +299,16 @@ def _add_counted(status: JsonObject, pods: list[JsonObject]) -> None:
         gone = len(set(uids) - held)
         if gone:
             status[field_name] = status.get(field_name, 0) + gone
+
+
+def _count_live(status: JsonObject, pods: list[JsonObject]) -> None:
+    """Write how many pods are active, ready and terminating."""
+    active = [pod for pod in pods if is_active(pod)]
+    status.pop("active", None)
+    if active:
+        status["active"] = len(active)
+    status["terminating"] = sum(map(is_terminating, pods))
+    status["ready"] = sum(map(is_ready, active))
 
 
 def _add_condition(status: JsonObject, kind: str, verdict: Verdict) -> None:
