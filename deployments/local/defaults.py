@@ -138,6 +138,10 @@ def _default_pod(pod: JsonObject) -> None:
     spec = pod.setdefault("spec", {})
     spec.setdefault("restartPolicy", "Always")
     _default_pod_spec(spec)
+    for container in (*listed(spec, "initContainers"), *listed(spec, "containers")):
+        # A limit without a request is the request; the template of a Job is left as it is.
+        for name, quantity in mapped(container["resources"], "limits").items():
+            container["resources"].setdefault("requests", {}).setdefault(name, quantity)
     spec.setdefault("enableServiceLinks", True)
     spec.setdefault("serviceAccountName", spec.get("serviceAccount", "default"))
     spec.setdefault("serviceAccount", spec["serviceAccountName"])
@@ -175,10 +179,6 @@ def _default_container(container: JsonObject) -> None:
     container.setdefault("terminationMessagePath", "/dev/termination-log")
     container.setdefault("terminationMessagePolicy", "File")
     container.setdefault("imagePullPolicy", _pull_policy(container.get("image", "")))
-    for resources in (container["resources"],):
-        # A limit without a request is the request.
-        for name, quantity in mapped(resources, "limits").items():
-            resources.setdefault("requests", {}).setdefault(name, quantity)
     for variable in listed(container, "env"):
         reference = mapped(variable, "valueFrom").get("fieldRef")
         if reference:

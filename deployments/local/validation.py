@@ -24,6 +24,7 @@ _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-
 _LABEL_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 _CONFIG_KEY = re.compile(r"[-._a-zA-Z0-9]+")
+_FAILURE_ACTIONS = ("Count", "FailIndex", "FailJob", "Ignore")
 _PLACEMENT = ("nodeSelector", "affinity", "tolerations", "schedulingGates")
 _LEVEL_LABEL = re.compile(r"pod-security\.kubernetes\.io/(enforce|warn|audit)")
 _SECRET_LIMIT_BYTES = 1024 * 1024
@@ -253,14 +254,40 @@ def _job_faults(job: JsonObject) -> list[Cause]:
         hint = 'valid values: "OnFailure", "Never"'
         causes.append(_required("spec.template.spec.restartPolicy", hint))
     elif policy not in ("OnFailure", "Never"):
-        causes.append(
-            (
-                "FieldValueNotSupported",
-                f'Unsupported value: "{policy}": supported values: "OnFailure", "Never"',
-                "spec.template.spec.restartPolicy",
-            )
-        )
+        place = "spec.template.spec.restartPolicy"
+        causes.append(_unsupported(place, policy, ("OnFailure", "Never")))
+    return causes + _policy_faults(job["spec"], policy)
+
+
+def _policy_faults(spec: JsonObject, restart_policy: str | None) -> list[Cause]:
+    """Return what is wrong with when pods are replaced, and with what their failures mean."""
+    field = "spec.podFailurePolicy"
+    causes: list[Cause] = []
+    for index, rule in enumerate(listed(mapped(spec, "podFailurePolicy"), "rules")):
+        place = f"{field}.rules[{index}]"
+        if rule.get("action") not in _FAILURE_ACTIONS:
+            causes.append(_unsupported(f"{place}.action", rule.get("action"), _FAILURE_ACTIONS))
+        codes = mapped(rule, "onExitCodes")
+        if not codes and not listed(rule, "onPodConditions"):
+            text = "specifying one of OnExitCodes and OnPodConditions is required"
+            causes.append(("FieldValueInvalid", f"Invalid value: {text}", place))
+        if codes.get("operator") == "In" and 0 in listed(codes, "values"):
+            at = f"{place}.onExitCodes.values[{codes['values'].index(0)}]"
+            causes.append(_invalid(at, 0, "must not be 0 for the In operator"))
+    allowed = ("Failed",) if "podFailurePolicy" in spec else ("Failed", "TerminatingOrFailed")
+    replacement = spec.get("podReplacementPolicy", "Failed")
+    if replacement not in allowed:
+        causes.append(_unsupported("spec.podReplacementPolicy", replacement, allowed))
+    if "podFailurePolicy" in spec and restart_policy == "OnFailure":
+        text = 'only "Never" is supported when podFailurePolicy is specified'
+        causes.append(_invalid("spec.template.spec.restartPolicy", restart_policy, text))
     return causes
+
+
+def _unsupported(field: str, value: object, supported: tuple[str, ...]) -> Cause:
+    names = ", ".join(f'"{name}"' for name in supported)
+    text = f"Unsupported value: {_quoted(value)}: supported values: {names}"
+    return "FieldValueNotSupported", text, field
 
 
 def _namespace_faults(namespace: JsonObject) -> list[Cause]:

@@ -124,6 +124,7 @@ class JobsController:
             self._wind_up(key, job, pods)
             return
         late = self.late_condition_seconds - seconds_since_end(pods)
+        late = max(late, *(self._undecided_seconds(job, pod, moment) for pod in pods), 0.0)
         if late > 0:
             self._queue.add_after(key, late)
             return
@@ -194,7 +195,7 @@ class JobsController:
             if phase_of(pod) == "Succeeded":
                 uncounted.setdefault("succeeded", []).append(uid_of(pod))
                 self._failures.pop(uid_of(look.job), None)
-            elif self._has_failed(look, pod):
+            elif _has_failed(look.job, pod):
                 if judge_failed_pod(look.job, pod).action == IGNORE:
                     look.counted.append(pod)
                     continue
@@ -214,17 +215,14 @@ class JobsController:
         )
         return succeeded, failed
 
-    def _has_failed(self, look: _Look, pod: JsonObject) -> bool:
-        if phase_of(pod) == "Failed":
-            return True
-        if waits_for_ended_pods(look.job) or not is_deleting(pod):
-            return False
-        moment = asyncio.get_running_loop().time()
+    def _undecided_seconds(self, job: JsonObject, pod: JsonObject, moment: float) -> float:
+        """Return how long a pod that was asked to go may still end well; 0 when that is settled."""
+        if not (is_tracked(pod) and is_terminating(pod)) or waits_for_ended_pods(job):
+            return 0.0
+        if verdict_of(mapped(job, "status")):
+            return 0.0
         since = self._going_since.setdefault(uid_of(pod), moment)
-        left = since + _DELETED_POD_SECONDS - moment
-        if left > 0:
-            look.wakes.append(left)
-        return left <= 0
+        return max(0.0, since + _DELETED_POD_SECONDS - moment)
 
     def _manage(self, look: _Look, active: list[JsonObject], succeeded: int) -> int:
         """Create or delete pods; return how many are active then."""
@@ -290,6 +288,10 @@ class JobsController:
             return
         target = Target(JOBS, *key)
         self._registry.delete(target, DeleteOptions(policy=FOREGROUND, uid=uid_of(job)))
+
+
+def _has_failed(job: JsonObject, pod: JsonObject) -> bool:
+    return phase_of(pod) == "Failed" or (is_deleting(pod) and not waits_for_ended_pods(job))
 
 
 def _add_counted(status: JsonObject, pods: list[JsonObject]) -> None:

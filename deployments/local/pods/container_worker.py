@@ -130,6 +130,7 @@ class ContainerWorker:
         backoff, longest = _CRASH_BACKOFF_SECONDS
         try:
             while True:
+                await self.pause(0.0)
                 await self._start_and_wait(await self._prepare())
                 is_done = record.exit_code == 0 and self._policy != "Always"
                 if self._policy == "Never" or is_done or self._stopping.is_set():

@@ -109,6 +109,7 @@ class PodWorker:
         try:
             await self._mount()
             self.record.pod_ip = self._services.plan.host_ip
+            self._publish()
             if await self._initialise():
                 await asyncio.gather(*(worker.run() for worker in self._main))
         except Stopped:
