@@ -34,6 +34,8 @@ _CLEAN_UP_SECONDS = 15.0
 # For a container beside the agent's that ends when it sees that the agent has ended.
 _BESIDE_SECONDS = 5.0
 _LOOK_AGAIN_SECONDS = 0.5
+# Time that a process about to be killed reserves for what it then does to the Job.
+_ANSWER_SECONDS = 1.5
 
 _REASONS: dict[StopReason, Callable[[StopRequest], str]] = {
     StopReason.CANCELLED: lambda _: "The run is being cancelled",
@@ -84,6 +86,8 @@ async def clean_up(ended: EndedAttempt, concluded: ConcludedAttempt) -> None:
         return
     if not concluded.is_stored:
         run.outside.say(f"Job {work.job_name} is kept until its TTL, because nothing was stored.")
+        if beside := _others(work):
+            run.outside.say(describe_remains(work.job_name, beside))
         return
     try:
         async with asyncio.timeout(run.outside.controls.bounded(_CLEAN_UP_SECONDS)):
@@ -123,7 +127,10 @@ async def _clean_up(run: AgentRun, work: AttemptAtWork, result: AgentRunResult) 
 
 async def _see_others_end(run: AgentRun, work: AttemptAtWork) -> tuple[str, ...]:
     """Return the containers that keep the Job from finishing, after giving them time to end."""
-    until = time.monotonic() + run.outside.controls.bounded(_BESIDE_SECONDS)
+    patience_seconds = run.outside.controls.bounded(
+        _BESIDE_SECONDS, leaving_seconds=_ANSWER_SECONDS
+    )
+    until = time.monotonic() + patience_seconds
     while (beside := _others(work)) and time.monotonic() < until:
         await asyncio.sleep(_LOOK_AGAIN_SECONDS)
         await work.observer.read_again()
