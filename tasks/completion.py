@@ -82,6 +82,10 @@ def _stop_due(run: AgentRun, work: AttemptAtWork) -> StopRequest | None:
         return None
     if run.outside.controls.cancel_requested.is_set():
         return StopRequest(StopReason.CANCELLED)
+    if work.pod is not None and work.pod.agent_ended:
+        # What is left to wait for is output, or another container; the agent can do nothing about
+        # either.
+        return None
     if time.monotonic() >= work.deadline_at:
         return StopRequest(StopReason.OUT_OF_TIME)
     silent_seconds = _stalled_seconds(run, work)

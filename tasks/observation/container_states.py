@@ -86,6 +86,10 @@ class ContainerSnapshot:
 
     Attributes:
         was_lost: The kubelet knew it before, did not find it any more, and calls it waiting again.
+        runs_beside: An init container that is started again whenever it ends, a native sidecar: the
+            agent's container waits for its start, not for its end.
+        started: Whether its start is complete, that is, its startup probe has succeeded; `None`
+            where the kubelet does not say.
     """
 
     name: str
@@ -94,6 +98,8 @@ class ContainerSnapshot:
     terminated: ContainerTerminated | None = None
     image: str | None = None
     was_lost: bool = False
+    runs_beside: bool = False
+    started: bool | None = None
 
     @property
     def has_run(self) -> bool | None:
@@ -111,8 +117,9 @@ class ContainerSnapshot:
         return self.running.started_at if self.running is not None else None
 
     @classmethod
-    def from_api(cls, raw: RawObject) -> Self:
+    def from_api(cls, raw: RawObject, *, runs_beside: bool = False) -> Self:
         """Read one item of `status.containerStatuses` or `status.initContainerStatuses`."""
+        started = raw.get("started")
         state = object_at(raw, "state")
         waiting, running = object_at(state, "waiting"), object_at(state, "running")
         terminated = object_at(state, "terminated")
@@ -129,11 +136,21 @@ class ContainerSnapshot:
             else None,
             image=text_at(raw, "image"),
             was_lost=bool(object_at(object_at(raw, "lastState"), "terminated")),
+            runs_beside=runs_beside,
+            started=started if isinstance(started, bool) else None,
         )
 
 
 def find_failed(containers: Iterable[ContainerSnapshot]) -> ContainerSnapshot | None:
-    """Return the first container that ended with another exit code than 0, if one did."""
+    """Return the first init container that ended with another exit code than 0, if one did.
+
+    Native sidecars do not count: the kubelet starts them again.
+    """
     return next(
-        (item for item in containers if item.terminated and item.terminated.exit_code), None
+        (
+            item
+            for item in containers
+            if not item.runs_beside and item.terminated and item.terminated.exit_code
+        ),
+        None,
     )

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from tasks.agent_job.runtime_spec import Limits
 from tasks.observation import pod_reasons
+from tasks.observation.beside_agent import describe_unstarted
 from tasks.observation.pod_wait_failures import (
     PodWaitFailure,
     api_refusal,
@@ -295,11 +296,18 @@ def _progress(observed: PodWaitObservation, pod: PodSnapshot | None) -> str:
     held_up = _waiting_for(pod, _TELLING)
     if held_up is not None:
         return f"{place}: {describe_waiting(held_up)}"
-    preparing = next((item for item in pod.init_containers if item.running is not None), None)
+    unstarted = describe_unstarted(pod)
+    if unstarted is not None:
+        return f"{place}: {unstarted}."
+    preparing = next(filter(_prepares, pod.init_containers), None)
     if preparing is not None:
         return f"{place}: container {preparing.name} runs before the agent's."
     event = _newest_about(pod, observed)
     return f"{place} is starting: {event.message}" if event else f"{place} is starting."
+
+
+def _prepares(container: ContainerSnapshot) -> bool:
+    return container.running is not None and not container.runs_beside
 
 
 def _newest_about(pod: PodSnapshot, observed: PodWaitObservation) -> KubernetesEventSnapshot | None:

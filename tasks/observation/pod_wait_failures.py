@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.observation.api_fields import Condition
+from tasks.observation.beside_agent import describe_unstarted
 from tasks.observation.container_states import ContainerTerminated
 from tasks.observation.pod_reasons import find_disruption
 from tasks.observation.snapshots import (
@@ -170,6 +171,14 @@ def pod_never_started(
     pod: PodSnapshot, event: KubernetesEventSnapshot | None, seconds: int
 ) -> PodWaitFailure:
     """Describe that the pod was scheduled but did not start."""
+    unstarted = describe_unstarted(pod)
+    if unstarted is not None:
+        return PodWaitFailure(
+            Cause.CONFIG_ERROR,
+            f"Pod {pod.name} did not start on node {pod.node_name} within {seconds} s: "
+            f"{unstarted}.",
+            "Check that container's log and its startup probe; the agent waits for its start.",
+        )
     disruption = find_disruption(pod)
     if disruption is not None or pod.phase == "Unknown":
         cause = disruption[0] if disruption else Cause.NODE_LOST
