@@ -86,6 +86,8 @@ class ContainerSnapshot:
 
     Attributes:
         was_lost: The kubelet knew it before, did not find it any more, and calls it waiting again.
+        restarts: How often it was started again.
+        last_terminated: How the run before the present state ended.
     """
 
     name: str
@@ -94,6 +96,14 @@ class ContainerSnapshot:
     terminated: ContainerTerminated | None = None
     image: str | None = None
     was_lost: bool = False
+    restarts: int = 0
+    last_terminated: ContainerTerminated | None = None
+
+    @property
+    def last_failure(self) -> ContainerTerminated | None:
+        """How it failed last, unless it runs or has ended well since."""
+        ended = self.terminated if self.terminated is not None else self.last_terminated
+        return ended if ended and ended.exit_code and self.running is None else None
 
     @property
     def has_run(self) -> bool | None:
@@ -116,6 +126,7 @@ class ContainerSnapshot:
         state = object_at(raw, "state")
         waiting, running = object_at(state, "waiting"), object_at(state, "running")
         terminated = object_at(state, "terminated")
+        last = object_at(object_at(raw, "lastState"), "terminated")
         return cls(
             name=text_at(raw, "name") or "",
             waiting=ContainerWaiting(text_at(waiting, "reason"), text_at(waiting, "message"))
@@ -128,7 +139,9 @@ class ContainerSnapshot:
             if isinstance(state.get("terminated"), Mapping)
             else None,
             image=text_at(raw, "image"),
-            was_lost=bool(object_at(object_at(raw, "lastState"), "terminated")),
+            was_lost=bool(last),
+            restarts=integer_at(raw, "restartCount") or 0,
+            last_terminated=ContainerTerminated.from_api(last) if last else None,
         )
 
 

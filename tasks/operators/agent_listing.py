@@ -112,7 +112,7 @@ def describe_job(look: ClusterLook, job: JobSnapshot, result: AgentRunResult | N
     """Return the state of a Job in a few words, and whether its owner is gone."""
     if job.over:
         return _describe_finished(job, result)
-    words = "being deleted" if job.deleting else _describe_pods(look.pods_of(job))
+    words = "being deleted" if job.deleting else _describe_live(job, look.pods_of(job))
     if look.owner_state(job.agent_id or AgentId("")) is OwnerState.GONE:
         return f"{words}, owner gone"
     return words
@@ -181,10 +181,10 @@ def _describe_finished(job: JobSnapshot, result: AgentRunResult | None) -> str:
     return "finished"
 
 
-def _describe_pods(pods: Sequence[PodSnapshot]) -> str:
+def _describe_live(job: JobSnapshot, pods: Sequence[PodSnapshot]) -> str:
     pod = next(iter(pods), None)
     if pod is None:
-        return "waiting for its pod"
+        return "suspended by its queue" if job.suspended else "waiting for its pod"
     if pod.agent is not None and pod.agent.running is not None:
         return "working"
     if pod.ended or (pod.agent is not None and pod.agent.terminated is not None):
