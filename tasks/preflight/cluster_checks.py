@@ -93,7 +93,7 @@ def _judge_version(version: KubernetesVersion) -> CheckResult:
         oldest = ".".join(map(str, _OLDEST_KUBERNETES))
         return error(
             Check.KUBERNETES_VERSION,
-            f"The cluster runs Kubernetes {version.text}; {oldest} is the oldest that is supported.",
+            f"The cluster runs Kubernetes {version.text}; the oldest supported one is {oldest}.",
             f"Upgrade the cluster to {oldest} or newer.",
         )
     return ok(Check.KUBERNETES_VERSION, f"The cluster runs Kubernetes {version.text}.")

@@ -73,11 +73,11 @@ CAUSE_MEANINGS: dict[Cause, str] = {
     Cause.EVICTED: "the cluster evicted the pod from its node",
     Cause.POD_REPLACED: "the pod was deleted while its agent worked, and another one never gets "
     "the prompt",
-    Cause.PREEMPTED: "the pod was removed to make room for a pod with a higher priority",
+    Cause.PREEMPTED: "the pod was removed to make room for work with a higher priority",
     Cause.NODE_LOST: "the node was removed or no longer answers",
     Cause.DEADLINE_EXCEEDED: "a time limit was reached",
     Cause.IMAGE_PULL: "the container image could not be pulled",
-    Cause.UNSCHEDULABLE: "no node had enough free resources for the pod, or matched its rules",
+    Cause.UNSCHEDULABLE: "no node or queue had room for the pod, or no node matched its rules",
     Cause.CONFIG_ERROR: "something that the pod needs is invalid or missing",
     Cause.APP_EXIT: "the process exited by itself; the cluster did nothing to it",
     Cause.JOB_DELETED: "somebody or something deleted the Job",

@@ -116,7 +116,7 @@ CASES: list[tuple[str, dict[str, Any], Check, Level, str]] = [
         {"version": KubernetesVersion(1, 31, "v1.31.9")},
         Check.KUBERNETES_VERSION,
         Level.ERROR,
-        "v1.31.9; 1.32 is the oldest",
+        "v1.31.9; the oldest supported one is 1.32",
     ),
     (
         "clock ahead",
