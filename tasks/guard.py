@@ -9,6 +9,7 @@ from tasks.cluster.cluster_errors import (
     ClusterForbidden,
     ClusterUnauthorised,
     NamespaceNotFound,
+    NamespaceTerminating,
 )
 from tasks.cluster.kinds.api_objects import Propagation
 from tasks.cluster.kinds.jobs import list_jobs
@@ -89,7 +90,7 @@ async def _explain(
         return missing
     except ClusterError as unanswered:
         return _unreachable(run, unanswered)
-    return _unreachable(run, error)
+    return _unreachable(run, error, permitted=True)
 
 
 async def _guard(
@@ -251,12 +252,29 @@ async def _delete(run: AgentRun, job: JobSnapshot) -> None:
     )
 
 
-def _unreachable(run: AgentRun, error: ClusterError) -> AgentRunError:
+def _unreachable(run: AgentRun, error: ClusterError, *, permitted: bool = False) -> AgentRunError:
+    """Return the ending of a run whose guard got no answer.
+
+    Args:
+        run: The run.
+        error: What the cluster answered, if anything.
+        permitted: All permissions are known to be there.
+    """
     match error:
+        case NamespaceTerminating():
+            reason = (
+                f"the namespace {run.outside.namespace} is being deleted; choose another one in "
+                "the runtime block, or create it again once it is gone"
+            )
         case NamespaceNotFound():
             reason = f"the namespace {run.outside.namespace} does not exist; create it"
         case ClusterUnauthorised():
             reason = "the credentials were refused (401); renew them in the runtime block"
+        case ClusterForbidden() if permitted:
+            reason = (
+                f"the cluster refused to {error.target} although the Role allows it; check the "
+                f"namespace's quota and the cluster's admission webhooks: {error.message}"
+            )
         case ClusterForbidden():
             reason = f"a permission is missing: {error.target}; add it to the Role"
         case _:
@@ -264,5 +282,5 @@ def _unreachable(run: AgentRun, error: ClusterError) -> AgentRunError:
     return AgentRunError(
         ErrorCode.CONCURRENCY_GUARD_UNREACHABLE,
         f"It is unknown whether agent {run.prepared.agent_id} is working, so nothing was created: "
-        f"{reason}.",
+        f"{reason.rstrip('.')}.",
     )

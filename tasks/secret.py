@@ -8,7 +8,12 @@ from tasks.agent_job.manifest import (
 )
 from tasks.agent_job.prepared_run import PACKED_PROMPT_FILE, PROMPT_FILE, RUN_SCRIPT_FILE
 from tasks.cluster.call_retry import RETRY_SAFE
-from tasks.cluster.cluster_errors import ClusterError, ObjectAlreadyExists, ObjectNotFound
+from tasks.cluster.cluster_errors import (
+    ApiRefused,
+    ClusterError,
+    ObjectAlreadyExists,
+    ObjectNotFound,
+)
 from tasks.cluster.kinds.api_objects import Propagation
 from tasks.cluster.kinds.read_only import list_pods
 from tasks.cluster.kinds.secrets import create_secret, read_secret
@@ -18,7 +23,7 @@ from tasks.orchestrator.stage import StageLimit, stage
 from tasks.ownership.commitment import RunSecret, may_have_run
 from tasks.pod import limit_pod_wait, wait_for_pod_list, wait_for_pod_object
 from tasks.run.agent_run import AgentRun
-from tasks.run.attempt_at_work import AttemptAtWork, StopReason, StopRequest
+from tasks.run.attempt_at_work import AttemptAtWork, SecretFate, StopReason, StopRequest
 from tasks.run.job_deletion import delete_owned_job
 from tasks.run.lease_keeper import LeaseLost, WritesPaused
 from tasks.run.run_secrets import (
@@ -54,16 +59,21 @@ async def create_run_secret(run: AgentRun, work: AttemptAtWork) -> None:
     manifest = build_secret_manifest(spec, job_uid=work.job_uid, pod_uid=pod.uid)
     # A second try is safe: if it conflicts with our own Secret, that is recognised below.
     retry = run.outside.lease.guarded(RETRY_SAFE)
+    before, work.secret_fate = work.secret_fate, SecretFate.UNKNOWN
     try:
         await create_secret(run.outside.client, run.outside.namespace, manifest, retry=retry)
     except ObjectAlreadyExists as error:
         await _accept_existing(run, work, pod.uid, error)
     except ClusterError as error:
+        if isinstance(error, ApiRefused) and not error.earlier_try_unanswered:
+            work.secret_fate = before
         raise AgentRunError(
             ErrorCode.PROMPT_SECRET_CREATE_FAILED,
-            f"The Secret with the prompt could not be created, so the agent was not started: "
-            f"{error.message} The Job waits for it and will be deleted.",
+            "The Secret with the prompt could not be created, so the agent was not started: "
+            f"{error.message}",
+            advice="Check the Role, the namespace's quota and the cluster's admission webhooks.",
         ) from error
+    work.secret_fate = SecretFate.MADE
 
 
 async def _accept_existing(
@@ -119,22 +129,31 @@ async def revoke_secret(run: AgentRun, job_name: JobName, job_uid: JobUid) -> bo
     )
 
 
-async def abandon_unstarted(run: AgentRun, work: AttemptAtWork) -> None:
+async def abandon_unstarted(run: AgentRun, work: AttemptAtWork) -> str | None:
     """Delete a committed Job whose agent has not started, after making sure that it cannot.
 
     If that is not certain, the Job remains, and the next guard decides.
+
+    Returns:
+        That the Job remains, and why, as sentences; `None` once its deletion was accepted.
     """
+    job = f"Job {run.outside.namespace}/{work.job_name}"
     try:
-        await revoke_secret(run, work.job_name, work.job_uid)
-        if await _may_have_started(run, work):
-            run.outside.say(
-                f"Job {work.job_name} was not changed: its agent may have started in the meantime."
-            )
-            return
+        if work.secret_fate is not SecretFate.WITHHELD:
+            # A tombstone needs the same permission as the Secret, and room in the same quota.
+            if work.secret_fate is SecretFate.UNKNOWN:
+                await revoke_secret(run, work.job_name, work.job_uid)
+            if await _may_have_started(run, work):
+                return f"{job} was not changed: its agent may have started in the meantime."
         await delete_owned_job(run, work, Propagation.FOREGROUND)
-        work.stopping = work.stopped = StopRequest(StopReason.NEVER_STARTED)
     except (ClusterError, WritesPaused) as error:
-        run.outside.say(f"Job {work.job_name} could not be deleted: {error.message}")
+        return (
+            f"{job} and its pod remain, because they could not be deleted: {error.message} "
+            "The next run of this agent decides about them; the Job's deadline ends them."
+        )
+    work.stopping = work.stopped = StopRequest(StopReason.NEVER_STARTED)
+    run.outside.say(f"{job} was deleted: its agent had not started.")
+    return None
 
 
 async def _may_have_started(run: AgentRun, work: AttemptAtWork) -> bool:

@@ -24,7 +24,12 @@ from flows.cli.foreground_run import (
     run_to_its_end,
 )
 from flows.cli.live_output import LiveOutput
-from tasks.cluster.cluster_errors import ClusterError, ClusterForbidden, KubeconfigInvalid
+from tasks.cluster.cluster_errors import (
+    ClusterError,
+    ClusterForbidden,
+    KubeconfigInvalid,
+    NamespaceTerminating,
+)
 from tasks.operators.agent_listing import list_rows
 from tasks.operators.operator_errors import CommandRefused, NotDone, require_target
 from tasks.outcome.run_result import AgentRunResult
@@ -305,6 +310,8 @@ def _explain(error: Exception) -> tuple[str, str | None, int]:
                 "Correct it, or select another one with --kubeconfig.",
                 (EXIT_INPUT_INVALID),
             )
+        case NamespaceTerminating():
+            return error.message, "Its agents end with it; wait until it is gone.", EXIT_RUN_FAILED
         case ClusterForbidden():
             return error.message, f"Add {error.target} to your Role.", EXIT_RUN_FAILED
         case AgentRunError():

@@ -21,6 +21,7 @@ from tasks.cluster.connection import ClusterConnection
 from tasks.cluster.kinds.secrets import read_secret
 from tasks.observation.api_fields import object_at, objects_at
 from tasks.run.check_request import find_cluster
+from tasks.text.safe_text import find_unusable
 from tasks.vocabulary.errors import InputInvalid
 
 
@@ -109,10 +110,14 @@ async def load_prompt(request: AgentRunRequest, runtime: RuntimeInputs) -> str |
         InputInvalid: The block or Secret does not exist, cannot be read, or holds no text.
     """
     if request.prompt_block is not None:
-        return await _load_prompt_block(request.prompt_block)
-    if request.prompt_secret is not None:
-        return await _read_prompt_secret(request.prompt_secret, runtime)
-    return None
+        prompt = await _load_prompt_block(request.prompt_block)
+    elif request.prompt_secret is not None:
+        prompt = await _read_prompt_secret(request.prompt_secret, runtime)
+    else:
+        return None
+    for problem in find_unusable(prompt, "The confidential prompt"):
+        raise InputInvalid(f"{problem}.")
+    return prompt
 
 
 async def _load_prompt_block(name: str) -> str:

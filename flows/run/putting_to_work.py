@@ -11,7 +11,7 @@ from tasks.cluster.watching.job_observer import JobObserver
 from tasks.log_following.log_follower import FollowedLog
 from tasks.observation.snapshots import JobSnapshot
 from tasks.run.agent_run import AgentRun
-from tasks.run.attempt_at_work import AttemptAtWork
+from tasks.run.attempt_at_work import AttemptAtWork, SecretFate
 from tasks.run.ended_attempt import EndedAttempt
 from tasks.run.lease_keeper import LeaseLost
 from tasks.secret import abandon_unstarted
@@ -35,6 +35,7 @@ def put_to_work(run: AgentRun, job: JobSnapshot, beside: TasksBeside) -> Attempt
         feed=fleet.clusters.feed(outside.client, outside.namespace) if fleet else None,
     )
     beside.start(observer.run())
+    made_here = outside.controls.creating is not None
     is_own = job.flow_run_id in {None, flow_run_id}
     work = AttemptAtWork(
         run=run,
@@ -50,6 +51,7 @@ def put_to_work(run: AgentRun, job: JobSnapshot, beside: TasksBeside) -> Attempt
         records=outside.log.new_buffer(),
         created_at=job.created_at or datetime.now(UTC),
         deadline_at=_deadline_at(run, job),
+        secret_fate=SecretFate.WITHHELD if made_here else SecretFate.UNKNOWN,
     )
     outside.controls.at_work = work
     if not is_own:
@@ -72,15 +74,22 @@ def _deadline_at(run: AgentRun, job: JobSnapshot) -> float:
 
 @asynccontextmanager
 async def abandoned_on_failure(run: AgentRun, work: AttemptAtWork) -> AsyncGenerator[None, None]:
-    """Delete a Job whose agent could not be started, unless another run now owns it."""
+    """Delete a Job whose agent could not be started, unless another run now owns it.
+
+    Raises:
+        AgentRunError: As it was raised; its sentence also says where the Job remains.
+    """
     try:
         yield
     except LeaseLost:
         raise
-    except AgentRunError:
-        if work.stopped is None:
-            await abandon_unstarted(run, work)
-        raise
+    except AgentRunError as failure:
+        if work.stopped is not None:
+            raise
+        remains = await abandon_unstarted(run, work)
+        if remains is None:
+            raise
+        raise failure.with_more(remains) from failure
 
 
 async def drain(ended: EndedAttempt, streaming: asyncio.Task[FollowedLog]) -> None:

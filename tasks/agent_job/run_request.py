@@ -4,8 +4,6 @@ import re
 from typing import Annotated, Any, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
@@ -15,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.claude_code.agent_spec import (
+    CONTROLS,
     AbsolutePath,
     AgentSpec,
     EnvName,
@@ -28,6 +27,12 @@ BlockName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$", max_length
 SessionId = Annotated[
     # `--resume` treats other text as a search; Claude Code's own ids are UUIDs.
     str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=128)
+]
+
+LinkedId = Annotated[
+    # As `Identifier`, whose pattern a second one would replace. The agent gets them in one
+    # variable, separated by commas.
+    str, StringConstraints(pattern=rf"^[^{CONTROLS},]+$", max_length=256, strip_whitespace=True)
 ]
 
 
@@ -69,10 +74,8 @@ class Workspace(SpecModel):
         return self
 
 
-class AgentRunRequest(BaseModel):
+class AgentRunRequest(SpecModel):
     """One wake-up of one agent."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     agent: BlockName | AgentSpec = Field(
         description="Name of a Claude Code Agent block, or an inline agent."
@@ -109,7 +112,7 @@ class AgentRunRequest(BaseModel):
     workspace: Workspace = Field(
         default=Workspace(), description="Folder and repository that the agent works on."
     )
-    linked_ids: tuple[Annotated[Identifier, StringConstraints(pattern=r"^[^,]+$")], ...] = Field(
+    linked_ids: tuple[LinkedId, ...] = Field(
         default=(), description="Ids of related items, passed to the agent in its environment."
     )
     env: dict[EnvName, str] = Field(

@@ -6,9 +6,18 @@ Defaults without a source in a comment are starting points, to be changed in the
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
-from tasks.claude_code.agent_spec import AbsolutePath, DataKey, EnvName, ObjectName, SpecModel
+from tasks.claude_code.agent_spec import (
+    CONTROLS,
+    AbsolutePath,
+    CheckedText,
+    DataKey,
+    EnvName,
+    ObjectName,
+    SpecModel,
+    refuse_duplicates,
+)
 from tasks.vocabulary.error_codes import ErrorCode
 from tasks.vocabulary.names import INPUT_DIR, WORK_DIR
 
@@ -27,7 +36,12 @@ LabelValue = Annotated[
     str, StringConstraints(pattern=r"^([A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?)?$")
 ]
 
-Image = Annotated[str, StringConstraints(pattern=r"^[^\s]+$", max_length=1024)]
+Image = Annotated[str, StringConstraints(pattern=rf"^[^\s{CONTROLS}]+$", max_length=1024)]
+StorageReference = Annotated[
+    str, StringConstraints(pattern=rf"^[^{CONTROLS}]+$", max_length=4096, strip_whitespace=True)
+]
+# Of /etc/resolv.conf, whose lines are words.
+DnsWord = Annotated[str, StringConstraints(pattern=r"^[!-~]+$", max_length=253)]
 PullPolicy = Literal["IfNotPresent", "Always", "Never"]
 KeepPolicy = Literal["never", "on_failure", "always"]
 
@@ -69,7 +83,9 @@ class Toleration(SpecModel):
     operator: Literal["Equal", "Exists"] = Field(
         default="Equal", description="How the taint is matched: by value, or by key alone."
     )
-    value: str | None = Field(default=None, description="Value of the taint, for Equal only.")
+    value: LabelValue | None = Field(
+        default=None, description="Value of the taint, for Equal only."
+    )
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
         default=None, description="Effect of the taint; any if empty."
     )
@@ -81,8 +97,8 @@ class Toleration(SpecModel):
 class DnsOption(SpecModel):
     """A resolver option, such as ndots."""
 
-    name: str = Field(min_length=1, description="Name of the option.")
-    value: str | None = Field(default=None, description="Value of the option, if it takes one.")
+    name: DnsWord = Field(description="Name of the option.")
+    value: DnsWord | None = Field(default=None, description="Value of the option, if it takes one.")
 
 
 class Dns(SpecModel):
@@ -91,10 +107,10 @@ class Dns(SpecModel):
     policy: Literal["ClusterFirst", "Default", "ClusterFirstWithHostNet", "None"] = Field(
         default="ClusterFirst", description="The pod's dnsPolicy."
     )
-    nameservers: tuple[str, ...] = Field(
+    nameservers: tuple[DnsWord, ...] = Field(
         default=(), max_length=3, description="IP addresses of name servers, at most three."
     )
-    searches: tuple[str, ...] = Field(default=(), description="DNS search domains.")
+    searches: tuple[DnsWord, ...] = Field(default=(), description="DNS search domains.")
     options: tuple[DnsOption, ...] = Field(default=(), description="Resolver options.")
 
 
@@ -263,7 +279,7 @@ class WholeRunRetry(SpecModel):
     )
 
 
-class RuntimeFields(BaseModel):
+class RuntimeFields(CheckedText):
     """The fields that the runtime block and the frozen spec share."""
 
     image: Image = Field(
@@ -354,9 +370,8 @@ class RuntimeFields(BaseModel):
         default=True,
         description="Allow a run to take over the live Job of an earlier run that has no process.",
     )
-    result_storage: str | None = Field(
+    result_storage: StorageReference | None = Field(
         default=None,
-        min_length=1,
         description="Storage for results and transcripts: an absolute path, or a Prefect block as "
         "block-type/block-name. If empty, they are stored with Prefect's local results.",
     )
@@ -375,9 +390,9 @@ class RuntimeFields(BaseModel):
             raise ValueError("home_sub_path must not leave the volume")
         if self.dns.policy == "None" and not self.dns.nameservers:
             raise ValueError("dns: the policy None requires a name server")
-        _refuse_duplicates("env_from_keys", [item.env for item in self.env_from_keys])
+        refuse_duplicates("env_from_keys", [item.env for item in self.env_from_keys])
         paths = [self.home_path, *clone, *(mount.path for mount in self.mounts)]
-        _refuse_duplicates("mounts", paths)
+        refuse_duplicates("mounts", paths)
         return self
 
 
@@ -389,9 +404,3 @@ def _overlaps(path: str, folder: str) -> bool:
     """Return whether one of two folders contains the other."""
     one, other = f"{path.rstrip('/')}/", f"{folder}/"
     return one.startswith(other) or other.startswith(one)
-
-
-def _refuse_duplicates(field: str, names: list[str]) -> None:
-    duplicates = sorted({name for name in names if names.count(name) > 1})
-    if duplicates:
-        raise ValueError(f"{field}: {', '.join(duplicates)} given more than once")

@@ -10,16 +10,23 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from tasks.claude_code.extra_args import refused_extra_args
+from tasks.text.safe_text import find_unusable
 
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=200)]
 ObjectName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)
 ]
 DataKey = Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
-AbsolutePath = Annotated[str, StringConstraints(pattern=r"^/[^\x00\n:]*$", max_length=4096)]
+# What ends a line or steers a terminal: C0, DEL, C1 and the line separators beyond ASCII.
+CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+
+AbsolutePath = Annotated[str, StringConstraints(pattern=rf"^/[^{CONTROLS}:]*$", max_length=4096)]
 Identifier = Annotated[
     # Exact ids are stored in annotations and env, so any text on one line is allowed.
-    str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=256)
+    str, StringConstraints(pattern=rf"^[^{CONTROLS}]+$", max_length=256, strip_whitespace=True)
+]
+ModelName = Annotated[
+    str, StringConstraints(pattern=rf"^[^-\s{CONTROLS}][^\s{CONTROLS}]*$", max_length=256)
 ]
 
 PermissionMode = Literal["bypassPermissions", "acceptEdits", "auto", "default", "dontAsk", "plan"]
@@ -28,11 +35,25 @@ Provider = Literal["anthropic", "bedrock", "vertex"]
 
 DEFAULT_PROMPT_TEMPLATE = "You are the agent {{ agent.name }}. Go on with your work."
 
+_PROBLEMS_NAMED = 5
+
 # Names that MCP servers use for credentials, in headers and in env.
 _CREDENTIAL_NAME = re.compile(r"authorization|token|secret|password|api[-_]?key", re.IGNORECASE)
 
 
-class SpecModel(BaseModel):
+class CheckedText(BaseModel):
+    """Base of everything that people fill in: no text of it is one that cannot be stored."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_text(cls, given: Any) -> Any:
+        problems = [*find_unusable(given)]
+        if problems:
+            raise ValueError("; ".join(problems[:_PROBLEMS_NAMED]))
+        return given
+
+
+class SpecModel(CheckedText):
     """Base of configured values: frozen, no unknown fields, no input values in error messages."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -56,7 +77,7 @@ class Credential(SpecModel):
 class Callback(SpecModel):
     """An API that the agent may call while it works."""
 
-    api_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s@]+$")] = Field(
+    api_url: Annotated[str, StringConstraints(pattern=rf"^https?://[^\s{CONTROLS}@]+$")] = Field(
         description="URL of the API, without credentials. The agent gets it as CLAUDE_JOBS_API_URL."
     )
     secret: ObjectName = Field(description="Name of the Kubernetes Secret with the credential.")
@@ -81,12 +102,12 @@ class Skill(SpecModel):
             raise ValueError(f"skill {self.name} has no SKILL.md")
         for path in self.files:
             parts = path.split("/")
-            if "\x00" in path or "\n" in path or any(part in {"", ".", ".."} for part in parts):
+            if not path.isprintable() or any(part in {"", ".", ".."} for part in parts):
                 raise ValueError(f"skill {self.name} has a file outside its folder")
         return self
 
 
-class AgentFields(BaseModel):
+class AgentFields(CheckedText):
     """The fields that the agent block and the frozen spec share."""
 
     agent_id: Identifier = Field(
@@ -101,8 +122,8 @@ class AgentFields(BaseModel):
         default="anthropic",
         description="API that serves the model. Bedrock and Vertex need their own credentials.",
     )
-    model: Annotated[str, StringConstraints(pattern=r"^[^-\s][^\s]*$", max_length=256)] | None = (
-        Field(default=None, description="Model name or alias; Claude Code's default if empty.")
+    model: ModelName | None = Field(
+        default=None, description="Model name or alias; Claude Code's default if empty."
     )
     effort: Effort | None = Field(
         default=None, description="Effort level; Claude Code's default if empty."
@@ -190,8 +211,8 @@ class AgentFields(BaseModel):
             raise ValueError(f"extra_args: {'; '.join(refused)}")
         if self.instructions is not None and self.instructions_path is not None:
             raise ValueError("set instructions or instructions_path, not both")
-        _refuse_duplicates("credentials", [credential.env for credential in self.credentials])
-        _refuse_duplicates("skills", [skill.name for skill in self.skills])
+        refuse_duplicates("credentials", [credential.env for credential in self.credentials])
+        refuse_duplicates("skills", [skill.name for skill in self.skills])
         for name, server in self.mcp_servers.items():
             _refuse_plain_credentials(name, server)
         return self
@@ -201,7 +222,8 @@ class AgentSpec(AgentFields, SpecModel):
     """One agent, fully described and frozen."""
 
 
-def _refuse_duplicates(field: str, names: list[str]) -> None:
+def refuse_duplicates(field: str, names: list[str]) -> None:
+    """Raise a `ValueError` that names the field and what is in it more than once."""
     duplicates = sorted({name for name in names if names.count(name) > 1})
     if duplicates:
         raise ValueError(f"{field}: {', '.join(duplicates)} given more than once")

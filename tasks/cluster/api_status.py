@@ -16,6 +16,7 @@ from tasks.cluster.cluster_errors import (
     ClusterUnavailable,
     ClusterUnreachable,
     NamespaceNotFound,
+    NamespaceTerminating,
     ObjectAlreadyExists,
     ObjectConflict,
     ObjectInvalid,
@@ -30,6 +31,9 @@ from tasks.cluster.json_objects import RequestTarget
 
 # A validation error of a pod template dumps the whole of it; the beginning says what is wrong.
 _QUOTE_LIMIT_CHARACTERS = 500
+
+# The only sign of it in a field; the answer is otherwise that of a missing permission.
+_NAMESPACE_GOES = "NamespaceTerminating"
 
 _REFUSALS: dict[int, type[ApiRefused]] = {
     401: ClusterUnauthorised,
@@ -62,6 +66,14 @@ def error_from_answer(
     answer = parse_status(
         body, retry_after=retry_after, quotes_body=not target.resource.startswith("secrets")
     )
+    if status == 403 and any(reason == _NAMESPACE_GOES for reason, _ in answer.causes):
+        return NamespaceTerminating(
+            f"Namespace {target.namespace} is being deleted, so the Kubernetes API refused to "
+            f"{target.rule} in it.",
+            target=target,
+            status=status,
+            answer=answer,
+        )
     sentence = _sentence(target, status, answer)
     if status >= 500:
         return ClusterUnavailable(

@@ -13,6 +13,8 @@ from tenacity import (
 )
 
 from tasks.cluster.cluster_errors import (
+    ApiRefused,
+    ClusterError,
     ClusterUnauthorised,
     ClusterUnavailable,
     ClusterUnreachable,
@@ -68,37 +70,56 @@ async def call_with_retries(
         renew_credentials: Awaited after a 401, before the next try.
         sleep: Waits between tries, in seconds.
     """
-    unauthorised = 0
-
-    def is_worth_another_try(failure: BaseException) -> bool:
-        if isinstance(failure, ClusterUnauthorised):
-            return unauthorised < _UNAUTHORISED_TRIES
-        if isinstance(failure, ClusterUnreachable):
-            return policy.repeats_ambiguous or not failure.was_sent
-        if isinstance(failure, ClusterUnavailable):
-            return policy.repeats_ambiguous
-        return isinstance(failure, TooManyRequests)
+    tries = _Tries(policy)
 
     async def attempt() -> T:
-        nonlocal unauthorised
-        if unauthorised:
+        if tries.unauthorised:
             await renew_credentials()
         if policy.before_each is not None:
             policy.before_each()
         try:
             return await call()
-        except ClusterUnauthorised:
-            unauthorised += 1
+        except ClusterError as failure:
+            tries.note(failure)
             raise
 
     retrying = AsyncRetrying(
-        retry=retry_if_exception(is_worth_another_try),
+        retry=retry_if_exception(tries.are_worth_another),
         stop=stop_after_attempt(policy.tries) | stop_before_delay(policy.within_seconds),
         wait=_wait_seconds,
         sleep=sleep,
         reraise=True,
     )
     return await retrying(attempt)
+
+
+@dataclass
+class _Tries:
+    """The tries of one call so far."""
+
+    policy: RetryPolicy
+    unauthorised: int = 0
+    unanswered: bool = False
+
+    def note(self, failure: ClusterError) -> None:
+        """Remember how a try failed, and tell a refusal what came before it."""
+        match failure:
+            case ApiRefused():
+                failure.earlier_try_unanswered = self.unanswered
+                self.unauthorised += isinstance(failure, ClusterUnauthorised)
+            case ClusterUnreachable():
+                self.unanswered = self.unanswered or failure.was_sent
+            case _:
+                self.unanswered = True
+
+    def are_worth_another(self, failure: BaseException) -> bool:
+        if isinstance(failure, ClusterUnauthorised):
+            return self.unauthorised < _UNAUTHORISED_TRIES
+        if isinstance(failure, ClusterUnreachable):
+            return self.policy.repeats_ambiguous or not failure.was_sent
+        if isinstance(failure, ClusterUnavailable):
+            return self.policy.repeats_ambiguous
+        return isinstance(failure, TooManyRequests)
 
 
 def _wait_seconds(state: RetryCallState) -> float:

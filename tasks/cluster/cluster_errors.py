@@ -10,7 +10,8 @@ ClusterError
 ├── ApiRefused                  the server answered no
 │   ├── RequestRefused          400
 │   ├── ClusterUnauthorised     401
-│   ├── ClusterForbidden        403: RBAC, quota, Pod Security, a namespace that is going
+│   ├── ClusterForbidden        403: RBAC, quota, Pod Security, a webhook
+│   ├── NamespaceTerminating    403 of a create: the namespace is being deleted
 │   ├── ObjectNotFound          404
 │   │   └── NamespaceNotFound   404, and it is the namespace that is missing
 │   ├── ObjectConflict          409: changed since it was read, or a precondition does not hold
@@ -117,6 +118,8 @@ class ApiRefused(ClusterError):
     Attributes:
         status: HTTP status.
         answer: What the body said.
+        earlier_try_unanswered: An earlier try of the same call got no clear answer, so that one
+            may have been carried out, or still be.
     """
 
     def __init__(
@@ -130,6 +133,7 @@ class ApiRefused(ClusterError):
         super().__init__(message, target=target)
         self.status = status
         self.answer = answer or StatusBody()
+        self.earlier_try_unanswered = False
 
 
 class RequestRefused(ApiRefused):
@@ -142,6 +146,10 @@ class ClusterUnauthorised(ApiRefused):
 
 class ClusterForbidden(ApiRefused):
     """403; `target` holds verb and resource, `answer` the server's reason."""
+
+
+class NamespaceTerminating(ApiRefused):
+    """403 of a create whose only reason is that its namespace is being deleted."""
 
 
 class ObjectNotFound(ApiRefused):

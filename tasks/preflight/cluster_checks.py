@@ -22,6 +22,7 @@ from tasks.preflight.preflight_facts import (
     WhyUnread,
 )
 from tasks.preflight.preflight_results import Check, CheckResult, error, not_checked, ok, warning
+from tasks.preflight.surroundings_checks import judge_namespace
 
 _OLDEST_KUBERNETES = (1, 32)  # the oldest release that clouds still serve
 _EXEC_NEEDS_CREATE_SINCE = (1, 35)  # documented; seen on 1.36
@@ -59,7 +60,7 @@ def judge_cluster(
         ok(Check.CLUSTER, f"The cluster of {facts.where} answers and accepts our credentials."),
         _judge_version(version),
         _judge_clock(facts),
-        _judge_namespace(facts),
+        judge_namespace(facts),
         *_judge_permissions(facts, version),
         *_judge_secrets(facts, agent, runtime),
         _judge_claim(facts, runtime),
@@ -114,23 +115,6 @@ def _judge_clock(facts: ClusterFacts) -> CheckResult:
     advice = "Set both clocks by NTP; otherwise tokens seem expired and timelines are out of order."
     judged = error if abs(skew) > _SKEW_BAD else warning
     return judged(Check.CLOCK, finding, advice)
-
-
-def _judge_namespace(facts: ClusterFacts) -> CheckResult:
-    named = f"{facts.namespace} ({facts.namespace_source})"
-    for fact in (facts.job, facts.secret_accepted):
-        if isinstance(fact, Unread) and fact.why is WhyUnread.NAMESPACE_NOT_FOUND:
-            return error(
-                Check.NAMESPACE,
-                f"There is no namespace {named}.",
-                "Correct the runtime's `namespace`, or create the namespace with "
-                f"`kubectl create namespace {facts.namespace}`.",
-            )
-    if isinstance(facts.job, Unread) and isinstance(facts.secret_accepted, Unread):
-        # Only the answer to an offered object shows that the namespace exists.
-        unread = Unread(WhyUnread.NOT_ASKED, f"no object could be tried in namespace {named}.")
-        return not_checked(Check.NAMESPACE, unread)
-    return ok(Check.NAMESPACE, f"Agents run in namespace {named}.")
 
 
 def _judge_permissions(facts: ClusterFacts, version: KubernetesVersion) -> Iterator[CheckResult]:
@@ -356,7 +340,7 @@ def _judge_offer(check: Check, what: str, unread: Unread | None, advice: str) ->
         return ok(check, f"The cluster would accept the {what}.")
     refused = f"The cluster would not accept the {what}: {unread.message}"
     match unread.why:
-        case WhyUnread.NAMESPACE_NOT_FOUND:
+        case WhyUnread.NAMESPACE_NOT_FOUND | WhyUnread.NAMESPACE_TERMINATING:
             return error(check, refused, f"See `{Check.NAMESPACE}`.")
         case WhyUnread.FORBIDDEN:
             return error(

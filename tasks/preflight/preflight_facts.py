@@ -41,6 +41,7 @@ class WhyUnread(StrEnum):
     FORBIDDEN = auto()
     NOT_FOUND = auto()
     NAMESPACE_NOT_FOUND = auto()
+    NAMESPACE_TERMINATING = auto()
     REFUSED = auto()
     NOT_ASKED = auto()
 

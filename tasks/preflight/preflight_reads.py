@@ -27,6 +27,7 @@ from tasks.cluster.cluster_errors import (
     ClusterForbidden,
     ClusterUnauthorised,
     NamespaceNotFound,
+    NamespaceTerminating,
     ObjectInvalid,
     ObjectNotFound,
     RequestRefused,
@@ -144,6 +145,8 @@ def _why(error: ClusterError) -> WhyUnread:
             return WhyUnread.UNAUTHORISED
         case ClusterForbidden():
             return WhyUnread.FORBIDDEN
+        case NamespaceTerminating():
+            return WhyUnread.NAMESPACE_TERMINATING
         case NamespaceNotFound():
             return WhyUnread.NAMESPACE_NOT_FOUND
         case ObjectNotFound():

@@ -1,9 +1,16 @@
-"""Judges result storage, retention and Prefect. Pure."""
+"""Judges the namespace, result storage, retention and Prefect. Pure."""
 
 import re
 
 from tasks.agent_job.runtime_spec import RuntimeSpec
-from tasks.preflight.preflight_facts import Mount, PrefectFacts, StorageFacts, Unread, WhyUnread
+from tasks.preflight.preflight_facts import (
+    ClusterFacts,
+    Mount,
+    PrefectFacts,
+    StorageFacts,
+    Unread,
+    WhyUnread,
+)
 from tasks.preflight.preflight_results import Check, CheckResult, error, not_checked, ok, warning
 from tasks.text.safe_text import duration_text
 
@@ -175,3 +182,30 @@ def _judge_settings(facts: PrefectFacts) -> list[CheckResult]:
             )
         )
     return found or [ok(Check.PREFECT_SETTINGS, "Prefect's settings are suitable for runs.")]
+
+
+def judge_namespace(facts: ClusterFacts) -> CheckResult:
+    """Return what the answers to the offered Job and Secret say about their namespace."""
+    named = f"{facts.namespace} ({facts.namespace_source})"
+    unread = [f for f in (facts.job, facts.secret_accepted) if isinstance(f, Unread)]
+    reasons = {fact.why for fact in unread}
+    if WhyUnread.NAMESPACE_NOT_FOUND in reasons:
+        return error(
+            Check.NAMESPACE,
+            f"There is no namespace {named}.",
+            "Correct the runtime's `namespace`, or create the namespace with "
+            f"`kubectl create namespace {facts.namespace}`.",
+        )
+    if WhyUnread.NAMESPACE_TERMINATING in reasons:
+        return error(
+            Check.NAMESPACE,
+            f"Namespace {named} is being deleted and takes no new objects.",
+            "Correct the runtime's `namespace`, or create the namespace again once it is gone. If "
+            f"it stays, `kubectl get namespace {facts.namespace} -o yaml` names in its conditions "
+            "what holds it.",
+        )
+    if len(unread) == 2:
+        # Only the answer to an offered object shows that the namespace exists.
+        unknown = Unread(WhyUnread.NOT_ASKED, f"no object could be tried in namespace {named}.")
+        return not_checked(Check.NAMESPACE, unknown)
+    return ok(Check.NAMESPACE, f"Agents run in namespace {named}.")

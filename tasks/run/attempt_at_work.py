@@ -29,6 +29,18 @@ class StopReason(Enum):
     PREEMPTED = "preempted by its queue"
 
 
+class SecretFate(Enum):
+    """Whether a Job may get its Secret, without which its agent never starts.
+
+    `WITHHELD`: we made the Job and nobody but us can make its Secret, which we have not, or which
+    the cluster has refused. `UNKNOWN`: it may be there, or be on its way. `MADE`: it is there.
+    """
+
+    WITHHELD = "withheld"
+    UNKNOWN = "unknown"
+    MADE = "made"
+
+
 @dataclass(frozen=True, slots=True)
 class StopRequest:
     """A deletion of the Job that the run asked for.
@@ -54,6 +66,7 @@ class AttemptAtWork(ObservedJob):
         storage_folder: Where its result and transcript are kept in the result storage.
         records: Rendered lines that wait to be logged.
         deadline_at: The run's own bound around all others.
+        secret_fate: Whether the Job may get its Secret.
         agent_started: The agent's container was seen started, whatever is said of it later.
         last_lines: The end of what was rendered, for the forensics.
         page: The transcript for reading, as far as it came.
@@ -76,6 +89,7 @@ class AttemptAtWork(ObservedJob):
     records: RecordBuffer
     created_at: datetime
     deadline_at: float
+    secret_fate: SecretFate
     agent_started: bool = False
     session: SessionState = field(default_factory=SessionState)
     last_lines: deque[str] = field(default_factory=lambda: deque[str](maxlen=LAST_LINES))

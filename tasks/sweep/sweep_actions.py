@@ -14,7 +14,12 @@ from typing import assert_never
 import anyio
 
 from tasks.cluster.cluster_client import ClusterClient
-from tasks.cluster.cluster_errors import ClusterError, ObjectConflict, ObjectNotFound
+from tasks.cluster.cluster_errors import (
+    ClusterError,
+    NamespaceTerminating,
+    ObjectConflict,
+    ObjectNotFound,
+)
 from tasks.cluster.kinds.api_objects import Propagation
 from tasks.cluster.kinds.jobs import read_job
 from tasks.cluster.kinds.leases import delete_lease
@@ -41,6 +46,10 @@ from tasks.sweep.sweep_rules import Finding, SweepAction, SweepVerdict, judge_ob
 from tasks.vocabulary.names import FlowRunId, JobName, JobUid, job_pods_selector
 
 _CHANGED = (Outcome.SKIPPED, "The object has changed since it was listed.")
+_NAMESPACE_GOES = (
+    Outcome.SKIPPED,
+    "The namespace is being deleted, and the object with it.",
+)
 _GONE = (Outcome.SKIPPED, "The object is already gone.")
 
 _Result = tuple[Outcome, str]
@@ -69,6 +78,8 @@ class Sweeper:
             outcome, note = _GONE
         except ObjectConflict:
             outcome, note = _CHANGED
+        except NamespaceTerminating:
+            outcome, note = _NAMESPACE_GOES
         except (ClusterError, LeaseLost, WritesPaused) as error:
             outcome, note = Outcome.FAILED, str(error)
         except Exception as error:

@@ -1,6 +1,8 @@
 """Text of unknown origin made fit for people: no control characters, and a bounded length."""
 
 import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 # C0 but for tab and line feed, DEL, C1, the line separators beyond ASCII, and the characters that
 # turn the direction of writing: they steer terminals or make a line look like another one. Lone
@@ -11,6 +13,11 @@ _UNSAFE = re.compile(
 
 # Of ASCII text, where deleting them is how a long one is looked through in a fifth of the time.
 _UNSAFE_ASCII = bytes([*range(9), *range(0x0B, 0x20), 0x7F])
+
+# NUL ends a C string, and PostgreSQL stores none in JSON. A lone surrogate, half of a character
+# that was cut in two, has no UTF-8.
+_UNUSABLE = re.compile("[\x00\ud800-\udfff]")
+_PLACE_CHARACTERS = 200
 
 _SPACES = " \n\t"
 # Longer than any key of one line.
@@ -61,6 +68,30 @@ def one_line(text: str, limit_characters: int) -> str:
     words = " ".join(text[: 4 * limit_characters].split())
     excess = len(words) > limit_characters or len(text) > 4 * limit_characters
     return escape_control_characters(words[:limit_characters] + ("…" if excess else ""))
+
+
+def find_unusable(value: object, place: str = "") -> Iterator[str]:
+    """Yield a phrase for each text in `value` that cannot be used; it names the place, no text.
+
+    Args:
+        value: A JSON value; whatever is no text, list or mapping is passed over.
+        place: Of the value, with dots: `wake.comments.0.body`.
+    """
+    if isinstance(value, str):
+        found = _UNUSABLE.search(value)
+        if found is not None:
+            yield f"{place} contains the character U+{ord(found[0]):04X}, which cannot be stored"
+    elif isinstance(value, Mapping):
+        for key, item in cast("Mapping[object, object]", value).items():
+            yield from find_unusable(key, f"a name in {place}" if place else "a name")
+            yield from find_unusable(item, _inside(place, key))
+    elif isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        for number, item in enumerate(cast("Sequence[object]", value)):
+            yield from find_unusable(item, _inside(place, number))
+
+
+def _inside(place: str, key: object) -> str:
+    return one_line(f"{place}.{key}" if place else str(key), _PLACE_CHARACTERS)
 
 
 def duration_text(seconds: float) -> str:

@@ -6,6 +6,7 @@ from typing import Any, Self
 from pydantic import Field, ValidationError, model_validator
 
 from tasks.agent_job.run_request import BlockName, describe_validation_error
+from tasks.agent_job.runtime_spec import StorageReference
 from tasks.claude_code.agent_spec import Identifier, SpecModel
 from tasks.vocabulary.errors import InputInvalid
 
@@ -16,7 +17,7 @@ class UsageConfig(SpecModel):
     runtime: BlockName | None = Field(
         default=None, description="Claude Code Agent Runtime block whose result storage is read."
     )
-    result_storage: str | None = Field(
+    result_storage: StorageReference | None = Field(
         default=None,
         description="Result storage to read instead of a runtime's: an absolute path, or a Prefect "
         "block as block-type/block-name. If both are empty: Prefect's local results.",

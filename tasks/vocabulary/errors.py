@@ -28,6 +28,12 @@ class AgentRunError(Exception):
         self.cause = cause
         self.advice = advice
 
+    def with_more(self, sentence: str) -> "AgentRunError":
+        """Return the same ending with one more sentence in its message."""
+        return AgentRunError(
+            self.code, f"{self.message} {sentence}", cause=self.cause, advice=self.advice
+        )
+
 
 class InputInvalid(AgentRunError):
     """The request or a block is invalid; nothing was created."""

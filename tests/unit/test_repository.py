@@ -19,6 +19,7 @@ SHORTEST_MODULE_LINES = 50
 # Each a boundary worth a name, and why.
 SHORT_MODULES = {
     "blocks/claude_agent.py": "a block of its own; its fields are the agent's spec",
+    "flows/cli/deployed_image.py": "what a file of Prefect's calls when the flows are deployed",
     "flows/cli/request_file.py": "the one place where the command line reads JSON from outside",
     "flows/run/beside.py": "the one way in which tasks run beside a block and end with it",
     "flows/run/verdicts.py": "the one place where a verdict leaves the run",

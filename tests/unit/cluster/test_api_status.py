@@ -15,6 +15,7 @@ from tasks.cluster.cluster_errors import (
     ClusterUnavailable,
     ClusterUnreachable,
     NamespaceNotFound,
+    NamespaceTerminating,
     ObjectAlreadyExists,
     ObjectConflict,
     ObjectInvalid,
@@ -69,6 +70,24 @@ def test_answer_by_its_status_and_reason_becomes_one_error_type(
         f"The Kubernetes API answered {status} {reason} to "
         "create jobs.batch job-1 in namespace agents: why"
     )
+
+
+@pytest.mark.parametrize("target", [JOB, SECRET], ids=["job", "secret"])
+def test_create_in_a_namespace_that_goes_says_so_and_speaks_of_no_permission(
+    target: RequestTarget,
+) -> None:
+    # As Kubernetes 1.36 answers it.
+    causes = [
+        {
+            "reason": "NamespaceTerminating",
+            "message": "namespace agents is being terminated",
+            "field": "metadata.namespace",
+        }
+    ]
+    error = error_from_answer(target, 403, body(403, "Forbidden", {"causes": causes}))
+
+    assert type(error) is NamespaceTerminating
+    assert str(error).startswith("Namespace agents is being deleted, so")
 
 
 def test_refused_json_patch_without_causes_is_a_lost_race() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from flows.cli.deployed_image import name_flow_run_image
 from tasks.preflight.pod_security import restricted_violations
 from tasks.sweep.sweep_config import SweepConfig
 
@@ -98,6 +99,17 @@ def test_deployments_run_as_accounts_that_the_manifests_make() -> None:
 
     for account in (v["service_account_name"] for v in variables if "service_account_name" in v):
         only("ServiceAccount", account)
+
+
+def test_every_deployment_with_an_image_takes_it_from_the_step_that_checks_it() -> None:
+    shipped = yaml.safe_load(PREFECT_FILE.read_text())
+    [(step, options)] = shipped["build"][0].items()
+    images = [d["work_pool"].get("job_variables", {}).get("image") for d in shipped["deployments"]]
+    checked = ["build" not in d for d in shipped["deployments"]]
+
+    assert step == f"{name_flow_run_image.__module__}.{name_flow_run_image.__name__}"
+    assert set(images) == {None, f"{{{{ {options['id']}.image }}}}"}
+    assert checked == [image is not None for image in images]
 
 
 def test_deployed_sweep_is_scheduled_and_changes_nothing_until_told_to() -> None:

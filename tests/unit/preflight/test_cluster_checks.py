@@ -277,6 +277,20 @@ CASES: list[tuple[str, dict[str, Any], Check, Level, str]] = [
         "no namespace agents",
     ),
     (
+        "namespace going",
+        {"job": unread(WhyUnread.NAMESPACE_TERMINATING)},
+        Check.NAMESPACE,
+        Level.ERROR,
+        "is being deleted",
+    ),
+    (
+        "Job refused by a namespace that goes",
+        {"job": unread(WhyUnread.NAMESPACE_TERMINATING)},
+        Check.JOB,
+        Level.ERROR,
+        "would not accept",
+    ),
+    (
         "namespace not known",
         {"job": unread(), "secret_accepted": unread()},
         Check.NAMESPACE,
