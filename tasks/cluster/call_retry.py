@@ -57,7 +57,6 @@ async def call_with_retries(
     call: Callable[[], Awaitable[T]],
     policy: RetryPolicy,
     *,
-    renew_credentials: Callable[[], Awaitable[None]],
     sleep: Callable[[float], Awaitable[None]],
 ) -> T:
     """Make the call until it succeeds or fails for good; the last error is raised as it came.
@@ -65,7 +64,6 @@ async def call_with_retries(
     Args:
         call: One try.
         policy: Which failures are tried again, and how long.
-        renew_credentials: Awaited after a 401, before the next try.
         sleep: Waits between tries, in seconds.
     """
     unauthorised = 0
@@ -81,8 +79,6 @@ async def call_with_retries(
 
     async def attempt() -> T:
         nonlocal unauthorised
-        if unauthorised:
-            await renew_credentials()
         if policy.before_each is not None:
             policy.before_each()
         try:

@@ -1,4 +1,4 @@
-"""Which proxy leads to a server: the kubeconfig's, else the environment's, read as kubectl reads it.
+"""Which proxy leads to a server: the kubeconfig's, else the environment's, as kubectl reads it.
 
 The rules of `NO_PROXY` are those of Go's `httpproxy`: addresses, CIDR blocks, names with everything
 under them, ports, `*`; `localhost` and loopback addresses never take the environment's proxy.

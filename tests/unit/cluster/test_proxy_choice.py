@@ -1,4 +1,4 @@
-"""Which proxy leads to a server; expected values are those of Go's httpproxy, as kubectl uses it."""
+"""Which proxy leads to a server; expected values are those of the library that kubectl uses."""
 
 import pytest
 
