@@ -1,5 +1,6 @@
-"""The library's HTTP session of one connection, and what every request through it carries."""
+"""The HTTP session of one connection, and what every request through it carries."""
 
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypedDict
 from urllib.parse import quote, urlencode
@@ -7,14 +8,18 @@ from urllib.parse import quote, urlencode
 import aiohttp
 from yarl import URL
 
-from tasks.cluster.cluster_credentials import Credentials
-from tasks.cluster.cluster_errors import KubeconfigInvalid
+from tasks.cluster.cluster_credentials import Access, Credentials
+from tasks.cluster.cluster_errors import (
+    ClusterError,
+    ClusterTlsFailed,
+    ClusterUnauthorised,
+    ClusterUnreachable,
+)
 from tasks.cluster.connection import (
     ClusterAddress,
     ClusterConnection,
     NamespaceChoice,
     choose_namespace,
-    parse_cluster_address,
     read_pod_namespace,
 )
 from tasks.cluster.http_transport import create_session
@@ -25,8 +30,9 @@ _USER_AGENT = "claude-jobs"
 
 
 class Routing(TypedDict):
-    """What the kubeconfig says about the way to the server."""
+    """What each request is told of its way, since it may change from one to the next."""
 
+    ssl: ssl.SSLContext
     server_hostname: str | None
     proxy: str | None
 
@@ -35,7 +41,7 @@ class ApiSession:
     """One open session.
 
     Attributes:
-        http: The session itself, with TLS and certificates set up.
+        http: The session itself; TLS is each request's.
     """
 
     http: aiohttp.ClientSession
@@ -50,16 +56,38 @@ class ApiSession:
         Raises:
             KubeconfigInvalid: The configuration cannot be used.
         """
-        api = await self._credentials.open()
-        self.http = create_session(api)
+        try:
+            await self._credentials.open()
+        except BaseException:
+            await self._credentials.close()
+            raise
+        self.http = create_session()
 
     async def close(self) -> None:
         """Close all connections."""
+        await self._credentials.close()
         await self.http.close()
 
-    async def renew_credentials(self) -> None:
-        """Read the credentials again, as after a 401."""
-        await self._credentials.renew()
+    async def access(self) -> Access:
+        """Return how a request is made now.
+
+        Raises:
+            CredentialsUnavailable: The credentials have run out and cannot be renewed.
+        """
+        return await self._credentials.access()
+
+    def learn(self, access: Access, failure: ClusterError) -> None:
+        """Have credentials or certificates read again if the failure may be about them."""
+        match failure:
+            case ClusterUnauthorised():
+                self._credentials.refuse(access, asks_again=True)
+            case ClusterTlsFailed():
+                self._credentials.refuse(access, asks_again=failure.is_ours)
+            case ClusterUnreachable():
+                # Some servers cut a handshake without saying why; and another address may be given.
+                self._credentials.refuse(access, asks_again=False)
+            case _:
+                pass
 
     def resolve_namespace(self, given: str | None) -> NamespaceChoice:
         """Choose the namespace: the given one, the pod's own, the context's, `default`."""
@@ -71,40 +99,24 @@ class ApiSession:
 
     @property
     def address(self) -> ClusterAddress:
-        """Where the cluster's API is.
+        """Where the cluster's API is."""
+        return self._credentials.current.address
 
-        Raises:
-            KubeconfigInvalid: The configuration gives no address.
-        """
-        configuration = self._credentials.configuration
-        try:
-            return parse_cluster_address(
-                str(configuration.host),
-                tls_server_name=configuration.tls_server_name,
-                proxy=configuration.proxy,
-            )
-        except ValueError:
-            # Not chained: what is no address may hold a credential.
-            raise KubeconfigInvalid(
-                "The cluster's configuration names a server or a proxy that is no address; "
-                "compare it with `kubectl config view`."
-            ) from None
 
-    async def headers(self, accept: str) -> dict[str, str]:
-        """Return the headers of a request, with the credentials as they are now."""
-        headers = {"Accept": accept, "User-Agent": _USER_AGENT}
-        authorization = await self._credentials.authorization()
-        if authorization is not None:
-            headers["Authorization"] = authorization
-        return headers
+def headers_of(access: Access, accept: str) -> dict[str, str]:
+    """Return the headers of a request."""
+    headers = {"Accept": accept, "User-Agent": _USER_AGENT}
+    if access.authorization is not None:
+        headers["Authorization"] = access.authorization
+    return headers
 
-    def url(self, path: str, query: Query) -> URL:
-        """Return the whole URL; the path is quoted already, the query is quoted here."""
-        host = str(self._credentials.configuration.host).rstrip("/")
-        parameters = urlencode(query, doseq=True, quote_via=quote)
-        return URL(f"{host}{path}{f'?{parameters}' if parameters else ''}", encoded=True)
 
-    def routing(self) -> Routing:
-        """Return what the session itself does not know of the kubeconfig."""
-        configuration = self._credentials.configuration
-        return Routing(server_hostname=configuration.tls_server_name, proxy=configuration.proxy)
+def url_of(access: Access, path: str, query: Query) -> URL:
+    """Return the whole URL; the path is quoted already, the query is quoted here."""
+    parameters = urlencode(query, doseq=True, quote_via=quote)
+    return URL(f"{access.server}{path}{f'?{parameters}' if parameters else ''}", encoded=True)
+
+
+def routing_of(access: Access) -> Routing:
+    """Return the way to the server."""
+    return Routing(ssl=access.tls, server_hostname=access.tls_server_name, proxy=access.proxy)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import ssl
 from collections.abc import Mapping
 from typing import Any, cast
@@ -12,6 +13,7 @@ from tasks.cluster.cluster_errors import (
     ApiRefused,
     ClusterError,
     ClusterForbidden,
+    ClusterTlsFailed,
     ClusterUnauthorised,
     ClusterUnavailable,
     ClusterUnreachable,
@@ -34,6 +36,10 @@ _QUOTE_LIMIT_CHARACTERS = 500
 
 # The only sign of it in a field; the answer is otherwise that of a missing permission.
 _NAMESPACE_GOES = "NamespaceTerminating"
+_ALERT = re.compile(
+    r"(?:SSLV3|TLSV1|TLSV13)_ALERT_(?P<words>[A-Z_]*"
+    r"(?:CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED|HANDSHAKE_FAILURE)[A-Z_]*)"
+)
 
 _REFUSALS: dict[int, type[ApiRefused]] = {
     401: ClusterUnauthorised,
@@ -153,9 +159,28 @@ def error_from_failure(target: RequestTarget, failure: BaseException) -> Cluster
         target: What was asked for.
         failure: What aiohttp or the operating system raised.
     """
-    if isinstance(failure, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError)):
-        # Most often a cluster that was made anew under an old address.
+    if isinstance(failure, aiohttp.ClientHttpProxyError):
+        said = _one_line(f"{failure.status} {failure.message}")
         return ClusterUnreachable(
+            f"The proxy on the way to the Kubernetes API does not connect ({said}); check "
+            "proxy-url in the kubeconfig, or HTTPS_PROXY and NO_PROXY.",
+            target=target,
+        )
+    if isinstance(failure, aiohttp.ClientProxyConnectionError):
+        return ClusterUnreachable(
+            f"The proxy on the way to the Kubernetes API cannot be reached ({_brief(failure)}).",
+            target=target,
+        )
+    if (alert := _alert_of(failure)) is not None:
+        return ClusterTlsFailed(
+            f"The Kubernetes API refused our side of TLS ({alert}); check the client certificate "
+            "in the kubeconfig, or what its credential plugin gives.",
+            target=target,
+            is_ours=True,
+        )
+    if isinstance(failure, (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError)):
+        # A cluster that was made anew under an old address, or whose authority was rotated.
+        return ClusterTlsFailed(
             f"TLS with the Kubernetes API failed ({_brief(failure)}); "
             "check the certificate authority in the kubeconfig and the server's address.",
             target=target,
@@ -175,7 +200,27 @@ def error_from_failure(target: RequestTarget, failure: BaseException) -> Cluster
     )
 
 
+def cause_of(failure: BaseException) -> BaseException | None:
+    """Return what an error may be chained to: no exception that carries the request's headers."""
+    return None if isinstance(failure, aiohttp.ClientResponseError) else failure
+
+
+def _alert_of(failure: BaseException) -> str | None:
+    """Return the other side's alert about our certificate; None for every other failure.
+
+    With TLS 1.3 it comes after our own handshake has ended, when the request has been written;
+    the server then drops it unread.
+    """
+    found = _ALERT.search(str(failure)) if isinstance(failure, aiohttp.ClientOSError) else None
+    return " ".join(found["words"].lower().split("_")) if found else None
+
+
 def _brief(failure: BaseException) -> str:
+    if isinstance(failure, aiohttp.ClientConnectorCertificateError):
+        return _one_line(f"{failure.host}:{failure.port}: {failure.certificate_error}")
+    if isinstance(failure, aiohttp.ClientConnectorError):  # its own text shows an object
+        reason = failure.strerror or type(failure.os_error).__name__
+        return _one_line(f"{failure.host}:{failure.port}: {reason}")
     # Only these carry nothing but an address and the system's own words.
     if isinstance(failure, (aiohttp.ClientConnectionError, ssl.SSLError, OSError)):
         return _one_line(str(failure)) or type(failure).__name__

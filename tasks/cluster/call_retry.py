@@ -59,7 +59,6 @@ async def call_with_retries(
     call: Callable[[], Awaitable[T]],
     policy: RetryPolicy,
     *,
-    renew_credentials: Callable[[], Awaitable[None]],
     sleep: Callable[[float], Awaitable[None]],
 ) -> T:
     """Make the call until it succeeds or fails for good; the last error is raised as it came.
@@ -67,14 +66,11 @@ async def call_with_retries(
     Args:
         call: One try.
         policy: Which failures are tried again, and how long.
-        renew_credentials: Awaited after a 401, before the next try.
         sleep: Waits between tries, in seconds.
     """
     tries = _Tries(policy)
 
     async def attempt() -> T:
-        if tries.unauthorised:
-            await renew_credentials()
         if policy.before_each is not None:
             policy.before_each()
         try:

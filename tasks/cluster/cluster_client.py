@@ -1,7 +1,7 @@
 """One connection to the Kubernetes API: JSON calls, byte streams and websockets.
 
-The library gives configuration, TLS and the HTTP session. Its calls are not used: they return 4xx
-silently when they do not decode, bound a stream's whole life, and rewrite what a PATCH is.
+No Kubernetes library is used for it: theirs return 4xx silently when they do not decode, bound a
+stream's whole life, rewrite what a PATCH is, and never renew a certificate.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from typing import Any
 
 import aiohttp
 
-from tasks.cluster.api_session import ApiSession, Query
-from tasks.cluster.api_status import error_from_answer, error_from_failure
+from tasks.cluster.api_session import ApiSession, Query, headers_of, routing_of, url_of
+from tasks.cluster.api_status import cause_of, error_from_answer, error_from_failure
 from tasks.cluster.call_retry import RETRY_REFUSED, RETRY_SAFE, RetryPolicy, call_with_retries
 from tasks.cluster.cluster_errors import ClusterUnavailable, StreamSilent
 from tasks.cluster.connection import ClusterAddress, ClusterConnection, NamespaceChoice
@@ -110,11 +110,7 @@ class ClusterClient:
 
     @property
     def address(self) -> ClusterAddress:
-        """Which cluster this is.
-
-        Raises:
-            KubeconfigInvalid: The configuration gives no address.
-        """
+        """Which cluster this is."""
         return self._session.address
 
     async def request(
@@ -152,7 +148,6 @@ class ClusterClient:
         return await call_with_retries(
             lambda: self._request_once(call, timeout_seconds),
             policy,
-            renew_credentials=self._session.renew_credentials,
             sleep=self._sleep,
         )
 
@@ -210,7 +205,8 @@ class ClusterClient:
     async def _open(
         self, call: _Call, limits: aiohttp.ClientTimeout
     ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
-        headers = await self._session.headers(call.accept)
+        access = await self._session.access()
+        headers = headers_of(access, call.accept)
         headers["Content-Type"] = call.content_type
         self.requests[call.target.rule] += 1
         response: aiohttp.ClientResponse | None = None
@@ -218,25 +214,29 @@ class ClusterClient:
             try:
                 response = await self._session.http.request(
                     call.method,
-                    self._session.url(call.path, call.query),
+                    url_of(access, call.path, call.query),
                     headers=headers,
                     # A file, since a Secret's body may be larger than the session likes as bytes.
                     data=None if call.body is None else io.BytesIO(json.dumps(call.body).encode()),
                     timeout=limits,
-                    **self._session.routing(),
+                    **routing_of(access),
                 )
                 self.server_clock.observe(parse_server_time(response.headers.get("Date")))
                 failed_body = b"" if response.ok else await response.read()
             except TRANSPORT_FAILURES as failure:
-                raise error_from_failure(call.target, failure) from failure
+                error = error_from_failure(call.target, failure)
+                self._session.learn(access, error)
+                raise error from cause_of(failure)
             if not response.ok:
-                raise error_from_answer(
+                error = error_from_answer(
                     call.target,
                     response.status,
                     failed_body,
                     retry_after=response.headers.get("Retry-After"),
                     is_json_patch=call.content_type == JSON_PATCH,
                 )
+                self._session.learn(access, error)
+                raise error
             yield response
         finally:
             if response is not None:
@@ -255,25 +255,30 @@ class ClusterClient:
             ClusterError: The handshake failed; the server's sentence is not readable here.
         """
         target = describe_request("GET", path)
+        access = await self._session.access()
         self.requests[target.rule] += 1
         async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(_CALL_SECONDS):
                     socket = await stack.enter_async_context(
                         self._session.http.ws_connect(
-                            self._session.url(path, query),
+                            url_of(access, path, query),
                             protocols=(protocol,),
-                            headers=await self._session.headers("*/*"),
+                            headers=headers_of(access, "*/*"),
                             max_msg_size=0,
                             timeout=WEBSOCKET_LIMITS,
-                            **self._session.routing(),
+                            **routing_of(access),
                         )
                     )
             except aiohttp.WSServerHandshakeError as refusal:
                 # Not chained: it carries the request's headers, and with them the credential.
-                raise error_from_answer(target, refusal.status, b"") from None
+                error = error_from_answer(target, refusal.status, b"")
+                self._session.learn(access, error)
+                raise error from None
             except TRANSPORT_FAILURES as failure:
-                raise error_from_failure(target, failure) from failure
+                error = error_from_failure(target, failure)
+                self._session.learn(access, error)
+                raise error from cause_of(failure)
             transport = transport_of(socket)
             try:
                 yield socket

@@ -1,156 +1,325 @@
-"""From a connection to the library's configuration, kept fresh as tokens rotate.
+"""The way to one cluster, kept fresh: tokens, certificates and authorities as they rotate.
 
-The library renews an in-cluster token by itself and a kubeconfig's never (its `refresh_token` is
-a loop one would have to run beside). Here both are loaded again: every minute, and after a 401.
-A credential plugin is asked again when its answer has expired, or after a 401.
+Files are read again when they change, and after a refusal. A credential plugin is asked again
+before its answer expires, and after a refusal: in a task of its own, which all requests share and
+no cancelled one ends.
 """
 
 import asyncio
-import os
+import ssl
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import yaml
-from kubernetes.aio.client import ApiClient, Configuration
-from kubernetes.aio.config import kube_config as library_kubeconfig
-from kubernetes.aio.config.config_exception import ConfigException
-from kubernetes.aio.config.incluster_config import InClusterConfigLoader
+from tasks.cluster.cluster_errors import CredentialsUnavailable, KubeconfigInvalid
+from tasks.cluster.connection import ClusterAddress, ClusterConnection, parse_cluster_address
+from tasks.cluster.credential_plugin import PluginCredential, PluginFailed, ask_plugin
+from tasks.cluster.kubeconfig import READING_FAILURES, ClusterConfig, Unusable, read_connection
+from tasks.cluster.proxy_choice import ProxyRefused, choose_proxy
+from tasks.cluster.tls_material import TlsMaterial, TlsMaterialInvalid, build_tls_context
 
-from tasks.cluster.cluster_errors import KubeconfigInvalid
-from tasks.cluster.connection import ClusterConnection
-
-# The kubelet replaces a token when 80 % of its life (ten minutes at least) have passed.
+# A look costs one `stat` for each file. A kubelet replaces a token when 80 % of its life are over.
+_LOOK_SECONDS = 5.0
+# Renewed this long before the end, or when 80 % of a shorter life are over: Leases are renewed
+# every 15 s, so several requests come in this time, and the first of them starts the renewal.
 _RENEWAL_SECONDS = 60.0
-# Everything that the library's loaders raise on a wrong file, seen by feeding them wrong files.
-_LOADING_FAILURES = (
-    ConfigException,
-    OSError,
-    AttributeError,
-    KeyError,
-    TypeError,
-    ValueError,
-    yaml.YAMLError,
-)
+_RENEWAL_SHARE = 0.2
+# Between two questions that the same trouble makes: a plugin that fails, an answer that is refused.
+_PAUSE_SECONDS = 10.0
+_SHORTEST_RENEWAL_SECONDS = 1.0
 
-# The library's loaders carry no annotations; what they are ends here.
-_KubeConfigLoader: Any = library_kubeconfig.KubeConfigLoader
-_KubeConfigMerger: Any = library_kubeconfig.KubeConfigMerger
-_ConfigNode: Any = library_kubeconfig.ConfigNode
+_Stamp = tuple[int, int, int] | None
+
+
+@dataclass(frozen=True)
+class Access:
+    """How a request is made now.
+
+    Attributes:
+        server: The server's URL, without a slash at its end.
+        authorization: Value of the header; None with client certificates alone.
+        tls: Settings of TLS; the same object as long as nothing has changed.
+        proxy: The proxy's URL; None for a direct connection.
+    """
+
+    server: str
+    address: ClusterAddress
+    authorization: str | None = field(repr=False)
+    tls: ssl.SSLContext
+    material: TlsMaterial = field(repr=False)
+    tls_server_name: str | None
+    proxy: str | None = field(repr=False)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """A plugin's answer; times are those of the monotonic clock.
+
+    Attributes:
+        usable_until: None when nobody knows.
+        renew_at: None to ask only after a refusal.
+    """
+
+    credential: PluginCredential
+    usable_until: float | None
+    renew_at: float | None
+
+
+def judge_lifetime(expires_at: datetime | None, now: datetime) -> tuple[float | None, float | None]:
+    """Return for how many seconds a credential is usable, and after how many it is renewed.
+
+    One that had already expired when it came was made by another clock than ours: it counts as
+    usable for a while.
+    """
+    if expires_at is None:
+        return None, None
+    life = (expires_at - now).total_seconds()
+    if life <= 0:
+        return _RENEWAL_SECONDS, _RENEWAL_SECONDS
+    early = min(_RENEWAL_SECONDS, life * _RENEWAL_SHARE)
+    return life, max(life - early, _SHORTEST_RENEWAL_SECONDS)
 
 
 class Credentials:
-    """The configuration of one connection, and the header that proves who we are."""
+    """The access of one connection."""
 
-    def __init__(self, connection: ClusterConnection, *, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        connection: ClusterConnection,
+        *,
+        monotonic: Callable[[], float],
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._connection = connection
         self._monotonic = monotonic
-        self._loader: Any = None
-        self._uses_plugin = False
-        self._lock = asyncio.Lock()
-        self._loaded_at = 0.0
-        self.configuration: Any = Configuration()
-        # A follow, a watch and an exec each hold a connection; the library's bound of 100 would
-        # let a fleet's renewals wait behind its streams.
-        self.configuration.connection_pool_maxsize = 0
-        self.context_namespace: str | None = None
+        self._now = now
+        self._config: ClusterConfig | None = None
+        self._access: Access | None = None
+        self._stamps: dict[Path, _Stamp] = {}
+        self._looked_at = 0.0
+        self._must_read = False
+        self._answer: _Answer | None = None
+        self._asking: asyncio.Task[None] | None = None
+        self._is_refused = False
+        self._failure: PluginFailed | None = None
+        self._not_before = float("-inf")
 
-    async def open(self) -> ApiClient:
-        """Read everything for the first time and make the library's client of it.
+    async def open(self) -> None:
+        """Read everything for the first time; asks the credential plugin if there is one.
 
         Raises:
             KubeconfigInvalid: It cannot be used; says what and what to do.
         """
-        async with self._lock:
-            await self._load()
         try:
-            return ApiClient(configuration=self.configuration)
-        except _LOADING_FAILURES as failure:  # a certificate that is none
+            self._read()
+        except READING_FAILURES as failure:
             raise KubeconfigInvalid(_advice(self._connection, failure)) from failure
+        if self._asks:
+            await asyncio.shield(self._ask())
+            if self._answer is None:
+                raise KubeconfigInvalid(
+                    f"The cluster's configuration ({self._connection}) gives no credentials: "
+                    f"{self._failure}."
+                )
 
-    async def renew(self) -> None:
-        """Read everything again, as after a 401; what fails leaves what we had."""
-        async with self._lock:
-            self._loader = None
-            await self._reload()
+    async def close(self) -> None:
+        """End a plugin that is still running."""
+        if self._asking is not None:
+            self._asking.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._asking
 
-    async def authorization(self) -> str | None:
-        """Return the `Authorization` header; None with client certificates alone."""
-        async with self._lock:
-            if self._monotonic() - self._loaded_at >= _RENEWAL_SECONDS:
-                await self._reload()
-        value = self.configuration.api_key.get("BearerToken")
-        # A token file may end in a newline, which no header may.
-        return str(value).strip() if value else None
+    @property
+    def context_namespace(self) -> str | None:
+        """The namespace of the kubeconfig's context."""
+        return self._config.namespace if self._config is not None else None
 
-    async def _reload(self) -> None:
+    @property
+    def current(self) -> Access:
+        """The access as it was last; for what does not go stale."""
+        assert self._access is not None, "not open"
+        return self._access
+
+    async def access(self) -> Access:
+        """Return how to make a request now; waits only for a plugin without a usable answer.
+
+        Raises:
+            CredentialsUnavailable: The last answer is used up, and the plugin gives no other.
+        """
+        self._look_at_files()
+        if self._asks:
+            await self._renew_in_time()
+        return self.current
+
+    def refuse(self, access: Access, *, asks_again: bool) -> None:
+        """Say that a request with this access was refused, so that the next one has a new one.
+
+        Args:
+            access: What the request was made with; an old one is ignored.
+            asks_again: Whether another token or certificate may help, so that a plugin is asked.
+        """
+        if access is self._access:
+            self._must_read = True
+            self._is_refused = self._is_refused or asks_again
+
+    @property
+    def _asks(self) -> bool:
+        config = self._config
+        return config is not None and not (config.plugin is None and config.auth_provider is None)
+
+    async def _renew_in_time(self) -> None:
+        if self._is_due and self._monotonic() >= self._not_before:
+            asking = self._ask()
+            if not self._is_usable:
+                await asyncio.shield(asking)
+        elif self._asking is not None and not self._is_usable:
+            await asyncio.shield(self._asking)
+        if not self._is_usable and self._failure is not None:
+            raise CredentialsUnavailable(
+                f"The credentials for the Kubernetes API cannot be renewed: {self._failure}."
+            )
+
+    @property
+    def _is_due(self) -> bool:
+        answer = self._answer
+        if answer is None or self._is_refused:
+            return True
+        return answer.renew_at is not None and self._monotonic() >= answer.renew_at
+
+    @property
+    def _is_usable(self) -> bool:
+        answer = self._answer
+        if answer is None or self._is_refused:
+            return False
+        return answer.usable_until is None or self._monotonic() < answer.usable_until
+
+    def _ask(self) -> asyncio.Task[None]:
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask_once())
+        return self._asking
+
+    async def _ask_once(self) -> None:
+        """Ask once; what fails is remembered and not raised, since perhaps nobody waits."""
+        was_refused = self._is_refused
         try:
-            await self._load()
-        except KubeconfigInvalid:
-            # A file that is just being rewritten; if not, the next 401 says so.
-            self._loaded_at = self._monotonic()
+            credential = await self._ask_somebody()
+            usable, renewed = judge_lifetime(credential.expires_at, self._now())
+            if self._config is not None and self._config.plugin is None:
+                renewed = _RENEWAL_SECONDS  # the library knows when, and tells nobody
+            at = self._monotonic()
+            answer = _Answer(credential, _later(at, usable), _later(at, renewed))
+            self._access = self._build(self._config, answer)
+            self._answer, self._failure, self._is_refused = answer, None, False
+        except (PluginFailed, *READING_FAILURES) as failure:
+            self._failure = PluginFailed(_reason(failure))
+        finally:
+            self._asking = None
+        if was_refused or self._failure is not None:
+            self._not_before = self._monotonic() + _PAUSE_SECONDS
 
-    async def _load(self) -> None:
+    async def _ask_somebody(self) -> PluginCredential:
+        config, seconds = self._config, self._connection.plugin_seconds
+        assert config is not None, "not read"
+        if config.plugin is not None:
+            return await ask_plugin(config.plugin, seconds=seconds)
         try:
-            if self._connection.is_in_cluster:
-                self._load_service_account()
-            else:
-                await self._load_kubeconfig()
-        except _LOADING_FAILURES as failure:
-            raise KubeconfigInvalid(_advice(self._connection, failure)) from failure
-        self._loaded_at = self._monotonic()
+            async with asyncio.timeout(seconds):
+                token = await _ask_auth_provider(config.auth_provider or {})
+        except TimeoutError:
+            raise PluginFailed(f"its auth-provider has not answered within {seconds:g} s") from None
+        except Exception as failure:  # whatever the library and a provider's server make of it
+            raise PluginFailed(f"its auth-provider failed ({type(failure).__name__})") from failure
+        return PluginCredential(token, None, None, None)
 
-    def _load_service_account(self) -> None:
-        folder = self._connection.service_account_dir
-        loader: Any = InClusterConfigLoader(
-            token_filename=str(folder / "token"),
-            cert_filename=str(folder / "ca.crt"),
-            try_refresh_token=False,
-            environ=cast("Any", self._connection.environ),
+    def _look_at_files(self) -> None:
+        at = self._monotonic()
+        if not self._must_read and at - self._looked_at < _LOOK_SECONDS:
+            return
+        self._looked_at = at
+        if not self._must_read and self._stamps == _stamps_of(self._stamps):
+            return
+        # A file that is just being rewritten is looked at again; what we had goes on meanwhile.
+        with suppress(*READING_FAILURES):
+            self._read()
+            self._must_read = False
+
+    def _read(self) -> None:
+        # The state before reading: what changes meanwhile is seen at the next look.
+        before = _stamps_of(self._config.files if self._config is not None else ())
+        config = read_connection(self._connection)
+        stamps = {path: before.get(path, _stamp_of(path)) for path in config.files}
+        is_same_plugin = self._config is not None and config.plugin == self._config.plugin
+        answer = self._answer if is_same_plugin else None
+        self._access = self._build(config, answer)
+        self._config, self._answer, self._stamps = config, answer, stamps
+        self._looked_at = self._monotonic()
+
+    def _build(self, config: ClusterConfig | None, answer: _Answer | None) -> Access:
+        assert config is not None, "not read"
+        authorization, material = config.authorization, config.tls
+        if answer is not None:
+            given = answer.credential
+            authorization = f"Bearer {given.token}" if given.token else authorization
+            if given.certificate is not None:
+                material = replace(material, certificate=given.certificate, key=given.key)
+        try:
+            address = parse_cluster_address(
+                config.server, tls_server_name=config.tls_server_name, proxy=config.proxy_url
+            )
+        except ValueError:
+            # Not chained: what is no address may hold a credential.
+            raise Unusable("it names a server or a proxy that is no address") from None
+        proxy = choose_proxy(
+            config.server, proxy_url=config.proxy_url, environ=self._connection.environ
         )
-        loader.load_and_set(self.configuration)
-
-    async def _load_kubeconfig(self) -> None:
-        # The loader of a plugin remembers when its answer expires; others have nothing to keep.
-        if self._loader is None or not self._uses_plugin:
-            self._loader = self._open_kubeconfig()
-        elif not hasattr(self._loader, "exec_plugin_expiry"):
-            return  # a plugin's answer without an expiry is good until a 401
-        await self._loader.load_and_set(self.configuration)
-        if self._uses_plugin and not (
-            self.configuration.api_key.get("BearerToken") or self.configuration.cert_file
-        ):
-            # The library only logs why.
-            raise ConfigException("its credential plugin gave no credentials; see the log")
-
-    def _open_kubeconfig(self) -> Any:
-        connection = self._connection
-        if connection.kubeconfig_path is not None:
-            root: Any = _KubeConfigMerger(_readable(connection.kubeconfig_path)).config
-        else:
-            root = _ConfigNode("kubeconfig", dict(connection.kubeconfig or {}))
-        loader: Any = _KubeConfigLoader(
-            config_dict=root, active_context=connection.context, config_base_path=None
+        is_same = self._access is not None and self._access.material == material
+        return Access(
+            server=config.server,
+            address=address,
+            authorization=authorization,
+            tls=self.current.tls if is_same else build_tls_context(material),
+            material=material,
+            tls_server_name=config.tls_server_name,
+            proxy=proxy,
         )
-        context: Mapping[str, Any] = loader.current_context["context"]
-        self.context_namespace = context.get("namespace") or None
-        user: Any = None
-        if context.get("user"):
-            user = root["users"].get_with_name(context["user"], safe=True)
-        self._uses_plugin = user is not None and "exec" in user["user"]
-        return loader
 
 
-def _readable(paths: str) -> str:
-    """Return `paths`, having made sure that one of them can be read; the library only warns."""
-    failure: OSError | None = None
-    for path in filter(None, paths.split(os.pathsep)):
-        try:
-            with Path(path).expanduser().open("rb"):
-                return paths
-        except OSError as error:
-            failure = error
-    raise failure or ConfigException("no path is given")
+async def _ask_auth_provider(user: Mapping[str, Any]) -> str | None:
+    """Return the token of a user whose kubeconfig is of the time before plugins."""
+    # Importing this client takes seconds, and hardly any kubeconfig needs it.
+    from kubernetes.aio.client import Configuration
+    from kubernetes.aio.config.kube_config import KubeConfigLoader
+
+    name = "auth-provider"
+    content: dict[str, Any] = {
+        "current-context": name,
+        "clusters": [{"name": name, "cluster": {"server": "http://unused.invalid"}}],
+        "users": [{"name": name, "user": dict(user)}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+    }
+    library: Any = Configuration()
+    loader: Any = KubeConfigLoader(config_dict=content)
+    await loader.load_and_set(library)
+    return str(library.api_key.get("BearerToken") or "").removeprefix("Bearer ").strip() or None
+
+
+def _later(at: float, seconds: float | None) -> float | None:
+    return None if seconds is None else at + seconds
+
+
+def _stamps_of(paths: Mapping[Path, _Stamp] | tuple[Path, ...]) -> dict[Path, _Stamp]:
+    return {path: _stamp_of(path) for path in paths}
+
+
+def _stamp_of(path: Path) -> _Stamp:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _advice(connection: ClusterConnection, failure: Exception) -> str:
@@ -167,7 +336,7 @@ def _advice(connection: ClusterConnection, failure: Exception) -> str:
 
 def _reason(failure: Exception) -> str:
     # A parser's message quotes the file, which may hold tokens; so may a KeyError's.
-    if isinstance(failure, ConfigException):
+    if isinstance(failure, Unusable | PluginFailed | ProxyRefused | TlsMaterialInvalid):
         return str(failure)
     if isinstance(failure, OSError):
         return failure.strerror or type(failure).__name__

@@ -3,7 +3,9 @@
 ClusterError
 ├── KubeconfigInvalid           what tells us how to connect is unreadable or incomplete
 │   └── ClusterNotConfigured    nothing tells us how to connect
-├── ClusterUnreachable          no answer: name, connection, TLS, reset
+├── ClusterUnreachable          no answer: name, connection, reset
+│   ├── ClusterTlsFailed        one side did not accept the other's certificate
+│   ├── CredentialsUnavailable  nothing was sent: the credentials have run out
 │   └── StreamBroken            an open stream was cut
 ├── ClusterUnavailable          the server is there and cannot answer: 5xx, or too slow
 │   └── StreamSilent            an open stream said nothing for longer than its bound
@@ -60,6 +62,25 @@ class ClusterUnreachable(ClusterError):
     ) -> None:
         super().__init__(message, target=target)
         self.was_sent = was_sent
+
+
+class ClusterTlsFailed(ClusterUnreachable):
+    """TLS was not agreed on, so the request was not sent.
+
+    Attributes:
+        is_ours: The server, or a proxy before it, did not accept our certificate; else we did not
+            accept the server's.
+    """
+
+    def __init__(
+        self, message: str, *, target: RequestTarget | None = None, is_ours: bool = False
+    ) -> None:
+        super().__init__(message, target=target)
+        self.is_ours = is_ours
+
+
+class CredentialsUnavailable(ClusterUnreachable):
+    """The credentials have run out and cannot be renewed; nothing was sent."""
 
 
 class StreamBroken(ClusterUnreachable):

@@ -16,6 +16,9 @@ _SERVICE_HOST_ENV = "KUBERNETES_SERVICE_HOST"
 _SERVICE_PORT_ENV = "KUBERNETES_SERVICE_PORT"
 _DEFAULT_NAMESPACE = "default"
 
+PLUGIN_SECONDS = 60.0
+"""A plugin that talks to its server takes seconds; one that waits for a login takes for ever."""
+
 
 class NamespaceSource(StrEnum):
     """Where the namespace in use was found."""
@@ -85,7 +88,10 @@ class ClusterConnection:
         kubeconfig: A kubeconfig's content; may hold credentials, so it is never shown.
         context: Context in the kubeconfig; None means its current one.
         service_account_dir: Where a pod's service account is mounted.
-        environ: Where a pod is told the address of the API.
+        environ: Where a pod is told the address of the API, and all are told their proxy.
+        plugin_seconds: Longest time that the kubeconfig's credential plugin may take.
+        strict_x509: Whether certificates must also have the form that RFC 5280 asks for, as Python
+            does from 3.13 on and kubectl does not.
     """
 
     kubeconfig_path: str | None = None
@@ -93,10 +99,12 @@ class ClusterConnection:
     context: str | None = None
     service_account_dir: Path = SERVICE_ACCOUNT_DIR
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False, hash=False)
+    plugin_seconds: float = PLUGIN_SECONDS
+    strict_x509: bool = False
 
     @classmethod
     def from_kubeconfig_file(cls, path: str, context: str | None = None) -> "ClusterConnection":
-        """Use a kubeconfig file; it is read when the client opens, and again every minute."""
+        """Use a kubeconfig file; it is read when the client opens, and when it changes."""
         return cls(kubeconfig_path=path, context=context)
 
     @classmethod

@@ -1,8 +1,8 @@
 """What is below a call: sessions, connections, and answers that have no end in sight.
 
-Two things that the libraries show nowhere are taken from inside of them, here and nowhere else: how
-the Kubernetes client makes its HTTP session, and the connection of a websocket. The versions are
-bounded in `pyproject.toml`; a test says when a newer one has changed either.
+One thing that the library shows nowhere is taken from inside of it, here and nowhere else: the
+connection of a websocket. The version is bounded in `pyproject.toml`; a test says when a newer one
+has changed it.
 """
 
 import asyncio
@@ -17,17 +17,21 @@ from tasks.cluster.json_objects import RequestTarget
 TRANSPORT_FAILURES = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 """What the HTTP library and the system raise when no whole answer came."""
 
+_READ_BUFFER_BYTES = 2**21  # a watch's event may be a whole Secret or a large Job
+
 # How long the other side may take to agree to a websocket's end, which nobody needs. The class is
 # built by attrs in a way that a type checker cannot follow.
 WEBSOCKET_LIMITS = cast("Any", aiohttp.ClientWSTimeout)(ws_close=1.0)
 
 
-def create_session(api_client: Any) -> aiohttp.ClientSession:
-    """Return an HTTP session with the TLS settings and certificates of the library's client.
-
-    The library makes it with its first request, and its websocket client just so.
-    """
-    return api_client.rest_client._create_pool_manager()
+def create_session() -> aiohttp.ClientSession:
+    """Return an HTTP session; proxy and TLS are given with each request."""
+    # A follow, a watch and an exec each hold a connection: with a bound, a fleet's renewals would
+    # wait behind its streams. The environment's proxy and `.netrc` are not for it to read.
+    connector = aiohttp.TCPConnector(limit=0)
+    return aiohttp.ClientSession(
+        connector=connector, trust_env=False, read_bufsize=_READ_BUFFER_BYTES
+    )
 
 
 def transport_of(socket: aiohttp.ClientWebSocketResponse[bool]) -> asyncio.BaseTransport | None:

@@ -1,21 +1,16 @@
 import asyncio
-import ipaddress
 import ssl
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from tasks.cluster.call_retry import RETRY_NEVER
 from tasks.cluster.cluster_client import ClusterClient
-from tasks.cluster.cluster_errors import ClusterUnreachable, KubeconfigInvalid
+from tasks.cluster.cluster_errors import ClusterTlsFailed, KubeconfigInvalid
 from tasks.cluster.connection import ClusterConnection
+from tests.certificates import Authority, server_context
 from tests.scripted_api import ScriptedApi, kubeconfig, serve, status
 
 PODS = "/api/v1/namespaces/a/pods"
@@ -34,35 +29,10 @@ async def at_once(_: float) -> None:
 
 
 def make_certificate(folder: Path) -> ssl.SSLContext:
-    """Write a self-signed `ca.crt` for 127.0.0.1 and return a server's side of TLS with it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
-            critical=False,
-        )
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "ca.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(folder / "ca.crt", folder / "key.pem")
-    return context
+    """Write an authority's `ca.crt` and return a server's side of TLS."""
+    authority = Authority()
+    (folder / "ca.crt").write_bytes(authority.pem)
+    return server_context(folder, authority.server())
 
 
 async def good(_: web.Request) -> web.StreamResponse:
@@ -90,7 +60,7 @@ async def test_service_account_token_is_read_again_as_it_rotates(tmp_path: Path)
             clock.seconds += 61
             await client.request("GET", PODS)
 
-    assert tokens(api) == ["bearer one", "bearer one", "bearer two", "bearer two"]
+    assert tokens(api) == ["Bearer one", "Bearer one", "Bearer two", "Bearer two"]
 
 
 async def test_401_has_the_token_read_again_at_once(tmp_path: Path) -> None:
@@ -182,10 +152,10 @@ async def test_credential_plugin_that_fails_is_a_typed_error(tmp_path: Path) -> 
         "exec": {
             "apiVersion": "client.authentication.k8s.io/v1",
             "command": sys.executable,
-            "args": ["-c", "raise SystemExit('HUSH-HUSH')"],
+            "args": ["-c", "raise SystemExit('no session; token=HUSH-HUSH')"],
         }
     }
-    with pytest.raises(KubeconfigInvalid, match="credential plugin") as caught:
+    with pytest.raises(KubeconfigInvalid, match=r"exit code 1; it said: .no session") as caught:
         async with ClusterClient(
             ClusterConnection.from_kubeconfig(kubeconfig("http://127.0.0.1:1", user))
         ):
@@ -201,7 +171,7 @@ async def test_unknown_authority_names_what_to_check(tmp_path: Path) -> None:
             ClusterConnection.from_kubeconfig(kubeconfig(api.url, {"token": "HUSH-HUSH"}))
         ) as client,
     ):
-        with pytest.raises(ClusterUnreachable, match="certificate authority") as caught:
+        with pytest.raises(ClusterTlsFailed, match="certificate authority") as caught:
             await client.request("GET", PODS, retry=RETRY_NEVER)
 
     assert not caught.value.was_sent

@@ -4,9 +4,8 @@ import asyncio
 
 import aiohttp
 from aiohttp import web
-from kubernetes.aio.client import ApiClient, Configuration
 
-from tasks.cluster.http_transport import WEBSOCKET_LIMITS, abort, create_session, transport_of
+from tasks.cluster.http_transport import WEBSOCKET_LIMITS, abort, transport_of
 from tests.scripted_api import serve
 
 
@@ -16,15 +15,6 @@ async def echo(request: web.Request) -> web.StreamResponse:
     async for message in socket:
         await socket.send_str(message.data)
     return socket
-
-
-async def test_library_makes_a_session_of_its_own_each_time() -> None:
-    api = ApiClient(configuration=Configuration())
-    first, second = create_session(api), create_session(api)
-
-    assert isinstance(first, aiohttp.ClientSession)
-    assert first is not second
-    await asyncio.gather(first.close(), second.close(), api.close())
 
 
 async def test_open_websocket_shows_the_connection_that_is_cut() -> None:
