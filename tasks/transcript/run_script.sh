@@ -13,8 +13,9 @@
 # _TIMEOUT_SECONDS, _KILL_AFTER_SECONDS, _ACK_WAIT_SECONDS, _ACK_ABOVE_BYTES, _COPY_LIMIT_BYTES.
 # Writes below WORK_DIR only: transcript (the copy), bundle/, run/ (its own pipes and counts).
 #
-# POSIX sh under dash, busybox ash and bash; any awk, or none; sha256sum where there is one. `:`,
-# `exec` and other special built-ins end a POSIX shell when a redirection fails, hence `true >file`.
+# POSIX sh under dash, busybox ash and bash; perl, any awk, or none; sha256sum where there is one.
+# `:`, `exec` and other special built-ins end a POSIX shell when a redirection fails, hence
+# `true >file`.
 
 set -u
 
@@ -117,13 +118,39 @@ kill_agent_later() {
 
 # --- what is printed -----------------------------------------------------------------------------
 
-number_stdout() {
-    # shellcheck disable=SC2086,SC2016  # no flag at all is no argument; awk, not sh, reads the $
+# Three programs number stdout and do the same. Each prints a line before it reads on, writes the
+# copy up to its limit, and leaves the number of lines and of the last result. A disk that fills up
+# must cost the copy, not the transcript.
+
+# The agent's own settings for perl are none of ours.
+number_by_perl() {
+    # shellcheck disable=SC2016  # perl, not sh, reads the $
     TOKEN=$token COPY=$work/transcript LIMIT=$copy_limit COUNTS=$run/lines LC_ALL=C \
-        exec awk $awk_flags '
+        PERL5OPT='' PERLIO='' exec perl -e '
+        binmode STDIN;
+        binmode STDOUT;
+        $| = 1;
+        $SIG{XFSZ} = "IGNORE";
+        my ($token, $limit) = @ENV{"TOKEN", "LIMIT"};
+        my ($size, $last_result) = (0, 0);
+        my $copying = open my $copy, ">", $ENV{COPY};
+        while (<STDIN>) {
+            chomp;
+            my $line = "$token o $. " . length() . " $_\n";
+            print $line;
+            $size += length $line;
+            $copying &&= $size <= $limit && syswrite($copy, $line) == length $line;
+            $last_result = $. if index($_, q("type":"result")) >= 0;
+        }
+        open my $counts, ">", $ENV{COUNTS};
+        printf $counts "%d %d\n", $., $last_result;'
+}
+
+number_by_awk() {
+    # shellcheck disable=SC2016
+    TOKEN=$token COPY=$work/transcript LIMIT=$copy_limit COUNTS=$run/lines LC_ALL=C exec awk '
         BEGIN {
             token = ENVIRON["TOKEN"]; limit = ENVIRON["LIMIT"] + 0; copying = 1
-            # A disk that fills up must cost the copy, not the transcript.
             copy = "cat >\"$COPY\" 2>/dev/null || exec cat >/dev/null"
         }
         {
@@ -144,6 +171,22 @@ number_stdout() {
             close(copy)
             print NR, last_result + 0 >ENVIRON["COUNTS"]
         }'
+}
+
+# Slower than the others, and without NUL bytes; the hash tells of those.
+number_by_shell() {
+    LC_ALL=C number=0 size=0 copying=1 last_result=0
+    trap '' XFSZ
+    while IFS= read -r line || [ -n "$line" ]; do
+        number=$((number + 1))
+        line="$token o $number ${#line} $line"
+        printf '%s\n' "$line"
+        size=$((size + ${#line} + 1))
+        [ "$size" -le "$copy_limit" ] || copying=''
+        [ -z "$copying" ] || printf '%s\n' "$line" >&6 2>/dev/null || copying=''
+        case $line in *'"type":"result"'*) last_result=$number ;; esac
+    done 6>"$work/transcript"
+    printf '%s %s\n' "$number" "$last_result" >"$run/lines"
 }
 
 # Keeps the first and the last 32 KiB of stderr, 8 KiB of a line, however much there is.
@@ -173,6 +216,19 @@ keep_stderr() {
             for (i = dropped + 1; i <= tail_lines; i++) put(tail[i])
             print printed + 0, dropped + 0 >ENVIRON["COUNTS"]
         }'
+}
+
+# What keep_stderr cuts anyway, for an awk that long lines must not reach.
+cut_lines() {
+    if [ "$numbering" = perl ]; then
+        # shellcheck disable=SC2016
+        LC_ALL=C PERL5OPT='' PERLIO='' exec perl -e '
+            binmode STDIN;
+            binmode STDOUT;
+            while (<STDIN>) { chomp; print substr($_, 0, 8192), "\n" }'
+    fi
+    LC_ALL=C
+    while IFS= read -r line || [ -n "$line" ]; do printf '%.8192s\n' "$line"; done
 }
 
 keep_stderr_without_awk() {
@@ -246,15 +302,15 @@ open_prompt() {
 
 # --- the pipes around the agent ------------------------------------------------------------------
 #
-#   agent --stdout--> tee --> number_stdout --> our stdout, and the copy
-#                      +----> sha256sum, wc, and without awk the last byte
-#         --stderr--> keep_stderr
+#   agent --stdout--> tee --> number_by_... --> our stdout, and the copy
+#                      +----> sha256sum, wc, and where nothing numbers, the last byte
+#         --stderr--> (cut_lines -->) keep_stderr
 
 # Helpers end by end-of-file alone: signals are ignored here, so a signal to the whole group loses no
 # line.
 start_helpers() {
     mkfifo "$run/stdout" "$run/stderr" "$run/numbering" "$run/counting" "$run/hashing" \
-        "$run/last_byte_in" || return 1
+        "$run/last_byte_in" "$run/cut_stderr" || return 1
     wc -lc <"$run/counting" >"$run/counts" &
     helpers=$!
     if [ "$hashed" = 1 ]; then
@@ -262,16 +318,22 @@ start_helpers() {
         helpers="$helpers $!"
     fi
     if [ "$numbered" = 1 ]; then
-        number_stdout <"$run/numbering" &
-        helpers="$helpers $!"
-        keep_stderr <"$run/stderr" >"$run/stderr_lines" &
+        "number_by_$numbering" <"$run/numbering" &
     else
         tail -c 1 <"$run/last_byte_in" >"$run/last_byte" &
         helpers="$helpers $!"
         cat <"$run/numbering" &
-        helpers="$helpers $!"
-        keep_stderr_without_awk <"$run/stderr" >"$run/stderr_lines" &
     fi
+    helpers="$helpers $!"
+    case $awk in
+        mawk)
+            keep_stderr <"$run/cut_stderr" >"$run/stderr_lines" &
+            helpers="$helpers $!"
+            cut_lines <"$run/stderr" >"$run/cut_stderr" &
+            ;;
+        other) keep_stderr <"$run/stderr" >"$run/stderr_lines" & ;;
+        none) keep_stderr_without_awk <"$run/stderr" >"$run/stderr_lines" & ;;
+    esac
     stderr_reader=$!
     (
         # One reader that dies must not take the others' input with it.
@@ -388,12 +450,18 @@ wait_for_acknowledgement() {
 
 # --- the run -------------------------------------------------------------------------------------
 
-numbered=0 hashed=0 awk_flags=''
+# perl takes any byte and is the fastest. mawk holds its input back unless it is told not to, and
+# then takes quadratic time for a long line and, up to 1.3.4, adds a line of its own memory to a
+# last one without LF; so beside mawk alone the shell numbers.
+awk=none numbering=plain numbered=1 hashed=0
 if awk 'BEGIN { exit 0 }' </dev/null >/dev/null 2>&1; then
-    numbered=1
-    # mawk alone holds its input back, and it alone knows this flag.
-    case $(awk -W version 2>&1 </dev/null) in mawk*) awk_flags='-W interactive' ;; esac
+    case $(awk -W version 2>&1 </dev/null) in
+        mawk*) awk=mawk numbering=shell ;;
+        *) awk=other numbering=awk ;;
+    esac
 fi
+if PERL5OPT='' perl -e 'exit 0' </dev/null >/dev/null 2>&1; then numbering=perl; fi
+[ "$numbering" != plain ] || numbered=0
 if sha256sum </dev/null >/dev/null 2>&1; then hashed=1; fi
 
 supervise() {

@@ -27,7 +27,7 @@ TOKEN = "0123abcd"
 POD_UID = "11111111-2222-3333-4444-555555555555"
 MARK = "RUN_SCRIPT_TEST"
 
-# What the script and the commands of the tests use besides an awk.
+# What the script and the commands of the tests use besides perl and an awk.
 TOOLS = [
     "cat",
     "date",
@@ -52,20 +52,34 @@ TOOLS = [
 
 @dataclass(frozen=True)
 class ToolSet:
-    """A shell, an awk (or none) and who provides the other tools."""
+    """A shell, an awk (or none), perl or not, and who provides the other tools."""
 
     shell: str
     awk: str | None
     busybox_tools: bool = False
+    perl: bool = False
 
     @property
     def name(self) -> str:
-        return f"{self.shell}+{self.awk or 'no-awk'}"
+        return f"{self.shell}+{self.awk or 'no-awk'}{'+perl' if self.perl else ''}"
 
     @property
     def programs(self) -> list[str]:
-        wanted = [self.shell, self.awk, "busybox" if self.busybox_tools else None]
-        return [program for program in wanted if program is not None]
+        return [
+            self.shell,
+            *([self.awk] if self.awk is not None else []),
+            *(["busybox"] if self.busybox_tools else []),
+            *(["perl"] if self.perl else []),
+        ]
+
+    @property
+    def numbers_lines(self) -> bool:
+        return self.perl or self.awk is not None
+
+    @property
+    def keeps_nul(self) -> bool:
+        """The other awks and the shells drop NUL, or what follows it."""
+        return self.perl or self.awk in {None, "gawk"}
 
     def link_into(self, directory: Path) -> None:
         """Make `directory` a PATH on which nothing but this tool set is seen."""
@@ -73,6 +87,8 @@ class ToolSet:
         links["sh"] = self.shell
         if self.awk is not None:
             links["awk"] = self.awk
+        if self.perl:
+            links["perl"] = "perl"
         for name, program in links.items():
             found = shutil.which(program)
             assert found is not None, f"{program} is not installed"
@@ -81,8 +97,12 @@ class ToolSet:
 
 TOOL_SETS = [
     ToolSet("dash", "mawk"),
+    ToolSet("dash", "mawk", perl=True),
     ToolSet("dash", "gawk"),
+    ToolSet("dash", "original-awk"),
     ToolSet("dash", None),
+    ToolSet("dash", None, perl=True),
+    ToolSet("bash", "mawk"),
     ToolSet("bash", "gawk"),
     ToolSet("bash", None),
     ToolSet("busybox", "busybox", busybox_tools=True),
@@ -188,8 +208,10 @@ class ScriptRun:
     ) -> Printed:
         return self.finish(self.start(*command, env=env, largest_file_bytes=largest_file_bytes))
 
-    def finish(self, process: subprocess.Popen[bytes], head: bytes = b"") -> Printed:
-        raw, script_stderr = process.communicate(timeout=25)
+    def finish(
+        self, process: subprocess.Popen[bytes], head: bytes = b"", timeout: float = 25
+    ) -> Printed:
+        raw, script_stderr = process.communicate(timeout=timeout)
         return take_apart(head + raw, process.returncode, script_stderr)
 
     def termination_message(self) -> Trailer | None:

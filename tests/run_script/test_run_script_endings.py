@@ -321,5 +321,5 @@ def test_work_directory_of_an_earlier_run_does_not_matter(script: ScriptRun):
 
     assert printed.exit_code == 0
     assert printed.payloads == [b"two"]
-    if script.tools.awk is not None:
+    if script.tools.numbers_lines:
         assert (script.work / "transcript").read_bytes().endswith(b"o 1 3 two\n")

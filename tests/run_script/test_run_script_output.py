@@ -44,7 +44,7 @@ def test_header_comes_first_and_trailer_last(script: ScriptRun):
 
     assert printed.header is not None
     assert printed.header.pod_uid == POD_UID
-    assert printed.header.numbered == (script.tools.awk is not None)
+    assert printed.header.numbered == script.tools.numbers_lines
     assert before <= printed.header.started_epoch_seconds <= time.time()
     assert b" h 1 " in lines[0]
     assert b" t 1 " in lines[-1]
@@ -76,16 +76,18 @@ def test_stdout_arrives_byte_for_byte(script: ScriptRun, tmp_path: Path, stdout:
 
     assert printed.payloads == expected
     assert_accounted(script, stdout, expected)
-    if script.tools.awk is not None:
+    if script.tools.numbers_lines:
         assert [line.number for line in printed.stdout] == list(range(1, len(expected) + 1))
         assert printed.foreign == []
 
 
-def test_nul_bytes_that_an_awk_mangles_are_exposed_by_the_hash(script: ScriptRun):
+def test_nul_bytes_arrive_or_are_exposed_by_the_hash(script: ScriptRun):
     printed = script.run(*python_agent(r"import os; os.write(1, b'a\0b\nc\n')"))
 
     assert printed.trailer.stdout_bytes == 6
     assert printed.trailer.sha256 == hashlib.sha256(b"a\0b\nc\n").hexdigest()
+    if script.tools.keeps_nul:
+        assert printed.payloads == [b"a\0b", b"c"]
 
 
 def test_many_lines_arrive_whole(script: ScriptRun):
@@ -145,8 +147,8 @@ def test_steady_megabyte_a_second_arrives_whole_and_live(script: ScriptRun):
 
 
 def test_last_result_line_is_pointed_at(script: ScriptRun):
-    if script.tools.awk is None:
-        pytest.skip("found by awk")
+    if not script.tools.numbers_lines:
+        pytest.skip("found where lines are numbered")
     printed = script.run(
         *python_agent(
             r"""
@@ -199,8 +201,8 @@ def test_command_that_does_not_exist_says_so_on_stderr(script: ScriptRun):
 
 
 def test_copy_holds_the_numbered_lines(script: ScriptRun):
-    if script.tools.awk is None:
-        pytest.skip("the copy is awk's")
+    if not script.tools.numbers_lines:
+        pytest.skip("a copy is made of numbered lines alone")
     printed = script.run("seq", "1", "1000")
 
     expected = b"".join(line + b"\n" for line in printed.raw.splitlines()[1:1001])
@@ -209,8 +211,8 @@ def test_copy_holds_the_numbered_lines(script: ScriptRun):
 
 
 def test_copy_stops_at_its_limit_and_the_output_goes_on(script: ScriptRun):
-    if script.tools.awk is None:
-        pytest.skip("the copy is awk's")
+    if not script.tools.numbers_lines:
+        pytest.skip("a copy is made of numbered lines alone")
     printed = script.run("seq", "1", "1000", env={"CLAUDE_JOBS_COPY_LIMIT_BYTES": "1000"})
     copy = (script.work / "transcript").read_bytes()
 
@@ -221,8 +223,8 @@ def test_copy_stops_at_its_limit_and_the_output_goes_on(script: ScriptRun):
 
 
 def test_copy_that_cannot_be_written_costs_the_copy_alone(script: ScriptRun):
-    if script.tools.awk is None:
-        pytest.skip("the copy is awk's")
+    if not script.tools.numbers_lines:
+        pytest.skip("a copy is made of numbered lines alone")
     # Stands for a full disk: writing beyond this size fails.
     printed = script.run("seq", "1", "20000", largest_file_bytes=65536)
 
@@ -264,8 +266,8 @@ def test_agent_keeps_its_arguments_directory_and_environment_but_not_the_token(s
 
 
 def test_lines_are_numbered_without_a_hole(script: ScriptRun):
-    if script.tools.awk is None:
-        pytest.skip("numbers are awk's")
+    if not script.tools.numbers_lines:
+        pytest.skip("nothing here numbers lines")
     numbers = [line.number for line in script.run("seq", "1", "5000").stdout]
 
     assert all(later == earlier + 1 for earlier, later in pairwise(numbers))
