@@ -8,41 +8,21 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from tasks.agent_job.pod_settings import ReadOnlyMount, key_reference
+from tasks.agent_job.pod_template import agent_env_of, secrets_of_template
+from tasks.agent_job.reserved_names import PREFIX, is_credential, why_reserved
 from tasks.agent_job.run_request import AgentRunRequest
-from tasks.agent_job.runtime_spec import EnvFromKey, RuntimeSpec
+from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.agent_job.trace_context import RESOURCE_ATTRIBUTES
 from tasks.claude_code.agent_spec import AgentSpec
 from tasks.claude_code.command_line import escape_for_kubernetes
 from tasks.vocabulary.errors import InputInvalid
 from tasks.vocabulary.names import INPUT_DIR, WORK_DIR
 
-PREFIX = "CLAUDE_JOBS_"
-
 WAKE_KEY = "wake.json"
 WAKE_REASON_KEY = "wake-reason"
 # Linux refuses to start a program with a longer piece of env (128 KiB, its name included).
 WAKE_LIMIT_BYTES = 120 * 1024
-
-_RESERVED = {
-    "HOME": "the runtime's home_path says it",
-    "CLAUDE_CONFIG_DIR": "it lies in HOME",
-    "CLAUDE_CODE_USE_BEDROCK": "the agent's provider says it",
-    "CLAUDE_CODE_USE_VERTEX": "the agent's provider says it",
-}
-
-_CREDENTIAL_NAMES = frozenset(
-    {
-        "ANTHROPIC_API_KEY",
-        "ANTHROPIC_AUTH_TOKEN",
-        "ANTHROPIC_FOUNDRY_API_KEY",
-        "AWS_BEARER_TOKEN_BEDROCK",
-        "AWS_SECRET_ACCESS_KEY",
-        "AWS_SESSION_TOKEN",
-        "CLAUDE_CODE_OAUTH_TOKEN",
-        "GITHUB_TOKEN",
-        "GH_TOKEN",
-    }
-)
 
 _UNATTENDED = {
     # The image decides which version runs; an update in the pod would be lost with it.
@@ -77,7 +57,7 @@ def check_plain_env(request: AgentRunRequest, agent: AgentSpec, runtime: Runtime
     Raises:
         InputInvalid: Names every such variable; no value.
     """
-    credentials = _CREDENTIAL_NAMES | {credential.env for credential in agent.credentials}
+    credentials = {credential.env for credential in agent.credentials}
     problems: list[str] = []
     for source, names in (
         ("the runtime's env", runtime.env),
@@ -87,11 +67,9 @@ def check_plain_env(request: AgentRunRequest, agent: AgentSpec, runtime: Runtime
         ("the run's env", request.env),
     ):
         for name in names:
-            if name.startswith(PREFIX):
-                problems.append(f"{name} in {source} is set by the run itself")
-            elif name in _RESERVED:
-                problems.append(f"{name} in {source} cannot be set, {_RESERVED[name]}")
-            elif source.endswith(" env") and name in credentials:
+            if reason := why_reserved(name):
+                problems.append(f"{name} in {source} {reason}")
+            elif source.endswith(" env") and (is_credential(name) or name in credentials):
                 problems.append(
                     f"{name} in {source} is a credential; name a Secret in the agent's credentials"
                 )
@@ -156,10 +134,11 @@ def build_environment(
     line_token: str,
     tracing: Mapping[str, str],
 ) -> list[dict[str, Any]]:
-    """Return the container's `env`; every name once.
+    """Return the container's `env`; every name once, without what the pod template sets.
 
-    Of several plain values of one name the run's wins, then the agent's, then the runtime's; a
-    plain value wins over a key of the runtime; nothing wins over what the run sets itself.
+    Of several plain values of one name the run's wins, then the agent's, then the pod template's,
+    then the runtime's; a plain value wins over a key of the runtime; nothing wins over what the run
+    sets itself.
 
     Args:
         request: With the run's own plain values.
@@ -173,19 +152,25 @@ def build_environment(
         tracing: From `trace_env`; what people give under these names wins, and resource attributes
             are added to theirs.
     """
+    templated = agent_env_of(runtime.pod_template)
     home = {"HOME": runtime.home_path, "CLAUDE_CONFIG_DIR": f"{runtime.home_path}/.claude"}
-    plain = {**runtime.env, **agent.env, **request.env}
-    entries: dict[str, dict[str, Any]] = {
+    general = {
         **{name: _plain(name, value) for name, value in {**_UNATTENDED, **tracing}.items()},
-        **{item.env: _from_key(item) for item in runtime.env_from_keys},
+        **{item.env: key_reference(item) for item in runtime.env_from_keys},
+        **{name: _plain(name, value) for name, value in runtime.env.items()},
+    }
+    plain = {**agent.env, **request.env}
+    entries: dict[str, dict[str, Any]] = {
+        **{name: entry for name, entry in general.items() if name not in templated},
         **{name: _plain(name, value) for name, value in plain.items()},
         **{
             item.env: _secret(item.env, item.secret, item.key, optional=False)
             for item in agent.credentials
         },
     }
-    if plain.get(RESOURCE_ATTRIBUTES):
-        both = f"{plain[RESOURCE_ATTRIBUTES]},{tracing[RESOURCE_ATTRIBUTES]}"
+    given = {**runtime.env, **_values_of(templated), **plain}
+    if given.get(RESOURCE_ATTRIBUTES):
+        both = f"{given[RESOURCE_ATTRIBUTES]},{tracing[RESOURCE_ATTRIBUTES]}"
         entries[RESOURCE_ATTRIBUTES] = _plain(RESOURCE_ATTRIBUTES, both)
     for name, value in {**home, **_PROVIDER_SWITCH[agent.provider], **own}.items():
         entries[name] = _plain(name, value)
@@ -206,10 +191,13 @@ def build_environment(
 
 
 def secret_references(agent: AgentSpec, runtime: RuntimeSpec) -> dict[str, frozenset[str]]:
-    """Return which keys of which Secrets the agent finds in its env, by the Secret's name."""
+    """Return which keys of which Secrets the agent's pod has in its env, by the Secret's name."""
+    keys = (*runtime.env_from_keys, *(runtime.git.env_from_keys if runtime.git else ()))
+    templated = secrets_of_template(runtime.pod_template)
     references = [
         *((credential.secret, credential.key) for credential in agent.credentials),
-        *((item.name, item.key) for item in runtime.env_from_keys if item.kind == "secret"),
+        *((item.name, item.key) for item in keys if item.kind == "secret"),
+        *((use.name, use.key) for use in templated if use.key is not None),
     ]
     if agent.callback:
         references.append((agent.callback.secret, agent.callback.key))
@@ -219,11 +207,28 @@ def secret_references(agent: AgentSpec, runtime: RuntimeSpec) -> dict[str, froze
 
 
 def mounted_secrets(runtime: RuntimeSpec) -> tuple[str, ...]:
-    """Return the Secrets of which the agent, or the clone for it, finds every key as a file."""
-    names = [mount.name for mount in runtime.mounts if mount.kind == "secret"]
+    """Return the Secrets of which the agent's pod has every key, as files or in its env."""
+    names = [mount.name for mount in _mounts(runtime) if mount.kind == "secret"]
     if runtime.git is not None and runtime.git.credentials_secret is not None:
         names.append(runtime.git.credentials_secret)
+    names += [use.name for use in secrets_of_template(runtime.pod_template) if use.key is None]
     return tuple(dict.fromkeys(names))
+
+
+def optional_secrets(runtime: RuntimeSpec) -> frozenset[str]:
+    """Return the Secrets without which the agent's pod starts all the same, as it says."""
+    keys = (*runtime.env_from_keys, *(runtime.git.env_from_keys if runtime.git else ()))
+    uses = [
+        *((mount.name, mount.optional) for mount in _mounts(runtime) if mount.kind == "secret"),
+        *((item.name, item.optional) for item in keys if item.kind == "secret"),
+        *((use.name, use.optional) for use in secrets_of_template(runtime.pod_template)),
+    ]
+    needed = {name for name, optional in uses if not optional}
+    return frozenset(name for name, _ in uses if name not in needed)
+
+
+def _mounts(runtime: RuntimeSpec) -> tuple[ReadOnlyMount, ...]:
+    return (*runtime.mounts, *(runtime.git.mounts if runtime.git else ()))
 
 
 def quantity_bytes(quantity: str) -> int:
@@ -244,6 +249,11 @@ def quantity_value(quantity: str) -> Decimal:
         raise ValueError(f"{quantity!r} is no quantity") from error
 
 
+def _values_of(variables: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    values = {name: variable.get("value") for name, variable in variables.items()}
+    return {name: value for name, value in values.items() if isinstance(value, str)}
+
+
 def _plain(name: str, value: str) -> dict[str, Any]:
     return {"name": name, "value": escape_for_kubernetes(value)}
 
@@ -253,11 +263,3 @@ def _secret(name: str, secret: str, key: str, *, optional: bool) -> dict[str, An
     if optional:
         reference["optional"] = True
     return {"name": name, "valueFrom": {"secretKeyRef": reference}}
-
-
-def _from_key(item: EnvFromKey) -> dict[str, Any]:
-    reference: dict[str, Any] = {"name": item.name, "key": item.key}
-    if item.optional:
-        reference["optional"] = True
-    kind = "secretKeyRef" if item.kind == "secret" else "configMapKeyRef"
-    return {"name": item.env, "valueFrom": {kind: reference}}

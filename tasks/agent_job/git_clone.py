@@ -7,17 +7,15 @@ does, so that they stand in no pod spec, command line, environment or clone.
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.agent_job.pod_settings import GitClone, ReadOnlyMount, key_reference, mount_source
 from tasks.agent_job.run_request import Workspace
-from tasks.agent_job.runtime_spec import GitClone
 from tasks.claude_code.command_line import escape_for_kubernetes
-
-CLONE_CONTAINER = "clone"
-WORKSPACE_VOLUME = "workspace"
-CREDENTIALS_VOLUME = "git-credentials"
-CREDENTIALS_DIR = "/var/run/claude-jobs/git"
-
-# Read by the pod's group, which is the volume's, and by nobody else.
-_CREDENTIALS_MODE = 0o440
+from tasks.vocabulary.names import (
+    CLONE_CONTAINER,
+    CREDENTIALS_DIR,
+    CREDENTIALS_VOLUME,
+    WORKSPACE_VOLUME,
+)
 
 # Everything is quoted, and `--` keeps a value from being taken for an option.
 _SCRIPT = r"""
@@ -51,14 +49,6 @@ git log -1 --format='Cloned commit %H.'
 """
 
 
-def work_tree(clone: GitClone) -> str:
-    """Return where the clone lies.
-
-    A folder in the volume, not its root: that belongs to another user, and git uses no such clone.
-    """
-    return f"{clone.path.rstrip('/')}/repo"
-
-
 def clones_repository(clone: GitClone | None, workspace: Workspace) -> bool:
     """Tell whether a run's repository is cloned before its agent starts."""
     return clone is not None and workspace.repo_url is not None
@@ -81,7 +71,7 @@ def build_clone_container(
     """
     environment = {
         "HOME": clone.path,
-        "GIT_TREE": work_tree(clone),
+        "GIT_TREE": clone.tree,
         "GIT_URL": workspace.repo_url,
         "GIT_REF": workspace.repo_ref,
         "GIT_BRANCH": workspace.branch,
@@ -91,15 +81,20 @@ def build_clone_container(
     mounts: list[dict[str, Any]] = [{"name": WORKSPACE_VOLUME, "mountPath": clone.path}]
     if clone.credentials_secret is not None:
         mounts.append({"name": CREDENTIALS_VOLUME, "mountPath": CREDENTIALS_DIR, "readOnly": True})
+    for name, mount in _named_mounts(clone):
+        mounts.append({"name": name, "mountPath": mount.path, "readOnly": True})
     return {
         "name": CLONE_CONTAINER,
         "image": clone.image,
         "imagePullPolicy": clone.image_pull_policy,
         "command": ["/bin/sh", "-c", escape_for_kubernetes(_SCRIPT)],
         "env": [
-            {"name": name, "value": escape_for_kubernetes(value)}
-            for name, value in environment.items()
-            if value is not None
+            *(key_reference(item) for item in clone.env_from_keys),
+            *(
+                {"name": name, "value": escape_for_kubernetes(value)}
+                for name, value in {**clone.env, **environment}.items()
+                if value is not None
+            ),
         ],
         "workingDir": clone.path,
         # What git said last is what people are told when it fails.
@@ -110,16 +105,22 @@ def build_clone_container(
     }
 
 
-def clone_volumes(clone: GitClone) -> list[dict[str, Any]]:
-    """Return the volumes that the clone and its credentials need."""
+def clone_volumes(clone: GitClone, *, mode: int) -> list[dict[str, Any]]:
+    """Return the volumes that the clone, its credentials and its mounts need.
+
+    Args:
+        clone: How to clone.
+        mode: Of the files with credentials.
+    """
     volumes: list[dict[str, Any]] = [
         {"name": WORKSPACE_VOLUME, "emptyDir": {"sizeLimit": clone.storage_limit}}
     ]
     if clone.credentials_secret is not None:
-        source = {
-            "secretName": clone.credentials_secret,
-            "defaultMode": _CREDENTIALS_MODE,
-            "optional": False,
-        }
+        source = {"secretName": clone.credentials_secret, "defaultMode": mode, "optional": False}
         volumes.append({"name": CREDENTIALS_VOLUME, "secret": source})
+    volumes += [{"name": name, **mount_source(mount)} for name, mount in _named_mounts(clone)]
     return volumes
+
+
+def _named_mounts(clone: GitClone) -> list[tuple[str, ReadOnlyMount]]:
+    return [(f"clone-mount-{number}", mount) for number, mount in enumerate(clone.mounts, start=1)]

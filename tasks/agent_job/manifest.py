@@ -15,6 +15,7 @@ from typing import Any
 
 from tasks.agent_job.environment import build_environment, context_env, quantity_bytes, script_env
 from tasks.agent_job.pod_spec import build_pod_spec
+from tasks.agent_job.pod_template import apply_pod_template
 from tasks.agent_job.prepared_run import RUN_SCRIPT_FILE, PreparedRun
 from tasks.agent_job.trace_context import trace_env
 from tasks.vocabulary import names
@@ -22,6 +23,12 @@ from tasks.vocabulary.names import JobName
 
 POD_UID_KEY = "pod-uid"
 REVOKED_KEY = "revoked"
+
+# An agent that is moved to another node loses hours of work, and what was paid for it.
+_NOT_TO_BE_MOVED = {
+    "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+    "karpenter.sh/do-not-disrupt": "true",
+}
 
 
 _FAIL_ON_DISRUPTION = {
@@ -79,8 +86,9 @@ def build_job_manifest(spec: JobSpec) -> dict[str, Any]:
     Always the same for the same attempt and configuration, but for who owns it; the annotation
     `manifest-sha256` covers everything else, as it is sent (servers add defaults).
     """
-    labels = {**spec.run.runtime.labels, **_labels(spec)}
-    annotations = {**spec.run.runtime.annotations, **_annotations(spec)}
+    runtime = spec.run.runtime
+    labels = {**runtime.labels, **_labels(spec)}
+    annotations = {**runtime.annotations, **_annotations(spec)}
     pod_spec = build_pod_spec(
         spec.run.runtime,
         agent_id=spec.run.agent_id,
@@ -90,6 +98,14 @@ def build_job_manifest(spec: JobSpec) -> dict[str, Any]:
         environment=_environment(spec),
         workspace=spec.run.request.workspace,
     )
+    pod = apply_pod_template(
+        {
+            "metadata": {"labels": labels, "annotations": {**_NOT_TO_BE_MOVED, **annotations}},
+            "spec": pod_spec,
+        },
+        runtime.pod_template,
+    )
+    annotations = {**annotations, **runtime.job_annotations}
     job_fields = {
         # Paid work must not repeat by itself.
         "backoffLimit": 0,
@@ -100,9 +116,10 @@ def build_job_manifest(spec: JobSpec) -> dict[str, Any]:
         "activeDeadlineSeconds": spec.deadline_seconds,
         "ttlSecondsAfterFinished": spec.run.runtime.retention.unharvested_seconds,
     }
-    digest = _sha256_of([spec.name, spec.namespace, labels, annotations, job_fields, pod_spec])
-    annotations[names.ANNOTATION_MANIFEST_SHA256] = digest
+    digest = _sha256_of([spec.name, spec.namespace, labels, annotations, job_fields, pod])
+    pod["metadata"]["annotations"][names.ANNOTATION_MANIFEST_SHA256] = digest
     owner = {
+        names.ANNOTATION_MANIFEST_SHA256: digest,
         names.ANNOTATION_OWNER_FLOW_RUN_ID: spec.run.flow_run_id,
         names.ANNOTATION_OWNER_EPOCH: str(spec.owner_epoch),
     }
@@ -117,10 +134,7 @@ def build_job_manifest(spec: JobSpec) -> dict[str, Any]:
         },
         "spec": {
             **job_fields,
-            "template": {
-                "metadata": {"labels": labels, "annotations": annotations},
-                "spec": pod_spec,
-            },
+            "template": pod,
         },
     }
 

@@ -3,31 +3,30 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.agent_job.git_clone import (
-    WORKSPACE_VOLUME,
-    build_clone_container,
-    clone_volumes,
-    clones_repository,
-)
+from tasks.agent_job.git_clone import build_clone_container, clone_volumes, clones_repository
+from tasks.agent_job.pod_settings import Dns, Resources, Toleration, mount_source
 from tasks.agent_job.prepared_run import RUN_SCRIPT_FILE
 from tasks.agent_job.run_request import Workspace
-from tasks.agent_job.runtime_spec import Dns, ReadOnlyMount, Resources, RuntimeSpec, Toleration
+from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.claude_code.command_line import INPUT_REFERENCE
 from tasks.vocabulary.names import (
     AGENT_CONTAINER,
+    HOME_VOLUME,
     INPUT_DIR,
     INPUT_VOLUME,
+    TMP_DIR,
+    TMP_VOLUME,
     WORK_DIR,
     WORK_VOLUME,
+    WORKSPACE_VOLUME,
     AgentId,
     label_value,
 )
 
-HOME_VOLUME = "home"
-TMP_VOLUME = "tmp"
-
-# Read by the agent's group, which is the volume's, and by nobody else.
-_INPUT_MODE = 0o440
+# Read by the pod's group, which is the volume's, and by nobody else.
+_MODE_FOR_THE_GROUP = 0o440
+# Where the pod may have no group; only containers with the volume see it.
+_MODE_FOR_ALL = 0o444
 
 
 def build_pod_spec(
@@ -74,7 +73,7 @@ def build_pod_spec(
     before: dict[str, Any] = {}
     if runtime.git is not None and clones_repository(runtime.git, workspace):
         container["volumeMounts"].append({"name": WORKSPACE_VOLUME, "mountPath": runtime.git.path})
-        volumes += clone_volumes(runtime.git)
+        volumes += clone_volumes(runtime.git, mode=_file_mode(runtime))
         clone = build_clone_container(
             runtime.git, workspace, security_context=security_context, resources=resources
         )
@@ -94,12 +93,19 @@ def build_pod_spec(
     }
 
 
+def _file_mode(runtime: RuntimeSpec) -> int:
+    return _MODE_FOR_ALL if runtime.fs_group is None else _MODE_FOR_THE_GROUP
+
+
 def _pod_security(runtime: RuntimeSpec) -> dict[str, Any]:
-    return {
-        "runAsNonRoot": True,
+    ids = {
         "runAsUser": runtime.run_as_user,
         "runAsGroup": runtime.run_as_group,
         "fsGroup": runtime.fs_group,
+    }
+    return {
+        "runAsNonRoot": True,
+        **{name: number for name, number in ids.items() if number is not None},
         # Walking a home of many files would take longer than starting the agent.
         "fsGroupChangePolicy": "OnRootMismatch",
         "seccompProfile": {"type": "RuntimeDefault"},
@@ -164,7 +170,7 @@ def _volume_mounts(runtime: RuntimeSpec, agent_id: AgentId) -> list[dict[str, An
         home,
     ]
     if runtime.read_only_root_filesystem:
-        mounts.append({"name": TMP_VOLUME, "mountPath": "/tmp"})
+        mounts.append({"name": TMP_VOLUME, "mountPath": TMP_DIR})
     for number, mount in enumerate(runtime.mounts, start=1):
         name = f"mount-{number}"
         mounts.append({"name": name, "mountPath": mount.path, "readOnly": True})
@@ -172,13 +178,13 @@ def _volume_mounts(runtime: RuntimeSpec, agent_id: AgentId) -> list[dict[str, An
 
 
 def _volumes(runtime: RuntimeSpec, secret_name: str) -> list[dict[str, Any]]:
-    resources = runtime.resources
+    resources, mode = runtime.resources, _file_mode(runtime)
     local_home = {"emptyDir": {"sizeLimit": resources.ephemeral_storage_limit}}
     claim = {"persistentVolumeClaim": {"claimName": runtime.home_claim}}
     volumes: list[dict[str, Any]] = [
         {
             "name": INPUT_VOLUME,
-            "secret": {"secretName": secret_name, "defaultMode": _INPUT_MODE, "optional": False},
+            "secret": {"secretName": secret_name, "defaultMode": mode, "optional": False},
         },
         {
             "name": WORK_VOLUME,
@@ -191,11 +197,5 @@ def _volumes(runtime: RuntimeSpec, secret_name: str) -> list[dict[str, Any]]:
             {"name": TMP_VOLUME, "emptyDir": {"sizeLimit": resources.ephemeral_storage_limit}}
         )
     for number, mount in enumerate(runtime.mounts, start=1):
-        volumes.append({"name": f"mount-{number}", **_mount_source(mount)})
+        volumes.append({"name": f"mount-{number}", **mount_source(mount)})
     return volumes
-
-
-def _mount_source(mount: ReadOnlyMount) -> dict[str, Any]:
-    if mount.kind == "secret":
-        return {"secret": {"secretName": mount.name}}
-    return {"configMap": {"name": mount.name}}

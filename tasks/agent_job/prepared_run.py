@@ -15,7 +15,8 @@ from tasks.agent_job.environment import (
     WAKE_REASON_KEY,
     check_plain_env,
 )
-from tasks.agent_job.git_clone import clones_repository, work_tree
+from tasks.agent_job.git_clone import clones_repository
+from tasks.agent_job.pod_template import refuse_run_secrets
 from tasks.agent_job.run_request import AgentRunRequest
 from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.claude_code.agent_spec import AgentSpec
@@ -77,7 +78,7 @@ class PreparedRun:
     def working_directory(self) -> str:
         """Where the agent works in its pod."""
         git, workspace = self.runtime.git, self.request.workspace
-        clone = work_tree(git) if git and clones_repository(git, workspace) else None
+        clone = git.tree if git and clones_repository(git, workspace) else None
         return workspace.cwd or clone or self.runtime.working_directory or self.runtime.home_path
 
     @property
@@ -117,6 +118,7 @@ def prepare_run(
     if request.task_id is not None:
         label_value(request.task_id)
     check_plain_env(request, agent, runtime)
+    refuse_run_secrets(runtime.pod_template, agent_id)
     timeout_seconds = _timeout_seconds(request, runtime)
     resume_session, session_note = _choose_session(request, runtime)
     prompt = _compose(request, agent, flow_run_id, resume_session, confidential_prompt)

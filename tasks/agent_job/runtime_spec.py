@@ -3,160 +3,58 @@
 Defaults without a source in a comment are starting points, to be changed in the block.
 """
 
-import re
-from typing import Annotated, Literal, Self
+import json
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from tasks.agent_job.pod_settings import (
+    Dns,
+    EnvFromKey,
+    GitClone,
+    Image,
+    LabelKey,
+    LabelValue,
+    PullPolicy,
+    ReadOnlyMount,
+    Resources,
+    Toleration,
+)
+from tasks.agent_job.pod_template_rules import TakenPaths, pod_template_problems
+from tasks.agent_job.reserved_names import reserved_keys, why_not_mountable
 from tasks.claude_code.agent_spec import (
     CONTROLS,
     AbsolutePath,
     CheckedText,
-    DataKey,
     EnvName,
     ObjectName,
     SpecModel,
     refuse_duplicates,
 )
 from tasks.vocabulary.error_codes import ErrorCode
-from tasks.vocabulary.names import INPUT_DIR, WORK_DIR
+from tasks.vocabulary.names import AGENT_CONTAINER, TMP_DIR
 
-Quantity = Annotated[
-    # Kubernetes' own pattern for the quantities in resource requests and limits.
-    str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|[KMGTPE]i?)?$")
-]
 DnsLabel = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
-LabelKey = Annotated[
-    str,
-    StringConstraints(
-        pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?$"
-    ),
-]
-LabelValue = Annotated[
-    str, StringConstraints(pattern=r"^([A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?)?$")
-]
-
-Image = Annotated[str, StringConstraints(pattern=rf"^[^\s{CONTROLS}]+$", max_length=1024)]
 StorageReference = Annotated[
     str, StringConstraints(pattern=rf"^[^{CONTROLS}]+$", max_length=4096, strip_whitespace=True)
 ]
-# Of /etc/resolv.conf, whose lines are words.
-DnsWord = Annotated[str, StringConstraints(pattern=r"^[!-~]+$", max_length=253)]
-PullPolicy = Literal["IfNotPresent", "Always", "Never"]
 KeepPolicy = Literal["never", "on_failure", "always"]
 
-# Ours, the Job controller's, and Prefect's: its worker claims every object that has its labels.
-_RESERVED_PREFIX = re.compile(
-    r"^((claude-jobs\.dev|app\.kubernetes\.io|batch\.kubernetes\.io|([^/]+\.)?prefect\.io)/.*"
-    r"|job-name|controller-uid)$"
-)
-
-
-class Resources(SpecModel):
-    """Requests and limits of the agent's container, as Kubernetes quantities."""
-
-    cpu_request: Quantity = Field(default="1", description="CPU reserved for the agent.")
-    cpu_limit: Quantity | None = Field(
-        default="4", description="CPU the agent may use; no limit if empty."
-    )
-    memory_request: Quantity = Field(default="2Gi", description="Memory reserved for the agent.")
-    memory_limit: Quantity = Field(
-        default="8Gi",
-        description="Memory the agent may use. Required, because it protects the node.",
-    )
-    ephemeral_storage_request: Quantity = Field(
-        default="1Gi", description="Local disk reserved for the agent."
-    )
-    ephemeral_storage_limit: Quantity = Field(
-        default="10Gi",
-        description="Local disk the agent may use, including its home if there is no home claim.",
-    )
-    transcript_storage_limit: Quantity = Field(
-        default="1Gi", description="Local disk for the copy of the transcript and the skills."
-    )
-
-
-class Toleration(SpecModel):
-    """A node taint that the agent's pod tolerates."""
-
-    key: LabelKey | None = Field(default=None, description="Key of the taint; any if empty.")
-    operator: Literal["Equal", "Exists"] = Field(
-        default="Equal", description="How the taint is matched: by value, or by key alone."
-    )
-    value: LabelValue | None = Field(
-        default=None, description="Value of the taint, for Equal only."
-    )
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
-        default=None, description="Effect of the taint; any if empty."
-    )
-    toleration_seconds: int | None = Field(
-        default=None, ge=0, description="Seconds to tolerate a NoExecute taint; forever if empty."
-    )
-
-
-class DnsOption(SpecModel):
-    """A resolver option, such as ndots."""
-
-    name: DnsWord = Field(description="Name of the option.")
-    value: DnsWord | None = Field(default=None, description="Value of the option, if it takes one.")
-
-
-class Dns(SpecModel):
-    """DNS settings, as in a pod's spec."""
-
-    policy: Literal["ClusterFirst", "Default", "ClusterFirstWithHostNet", "None"] = Field(
-        default="ClusterFirst", description="The pod's dnsPolicy."
-    )
-    nameservers: tuple[DnsWord, ...] = Field(
-        default=(), max_length=3, description="IP addresses of name servers, at most three."
-    )
-    searches: tuple[DnsWord, ...] = Field(default=(), description="DNS search domains.")
-    options: tuple[DnsOption, ...] = Field(default=(), description="Resolver options.")
-
-
-class ReadOnlyMount(SpecModel):
-    """A Secret or ConfigMap mounted read-only as files."""
-
-    kind: Literal["secret", "config_map"] = Field(description="Kind of object to mount.")
-    name: ObjectName = Field(description="Name of the object, in the namespace of the agent's Job.")
-    path: AbsolutePath = Field(description="Folder in the pod in which its keys appear as files.")
-
-
-class EnvFromKey(SpecModel):
-    """An environment variable from a Secret or ConfigMap; a plain value of that name wins."""
-
-    env: EnvName = Field(description="Name of the environment variable.")
-    kind: Literal["secret", "config_map"] = Field(description="Kind of object that holds the key.")
-    name: ObjectName = Field(description="Name of the Secret or ConfigMap.")
-    key: DataKey = Field(description="Key within the object.")
-    optional: bool = Field(
-        default=False, description="Start the agent even if the object or the key is missing."
-    )
-
-
-class GitClone(SpecModel):
-    """How the run's repository is cloned before the agent starts."""
-
-    image: Image = Field(description="Image with git and /bin/sh, and with ssh for ssh addresses.")
-    image_pull_policy: PullPolicy = Field(
-        default="IfNotPresent", description="When to pull the image."
-    )
-    path: AbsolutePath = Field(
-        default="/workspace",
-        description="Mount path of the clone's volume in the pod. The clone is in its subfolder "
-        "`repo`, and the agent works there unless the run names another folder.",
-    )
-    depth: int = Field(
-        default=1, ge=0, description="Number of commits to fetch; 0 fetches the whole history."
-    )
-    credentials_secret: ObjectName | None = Field(
-        default=None,
-        description="Kubernetes Secret of type kubernetes.io/basic-auth, or kubernetes.io/ssh-auth "
-        "with an additional key known_hosts. Only the init container that clones can read it.",
-    )
-    storage_limit: Quantity = Field(
-        default="10Gi", description="Local disk for the clone and for what the agent builds there."
-    )
+POD_TEMPLATE_EXAMPLE: dict[str, Any] = {
+    "spec": {
+        "runtimeClassName": "gvisor",
+        "hostAliases": [{"ip": "10.0.0.7", "hostnames": ["git.internal"]}],
+        "containers": [
+            {
+                "name": AGENT_CONTAINER,
+                "resources": {"limits": {"nvidia.com/gpu": "1"}},
+                "volumeMounts": [{"name": "cache", "mountPath": "/cache"}],
+            }
+        ],
+        "volumes": [{"name": "cache", "emptyDir": {"sizeLimit": "5Gi"}}],
+    }
+}
+"""Shown in the block's form, to be copied."""
 
 
 class Limits(SpecModel):
@@ -319,6 +217,10 @@ class RuntimeFields(CheckedText):
         default_factory=dict,
         description="Additional annotations for Jobs and pods. Reserved prefixes are rejected.",
     )
+    job_annotations: dict[LabelKey, str] = Field(
+        default_factory=dict,
+        description="Additional annotations for Jobs alone. Reserved prefixes are rejected.",
+    )
     dns: Dns = Field(default=Dns(), description="DNS settings of the agent's pod.")
     mounts: tuple[ReadOnlyMount, ...] = Field(
         default=(), description="Secrets and ConfigMaps to mount read-only as files."
@@ -354,12 +256,33 @@ class RuntimeFields(CheckedText):
         description="Clone the repository of the run's workspace before the agent starts. "
         "If empty, the agent is only told the repository's address.",
     )
-    run_as_user: int = Field(default=1000, ge=1, description="User id of the agent; not root.")
-    run_as_group: int = Field(default=1000, ge=1, description="Group id of the agent.")
-    fs_group: int = Field(default=1000, ge=1, description="Group id that owns the pod's volumes.")
+    run_as_user: int | None = Field(
+        default=1000,
+        ge=1,
+        description="User id of the agent; not root. If null: the one that the cluster assigns, as "
+        "OpenShift does, else the image's, which must be a number.",
+    )
+    run_as_group: int | None = Field(
+        default=1000,
+        ge=1,
+        description="Group id of the agent; if null, the cluster's or the image's.",
+    )
+    fs_group: int | None = Field(
+        default=1000,
+        ge=1,
+        description="Group id that owns the pod's volumes; if null, the cluster's, if any.",
+    )
     read_only_root_filesystem: bool = Field(
         default=False,
         description="Allow the agent to write only to its volumes, such as HOME and /tmp.",
+    )
+    pod_template: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Kubernetes PodTemplateSpec with what has no field here. Example: "
+        f"`{json.dumps(POD_TEMPLATE_EXAMPLE)}`. It is merged into the agent's pod as `kubectl "
+        "patch --type strategic` does. The agent's container is called "
+        f"`{AGENT_CONTAINER}`. What the run itself must control is rejected by name.",
+        examples=[POD_TEMPLATE_EXAMPLE],
     )
     limits: Limits = Field(default=Limits(), description="Time limits of the stages.")
     retention: Retention = Field(default=Retention(), description="How long finished Jobs stay.")
@@ -378,29 +301,36 @@ class RuntimeFields(CheckedText):
 
     @model_validator(mode="after")
     def _check_runtime(self) -> Self:
-        for field, keys in (("labels", self.labels), ("annotations", self.annotations)):
-            reserved = sorted(key for key in keys if _RESERVED_PREFIX.fullmatch(key))
-            if reserved:
+        for field in ("labels", "annotations", "job_annotations"):
+            if reserved := reserved_keys(getattr(self, field)):
                 raise ValueError(f"{field}: reserved: {', '.join(reserved)}")
-        clone = [self.git.path] if self.git is not None else []
-        for path in (self.home_path, *clone, *(mount.path for mount in self.mounts)):
-            if _overlaps(path, INPUT_DIR) or _overlaps(path, WORK_DIR):
-                raise ValueError(f"{path} is used by the run itself")
+        for path in (self.home_path, *self._mount_paths()):
+            if reason := why_not_mountable(path, self.home_path):
+                raise ValueError(f"{path} cannot be mounted: {reason}")
         if ".." in self.home_sub_path.split("/"):
             raise ValueError("home_sub_path must not leave the volume")
         if self.dns.policy == "None" and not self.dns.nameservers:
             raise ValueError("dns: the policy None requires a name server")
         refuse_duplicates("env_from_keys", [item.env for item in self.env_from_keys])
-        paths = [self.home_path, *clone, *(mount.path for mount in self.mounts)]
+        paths = [path.rstrip("/") for path in (self.home_path, *self._mount_paths())]
         refuse_duplicates("mounts", paths)
+        self._check_pod_template()
         return self
+
+    def _mount_paths(self) -> list[str]:
+        clone = [self.git.path] if self.git is not None else []
+        return [*clone, *(mount.path for mount in self.mounts)]
+
+    def _check_pod_template(self) -> None:
+        others = self._mount_paths()
+        if self.git is not None:
+            others.append(self.git.tree)
+        if self.read_only_root_filesystem:
+            others.append(TMP_DIR)
+        taken = TakenPaths(self.home_path, tuple(others))
+        if problems := pod_template_problems(self.pod_template, taken):
+            raise ValueError(f"pod_template: {'; '.join(problems)}")
 
 
 class RuntimeSpec(RuntimeFields, SpecModel):
     """One runtime, fully described and frozen."""
-
-
-def _overlaps(path: str, folder: str) -> bool:
-    """Return whether one of two folders contains the other."""
-    one, other = f"{path.rstrip('/')}/", f"{folder}/"
-    return one.startswith(other) or other.startswith(one)

@@ -11,7 +11,8 @@ from tasks.agent_job.needed_permissions import (
     RUN_PERMISSIONS,
     Permission,
 )
-from tasks.agent_job.runtime_spec import Resources, RuntimeSpec
+from tasks.agent_job.pod_settings import Resources
+from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.claude_code.agent_spec import AgentSpec
 from tasks.preflight.pod_security import restricted_violations
 from tasks.preflight.preflight_facts import (

@@ -61,10 +61,17 @@ ANNOTATION_PAUSED_AT = f"{PREFIX}paused-at"
 ANNOTATION_PAUSED_REASON = f"{PREFIX}paused-reason"
 
 AGENT_CONTAINER = "agent"
+CLONE_CONTAINER = "clone"
 INPUT_VOLUME = "input"
 INPUT_DIR = "/var/run/claude-jobs/input"
 WORK_VOLUME = "work"
 WORK_DIR = "/var/run/claude-jobs/work"
+HOME_VOLUME = "home"
+TMP_VOLUME = "tmp"
+TMP_DIR = "/tmp"
+WORKSPACE_VOLUME = "workspace"
+CREDENTIALS_VOLUME = "git-credentials"
+CREDENTIALS_DIR = "/var/run/claude-jobs/git"
 
 MANAGED_SELECTOR = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
 
@@ -173,6 +180,16 @@ def job_pods_selector(name: str) -> str:
     prefixed one since 1.27.
     """
     return f"{LABEL_JOB_NAME}={name}"
+
+
+def is_run_secret(agent_id: AgentId, name: str) -> bool:
+    """Tell whether a name is that of a Job and Secret of any run of an agent.
+
+    Raises:
+        InputInvalid: With code `k8s_agent_id_invalid`; the agent id has no usable character.
+    """
+    digits = rf"[0-9a-f]{{{_HASH_DIGITS}}}"
+    return re.fullmatch(f"{re.escape(_slug(agent_id))}-{digits}", name) is not None
 
 
 def _slug(agent_id: AgentId, limit: int = _SLUG_LIMIT) -> str:

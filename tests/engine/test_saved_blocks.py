@@ -7,7 +7,8 @@ from prefect_kubernetes.credentials import (  # pyright: ignore[reportMissingTyp
 
 from blocks.agent_runtime import AgentRuntime
 from blocks.claude_agent import ClaudeAgent
-from tasks.agent_job.runtime_spec import EnvFromKey, Limits, Toleration, WholeRunRetry
+from tasks.agent_job.pod_settings import EnvFromKey, Toleration
+from tasks.agent_job.runtime_spec import Limits, WholeRunRetry
 from tasks.claude_code.agent_spec import Callback, Credential, Skill
 from tasks.vocabulary.error_codes import ErrorCode
 

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from tasks.agent_job.environment import mounted_secrets
-from tasks.agent_job.git_clone import build_clone_container, work_tree
+from tasks.agent_job.git_clone import build_clone_container
 from tasks.agent_job.manifest import build_job_manifest
+from tasks.agent_job.pod_settings import GitClone
 from tasks.agent_job.run_request import Workspace, parse_request
-from tasks.agent_job.runtime_spec import GitClone, RuntimeSpec
+from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.preflight.pod_security import restricted_violations
 from tasks.vocabulary.errors import InputInvalid
 from tests.git_server import GIT_PASSWORD, GIT_USER, make_repository, serve_repositories
@@ -154,7 +155,7 @@ def clone(
         text=True,
         check=False,
     )
-    return Path(work_tree(spec)), found
+    return Path(spec.tree), found
 
 
 def git(tree: Path, *arguments: str) -> str:

@@ -32,6 +32,10 @@ ANNOTATIONS = {
     "claude-jobs.dev/attempt": "1",
     "claude-jobs.dev/line-token": TOKEN,
 }
+NOT_TO_BE_MOVED = {
+    "cluster-autoscaler.kubernetes.io/safe-to-evict": "false",
+    "karpenter.sh/do-not-disrupt": "true",
+}
 ATTRIBUTES = (
     f"prefect.run.type=flow,prefect.run.id={FLOW_RUN_ID},k8s.namespace.name=agents,"
     f"k8s.job.name={NAME},claude_jobs.agent.id=agent-abc"
@@ -86,7 +90,7 @@ BASE: dict[str, Any] = {
         "activeDeadlineSeconds": 86_400 + 600 + 300 + 120 + 20 + 120 + 60,
         "ttlSecondsAfterFinished": 86_400,
         "template": {
-            "metadata": {"labels": LABELS, "annotations": ANNOTATIONS},
+            "metadata": {"labels": LABELS, "annotations": {**NOT_TO_BE_MOVED, **ANNOTATIONS}},
             "spec": {
                 "restartPolicy": "Never",
                 "terminationGracePeriodSeconds": 20,
