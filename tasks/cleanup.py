@@ -42,6 +42,7 @@ _REASONS: dict[StopReason, Callable[[StopRequest], str]] = {
     StopReason.OUT_OF_TIME: lambda _: "The run's time is up",
     StopReason.STALLED: lambda why: f"The agent has been silent for {why.silent_seconds:.0f} s",
     StopReason.NEVER_STARTED: lambda _: "The agent did not start",
+    StopReason.PREEMPTED: lambda _: "The Job was suspended again by its queue",
 }
 
 

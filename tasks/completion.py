@@ -12,6 +12,7 @@ from tasks.observation.completion_rules import (
     StillRunning,
     judge_completion,
 )
+from tasks.observation.pod_termination import is_preempted_by_queue
 from tasks.orchestrator.stage import stage
 from tasks.pod import wait_for_news
 from tasks.run.agent_run import AgentRun
@@ -52,6 +53,7 @@ async def await_completion(
             run.prepared.runtime.limits,
         )
         if not isinstance(verdict, StillRunning):
+            await _delete_if_preempted(run, work)
             lost_seconds = verdict.seconds if isinstance(verdict, ApiLost) else None
             return EndedAttempt(
                 run=run, work=work, stopped=work.stopped, api_lost_seconds=lost_seconds
@@ -73,6 +75,8 @@ def _stop_due(run: AgentRun, work: AttemptAtWork) -> StopRequest | None:
         return None
     if run.outside.controls.cancel_requested.is_set():
         return StopRequest(StopReason.CANCELLED)
+    if is_preempted_by_queue(job, work.pod, pod_is_gone=work.pod_is_gone):
+        return StopRequest(StopReason.PREEMPTED)
     if work.pod is not None and work.pod.agent_ended:
         # What is left to wait for is output, or another container; the agent can do nothing about
         # either.
@@ -81,6 +85,21 @@ def _stop_due(run: AgentRun, work: AttemptAtWork) -> StopRequest | None:
         return StopRequest(StopReason.OUT_OF_TIME)
     silent_seconds = _stalled_seconds(run, work)
     return None if silent_seconds is None else StopRequest(StopReason.STALLED, silent_seconds)
+
+
+async def _delete_if_preempted(run: AgentRun, work: AttemptAtWork) -> None:
+    """Delete a Job that its queue would admit again, if that is why the agent's pod was deleted.
+
+    The watch of the Job may tell later than the watch of its pods.
+    """
+    job, pod = work.job, work.pod
+    if work.stopped is not None or job is None or job.over or job.deleting or pod is None:
+        return
+    if not (pod.deleting or work.pod_is_gone):
+        return
+    await work.observer.read_again()
+    if is_preempted_by_queue(work.job, pod, pod_is_gone=True):
+        await stop_agent(run, work, StopRequest(StopReason.PREEMPTED))
 
 
 def _stalled_seconds(run: AgentRun, work: AttemptAtWork) -> float | None:

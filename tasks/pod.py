@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from tasks.cleanup import stop_agent
 from tasks.cluster.cluster_errors import ClusterError
 from tasks.cluster.kinds.pod_logs import read_log_tail
 from tasks.cluster.kinds.read_only import list_kubernetes_events
@@ -21,9 +22,9 @@ from tasks.orchestrator.stage import StageLimit, stage
 from tasks.outcome.forensics import LAST_LINES
 from tasks.run.agent_credentials import learn_credentials
 from tasks.run.agent_run import AgentRun
-from tasks.run.attempt_at_work import AttemptAtWork
+from tasks.run.attempt_at_work import AttemptAtWork, StopReason, StopRequest
 from tasks.text.safe_text import escape_control_characters
-from tasks.vocabulary.error_codes import ErrorCode
+from tasks.vocabulary.error_codes import Cause, ErrorCode
 from tasks.vocabulary.errors import AgentRunError
 
 _LOG_SECONDS = 5.0
@@ -40,6 +41,7 @@ def limit_pod_wait(run: AgentRun, code: ErrorCode) -> StageLimit:
     """Return the limit of a stage that waits for the pod: more than its waits together."""
     limits = run.prepared.runtime.limits
     waits = (
+        limits.queue_seconds,
         limits.scheduling_seconds,
         limits.start_seconds,
         limits.image_pull_backoff_seconds,
@@ -112,6 +114,7 @@ class _PodWait:
         self._reattaching = reattaching
         self._history = PodWaitHistory(run.outside.server_now())
         self._progress = ""
+        self._looked_at = time.monotonic()
 
     async def until(self, good: Callable[[PodSnapshot], bool]) -> PodSnapshot:
         while True:
@@ -125,6 +128,7 @@ class _PodWait:
     async def _look(self, good: Callable[[PodSnapshot], bool]) -> PodSnapshot | None:
         work = self._work
         observation = work.observer.observation
+        self._stop_the_clock_in_a_queue()
         unread = observation.failed_reads and not observation.watch_holds
         unseen = observation.job is None and not observation.job_is_gone
         if unread or unseen or not observation.pods_listed:
@@ -158,7 +162,10 @@ class _PodWait:
             case Failed() if not await self._is_confirmed():
                 return None
             case Failed():
-                lines = await self._init_container_lines(verdict.pod)
+                if verdict.cause is Cause.PREEMPTED and _is_suspended(work):
+                    # Its queue would admit this Job again, with a pod that does not get the prompt.
+                    await stop_agent(self._run, work, StopRequest(StopReason.PREEMPTED))
+                lines = await self._last_lines(verdict.pod, verdict.container)
                 raise AgentRunError(
                     verdict.code,
                     with_last_line(verdict.message, lines),
@@ -177,10 +184,16 @@ class _PodWait:
                 break
         return judged == (self._work.job, self._work.pods)
 
-    async def _init_container_lines(self, pod: PodSnapshot | None) -> list[str]:
+    def _stop_the_clock_in_a_queue(self) -> None:
+        """Move the run's own deadline on: the Job's does not run while it is suspended either."""
+        now = time.monotonic()
+        if _is_suspended(self._work):
+            self._work.deadline_at += now - self._looked_at
+        self._looked_at = now
+
+    async def _last_lines(self, pod: PodSnapshot | None, container: str | None) -> list[str]:
         """Read the end of a failed init container's log, before its Job is deleted."""
-        failed = pod.failed_init_container if pod is not None else None
-        if pod is None or failed is None:
+        if pod is None or container is None:
             return []
         run = self._run
         # It may have been given the same credentials as the agent.
@@ -191,7 +204,7 @@ class _PodWait:
                     run.outside.client,
                     run.outside.namespace,
                     pod.name,
-                    failed.name,
+                    container,
                     tail_lines=LAST_LINES,
                     limit_bytes=_LOG_BYTES,
                 )
@@ -202,7 +215,7 @@ class _PodWait:
             run.outside.redactor.text(escape_control_characters(line))
             for line in log.decode("utf-8", errors="replace").splitlines()
         ]
-        self._work.last_lines.extend(f"{failed.name}: {line}" for line in lines)
+        self._work.last_lines.extend(f"{container}: {line}" for line in lines)
         return lines
 
     def _tell(self, progress: str) -> None:
@@ -211,7 +224,8 @@ class _PodWait:
             self._run.outside.say(progress)
 
     async def _events(self, pods: tuple[PodSnapshot, ...]) -> list[KubernetesEventSnapshot]:
-        uid = pods[0].uid if pods else self._work.job_uid
+        pod = self._work.pod if self._work.pod_uid is not None else next(iter(pods), None)
+        uid = pod.uid if pod is not None else self._work.job_uid
         try:
             found = await list_kubernetes_events(
                 self._run.outside.client, self._run.outside.namespace, involved_uid=uid
@@ -236,6 +250,10 @@ class _PodWait:
                 f"The Kubernetes API has not answered for {lost:.0f} s; Job "
                 f"{self._work.job_name} was not changed. Run again when it answers.",
             )
+
+
+def _is_suspended(work: AttemptAtWork) -> bool:
+    return work.job is not None and work.job.suspended
 
 
 async def wait_for_news(

@@ -78,6 +78,7 @@ def collect_facts(ended: EndedAttempt, evidence: ClusterEvidence) -> RunFacts:
         resume_requested=prepared.resume_session is not None,
         namespace=run.outside.namespace,
         cancelled=ended.was_stopped_for(StopReason.CANCELLED),
+        preempted_by_queue=ended.was_stopped_for(StopReason.PREEMPTED),
         timeout_seconds=float(prepared.timeout_seconds),
         flow_deadline_reached=ended.was_stopped_for(StopReason.OUT_OF_TIME),
         stalled_seconds=stopped.silent_seconds if stopped else None,

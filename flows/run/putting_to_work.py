@@ -63,7 +63,9 @@ def put_to_work(run: AgentRun, job: JobSnapshot, beside: TasksBeside) -> Attempt
 def _deadline_at(run: AgentRun, job: JobSnapshot) -> float:
     """Return when the run itself gives up, after the Job's deadline; on the monotonic clock."""
     deadline_seconds = job.deadline_seconds or run.job_spec(job.attempt or 1).deadline_seconds
-    age = run.outside.server_now() - job.created_at if job.created_at else timedelta()
+    # The time in a queue does not count.
+    began_at = None if job.suspended else job.started_at or job.created_at
+    age = run.outside.server_now() - began_at if began_at else timedelta()
     left = max(0.0, deadline_seconds - age.total_seconds())
     return time.monotonic() + left + _FLOW_MARGIN_SECONDS
 
@@ -76,7 +78,8 @@ async def abandoned_on_failure(run: AgentRun, work: AttemptAtWork) -> AsyncGener
     except LeaseLost:
         raise
     except AgentRunError:
-        await abandon_unstarted(run, work)
+        if work.stopped is None:
+            await abandon_unstarted(run, work)
         raise
 
 

@@ -160,6 +160,14 @@ class Limits(SpecModel):
         le=3600,
         description="Seconds added to the sum of the other limits to get the Job's own deadline.",
     )
+    queue_seconds: int = Field(
+        # Queues hold work back for hours on purpose, and a Job that waits in one costs nothing.
+        default=86_400,
+        ge=1,
+        le=30 * 86_400,
+        description="Seconds a Job may be suspended by a queue such as Kueue before its agent "
+        "starts. This time does not count against the other limits.",
+    )
     scheduling_seconds: int = Field(
         # Adding a node takes cloud providers two to eight minutes.
         default=600,

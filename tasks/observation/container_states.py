@@ -90,6 +90,8 @@ class ContainerSnapshot:
             agent's container waits for its start, not for its end.
         started: Whether its start is complete, that is, its startup probe has succeeded; `None`
             where the kubelet does not say.
+        restarts: How often it was started again.
+        last_terminated: How the run before the present state ended.
     """
 
     name: str
@@ -100,6 +102,14 @@ class ContainerSnapshot:
     was_lost: bool = False
     runs_beside: bool = False
     started: bool | None = None
+    restarts: int = 0
+    last_terminated: ContainerTerminated | None = None
+
+    @property
+    def last_failure(self) -> ContainerTerminated | None:
+        """How it failed last, unless it runs or has ended well since."""
+        ended = self.terminated if self.terminated is not None else self.last_terminated
+        return ended if ended and ended.exit_code and self.running is None else None
 
     @property
     def has_run(self) -> bool | None:
@@ -123,6 +133,7 @@ class ContainerSnapshot:
         state = object_at(raw, "state")
         waiting, running = object_at(state, "waiting"), object_at(state, "running")
         terminated = object_at(state, "terminated")
+        last = object_at(object_at(raw, "lastState"), "terminated")
         return cls(
             name=text_at(raw, "name") or "",
             waiting=ContainerWaiting(text_at(waiting, "reason"), text_at(waiting, "message"))
@@ -135,9 +146,11 @@ class ContainerSnapshot:
             if isinstance(state.get("terminated"), Mapping)
             else None,
             image=text_at(raw, "image"),
-            was_lost=bool(object_at(object_at(raw, "lastState"), "terminated")),
+            was_lost=bool(last),
             runs_beside=runs_beside,
             started=started if isinstance(started, bool) else None,
+            restarts=integer_at(raw, "restartCount") or 0,
+            last_terminated=ContainerTerminated.from_api(last) if last else None,
         )
 
 

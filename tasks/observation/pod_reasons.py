@@ -1,10 +1,11 @@
 """Reasons as Kubernetes spells them, and which cause each one shows.
 
-Of pods (`status.reason`), of the pod condition DisruptionTarget (1.26 and later), of container
-states, and of Kubernetes Events.
+Of pods (`status.reason`), of the pod condition DisruptionTarget (1.26 and later), and of Kubernetes
+Events; those of containers are in `waiting_reasons`.
 """
 
 from tasks.observation.snapshots import PodSnapshot
+from tasks.observation.waiting_reasons import RULES
 from tasks.vocabulary.error_codes import Cause
 
 PREEMPTED = frozenset({"Preempted", "Preempting"})
@@ -24,16 +25,14 @@ UNSCHEDULABLE_EVENTS = frozenset({"FailedScheduling"})
 # Events about Jobs.
 DEADLINE_EVENTS = frozenset({"DeadlineExceeded"})
 
-# No retry of the kubelet will help.
-IMAGE_NEVER = frozenset({"ErrImageNeverPull", "InvalidImageName"})
-IMAGE_BACK_OFF = frozenset(
-    {"ErrImagePull", "ImageInspectError", "ImagePullBackOff", "RegistryUnavailable"}
-)
-IMAGE_PULL = IMAGE_NEVER | IMAGE_BACK_OFF
-# Before the runtime has created the container: something that its spec refers to is missing.
-CONFIG_MISSING = frozenset({"CreateContainerConfigError", "CreateContainerError"})
-CANNOT_START = frozenset({"ContainerCannotRun", "RunContainerError", "StartError"})
-CONFIG_ERROR = CONFIG_MISSING | CANNOT_START
+
+def container_reasons(cause: Cause) -> frozenset[str]:
+    """Return the reasons of container states, waiting or terminated, that show a cause."""
+    return frozenset(reason for reason, rule in RULES.items() if rule.cause is cause)
+
+
+IMAGE_PULL = container_reasons(Cause.IMAGE_PULL)
+CONFIG_ERROR = container_reasons(Cause.CONFIG_ERROR)
 
 
 def find_disruption(pod: PodSnapshot) -> tuple[Cause, str] | None:

@@ -1,4 +1,4 @@
-"""Pods that outlive their Job: how long to wait for them, and which may still run the agent."""
+"""Pods and Jobs that part: a pod that outlives its Job, and a Job whose queue ends its pod."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,6 +52,23 @@ def judge_termination(
         max((gone_at[pod.uid] for pod in waiting), default=None),
         tuple(pod for pod in lingering if pod not in waiting and _may_be_alive(pod)),
     )
+
+
+def is_preempted_by_queue(
+    job: JobSnapshot | None, pod: PodSnapshot | None, *, pod_is_gone: bool
+) -> bool:
+    """Tell whether the Job's queue has taken its place back, which deletes its pod.
+
+    The queue would admit the same Job again, and the Job controller would give it another pod.
+
+    Args:
+        job: As last seen.
+        pod: The agent's, as last seen.
+        pod_is_gone: Whether that pod has been deleted.
+    """
+    if job is None or pod is None or not job.suspended or job.over or job.deleting:
+        return False
+    return pod.deleting or pod_is_gone
 
 
 def _lingers(pod: PodSnapshot, jobs: Sequence[JobSnapshot]) -> bool:

@@ -9,37 +9,38 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tasks.agent_job.runtime_spec import Limits
-from tasks.observation import pod_reasons
 from tasks.observation.beside_agent import describe_unstarted
+from tasks.observation.container_states import ContainerSnapshot
+from tasks.observation.pod_refusals import REFUSED_CREATION, RefusalRule, find_refusal
 from tasks.observation.pod_wait_failures import (
     PodWaitFailure,
     api_refusal,
+    container_held_up,
     container_never_ran,
-    credentials_missing,
+    describe_failing,
     describe_waiting,
-    image_unavailable,
     init_container_failed,
+    init_container_keeps_failing,
     job_ended_first,
     job_gone_first,
+    never_admitted,
     pod_ended_first,
     pod_never_appeared,
     pod_never_scheduled,
     pod_never_started,
     pod_will_not_start,
+    preempted_by_queue,
+    queue_words,
 )
-from tasks.observation.snapshots import (
-    ContainerSnapshot,
-    JobSnapshot,
-    KubernetesEventSnapshot,
-    PodSnapshot,
-)
+from tasks.observation.snapshots import JobSnapshot, KubernetesEventSnapshot, PodSnapshot
+from tasks.observation.telling_events import find_telling_event
+from tasks.observation.waiting_reasons import HoldUp, find_failing, find_held_up, find_waiting
 from tasks.vocabulary.error_codes import Cause, ErrorCode
 from tasks.vocabulary.names import PodUid
 
-# A Secret that is written a moment after the Job is no reason to give up; one that is missing after
-# this time was forgotten.
-MISSING_CONFIG_SECONDS = 20
-_TELLING = pod_reasons.IMAGE_PULL | pod_reasons.CONFIG_ERROR
+# Restarts after which an init container is given up: the kubelet has then waited 10, 20 and 40 s.
+# Counted, because its state says CrashLoopBackOff for a moment only.
+_HOPELESS_RESTARTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +51,25 @@ class PodWaitHistory:
         pod_uid: The pod that the other times are about.
         pod_since: Since when this pod is waited for.
         scheduled_since: When it was first seen to have a node.
-        pull_failing_since: When pulling its image was first seen to fail.
-        config_missing_since: When something that its spec refers to was first seen to be missing.
+        held_up_by: What keeps its container, or the pod itself, from being created or started.
+        held_up_since: When that was first seen.
+        suspended_since: When the Job was first seen suspended, while it is.
+        admitted_at: When it was first seen no longer suspended.
     """
 
     started_at: datetime
     pod_uid: PodUid | None = None
     pod_since: datetime | None = None
     scheduled_since: datetime | None = None
-    pull_failing_since: datetime | None = None
-    config_missing_since: datetime | None = None
+    held_up_by: HoldUp | RefusalRule | None = None
+    held_up_since: datetime | None = None
+    suspended_since: datetime | None = None
+    admitted_at: datetime | None = None
+
+    @property
+    def counted_from(self) -> datetime:
+        """Since when the cluster may create a pod."""
+        return self.admitted_at or self.started_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +115,18 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The agent's container has not run and will not."""
+    """The agent's container has not run and will not.
+
+    Attributes:
+        container: The one that failed in its place, whose last lines may tell why.
+    """
 
     code: ErrorCode
     cause: Cause
     message: str
     advice: str
     pod: PodSnapshot | None
+    container: str | None = None
 
 
 PodWaitVerdict = Waiting | Ready | Failed
@@ -129,18 +144,26 @@ def judge_pod_wait(
     Args:
         observed: One look.
         history: From the last `Waiting`, or new with the instant at which the wait began.
-        limits: Separate ones for getting a node, for starting on it and for failing image pulls.
+        limits: Separate ones for a queue, for getting a node, for starting on it and for failing
+            image pulls.
         reattaching: The Job was taken over; a failure is then `k8s_pod_reattach_failed`.
     """
     pod = _choose_pod(observed)
     if pod is not None and _has_run(pod):
         return Ready(pod)
-    history = _remember(history, pod, observed.now)
+    history = _remember(history, pod, observed)
     failure = _find_failure(observed, pod, history, limits)
     if failure is None:
         return Waiting(_progress(observed, pod), pod, history)
     default = ErrorCode.POD_REATTACH_FAILED if reattaching else ErrorCode.POD_SCHEDULE_FAILED
-    return Failed(failure.code or default, failure.cause, failure.message, failure.advice, pod)
+    return Failed(
+        failure.code or default,
+        failure.cause,
+        failure.message,
+        failure.advice,
+        pod,
+        failure.container,
+    )
 
 
 def _choose_pod(observed: PodWaitObservation) -> PodSnapshot | None:
@@ -151,7 +174,8 @@ def _choose_pod(observed: PodWaitObservation) -> PodSnapshot | None:
         found = next(filter(wanted, observed.pods), None)
         if found is not None:
             return found
-    return next(iter(observed.pods), None)
+    # Of a Job that its queue has suspended again, only the rest of a pod is left.
+    return None if _is_suspended(observed) else next(iter(observed.pods), None)
 
 
 def _has_run(pod: PodSnapshot) -> bool:
@@ -163,43 +187,62 @@ def _may_start(pod: PodSnapshot) -> bool:
     return not (pod.deleting or pod.ended)
 
 
-def _remember(history: PodWaitHistory, pod: PodSnapshot | None, now: datetime) -> PodWaitHistory:
-    if pod is None:
-        return history
-    if pod.uid != history.pod_uid:
+def _is_suspended(observed: PodWaitObservation) -> bool:
+    return observed.job is not None and observed.job.suspended
+
+
+def _remember(
+    history: PodWaitHistory, pod: PodSnapshot | None, observed: PodWaitObservation
+) -> PodWaitHistory:
+    now, suspended = observed.now, _is_suspended(observed)
+    if history.suspended_since is not None and not suspended:
+        history = replace(history, admitted_at=now)
+    history = replace(history, suspended_since=_since(history.suspended_since, now, suspended))
+    if pod is not None and pod.uid != history.pod_uid:
         first = history.pod_uid is None
         history = PodWaitHistory(
-            history.started_at, pod.uid, pod_since=history.started_at if first else now
+            history.started_at,
+            pod.uid,
+            pod_since=history.counted_from if first else now,
+            suspended_since=history.suspended_since,
+            admitted_at=history.admitted_at,
         )
+    held_up_by = _find_hold_up(pod, observed)
+    lasts = held_up_by is not None and held_up_by == history.held_up_by
     return replace(
         history,
-        scheduled_since=_since(history.scheduled_since, now, holds=_is_scheduled(pod)),
-        pull_failing_since=_since(
-            history.pull_failing_since,
-            now,
-            holds=_waiting_for(pod, pod_reasons.IMAGE_BACK_OFF) is not None,
+        scheduled_since=_since(
+            history.scheduled_since, now, pod is not None and _is_scheduled(pod)
         ),
-        config_missing_since=_since(
-            history.config_missing_since,
-            now,
-            holds=_waiting_for(pod, pod_reasons.CONFIG_MISSING) is not None,
-        ),
+        held_up_by=held_up_by,
+        held_up_since=_since(history.held_up_since if lasts else None, now, bool(held_up_by)),
     )
 
 
-def _since(before: datetime | None, now: datetime, *, holds: bool) -> datetime | None:
+def _since(before: datetime | None, now: datetime, holds: bool) -> datetime | None:
     return (before or now) if holds else None
+
+
+def _find_hold_up(
+    pod: PodSnapshot | None, observed: PodWaitObservation
+) -> HoldUp | RefusalRule | None:
+    if pod is not None:
+        held_up = find_held_up(pod)
+        return held_up[1].hold_up if held_up is not None else None
+    refusal = _find_refused_creation(observed)
+    return find_refusal(refusal) if refusal is not None else None
+
+
+def _find_refused_creation(observed: PodWaitObservation) -> KubernetesEventSnapshot | None:
+    return max(
+        (event for event in observed.kubernetes_events if event.reason == REFUSED_CREATION),
+        key=lambda event: event.last_at.timestamp() if event.last_at else 0.0,
+        default=None,
+    )
 
 
 def _is_scheduled(pod: PodSnapshot) -> bool:
     return pod.node_name is not None
-
-
-def _waiting_for(pod: PodSnapshot, reasons: frozenset[str]) -> ContainerSnapshot | None:
-    for container in (*pod.init_containers, *pod.containers):
-        if container.waiting is not None and container.waiting.reason in reasons:
-            return container
-    return None
 
 
 def _find_failure(
@@ -217,8 +260,6 @@ def _find_failure(
     if observed.job.final_condition is not None:
         return job_ended_first(observed.job, observed.job.final_condition)
     if pod is None:
-        if observed.bound_uid is not None:
-            return pod_will_not_start(None, observed.pods)
         return _find_no_pod(observed, history, limits)
     return _find_overdue(pod, observed, history, limits)
 
@@ -227,29 +268,43 @@ def _find_ended(pod: PodSnapshot, observed: PodWaitObservation) -> PodWaitFailur
     failed = pod.failed_init_container
     if failed is not None and failed.terminated is not None:
         return init_container_failed(pod, failed.name, failed.terminated)
+    failing = find_failing(pod, _HOPELESS_RESTARTS)
+    if failing is not None:
+        return init_container_keeps_failing(pod, failing)
     if pod.agent is not None and pod.agent.terminated is not None:
         return container_never_ran(pod, pod.agent.terminated)
     if pod.ended:
         return pod_ended_first(pod)
-    if pod.deleting and observed.bound_uid is not None and observed.job is not None:
-        return None if observed.job.deleting else pod_will_not_start(pod, observed.pods)
+    job = observed.job
+    if pod.deleting and observed.bound_uid is not None and job is not None and not job.deleting:
+        return preempted_by_queue(job) if job.suspended else pod_will_not_start(pod, observed.pods)
     return None
 
 
 def _find_hopeless(pod: PodSnapshot) -> PodWaitFailure | None:
-    container = _waiting_for(pod, pod_reasons.IMAGE_NEVER)
-    return None if container is None else image_unavailable(pod, container, None)
+    held_up = find_held_up(pod)
+    return container_held_up(pod, *held_up, 0) if held_up and held_up[1].is_hopeless else None
 
 
 def _find_no_pod(
     observed: PodWaitObservation, history: PodWaitHistory, limits: Limits
 ) -> PodWaitFailure | None:
-    if _seconds(history.started_at, observed.now) < limits.scheduling_seconds:
-        return None
-    refusal = _newest(observed.kubernetes_events, {"FailedCreate"})
+    job, now = observed.job, observed.now
+    if observed.bound_uid is not None:
+        if job is not None and job.suspended:
+            return preempted_by_queue(job)
+        return pod_will_not_start(None, observed.pods)
+    if job is not None and job.suspended:
+        is_overdue = _lasts(history.suspended_since, now, limits.queue_seconds)
+        return never_admitted(job, limits.queue_seconds) if is_overdue else None
+    refusal = _find_refused_creation(observed)
     if refusal is not None:
-        return api_refusal(refusal, limits.scheduling_seconds)
-    return pod_never_appeared(limits.scheduling_seconds)
+        rule = find_refusal(refusal)
+        seconds = min(rule.patience_seconds, limits.scheduling_seconds)
+        is_overdue = _lasts(history.held_up_since, now, seconds)
+        return api_refusal(refusal, rule, seconds) if is_overdue else None
+    is_overdue = _lasts(history.counted_from, now, limits.scheduling_seconds)
+    return pod_never_appeared(limits.scheduling_seconds) if is_overdue else None
 
 
 def _find_overdue(
@@ -258,33 +313,34 @@ def _find_overdue(
     now = observed.now
     if history.scheduled_since is None:
         since = history.pod_since or history.started_at
-        if _seconds(since, now) < limits.scheduling_seconds:
-            return None
-        return pod_never_scheduled(pod, limits.scheduling_seconds)
-    container = _waiting_for(pod, pod_reasons.CONFIG_MISSING)
-    if container is not None and _lasts(history.config_missing_since, now, MISSING_CONFIG_SECONDS):
-        return credentials_missing(pod, container, MISSING_CONFIG_SECONDS)
-    container = _waiting_for(pod, pod_reasons.IMAGE_BACK_OFF)
-    if container is not None and _lasts(
-        history.pull_failing_since, now, limits.image_pull_backoff_seconds
-    ):
-        return image_unavailable(pod, container, limits.image_pull_backoff_seconds)
-    if _lasts(history.scheduled_since, now, limits.start_seconds):
-        return pod_never_started(pod, _newest_about(pod, observed), limits.start_seconds)
-    return None
+        is_overdue = _lasts(since, now, limits.scheduling_seconds)
+        return pod_never_scheduled(pod, limits.scheduling_seconds) if is_overdue else None
+    held_up = find_held_up(pod)
+    if held_up is not None:
+        patience = held_up[1].patience_seconds
+        seconds = limits.image_pull_backoff_seconds if patience is None else patience
+        if _lasts(history.held_up_since, now, seconds):
+            return container_held_up(pod, *held_up, seconds)
+    if not _lasts(history.scheduled_since, now, limits.start_seconds):
+        return None
+    return pod_never_started(
+        pod,
+        limits.start_seconds,
+        failing=find_failing(pod, 1),
+        waiting=find_waiting(pod),
+        event=find_telling_event(observed.kubernetes_events, pod.uid),
+    )
 
 
 def _lasts(since: datetime | None, now: datetime, seconds: int) -> bool:
-    return since is not None and _seconds(since, now) >= seconds
-
-
-def _seconds(since: datetime, now: datetime) -> float:
-    return (now - since).total_seconds()
+    return since is not None and (now - since).total_seconds() >= seconds
 
 
 def _progress(observed: PodWaitObservation, pod: PodSnapshot | None) -> str:
     if pod is None:
-        refusal = _newest(observed.kubernetes_events, {"FailedCreate"})
+        if observed.job is not None and observed.job.suspended:
+            return f"No pod yet: {queue_words(observed.job)}."
+        refusal = _find_refused_creation(observed)
         return f"No pod yet: {refusal.message}" if refusal else "No pod yet."
     if pod.deleting:
         return f"Pod {pod.name} is being deleted before it has started; waiting for another."
@@ -293,34 +349,21 @@ def _progress(observed: PodWaitObservation, pod: PodSnapshot | None) -> str:
         why = scheduled.message if scheduled is not None else None
         return f"Pod {pod.name} waits for a node" + (f": {why}" if why else ".")
     place = f"Pod {pod.name} on node {pod.node_name}"
-    held_up = _waiting_for(pod, _TELLING)
-    if held_up is not None:
-        return f"{place}: {describe_waiting(held_up)}"
+    waiting = find_waiting(pod)
+    if waiting is not None:
+        return f"{place}: {describe_waiting(waiting)}"
+    failing = find_failing(pod, 1)
+    if failing is not None:
+        return f"{place}: {describe_failing(failing)}."
     unstarted = describe_unstarted(pod)
     if unstarted is not None:
         return f"{place}: {unstarted}."
     preparing = next(filter(_prepares, pod.init_containers), None)
     if preparing is not None:
         return f"{place}: container {preparing.name} runs before the agent's."
-    event = _newest_about(pod, observed)
+    event = find_telling_event(observed.kubernetes_events, pod.uid)
     return f"{place} is starting: {event.message}" if event else f"{place} is starting."
 
 
 def _prepares(container: ContainerSnapshot) -> bool:
     return container.running is not None and not container.runs_beside
-
-
-def _newest_about(pod: PodSnapshot, observed: PodWaitObservation) -> KubernetesEventSnapshot | None:
-    about = [event for event in observed.kubernetes_events if event.about_uid == pod.uid]
-    return _newest(
-        about, {"FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "Pulling"}
-    )
-
-
-def _newest(
-    events: Sequence[KubernetesEventSnapshot], reasons: set[str]
-) -> KubernetesEventSnapshot | None:
-    found = [event for event in events if event.reason in reasons]
-    return max(
-        found, key=lambda event: event.last_at.timestamp() if event.last_at else 0.0, default=None
-    )

@@ -7,12 +7,15 @@ from tasks.observation.api_fields import Condition
 from tasks.observation.beside_agent import describe_unstarted
 from tasks.observation.container_states import ContainerTerminated
 from tasks.observation.pod_reasons import find_disruption
+from tasks.observation.pod_refusals import RefusalRule
 from tasks.observation.snapshots import (
     ContainerSnapshot,
     JobSnapshot,
     KubernetesEventSnapshot,
     PodSnapshot,
 )
+from tasks.observation.telling_events import rule_of
+from tasks.observation.waiting_reasons import WaitingRule, find_waiting_rule
 from tasks.text.quoting import quote
 from tasks.vocabulary.error_codes import Cause, ErrorCode
 
@@ -23,12 +26,14 @@ class PodWaitFailure:
 
     Attributes:
         code: `None` for the default code of the pod wait.
+        container: The one that failed, if its last lines may tell why.
     """
 
     cause: Cause
     message: str
     advice: str
     code: ErrorCode | None = None
+    container: str | None = None
 
 
 def init_container_failed(
@@ -41,7 +46,29 @@ def init_container_failed(
         f"Init container {name} of pod {pod.name} ended with exit code {ended.exit_code}{reason}, "
         f"so the agent was not started{_quoted(ended.message)}.",
         f"Check what init container {name} does; its last lines are in the forensics.",
+        container=name,
     )
+
+
+def init_container_keeps_failing(pod: PodSnapshot, container: ContainerSnapshot) -> PodWaitFailure:
+    """Describe that an init container fails each time it is started."""
+    ended = container.last_failure
+    return PodWaitFailure(
+        Cause.OOM_KILLED if ended and ended.reason == "OOMKilled" else Cause.APP_EXIT,
+        f"Init {describe_failing(container)} in pod {pod.name}, so the agent was not started"
+        f"{_quoted(ended.message if ended else None)}.",
+        f"Check what init container {container.name} does; its last lines are in the forensics.",
+        container=container.name,
+    )
+
+
+def describe_failing(container: ContainerSnapshot) -> str:
+    """Return how often a container that is started again has failed, and how."""
+    ended = container.last_failure
+    reason = f" ({ended.reason})" if ended and ended.reason else ""
+    code = f"with exit code {ended.exit_code}{reason}" if ended else ""
+    again = "once" if container.restarts == 1 else f"{container.restarts} times"
+    return f"container {container.name} was started again {again} and failed {code}"
 
 
 def with_last_line(message: str, lines: Sequence[str]) -> str:
@@ -110,39 +137,53 @@ def job_ended_first(job: JobSnapshot, condition: Condition) -> PodWaitFailure:
     )
 
 
-def image_unavailable(
-    pod: PodSnapshot, container: ContainerSnapshot, seconds: int | None
+def container_held_up(
+    pod: PodSnapshot, container: ContainerSnapshot, rule: WaitingRule, seconds: int
 ) -> PodWaitFailure:
-    """Describe that the image cannot be pulled; `seconds` is how long that was tolerated."""
-    after = f" for {seconds} s" if seconds is not None else ""
+    """Describe what keeps a container from starting; `seconds` is how long it was tolerated."""
+    after = f" for {seconds} s" if seconds else ""
+    image = container.image or "of the agent"
     return PodWaitFailure(
-        Cause.IMAGE_PULL,
-        f"The image {container.image or 'of the agent'} cannot be pulled{after} (pod {pod.name}): "
+        rule.cause,
+        f"{rule.happened.format(image=image, name=container.name)}{after} (pod {pod.name}): "
         f"{describe_waiting(container)}.",
-        "Check the image's name and tag, its pull secrets, and whether the nodes can reach the "
-        "registry.",
+        rule.advice,
     )
 
 
-def credentials_missing(
-    pod: PodSnapshot, container: ContainerSnapshot, seconds: int
-) -> PodWaitFailure:
-    """Describe that a Secret or ConfigMap, or a key in it, has been missing for `seconds`."""
-    return PodWaitFailure(
-        Cause.CONFIG_ERROR,
-        f"Pod {pod.name} refers to something that has been missing for {seconds} s: "
-        f"{describe_waiting(container)}.",
-        "Create the Secret or ConfigMap with that key in the agent's namespace, or correct the "
-        "name in the agent's credentials.",
-    )
-
-
-def api_refusal(event: KubernetesEventSnapshot, seconds: int) -> PodWaitFailure:
+def api_refusal(event: KubernetesEventSnapshot, rule: RefusalRule, seconds: int) -> PodWaitFailure:
     """Describe that the API server rejects the Job's pod: quota, Pod Security or a webhook."""
     return PodWaitFailure(
         Cause.CONFIG_ERROR,
         f"The Job's pod could not be created for {seconds} s: {event.message}",
-        "Check the namespace's quotas, Pod Security level and admission webhooks.",
+        rule.advice,
+    )
+
+
+def queue_words(job: JobSnapshot) -> str:
+    """Return in words that a Job has yet to be admitted."""
+    queue = f" {job.queue_name}" if job.queue_name else ""
+    return f"Job {job.name} is suspended by its queue{queue}"
+
+
+def never_admitted(job: JobSnapshot, seconds: int) -> PodWaitFailure:
+    """Describe that the Job's queue has not admitted it."""
+    return PodWaitFailure(
+        Cause.UNSCHEDULABLE,
+        f"{queue_words(job)}, which has not admitted it for {seconds} s.",
+        "Check that the queue exists and has room for the runtime's requests, or raise the "
+        "runtime's limits.queue_seconds. If the cluster has no queues, find out who suspends Jobs.",
+    )
+
+
+def preempted_by_queue(job: JobSnapshot) -> PodWaitFailure:
+    """Describe that the queue took the Job's place back before its agent was seen to start."""
+    return PodWaitFailure(
+        Cause.PREEMPTED,
+        f"{queue_words(job)} again, and its pod was deleted; another pod of the Job would not get "
+        "the prompt.",
+        "Run again when the queue has room. Agents that must not be interrupted need a higher "
+        "priority in their queue.",
     )
 
 
@@ -168,29 +209,46 @@ def pod_never_scheduled(pod: PodSnapshot, seconds: int) -> PodWaitFailure:
 
 
 def pod_never_started(
-    pod: PodSnapshot, event: KubernetesEventSnapshot | None, seconds: int
+    pod: PodSnapshot,
+    seconds: int,
+    *,
+    failing: ContainerSnapshot | None = None,
+    waiting: ContainerSnapshot | None = None,
+    event: KubernetesEventSnapshot | None = None,
 ) -> PodWaitFailure:
-    """Describe that the pod was scheduled but did not start."""
-    unstarted = describe_unstarted(pod)
-    if unstarted is not None:
-        return PodWaitFailure(
-            Cause.CONFIG_ERROR,
-            f"Pod {pod.name} did not start on node {pod.node_name} within {seconds} s: "
-            f"{unstarted}.",
-            "Check that container's log and its startup probe; the agent waits for its start.",
-        )
+    """Describe that the pod was scheduled but did not start, by what tells most of why.
+
+    Args:
+        pod: The pod.
+        seconds: How long it was waited for.
+        failing: An init container that was started again and failed.
+        waiting: A container that waits for more than its turn.
+        event: The Kubernetes Event that tells most.
+    """
     disruption = find_disruption(pod)
-    if disruption is not None or pod.phase == "Unknown":
+    lost = disruption is not None or pod.phase == "Unknown"
+    unstarted = describe_unstarted(pod)
+    cause, why, advice = Cause.UNKNOWN, pod.message, None
+    if failing is not None:
+        cause, why = Cause.APP_EXIT, describe_failing(failing)
+        advice = f"Check what init container {failing.name} does."
+    elif waiting is not None:
+        rule = find_waiting_rule(waiting)
+        cause = rule.cause if rule is not None else Cause.CONFIG_ERROR
+        why, advice = describe_waiting(waiting), rule.advice if rule is not None else None
+    elif unstarted is not None:
+        cause, why = Cause.CONFIG_ERROR, unstarted
+        advice = "Check that container's log and its startup probe; the agent waits for its start."
+    elif event is not None:
+        cause, why, advice = rule_of(event).cause, event.message, rule_of(event).advice
+    if lost:
         cause = disruption[0] if disruption else Cause.NODE_LOST
-    elif event is None:
-        cause = Cause.UNKNOWN
-    else:
-        cause = Cause.IMAGE_PULL if event.reason == "Pulling" else Cause.CONFIG_ERROR
     return PodWaitFailure(
         cause,
         f"Pod {pod.name} did not start on node {pod.node_name} within {seconds} s"
-        f"{_quoted(event.message if event else pod.message)}.",
-        "Check the pod's Kubernetes Events; large images may need a higher start limit.",
+        + (f": {unstarted}." if why is not None and why == unstarted else f"{_quoted(why)}."),
+        advice or "Check the pod's Kubernetes Events, or raise the runtime's start limit.",
+        container=failing.name if failing is not None else None,
     )
 
 

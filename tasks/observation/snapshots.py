@@ -128,6 +128,9 @@ class JobSnapshot:
         harvested_at: When its result was stored.
         deletion_at: Set as soon as somebody has asked for its deletion.
         deadline_seconds: The Job's own deadline, from its start.
+        started_at: When it was admitted last; anew each time it is no longer suspended.
+        suspended: It may have no pod for now, most often because a queue has yet to admit it.
+        queue_name: The queue of Kueue that admits it.
     """
 
     name: JobName
@@ -149,6 +152,9 @@ class JobSnapshot:
     deletion_at: datetime | None = None
     ttl_seconds: int | None = None
     deadline_seconds: int | None = None
+    started_at: datetime | None = None
+    suspended: bool = False
+    queue_name: str | None = None
     conditions: tuple[Condition, ...] = ()
 
     @property
@@ -199,6 +205,9 @@ class JobSnapshot:
             deletion_at=instant_at(metadata, "deletionTimestamp"),
             ttl_seconds=integer_at(object_at(raw, "spec"), "ttlSecondsAfterFinished"),
             deadline_seconds=integer_at(object_at(raw, "spec"), "activeDeadlineSeconds"),
+            started_at=instant_at(status, "startTime"),
+            suspended=object_at(raw, "spec").get("suspend") is True,
+            queue_name=text_at(object_at(metadata, "labels"), names.LABEL_QUEUE),
             conditions=conditions_at(status),
         )
 

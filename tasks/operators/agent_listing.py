@@ -124,7 +124,7 @@ def describe_job(look: ClusterLook, job: JobSnapshot, result: AgentRunResult | N
     if job.over or beside:
         over = _describe_over(job, result, "agent ended" if beside else "finished")
         return over + (f", {describe_running(beside)}" if beside else "")
-    words = "being deleted" if job.deleting else _describe_pods(look.pods_of(job))
+    words = "being deleted" if job.deleting else _describe_live(job, look.pods_of(job))
     if look.owner_state(job.agent_id or AgentId("")) is OwnerState.GONE:
         return f"{words}, owner gone"
     return words
@@ -193,10 +193,10 @@ def _describe_over(job: JobSnapshot, result: AgentRunResult | None, how: str) ->
     return how
 
 
-def _describe_pods(pods: Sequence[PodSnapshot]) -> str:
+def _describe_live(job: JobSnapshot, pods: Sequence[PodSnapshot]) -> str:
     pod = next(iter(pods), None)
     if pod is None:
-        return "waiting for its pod"
+        return "suspended by its queue" if job.suspended else "waiting for its pod"
     if pod.agent is not None and pod.agent.running is not None:
         return "working"
     if pod.ended or (pod.agent is not None and pod.agent.terminated is not None):

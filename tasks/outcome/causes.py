@@ -105,6 +105,13 @@ def _own_exit(facts: RunFacts, ending: Ending) -> str | None:
     return f"exit code {ending.exit_code}"
 
 
+def preempted_by_queue_fact(facts: RunFacts, ending: Ending) -> str | None:
+    """Return the fact that shows that the Job's queue took its place back from the agent."""
+    if not facts.preempted_by_queue or _ended_of_itself(facts, ending):
+        return None
+    return "the Job was suspended and its pod deleted while the agent was at work"
+
+
 def _disrupted(reasons: frozenset[str], disruptions: frozenset[str]) -> Evidence:
     def evidence(facts: RunFacts, _ending: Ending) -> str | None:
         if facts.pod_reason in reasons:
@@ -209,6 +216,7 @@ CAUSE_TABLE: tuple[CauseRule, ...] = (
     (Cause.DEADLINE_EXCEEDED, deadline_fact),
     (Cause.JOB_DELETED, _job_deleted),
     (Cause.APP_EXIT, _own_exit),
+    (Cause.PREEMPTED, preempted_by_queue_fact),
     (Cause.PREEMPTED, _disrupted(pod_reasons.PREEMPTED, pod_reasons.PREEMPTED_BY)),
     (Cause.PREEMPTED, _event(pod_reasons.PREEMPTED_EVENTS)),
     (Cause.NODE_LOST, _disrupted(pod_reasons.NODE_LOST, pod_reasons.NODE_LOST_BY)),

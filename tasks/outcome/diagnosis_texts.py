@@ -43,6 +43,13 @@ WORDINGS: dict[Reason, Wording] = {
         "Find the deletion in the API server's audit log, then start the run again; the session is "
         "kept.",
     ),
+    Reason.PREEMPTED_BY_QUEUE: Wording(
+        "The queue of {job} suspended it while the agent was at work, after {output} had been "
+        "read; the Job was deleted, because its next pod could not have gone on",
+        "which work the queue admitted in its place",
+        "Run again when the queue has room; the session is kept up to its last message. Agents "
+        "that must not be interrupted need a higher priority in their queue.",
+    ),
     Reason.API_LOST: Wording(
         "The Kubernetes API has not answered for {api_silence}, so the state of {job} is unknown; "
         "it was not touched and may still be running",

@@ -7,7 +7,7 @@ the order of the precedence table, so each may assume that none before it holds.
 from collections.abc import Callable
 
 from tasks.claude_code.event_types import ResultEvent
-from tasks.outcome.causes import deadline_fact, deletion_ended_agent
+from tasks.outcome.causes import deadline_fact, deletion_ended_agent, preempted_by_queue_fact
 from tasks.outcome.run_facts import Ending, RunFacts
 from tasks.transcript.line_grammar import Refusal
 
@@ -38,6 +38,11 @@ def stalled(facts: RunFacts, _ending: Ending) -> str | None:
 def job_deleted(facts: RunFacts, ending: Ending) -> str | None:
     """Somebody else deleted the Job, and that ended the agent."""
     return "deletion of the Job" if deletion_ended_agent(facts, ending) else None
+
+
+def preempted_by_queue(facts: RunFacts, ending: Ending) -> str | None:
+    """The Job's queue gave its place to other work, and that ended the agent."""
+    return preempted_by_queue_fact(facts, ending)
 
 
 def api_lost(facts: RunFacts, ending: Ending) -> str | None:

@@ -1,9 +1,9 @@
 """How a run ended: one ordered table, the first matching row wins.
 
-The order: input, guard, create, pod, cancelled, timeout, stalled, Job deleted, API lost, what the
-result shows, no result. Fields select a row, never the content of a text, and each row returns the
-fact that selected it. The one row without a code is success: exit code 0, a last result with
-`is_error: false`, and an answer.
+The order: input, guard, create, pod, cancelled, timeout, stalled, Job deleted, preempted by a
+queue, API lost, what the result shows, no result. Fields select a row, never the content of a text,
+and each row returns the fact that selected it. The one row without a code is success: exit code 0,
+a last result with `is_error: false`, and an answer.
 """
 
 from collections.abc import Sequence
@@ -24,6 +24,7 @@ class Reason(StrEnum):
     TIMEOUT = auto()
     STALLED = auto()
     JOB_DELETED = auto()
+    PREEMPTED_BY_QUEUE = auto()
     API_LOST = auto()
     REVOKED = auto()
     CLOSING_RESULT_LOST = auto()
@@ -115,6 +116,7 @@ PRECEDENCE: tuple[Row, ...] = (
     Row(Reason.TIMEOUT, ErrorCode.TIMEOUT, ending_facts.timed_out),
     Row(Reason.STALLED, ErrorCode.STALLED, ending_facts.stalled),
     Row(Reason.JOB_DELETED, ErrorCode.JOB_DELETED_EXTERNALLY, ending_facts.job_deleted),
+    Row(Reason.PREEMPTED_BY_QUEUE, ErrorCode.CLAUDE_TRUNCATED, ending_facts.preempted_by_queue),
     Row(Reason.API_LOST, ErrorCode.JOB_STATE_MISMATCH, ending_facts.api_lost),
     Row(Reason.REVOKED, ErrorCode.CONCURRENT_RUN_BLOCKED, ending_facts.revoked),
     # What the result shows.

@@ -77,6 +77,8 @@ class RunFacts:
         job_gone: Set once the 404 is confirmed.
         job_deletion_seen: Somebody else asked for the Job's deletion; `job_deletion_at` is when.
         cancelled: Prefect's API reports that the run was cancelled.
+        preempted_by_queue: The Job was suspended while its agent was at work, so that its pod was
+            deleted; the run has deleted the Job.
         agent_timed_out: The agent reached its time limit, as known without a trailer.
         timeout_seconds: The agent's own limit.
         flow_deadline_reached: The flow's own limit, which covers all others, was reached.
@@ -113,6 +115,7 @@ class RunFacts:
     job_conditions: tuple[Condition, ...] = ()
     job_gone: JobGone | None = None
     job_deletion_seen: bool = False
+    preempted_by_queue: bool = False
     job_deletion_at: datetime | None = None
     cancelled: bool = False
     agent_timed_out: bool = False

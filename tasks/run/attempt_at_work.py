@@ -26,6 +26,7 @@ class StopReason(Enum):
     OUT_OF_TIME = "out of time"
     STALLED = "stalled"
     NEVER_STARTED = "never started"
+    PREEMPTED = "preempted by its queue"
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,8 @@ LABEL_TASK_ID = f"{PREFIX}task-id"
 LABEL_FLOW_RUN_ID = f"{PREFIX}flow-run-id"
 LABEL_ATTEMPT = f"{PREFIX}attempt"
 LABEL_VERSION = f"{PREFIX}version"
+# Kueue's, not ours: which queue a Job waits in until it is admitted.
+LABEL_QUEUE = "kueue.x-k8s.io/queue-name"
 # The Job controller's own; `batch.kubernetes.io/job-name` exists only since 1.27.
 LABEL_JOB_NAME = "job-name"
 

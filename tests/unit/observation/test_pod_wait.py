@@ -174,9 +174,105 @@ def test_refused_pod_is_waited_for_and_fails_with_the_newest_events_message() ->
 
     assert isinstance(waiting, Waiting)
     assert waiting.progress == 'No pod yet: pods "x" is forbidden: exceeded quota'
-    late = failure(look(now=600, events=events))
+    late = failure(watch((10, None), (130, None), events=events))
     assert late.cause is Cause.CONFIG_ERROR
     assert "exceeded quota" in late.message
+
+
+NO_ACCOUNT = (
+    'Error creating: pods "job-1-" is forbidden: error looking up service account agents/builder: '
+    'serviceaccount "builder" not found'
+)
+NO_LIMITS = 'pods "job-1-" is forbidden: failed quota: q: must specify limits.cpu for: agent'
+FULL_QUOTA = 'pods "job-1-" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1'
+
+
+@pytest.mark.parametrize(
+    ("message", "seconds"), [(NO_ACCOUNT, 20), (NO_LIMITS, 20), (FULL_QUOTA, 120)]
+)
+def test_refused_creation_ends_the_wait_with_its_sentence_after_its_patience(
+    message: str, seconds: int
+) -> None:
+    refused = (event("FailedCreate", message, about="job-uid"),)
+
+    assert isinstance(watch((5, None), (4.9 + seconds, None), events=refused), Waiting)
+    late = failure(watch((5, None), (5 + seconds, None), events=refused))
+    assert (late.code, late.cause) == (ErrorCode.POD_SCHEDULE_FAILED, Cause.CONFIG_ERROR)
+    assert message in late.message
+
+
+def test_refused_creation_that_healed_is_forgotten() -> None:
+    refused = (event("FailedCreate", FULL_QUOTA, about="job-uid"),)
+
+    assert isinstance(watch((5, None), (100, pod(node_name=None)), events=refused), Waiting)
+
+
+def test_refusal_of_another_kind_has_a_patience_of_its_own() -> None:
+    first = look(now=0, events=(event("FailedCreate", FULL_QUOTA),))
+    assert isinstance(first, Waiting)
+    second = look(now=100, history=first.history, events=(event("FailedCreate", NO_ACCOUNT),))
+    assert isinstance(second, Waiting)
+    third = look(now=119.9, history=second.history, events=(event("FailedCreate", NO_ACCOUNT),))
+    assert isinstance(third, Waiting)
+    assert isinstance(
+        look(now=120, history=third.history, events=(event("FailedCreate", NO_ACCOUNT),)), Failed
+    )
+
+
+# --- queues --------------------------------------------------------------------------------------
+
+QUEUED = replace(JOB, suspended=True, queue_name="agents")
+
+
+def test_suspended_job_waits_for_its_queue_beyond_all_other_limits() -> None:
+    verdict = look(now=0, job=QUEUED)
+    assert isinstance(verdict, Waiting)
+    assert verdict.progress == "No pod yet: Job job-1 is suspended by its queue agents."
+
+    later = look(now=86_399, job=QUEUED, history=verdict.history)
+    assert isinstance(later, Waiting)
+    late = failure(look(now=86_400, job=QUEUED, history=later.history))
+    assert (late.code, late.cause) == (ErrorCode.POD_SCHEDULE_FAILED, Cause.UNSCHEDULABLE)
+    assert "queue agents, which has not admitted it for 86400 s" in late.message
+    assert "limits.queue_seconds" in late.advice
+
+
+def test_job_without_a_queues_label_is_said_to_be_suspended_too() -> None:
+    verdict = look(now=0, job=replace(JOB, suspended=True))
+
+    assert isinstance(verdict, Waiting)
+    assert verdict.progress == "No pod yet: Job job-1 is suspended by its queue."
+
+
+def test_admitted_job_has_its_other_limits_from_then_on() -> None:
+    queued = look(now=0, job=QUEUED)
+    assert isinstance(queued, Waiting)
+    admitted = look(now=5000, history=queued.history)
+    assert isinstance(admitted, Waiting)
+    assert admitted.history.admitted_at == after(5000)
+    assert isinstance(look(now=5599, history=admitted.history), Waiting)
+    assert failure(look(now=5600, history=admitted.history)).cause is Cause.UNKNOWN
+    placed = look(pod(node_name=None), now=5010, history=admitted.history)
+    assert isinstance(placed, Waiting)
+    assert placed.history.pod_since == after(5000)
+
+
+@pytest.mark.parametrize("pods", [(), (pod(deletion_at=NOON),)])
+def test_job_suspended_again_before_its_bound_pod_started_is_preempted(
+    pods: tuple[PodSnapshot, ...],
+) -> None:
+    verdict = failure(look(*pods, job=QUEUED, bound="uid-1"))
+
+    assert (verdict.code, verdict.cause) == (ErrorCode.POD_SCHEDULE_FAILED, Cause.PREEMPTED)
+    assert "suspended by its queue agents again" in verdict.message
+
+
+@pytest.mark.parametrize("left", [pod(deletion_at=NOON), pod(phase="Failed")])
+def test_job_suspended_again_before_it_was_bound_waits_on(left: PodSnapshot) -> None:
+    verdict = look(left, job=QUEUED)
+
+    assert isinstance(verdict, Waiting)
+    assert "suspended by its queue" in verdict.progress
 
 
 # --- scheduling ----------------------------------------------------------------------------------
@@ -293,14 +389,69 @@ def test_image_back_off_without_tolerance_fails_at_first_sight() -> None:
     assert isinstance(look(pod(waits("ErrImagePull")), limits=limits), Failed)
 
 
-@pytest.mark.parametrize("reason", ["CreateContainerConfigError", "CreateContainerError"])
-def test_missing_credential_secret_fails_after_twenty_seconds(reason: str) -> None:
-    found = pod(waits(reason, 'secret "claude" not found'))
+def test_missing_credential_secret_fails_after_twenty_seconds() -> None:
+    found = pod(waits("CreateContainerConfigError", 'secret "claude" not found'))
 
     assert isinstance(watch((3, found), (22.9, found)), Waiting)
     late = failure(watch((3, found), (23, found)))
     assert (late.code, late.cause) == (ErrorCode.POD_SCHEDULE_FAILED, Cause.CONFIG_ERROR)
     assert 'secret "claude" not found' in late.message
+
+
+SUB_PATH = 'failed to prepare subPath for volumeMount "home" of container "agent"'
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "cause"),
+    [
+        ("CreateContainerError", "context deadline exceeded", Cause.CONFIG_ERROR),
+        ("CreateContainerConfigError", SUB_PATH, Cause.CONFIG_ERROR),
+        ("RunContainerError", "failed to start shim", Cause.CONFIG_ERROR),
+        ("PostStartHookError", "exit 1", Cause.CONFIG_ERROR),
+        ("ImageInspectError", "failed to read", Cause.IMAGE_PULL),
+    ],
+)
+@pytest.mark.parametrize("where", ["agent", "init"])
+def test_start_that_may_heal_is_tolerated_for_two_syncs_and_never_asks_for_a_secret(
+    reason: str, message: str, cause: Cause, where: str
+) -> None:
+    container = waits(reason, message, name=where)
+    found = pod(container) if where == "agent" else pod(init_containers=(container,))
+
+    waiting = watch((3, found), (122.9, found))
+    assert isinstance(waiting, Waiting)
+    assert f"container {where}: {reason}: {message}" in waiting.progress
+    late = failure(watch((3, found), (123, found)))
+    assert late.cause is cause
+    assert f"{reason}: {message}" in late.message
+    assert "Create the Secret" not in late.advice
+    healed = pod(RUNNING)
+    assert watch((3, found), (122, found), (122.5, healed)) == Ready(healed)
+
+
+def test_sidecar_that_cannot_start_does_not_hold_up_the_agent() -> None:
+    sidecar = waits("InvalidImageName", "couldn't parse", name="mesh")
+
+    assert isinstance(look(pod(containers=(sidecar, waits("ContainerCreating")))), Waiting)
+
+
+def test_reason_that_nobody_knows_is_quoted_at_the_start_limit() -> None:
+    found = pod(waits("QuantumFlux", "too entangled"))
+
+    assert isinstance(watch((0, found), (299, found)), Waiting)
+    assert 'QuantumFlux: too entangled"' in failure(watch((0, found), (300, found))).message
+
+
+def test_volume_attached_elsewhere_is_quoted_and_not_the_wait_for_it() -> None:
+    found = pod(waits("ContainerCreating"))
+    told = event("FailedAttachVolume", 'Multi-Attach error for volume "pvc-1"', 2)
+    waited = event("FailedMount", "Unable to attach or mount volumes: timed out", 150)
+
+    late = failure(watch((0, found), (300, found), events=(told, waited)))
+
+    assert 'Multi-Attach error for volume "pvc-1"' in late.message
+    assert "timed out" not in late.message
+    assert "ReadWriteOnce" in late.advice
 
 
 def test_short_absence_of_the_run_secret_is_tolerated_and_named_if_it_lasts() -> None:
@@ -365,6 +516,62 @@ def test_failed_init_container_is_named_with_code_and_reason(
     assert "Init container second of pod pod-1" in verdict.message
     assert text in verdict.message
     assert (terminated.message or "") in verdict.message
+
+
+CRASHED = ContainerTerminated(1, reason="Error")
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {
+            "waiting": ContainerWaiting("CrashLoopBackOff", "back-off 40s"),
+            "last_terminated": CRASHED,
+        },
+        {"waiting": ContainerWaiting(None), "last_terminated": CRASHED},
+    ],
+)
+def test_init_container_that_keeps_failing_ends_the_wait_early_and_is_named(
+    state: dict[str, Any],
+) -> None:
+    def failed(restarts: int) -> PodSnapshot:
+        vault = ContainerSnapshot("vault", restarts=restarts, **state)
+        return pod(waits("PodInitializing"), init_containers=(vault,))
+
+    waiting = watch((0, failed(1)), (30, failed(2)))
+    assert isinstance(waiting, Waiting)
+    assert waiting.progress.endswith(
+        "container vault was started again 2 times and failed with exit code 1 (Error)."
+    )
+    verdict = failure(watch((0, failed(2)), (71, failed(3))))
+    assert (verdict.code, verdict.cause) == (ErrorCode.POD_SCHEDULE_FAILED, Cause.APP_EXIT)
+    assert "Init container vault was started again 3 times" in verdict.message
+    assert verdict.container == "vault"
+
+
+def test_init_container_that_runs_again_is_given_its_time() -> None:
+    running = ContainerRunning(NOON)
+    vault = ContainerSnapshot("vault", running=running, restarts=5, last_terminated=CRASHED)
+
+    assert isinstance(look(pod(waits("PodInitializing"), init_containers=(vault,))), Waiting)
+
+
+def test_init_container_that_fails_beside_the_agents_start_does_not_hold_it_up() -> None:
+    waiting = ContainerWaiting("CrashLoopBackOff")
+    mesh = ContainerSnapshot("mesh", waiting=waiting, restarts=9, last_terminated=CRASHED)
+
+    assert isinstance(look(pod(waits("ContainerCreating"), init_containers=(mesh,))), Waiting)
+
+
+def test_start_limit_names_the_init_container_that_fails_slowly() -> None:
+    waiting = ContainerWaiting("CrashLoopBackOff")
+    slow = ContainerSnapshot("slow", waiting=waiting, restarts=1, last_terminated=CRASHED)
+    found = pod(waits("PodInitializing"), init_containers=(slow,))
+
+    late = failure(watch((0, found), (300, found)))
+
+    assert (late.cause, late.container) == (Cause.APP_EXIT, "slow")
+    assert "container slow was started again once" in late.message
 
 
 def test_succeeded_init_container_is_no_failure() -> None:

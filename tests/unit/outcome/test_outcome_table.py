@@ -590,6 +590,27 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         Code.CANCELLED,
         Cause.APP_EXIT,
     ),
+    # A queue that takes the Job's place back.
+    "preempted by its queue": (
+        _ended(WORKING, 143, preempted_by_queue=True),
+        Code.CLAUDE_TRUNCATED,
+        Cause.PREEMPTED,
+    ),
+    "preempted by its queue, end not seen": (
+        _ended(WORKING, None, preempted_by_queue=True, pod_gone=True),
+        Code.CLAUDE_TRUNCATED,
+        Cause.PREEMPTED,
+    ),
+    "preempted by its queue, and the agent was faster": (
+        _ended(ANSWERED, 0, preempted_by_queue=True),
+        None,
+        None,
+    ),
+    "preempted by its queue after a result, before the agent's end": (
+        _ended(ANSWERED, 143, preempted_by_queue=True),
+        Code.CLAUDE_TRUNCATED,
+        Cause.PREEMPTED,
+    ),
     # The Job's deletion.
     "Job deleted midway": (
         _ended(WORKING, 143, job_deletion_seen=True, job_name="j", namespace="n"),
@@ -743,11 +764,12 @@ def test_every_reason_and_cause_is_reached_by_the_tables() -> None:
 def test_stages_come_in_the_order_of_the_run() -> None:
     order = list(dict.fromkeys(row.reason for row in PRECEDENCE))
 
-    assert order[:6] == [
+    assert order[:7] == [
         Reason.STAGE,
         Reason.CANCELLED,
         Reason.TIMEOUT,
         Reason.STALLED,
         Reason.JOB_DELETED,
+        Reason.PREEMPTED_BY_QUEUE,
         Reason.API_LOST,
     ]

@@ -179,4 +179,5 @@ def test_keys_are_all_below_our_prefix_or_kubernetes_own() -> None:
     assert {key for key in keys if not key.startswith("claude-jobs.dev/")} == {
         "app.kubernetes.io/managed-by",
         "job-name",
+        "kueue.x-k8s.io/queue-name",
     }
