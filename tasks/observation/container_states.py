@@ -147,10 +147,10 @@ class ContainerSnapshot:
             else None,
             image=text_at(raw, "image"),
             was_lost=bool(last),
-            restarts=integer_at(raw, "restartCount") or 0,
-            last_terminated=ContainerTerminated.from_api(last) if last else None,
             runs_beside=runs_beside,
             started=started if isinstance(started, bool) else None,
+            restarts=integer_at(raw, "restartCount") or 0,
+            last_terminated=ContainerTerminated.from_api(last) if last else None,
         )
 
 

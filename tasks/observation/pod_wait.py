@@ -14,6 +14,7 @@ from tasks.observation.container_states import ContainerSnapshot
 from tasks.observation.pod_refusals import REFUSED_CREATION, RefusalRule, find_refusal
 from tasks.observation.pod_wait_failures import (
     PodWaitFailure,
+    StartSeen,
     api_refusal,
     container_held_up,
     container_never_ran,
@@ -152,7 +153,7 @@ def judge_pod_wait(
     if pod is not None and _has_run(pod):
         return Ready(pod)
     history = _remember(history, pod, observed)
-    failure = _find_failure(observed, pod, history, limits)
+    failure = _find_failure(observed, pod, history, limits, _start_seen(observed, pod, reattaching))
     if failure is None:
         return Waiting(_progress(observed, pod), pod, history)
     default = ErrorCode.POD_REATTACH_FAILED if reattaching else ErrorCode.POD_SCHEDULE_FAILED
@@ -176,6 +177,15 @@ def _choose_pod(observed: PodWaitObservation) -> PodSnapshot | None:
             return found
     # Of a Job that its queue has suspended again, only the rest of a pod is left.
     return None if _is_suspended(observed) else next(iter(observed.pods), None)
+
+
+def _start_seen(
+    observed: PodWaitObservation, pod: PodSnapshot | None, reattaching: bool
+) -> StartSeen:
+    """Return what is known of the start of an agent that was not seen to run."""
+    if not reattaching and observed.bound_uid is None:
+        return StartSeen.IMPOSSIBLE
+    return StartSeen.NOT_LOOKED if pod is None else StartSeen.NOT_SEEN
 
 
 def _has_run(pod: PodSnapshot) -> bool:
@@ -250,21 +260,24 @@ def _find_failure(
     pod: PodSnapshot | None,
     history: PodWaitHistory,
     limits: Limits,
+    seen: StartSeen,
 ) -> PodWaitFailure | None:
     if pod is not None:
-        failure = _find_ended(pod, observed) or _find_hopeless(pod)
+        failure = _find_ended(pod, observed, seen) or _find_hopeless(pod)
         if failure is not None:
             return failure
     if observed.job is None or observed.job.deleting:
-        return job_gone_first(observed.job)
+        return job_gone_first(observed.job, seen)
     if observed.job.final_condition is not None:
-        return job_ended_first(observed.job, observed.job.final_condition)
+        return job_ended_first(observed.job, observed.job.final_condition, seen)
     if pod is None:
-        return _find_no_pod(observed, history, limits)
+        return _find_no_pod(observed, history, limits, seen)
     return _find_overdue(pod, observed, history, limits)
 
 
-def _find_ended(pod: PodSnapshot, observed: PodWaitObservation) -> PodWaitFailure | None:
+def _find_ended(
+    pod: PodSnapshot, observed: PodWaitObservation, seen: StartSeen
+) -> PodWaitFailure | None:
     failed = pod.failed_init_container
     if failed is not None and failed.terminated is not None:
         return init_container_failed(pod, failed.name, failed.terminated)
@@ -274,10 +287,14 @@ def _find_ended(pod: PodSnapshot, observed: PodWaitObservation) -> PodWaitFailur
     if pod.agent is not None and pod.agent.terminated is not None:
         return container_never_ran(pod, pod.agent.terminated)
     if pod.ended:
-        return pod_ended_first(pod)
+        return pod_ended_first(pod, seen)
     job = observed.job
     if pod.deleting and observed.bound_uid is not None and job is not None and not job.deleting:
-        return preempted_by_queue(job) if job.suspended else pod_will_not_start(pod, observed.pods)
+        return (
+            preempted_by_queue(job)
+            if job.suspended
+            else pod_will_not_start(pod, observed.pods, seen)
+        )
     return None
 
 
@@ -287,13 +304,13 @@ def _find_hopeless(pod: PodSnapshot) -> PodWaitFailure | None:
 
 
 def _find_no_pod(
-    observed: PodWaitObservation, history: PodWaitHistory, limits: Limits
+    observed: PodWaitObservation, history: PodWaitHistory, limits: Limits, seen: StartSeen
 ) -> PodWaitFailure | None:
     job, now = observed.job, observed.now
     if observed.bound_uid is not None:
         if job is not None and job.suspended:
             return preempted_by_queue(job)
-        return pod_will_not_start(None, observed.pods)
+        return pod_will_not_start(None, observed.pods, seen)
     if job is not None and job.suspended:
         is_overdue = _lasts(history.suspended_since, now, limits.queue_seconds)
         return never_admitted(job, limits.queue_seconds) if is_overdue else None
@@ -352,6 +369,9 @@ def _progress(observed: PodWaitObservation, pod: PodSnapshot | None) -> str:
     waiting = find_waiting(pod)
     if waiting is not None:
         return f"{place}: {describe_waiting(waiting)}"
+    failing = find_failing(pod, 1)
+    if failing is not None:
+        return f"{place}: {describe_failing(failing)}."
     unstarted = describe_unstarted(pod)
     if unstarted is not None:
         return f"{place}: {unstarted}."

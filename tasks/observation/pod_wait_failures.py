@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from tasks.observation.api_fields import Condition
 from tasks.observation.beside_agent import describe_unstarted
@@ -18,6 +19,24 @@ from tasks.observation.telling_events import rule_of
 from tasks.observation.waiting_reasons import WaitingRule, find_waiting_rule
 from tasks.text.quoting import quote
 from tasks.vocabulary.error_codes import Cause, ErrorCode
+
+
+class StartSeen(Enum):
+    """What is known of the agent's start when its pod or Job has gone or ended.
+
+    `IMPOSSIBLE`: its prompt did not exist yet. `NOT_SEEN`: its pod was seen, and not its start; it
+    may have come after the last look. `NOT_LOOKED`: nobody saw its pod, for example after a
+    takeover.
+    """
+
+    IMPOSSIBLE = "before the agent started"
+    NOT_SEEN = "before the agent was seen to start"
+    NOT_LOOKED = "at a time that was not seen; its agent may have run before"
+
+    @property
+    def words(self) -> str:
+        """When something happened, as the end of a clause."""
+        return self.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +107,20 @@ def container_never_ran(pod: PodSnapshot, ended: ContainerTerminated) -> PodWait
     )
 
 
-def pod_ended_first(pod: PodSnapshot) -> PodWaitFailure:
-    """Describe that the pod ended before its agent started."""
+def pod_ended_first(pod: PodSnapshot, seen: StartSeen) -> PodWaitFailure:
+    """Describe that the pod ended, and its agent was not seen to start."""
     disruption = find_disruption(pod)
     cause, why = disruption or (Cause.UNKNOWN, pod.reason or f"phase {pod.phase}")
     return PodWaitFailure(
         cause,
-        f"Pod {pod.name} ended before the agent started: {why}{_quoted(pod.message)}.",
+        f"Pod {pod.name} ended {seen.words}: {why}{_quoted(pod.message)}.",
         "Run again; if it happens again, check the node and the pod's resource requests.",
     )
 
 
-def pod_will_not_start(pod: PodSnapshot | None, pods: Sequence[PodSnapshot]) -> PodWaitFailure:
+def pod_will_not_start(
+    pod: PodSnapshot | None, pods: Sequence[PodSnapshot], seen: StartSeen
+) -> PodWaitFailure:
     """Describe that the one pod that may start the agent is gone or being deleted."""
     disruption = find_disruption(pod) if pod is not None else None
     cause, why = disruption or (Cause.POD_REPLACED, None)
@@ -107,7 +128,7 @@ def pod_will_not_start(pod: PodSnapshot | None, pods: Sequence[PodSnapshot]) -> 
     others = ", ".join(item.name for item in pods if item != pod)
     return PodWaitFailure(
         cause,
-        f"{name} was deleted before the agent started"
+        f"{name} was deleted {seen.words}"
         + (f" ({why})" if why else "")
         + (f"; its replacement {others} does not get the prompt" if others else "")
         + ".",
@@ -115,23 +136,24 @@ def pod_will_not_start(pod: PodSnapshot | None, pods: Sequence[PodSnapshot]) -> 
     )
 
 
-def job_gone_first(job: JobSnapshot | None) -> PodWaitFailure:
-    """Describe that somebody deleted the Job before its pod started."""
+def job_gone_first(job: JobSnapshot | None, seen: StartSeen) -> PodWaitFailure:
+    """Describe that somebody deleted the Job, and its agent was not seen to start."""
     what = "The Job was deleted" if job is None else f"Job {job.name} is being deleted"
+    has_run = "has not run" if seen is StartSeen.IMPOSSIBLE else "may have run"
     return PodWaitFailure(
         Cause.JOB_DELETED,
-        f"{what} by somebody else before the agent started.",
-        "Find out who deletes Jobs in this namespace; the agent has not run.",
+        f"{what} by somebody else {seen.words}.",
+        f"Find out who deletes Jobs in this namespace; the agent {has_run}.",
         ErrorCode.JOB_DELETED_EXTERNALLY,
     )
 
 
-def job_ended_first(job: JobSnapshot, condition: Condition) -> PodWaitFailure:
-    """Describe that the Job finished although no agent has run."""
+def job_ended_first(job: JobSnapshot, condition: Condition, seen: StartSeen) -> PodWaitFailure:
+    """Describe that the Job finished, and no agent was seen to start."""
     deadline = condition.reason == "DeadlineExceeded"
     return PodWaitFailure(
         Cause.DEADLINE_EXCEEDED if deadline else Cause.UNKNOWN,
-        f"Job {job.name} finished before the agent started: {condition.reason or condition.type}"
+        f"Job {job.name} finished {seen.words}: {condition.reason or condition.type}"
         f"{_quoted(condition.message)}.",
         "Check the Kubernetes Events of the Job and of its pod.",
     )
@@ -225,16 +247,9 @@ def pod_never_started(
         waiting: A container that waits for more than its turn.
         event: The Kubernetes Event that tells most.
     """
-    unstarted = describe_unstarted(pod)
-    if unstarted is not None:
-        return PodWaitFailure(
-            Cause.CONFIG_ERROR,
-            f"Pod {pod.name} did not start on node {pod.node_name} within {seconds} s: "
-            f"{unstarted}.",
-            "Check that container's log and its startup probe; the agent waits for its start.",
-        )
     disruption = find_disruption(pod)
     lost = disruption is not None or pod.phase == "Unknown"
+    unstarted = describe_unstarted(pod)
     cause, why, advice = Cause.UNKNOWN, pod.message, None
     if failing is not None:
         cause, why = Cause.APP_EXIT, describe_failing(failing)
@@ -243,13 +258,17 @@ def pod_never_started(
         rule = find_waiting_rule(waiting)
         cause = rule.cause if rule is not None else Cause.CONFIG_ERROR
         why, advice = describe_waiting(waiting), rule.advice if rule is not None else None
+    elif unstarted is not None:
+        cause, why = Cause.CONFIG_ERROR, unstarted
+        advice = "Check that container's log and its startup probe; the agent waits for its start."
     elif event is not None:
         cause, why, advice = rule_of(event).cause, event.message, rule_of(event).advice
     if lost:
         cause = disruption[0] if disruption else Cause.NODE_LOST
     return PodWaitFailure(
         cause,
-        f"Pod {pod.name} did not start on node {pod.node_name} within {seconds} s{_quoted(why)}.",
+        f"Pod {pod.name} did not start on node {pod.node_name} within {seconds} s"
+        + (f": {unstarted}." if why is not None and why == unstarted else f"{_quoted(why)}."),
         advice or "Check the pod's Kubernetes Events, or raise the runtime's start limit.",
         container=failing.name if failing is not None else None,
     )

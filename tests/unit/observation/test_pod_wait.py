@@ -648,12 +648,12 @@ def test_bound_pod_that_is_deleted_fails_at_once_and_names_its_replacement() -> 
 
     assert verdict.cause is Cause.POD_REPLACED
     assert verdict.message == (
-        "Pod pod-1 was deleted before the agent started; "
+        "Pod pod-1 was deleted before the agent was seen to start; "
         "its replacement pod-2 does not get the prompt."
     )
     preempted = pod(deletion_at=NOON, reason="Preempted")
     assert failure(look(preempted, bound="uid-1")).message == (
-        "Pod pod-1 was deleted before the agent started (Preempted)."
+        "Pod pod-1 was deleted before the agent was seen to start (Preempted)."
     )
 
 
