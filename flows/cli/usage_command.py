@@ -1,7 +1,7 @@
 """`claude-jobs usage`: tokens, cost, time and outcomes per agent and day.
 
-Exit code 0: complete. 1: something could not be read. 2: the storage or block does not exist. 3: the
-block cannot be read, because the Prefect API in use gives no usable answer.
+Exit code 0: complete. 1: something could not be read. 2: the storage or block does not exist. 3:
+the block cannot be read, because the Prefect API in use gives no usable answer.
 """
 
 import asyncio

@@ -52,16 +52,19 @@ async def check_prefect() -> None:
     if not get_current_settings().api.url:
         return
     give_up_at, tries = time.monotonic() + _ANSWER_SECONDS, 0
+    telling: Exception | None = None
     while True:
         try:
             async with asyncio.timeout(max(0.0, give_up_at - time.monotonic())):
                 await _ask()
             return
         except Exception as error:
+            # That our time ran out in a later try says less than how an earlier one failed.
+            telling = telling if telling and isinstance(error, TimeoutError) else error
             tries += 1
             delay = _BACKOFF.delay_seconds(tries)
             if not _may_pass(error) or time.monotonic() + delay > give_up_at:
-                raise explain_prefect_failure(error, asked=True) or error from error
+                raise explain_prefect_failure(telling, asked=True) or telling from error
         await asyncio.sleep(delay)
 
 
@@ -118,7 +121,9 @@ def _explain(link: BaseException, error: BaseException, *, asked: bool) -> tuple
             )
         case httpx.ConnectError():
             return f"cannot be reached{_words(link)}", _AWAY
-        case httpx.TransportError() | httpx.DecodingError() | httpx.TooManyRedirects():
+        case httpx.TooManyRedirects():
+            return "sends us elsewhere, again and again", f"{_PROXY} {_ADDRESS}"
+        case httpx.TransportError() | httpx.DecodingError():
             return f"broke off the connection{_words(link)}", _AWAY
         case TimeoutError() if asked:
             return f"did not answer within {_ANSWER_SECONDS:.0f} s", _AWAY
