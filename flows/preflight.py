@@ -24,6 +24,7 @@ from tasks.claude_code.agent_spec import AgentSpec
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.cluster_errors import ClusterError
 from tasks.orchestrator.artifacts import publish_markdown, publish_table
+from tasks.orchestrator.prefect_api import check_prefect
 from tasks.preflight.cluster_checks import judge_cluster
 from tasks.preflight.prefect_facts import read_prefect
 from tasks.preflight.preflight_facts import ClusterFacts, PreflightConfig
@@ -42,7 +43,7 @@ from tasks.preflight.preflight_results import (
 from tasks.preflight.surroundings_checks import judge_prefect, judge_retention, judge_storage
 from tasks.run.check_request import read_run_script
 from tasks.storage.result_storage import open_result_storage
-from tasks.vocabulary.errors import InputInvalid
+from tasks.vocabulary.errors import InputInvalid, PrefectUnusable
 from tasks.vocabulary.names import FlowRunId
 
 TABLE_KEY = "preflight"
@@ -167,6 +168,12 @@ async def _load(request: AgentRunRequest, kubeconfig: Path | None) -> _Loaded:
     agent: AgentSpec | None = None
     prepared: PreparedRun | None = None
     problems: list[str] = []
+    if request.names_block:
+        try:
+            await check_prefect()
+        except PrefectUnusable as failure:
+            problem = f"The blocks of the request cannot be read: {failure.message}"
+            return _Loaded(None, None, None, [error(Check.REQUEST, problem, failure.advice)])
     try:
         runtime = await load_runtime(request, kubeconfig)
     except (InputInvalid, ClusterError) as failure:

@@ -12,6 +12,7 @@ from flows.cli.demo import demo
 from flows.cli.foreground_run import (
     EXIT_INPUT_INVALID,
     EXIT_INTERRUPTED,
+    EXIT_PREFECT_UNUSABLE,
     EXIT_RUN_FAILED,
     StartRun,
     exit_code_of,
@@ -23,12 +24,12 @@ from flows.cli.operator_commands import attach, logs, ls, pause, resume, show, s
 from flows.cli.preflight_command import preflight
 from flows.cli.request_file import read_request
 from flows.cli.usage_command import usage
-from tasks.agent_job.run_request import AgentRunRequest
+from tasks.agent_job.run_request import AgentRunRequest, refuse_oversize
 from tasks.outcome.run_result import AgentRunResult
 from tasks.run.check_request import check_request
 from tasks.run.run_controls import RunControls, RunCrashed
 from tasks.vocabulary.error_codes import ErrorCode
-from tasks.vocabulary.errors import InputInvalid
+from tasks.vocabulary.errors import InputInvalid, PrefectUnusable
 
 app = typer.Typer(
     name="claude-jobs",
@@ -67,7 +68,8 @@ def run(
     """Run one agent in this process and show its output live.
 
     The flow run appears in the Prefect API in use, or in a temporary one. Exit code 0 means that
-    the run succeeded. Press Ctrl-C once to stop the agent with its grace period, twice to leave its
+    the run succeeded, 1 that it failed, 2 that the request is invalid, 3 that the Prefect API
+    cannot be used. Press Ctrl-C once to stop the agent with its grace period, twice to leave its
     Job running.
     """
     output = LiveOutput(Console(highlight=False, soft_wrap=True))
@@ -79,10 +81,17 @@ def run(
         raise typer.Exit(EXIT_INPUT_INVALID) from None
     try:
         result = run_to_its_end(lambda: _load_run(request), kubeconfig, output)
+    except InputInvalid as error:
+        _end_without_result(error.code, error.message, output, as_json=as_json)
+        raise typer.Exit(EXIT_INPUT_INVALID) from None
     except RunCrashed as error:
         # The code of all endings without a code of their own.
         _end_without_result(ErrorCode.CLAUDE_FAILED, str(error), output, as_json=as_json)
         raise typer.Exit(EXIT_RUN_FAILED) from None
+    except PrefectUnusable as error:
+        message = f"{error.message} {error.advice}"
+        _end_without_result(ErrorCode.CLAUDE_FAILED, message, output, as_json=as_json)
+        raise typer.Exit(EXIT_PREFECT_UNUSABLE) from None
     if result is None:
         raise typer.Exit(EXIT_INTERRUPTED)
     output.show_result(result)
@@ -94,7 +103,12 @@ def run(
 
 def _load_run(request: AgentRunRequest) -> StartRun:
     # Importing Prefect takes two seconds; an invalid request is rejected before that.
+    from prefect.settings import get_current_settings
+
     from flows.run_agent import run_in_this_process
+
+    # Prefect would answer with the request, and its client print it in a traceback.
+    refuse_oversize(request, get_current_settings().server.api.max_parameter_size)
 
     def start(controls: RunControls) -> Awaitable[AgentRunResult]:
         return run_in_this_process(request, controls)

@@ -14,9 +14,11 @@ from flows.cli.live_output import LiveOutput
 from tasks.outcome.run_result import AgentRunResult
 from tasks.run.run_controls import RunControls
 from tasks.vocabulary.error_codes import ErrorCode
+from tasks.vocabulary.errors import PrefectUnusable
 
 EXIT_RUN_FAILED = 1
 EXIT_INPUT_INVALID = 2
+EXIT_PREFECT_UNUSABLE = 3
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 EXIT_TERMINATED = 143  # 128 + SIGTERM
 
@@ -49,6 +51,7 @@ def run_to_its_end(
         output: Shows the output of the run.
 
     Raises:
+        PrefectUnusable: Prefect gave no usable answer; what became of the Job is in its sentence.
         typer.Exit: The process was told to stop.
     """
     # `output` replaces Prefect's console handler; the API still gets the whole log.
@@ -82,7 +85,7 @@ async def _run_here(
     start: StartRun, kubeconfig: Path | None, output: LiveOutput
 ) -> AgentRunResult | None:
     controls = RunControls(kubeconfig=kubeconfig, on_lines=output.show_lines)
-    running = asyncio.ensure_future(start(controls))
+    running = asyncio.ensure_future(_run_on_prefect(start, controls))
 
     def interrupt() -> None:
         if controls.cancel_requested.is_set():
@@ -100,6 +103,21 @@ async def _run_here(
     except asyncio.CancelledError:
         output.show_note(_describe_left_job(controls))
         return None
+
+
+async def _run_on_prefect(start: StartRun, controls: RunControls) -> AgentRunResult:
+    from tasks.orchestrator.prefect_api import check_prefect, explain_prefect_failure
+
+    await check_prefect()
+    try:
+        return await start(controls)
+    except Exception as error:
+        unusable = explain_prefect_failure(error)
+        if unusable is None:
+            raise
+        raise PrefectUnusable(
+            f"{unusable.message} {_describe_left_job(controls)}", unusable.advice
+        ) from error
 
 
 def _describe_left_job(controls: RunControls) -> str:

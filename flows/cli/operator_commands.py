@@ -1,7 +1,8 @@
 """`claude-jobs ls | show | logs | stop | attach | pause | resume`: agent commands for operators.
 
 Exit code 0: done. 1: not done, for example because the cluster does not answer. 2: nothing has that
-name, or the command is not possible in the current state. `attach` has the exit codes of `run`.
+name, or the command is not possible in the current state. 3: the Prefect API in use, without which
+the command is not possible, gives no usable answer. `attach` has the exit codes of `run`.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from flows.cli import operator_tables
 from flows.cli.foreground_run import (
     EXIT_INPUT_INVALID,
     EXIT_INTERRUPTED,
+    EXIT_PREFECT_UNUSABLE,
     EXIT_RUN_FAILED,
     StartRun,
     exit_code_of,
@@ -34,7 +36,7 @@ from tasks.operators.agent_listing import list_rows
 from tasks.operators.operator_errors import CommandRefused, NotDone, require_target
 from tasks.outcome.run_result import AgentRunResult
 from tasks.run.run_controls import RunControls, RunCrashed
-from tasks.vocabulary.errors import AgentRunError, InputInvalid
+from tasks.vocabulary.errors import AgentRunError, InputInvalid, PrefectUnusable
 from tasks.vocabulary.names import parse_agent_id
 
 if TYPE_CHECKING:
@@ -187,7 +189,7 @@ def attach(
     output = LiveOutput(_console())
     try:
         result = run_to_its_end(load, kubeconfig, output)
-    except (CommandRefused, AgentRunError, ClusterError, RunCrashed) as error:
+    except (CommandRefused, AgentRunError, ClusterError, RunCrashed, PrefectUnusable) as error:
         _refuse(error, as_json=as_json)
     if result is None:
         raise typer.Exit(EXIT_INTERRUPTED)
@@ -281,6 +283,14 @@ def _carry_out(command: Coroutine[Any, Any, T], *, as_json: bool) -> T:
         _refuse(error, as_json=as_json)
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
+    except Exception as error:
+        # Imported here: a command that needs no Prefect does not wait for it.
+        from tasks.orchestrator.prefect_api import explain_prefect_failure
+
+        unusable = explain_prefect_failure(error)
+        if unusable is None:
+            raise
+        _refuse(unusable, as_json=as_json)
 
 
 def _refuse(error: Exception, *, as_json: bool) -> NoReturn:
@@ -318,6 +328,8 @@ def _explain(error: Exception) -> tuple[str, str | None, int]:
             return error.message, error.advice, EXIT_RUN_FAILED
         case ClusterError():
             return error.message, "Check that the cluster answers, then try again.", EXIT_RUN_FAILED
+        case PrefectUnusable():
+            return error.message, error.advice, EXIT_PREFECT_UNUSABLE
         case _:
             return str(error), None, EXIT_RUN_FAILED
 

@@ -28,6 +28,7 @@ from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.claude_code.session_progress import read_cost
 from tasks.observation.snapshots import JobSnapshot
 from tasks.operators.agent_listing import RunRecord
+from tasks.orchestrator.prefect_api import explain_prefect_failure
 from tasks.outcome.run_result import AgentRunResult
 from tasks.ownership.orphans import owner_of
 from tasks.storage.result_storage import ResultStorage, open_result_storage
@@ -103,8 +104,8 @@ class RunRecords:
             return None
         try:
             return AgentId((await load_agent(request)).agent_id)
-        except AgentRunError as error:
-            self._note(error.message)
+        except Exception as error:
+            self._note_failure(error)
             return None
 
     async def last_flow_run_of(self, agent_id: AgentId) -> FlowRunId | None:
@@ -129,8 +130,8 @@ class RunRecords:
         try:
             if reference not in self._storages:
                 self._storages[reference] = await open_result_storage(reference)
-        except AgentRunError as error:
-            self._note(error.message)
+        except Exception as error:
+            self._note_failure(error)
             return None
         return self._storages[reference]
 
@@ -212,8 +213,8 @@ class RunRecords:
             return request.runtime
         try:
             return (await load_runtime(request, self._kubeconfig)).spec
-        except AgentRunError as error:
-            self._note(error.message)
+        except Exception as error:
+            self._note_failure(error)
             return None
 
     async def _ask(self, question: Coroutine[Any, Any, T], otherwise: T) -> T:
@@ -227,11 +228,21 @@ class RunRecords:
                 return await question
         except Exception as error:
             self._is_away = True
-            self._note(
-                f"The Prefect API in use ({self._client.api_url}) cannot be read "
-                f"({type(error).__name__}); values that only Prefect has are left out."
-            )
+            unusable = explain_prefect_failure(error, asked=True)
+            why = unusable.message if unusable else f"Prefect failed ({type(error).__name__})."
+            self._note(f"{why} Values that only Prefect has are left out.")
             return otherwise
+
+    def _note_failure(self, error: Exception) -> None:
+        """Note why a block could not be read.
+
+        Raises:
+            Exception: The error itself, if it is neither one of ours nor of Prefect's client.
+        """
+        known = error if isinstance(error, AgentRunError) else explain_prefect_failure(error)
+        if known is None:
+            raise error
+        self._note(known.message)
 
     def _note(self, text: str) -> None:
         if text not in self.notes:

@@ -1,12 +1,13 @@
 """`claude-jobs usage`: tokens, cost, time and outcomes per agent and day.
 
-Exit code 0: complete. 1: something could not be read. 2: the storage or block does not exist.
+Exit code 0: complete. 1: something could not be read. 2: the storage or block does not exist. 3:
+the block cannot be read, because the Prefect API in use gives no usable answer.
 """
 
 import asyncio
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
@@ -15,16 +16,23 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.cli import operator_tables
-from flows.cli.foreground_run import EXIT_INPUT_INVALID, EXIT_RUN_FAILED
+from flows.cli.foreground_run import (
+    EXIT_INPUT_INVALID,
+    EXIT_PREFECT_UNUSABLE,
+    EXIT_RUN_FAILED,
+)
 from tasks.text.safe_text import escape_control_characters
-from tasks.usage.usage_config import parse_usage_config
+from tasks.usage.usage_config import UsageConfig, parse_usage_config
 from tasks.usage.usage_tables import (
     UsageReport,
     UsageRow,
     build_usage_csv,
     build_usage_table,
 )
-from tasks.vocabulary.errors import InputInvalid
+from tasks.vocabulary.errors import InputInvalid, PrefectUnusable
+
+if TYPE_CHECKING:
+    from flows.usage_report import Usage
 
 
 def usage(
@@ -47,9 +55,6 @@ def usage(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
     """Show tokens, cost, time and outcomes per agent and day, from the result storage."""
-    # Importing Prefect takes two seconds, which `--help` does not need.
-    from flows.usage_report import read_usage
-
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         config = parse_usage_config(
@@ -60,10 +65,17 @@ def usage(
                 "result_storage": storage,
             }
         )
-        found = asyncio.run(read_usage(config, datetime.now(UTC).date()))
+        found = asyncio.run(_read(config))
     except InputInvalid as error:
         errors.print(f"✘ {error.message}", style="bold red", markup=False)
         raise typer.Exit(EXIT_INPUT_INVALID) from None
+    except PrefectUnusable as error:
+        if as_json:
+            operator_tables.print_json({"error": error.message, "advice": error.advice})
+        else:
+            errors.print(f"✘ {error.message}", style="bold red", markup=False)
+            errors.print(f"What to do: {error.advice}", style="yellow", markup=False)
+        raise typer.Exit(EXIT_PREFECT_UNUSABLE) from None
     if as_csv:
         typer.echo(build_usage_csv(found.rows), nl=False)
     elif as_json:
@@ -76,6 +88,19 @@ def usage(
         errors.print(problem, style="yellow", markup=False)
     if found.report.problems:
         raise typer.Exit(EXIT_RUN_FAILED)
+
+
+async def _read(config: UsageConfig) -> "Usage":
+    # Importing Prefect takes two seconds, which `--help` does not need.
+    from flows.usage_report import read_usage
+    from tasks.orchestrator.prefect_api import check_prefect, explain_prefect_failure
+
+    try:
+        if config.needs_prefect:
+            await check_prefect()
+        return await read_usage(config, datetime.now(UTC).date())
+    except Exception as error:
+        raise explain_prefect_failure(error) or error from None
 
 
 def _show(rows: list[UsageRow], report: UsageReport) -> None:

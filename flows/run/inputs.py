@@ -6,6 +6,7 @@ Blocks are read only here; their contents are passed on as plain values.
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,10 @@ from tasks.cluster.cluster_errors import ClusterError
 from tasks.cluster.connection import ClusterConnection
 from tasks.cluster.kinds.secrets import read_secret
 from tasks.observation.api_fields import object_at, objects_at
+from tasks.orchestrator.prefect_api import explain_prefect_failure
 from tasks.run.check_request import find_cluster
 from tasks.text.safe_text import find_unusable
-from tasks.vocabulary.errors import InputInvalid
+from tasks.vocabulary.errors import InputInvalid, PrefectUnusable
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ async def load_agent_block(name: str) -> AgentSpec:
     except ValidationError as error:
         raise _invalid_block("Claude Agent", name, error) from None
     except ValueError as error:
-        raise _no_block("Claude Agent", name) from error
+        # Also what is no JSON: the answer of a proxy or a login page.
+        raise _not_prefect(error) or _no_block("Claude Agent", name) from error
     return block.spec()
 
 
@@ -91,7 +94,8 @@ async def load_runtime_block(name: str, kubeconfig: Path | None) -> RuntimeInput
     except ValidationError as error:
         raise _invalid_block("Agent Runtime", name, error) from None
     except ValueError as error:
-        raise _no_block("Agent Runtime", name) from error
+        # Also what is no JSON: the answer of a proxy or a login page.
+        raise _not_prefect(error) or _no_block("Agent Runtime", name) from error
     config = block.cluster_config()
     if kubeconfig is not None or config is None:
         return RuntimeInputs(block.spec(), find_cluster(kubeconfig))
@@ -124,7 +128,8 @@ async def _load_prompt_block(name: str) -> str:
     try:
         block = await Secret[str].aload(name)
     except ValueError as error:
-        raise _no_block("Secret", name) from error
+        # Also what is no JSON: the answer of a proxy or a login page.
+        raise _not_prefect(error) or _no_block("Secret", name) from error
     prompt: Any = block.get()
     if not isinstance(prompt, str):
         raise InputInvalid(f"The Secret block {name!r} contains no text; store the prompt in it.")
@@ -146,6 +151,11 @@ async def _read_prompt_secret(reference: SecretKey, runtime: RuntimeInputs) -> s
 
 def _invalid_block(kind: str, name: str, error: ValidationError) -> InputInvalid:
     return InputInvalid(describe_validation_error(f"{kind} block {name!r}", error))
+
+
+def _not_prefect(error: ValueError) -> PrefectUnusable | None:
+    is_answer = isinstance(error, JSONDecodeError)
+    return explain_prefect_failure(error, asked=True) if is_answer else None
 
 
 def _no_block(kind: str, name: str) -> InputInvalid:

@@ -14,13 +14,14 @@ from typing import Any, cast
 from flows.run.inputs import load_agent_block
 from flows.run.opening import run_logger
 from tasks.cluster.cluster_errors import ClusterError, KubeconfigInvalid
+from tasks.orchestrator.prefect_api import explain_prefect_failure
 from tasks.outcome.result_building import build_refusal
 from tasks.outcome.run_result import AgentRunResult
 from tasks.report import publish_refusal
 from tasks.run.run_controls import RunControls
 from tasks.text.quoting import quote
 from tasks.vocabulary.error_codes import Cause, ErrorCode
-from tasks.vocabulary.errors import AgentRunError
+from tasks.vocabulary.errors import AgentRunError, PrefectUnusable
 
 _INNERMOST_FRAMES = 12
 # To read the agent's id, under which a refusal is filed, if the request only names its block.
@@ -59,7 +60,12 @@ def _to_ending(error: Exception, controls: RunControls) -> AgentRunError:
             return AgentRunError(ErrorCode.INPUT_INVALID, error.message)
         case ClusterError():
             return AgentRunError(ErrorCode.JOB_STATE_MISMATCH, error.message)
+        case PrefectUnusable():
+            return AgentRunError(ErrorCode.CLAUDE_FAILED, error.message, advice=error.advice)
         case _:
+            unusable = explain_prefect_failure(error)
+            if unusable is not None and controls.job_reference is None:
+                return _to_ending(unusable, controls)
             run_logger().error(where_it_failed(error))
             return unexpected_failure(error, controls.job_reference)
 

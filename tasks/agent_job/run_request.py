@@ -1,5 +1,6 @@
 """`AgentRunRequest`: the one parameter of a run."""
 
+import json
 import re
 from typing import Annotated, Any, Self
 
@@ -21,6 +22,7 @@ from tasks.claude_code.agent_spec import (
     SecretKey,
     SpecModel,
 )
+from tasks.vocabulary.error_codes import ErrorCode
 from tasks.vocabulary.errors import InputInvalid
 
 BlockName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$", max_length=255)]
@@ -125,6 +127,11 @@ class AgentRunRequest(SpecModel):
         description="Seconds the agent may run; the runtime's ceiling if empty.",
     )
 
+    @property
+    def names_block(self) -> bool:
+        """Whether something of it is kept in Prefect."""
+        return any(isinstance(v, str) for v in (self.agent, self.runtime, self.prompt_block))
+
     @model_validator(mode="after")
     def _check_request(self) -> Self:
         given = [self.prompt, self.prompt_secret, self.prompt_block]
@@ -143,6 +150,44 @@ def parse_request(raw: object) -> AgentRunRequest:
         return AgentRunRequest.model_validate(raw)
     except ValidationError as error:
         raise InputInvalid(describe_validation_error("run request", error)) from None
+
+
+def refuse_oversize(request: AgentRunRequest, limit_bytes: int) -> None:
+    """Refuse a request that Prefect would not take as a flow run's parameters.
+
+    Args:
+        request: The only parameter of the flow run.
+        limit_bytes: The most that Prefect takes of all parameters; 0 is no limit.
+
+    Raises:
+        InputInvalid: With code `prompt_too_large`; names the largest field, quotes nothing.
+    """
+    fields = request.model_dump(mode="json")
+    size = _stored_bytes({"request": fields})
+    if not 0 < limit_bytes < size:
+        return
+    largest = max(fields, key=lambda name: _stored_bytes(fields[name]))
+    raise InputInvalid(
+        f"The request has {size:,} bytes as JSON, of which `{largest}` has "
+        f"{_stored_bytes(fields[largest]):,}; Prefect takes at most {limit_bytes:,}. "
+        + _SMALLER.get(largest, "Put large material into the workspace or into a Secret."),
+        code=ErrorCode.PROMPT_TOO_LARGE,
+    )
+
+
+_SMALLER = {
+    "prompt": "Put the prompt into a Kubernetes Secret and name it in `prompt_secret`, or into a "
+    "Secret block of Prefect and name it in `prompt_block`.",
+    "agent": "Save the agent as a Claude Code Agent block and name the block.",
+    "runtime": "Save the runtime as a Claude Code Agent Runtime block and name the block.",
+    "env": "Put large values into a Secret and name it in the runtime's `env_from_keys` or "
+    "`mounts`.",
+}
+
+
+def _stored_bytes(value: object) -> int:
+    # As Prefect's server counts: its letters outside ASCII are escaped.
+    return len(json.dumps(value, separators=(",", ":")))
 
 
 def describe_validation_error(subject: str, error: ValidationError) -> str:

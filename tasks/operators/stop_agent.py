@@ -22,6 +22,7 @@ from tasks.operators.operator_decisions import (
     describe_open_job,
 )
 from tasks.operators.operator_errors import NotDone, NotPossible
+from tasks.orchestrator.prefect_api import check_prefect, explain_prefect_failure
 from tasks.ownership.lease import LeaseVerdict
 from tasks.ownership.orphans import owner_of
 from tasks.run.job_deletion import Deletion, delete_job_when
@@ -63,6 +64,7 @@ async def stop_agent(
 
     Raises:
         CommandRefused: It could not be stopped, or was not seen to end.
+        PrefectUnusable: Its run is alive, and could not be cancelled in Prefect.
         ClusterError: The cluster could not be read.
     """
     agent_id = target.agent_id or AgentId("")
@@ -133,6 +135,7 @@ async def _delete(access: ClusterAccess, keeper: LeaseKeeper, job: JobSnapshot, 
 
 async def _cancel(access: ClusterAccess, look: ClusterLook, report: StopReport, say: Say) -> None:
     flow_run_id = UUID(report.flow_run_id) if report.flow_run_id else UUID(int=0)
+    await check_prefect()
     async with get_client() as client:
         try:
             await client.read_flow_run(flow_run_id)
@@ -209,6 +212,7 @@ async def _close_flow_run(report: StopReport, say: Say) -> None:
     """Mark the run as cancelled in Prefect, since its process no longer exists."""
     try:
         flow_run_id = UUID(report.flow_run_id or "")
+        await check_prefect()
         async with get_client() as client:
             found = await client.read_flow_run(flow_run_id)
             if found.state is None or not found.state.is_final():
@@ -218,3 +222,9 @@ async def _close_flow_run(report: StopReport, say: Say) -> None:
             report.flow_run_state = (await client.read_flow_run(flow_run_id)).state_name
     except (FlowRunNotFound, ValueError):
         say("The Prefect API in use does not know the flow run; nothing was changed there.")
+    except Exception as error:
+        # The agent is gone, which is what was asked for.
+        unusable = explain_prefect_failure(error)
+        if unusable is None:
+            raise
+        say(f"The flow run was not marked as cancelled: {unusable.message}")

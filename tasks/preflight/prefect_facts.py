@@ -9,7 +9,9 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName
 from prefect.settings import get_current_settings
 
+from tasks.orchestrator.prefect_api import check_prefect
 from tasks.preflight.preflight_facts import PrefectFacts, Unread, WhyUnread
+from tasks.vocabulary.errors import PrefectUnusable
 
 _FLOW = "run-agent"
 # The client would try an API that does not answer for 77 s.
@@ -23,11 +25,14 @@ async def read_prefect() -> PrefectFacts:
     is_cloud, lease_storage, limited = False, None, ()
     if settings.api.url:
         try:
+            await check_prefect()
             async with asyncio.timeout(_ANSWER_SECONDS), get_client() as client:
                 is_cloud = client.server_type is ServerType.CLOUD
                 server_version = await client.api_version()
                 lease_storage = None if is_cloud else await _read_lease_storage(client)
                 limited = await _read_limited_deployments(client)
+        except PrefectUnusable as error:
+            server_version = Unread(WhyUnread.NO_ANSWER, f"{error.message} {error.advice}")
         except TimeoutError:
             message = f"no answer within {_ANSWER_SECONDS:.0f} s."
             server_version = Unread(WhyUnread.NO_ANSWER, message)

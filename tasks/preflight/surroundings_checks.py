@@ -111,7 +111,7 @@ def judge_prefect(facts: PrefectFacts) -> list[CheckResult]:
     if isinstance(version, Unread):
         away = error(
             Check.PREFECT_API,
-            f"The Prefect API at {facts.api_url} does not answer: {version.message}",
+            f"Prefect does not answer as it should: {version.message}",
             "Correct PREFECT_API_URL (and its credentials), or check whether the server runs.",
         )
         return [

@@ -29,6 +29,12 @@ class UsageConfig(SpecModel):
         default=(), max_length=1000, description="Ids of the agents to report; all if empty."
     )
 
+    @property
+    def needs_prefect(self) -> bool:
+        """Whether the storage is found through a block."""
+        stored_in_block = not (self.result_storage or "/").startswith(("/", "~"))
+        return self.runtime is not None or stored_in_block
+
     @model_validator(mode="after")
     def _check_storage(self) -> Self:
         if self.runtime is not None and self.result_storage is not None:

@@ -2,6 +2,7 @@
 
 AgentRunError                has an `ErrorCode`, a sentence for people, and advice
 └── InputInvalid             the request or a block is invalid; nothing was created
+PrefectUnusable              Prefect's API gave no usable answer; has a sentence and advice
 """
 
 from tasks.vocabulary.error_codes import Cause, ErrorCode
@@ -40,3 +41,16 @@ class InputInvalid(AgentRunError):
 
     def __init__(self, message: str, *, code: ErrorCode = ErrorCode.INPUT_INVALID) -> None:
         super().__init__(code, message)
+
+
+class PrefectUnusable(Exception):
+    """Prefect's API gave no usable answer; `str()` is the sentence for people.
+
+    Attributes:
+        advice: What to do.
+    """
+
+    def __init__(self, message: str, advice: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = advice

@@ -27,6 +27,10 @@ class AgentSpace(Space):
         return self.api.ok("GET", self.jobs)["items"]
 
     @property
+    def found_pods(self) -> list[Any]:
+        return self.api.ok("GET", f"{self.core}/pods")["items"]
+
+    @property
     def run_secrets(self) -> list[Any]:
         found = self.api.ok("GET", f"{self.core}/secrets")["items"]
         return [secret for secret in found if secret["type"] == "Opaque"]

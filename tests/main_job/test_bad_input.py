@@ -4,17 +4,19 @@ import json
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kubernetes import client
 from typer.testing import CliRunner
 
 from flows.cli.app import app
 from tests.cluster.service_accounts import rule
 from tests.main_job.conftest import CliRun, Traces, plain
 from tests.prefect_server import PrefectServer
+from tests.waits import wait_until
 
 Refuse = Callable[..., dict[str, Any]]
 BuildRequest = Callable[..., dict[str, Any]]
@@ -255,6 +257,34 @@ def test_missing_namespace_is_refused(refuse: Refuse, build_request: BuildReques
         "k8s_concurrency_guard_unreachable",
         "the namespace no-such-namespace does not exist; create it",
     )
+
+
+@pytest.mark.any_cluster
+@pytest.mark.timeout(120)
+def test_namespace_that_is_being_deleted_is_told(
+    refuse: Refuse, build_request: BuildRequest, namespace_that_goes: str
+) -> None:
+    request = build_request("agent:1", runtime={"namespace": namespace_that_goes})
+
+    refuse(
+        request,
+        "k8s_concurrency_guard_unreachable",
+        f"the namespace {namespace_that_goes} is being deleted",
+    )
+
+
+@pytest.fixture
+def namespace_that_goes(core_api: client.CoreV1Api) -> Iterator[str]:
+    """A namespace that is being deleted, and is held by an object in it."""
+    api: Any = core_api
+    name = f"going-{uuid.uuid4().hex[:8]}"
+    held = {"metadata": {"name": "held", "finalizers": ["claude-jobs.dev/test"]}}
+    api.create_namespace({"metadata": {"name": name}})
+    api.create_namespaced_config_map(name, held)
+    api.delete_namespace(name)
+    wait_until(lambda: api.read_namespace(name).status.phase == "Terminating")
+    yield name
+    api.patch_namespaced_config_map("held", name, {"metadata": {"finalizers": None}})
 
 
 @pytest.mark.any_cluster

@@ -366,6 +366,17 @@ def wrong_namespace(s: SetUp) -> None:
     s.runtime["namespace"] = "not-there"
 
 
+def namespace_that_goes(s: SetUp) -> None:
+    s.kubeconfig.write_text(Path(s.admin_kubeconfig).read_text())
+    name = s.runtime["namespace"] = f"going-{uuid.uuid4().hex[:8]}"
+    held = {"metadata": {"name": "held", "finalizers": ["claude-jobs.dev/test"]}}
+    s.core.create_namespace({"metadata": {"name": name}})
+    s.core.create_namespaced_config_map(name, held)
+    s.core.delete_namespace(name)
+    let_go = {"metadata": {"finalizers": None}}
+    s.stack.callback(s.core.patch_namespaced_config_map, "held", name, let_go)
+
+
 def bad_token(s: SetUp) -> None:
     s.use(token="not-a-token")
 
@@ -427,6 +438,7 @@ FAULTS: list[tuple[Callable[[SetUp], None], str, str, str, str]] = [
     (unbound_claim, "home-claim", "warning", "not bound", "describe pvc waiting"),
     (full_quota, "quota", "error", "count/jobs.batch", "Raise the quota"),
     (wrong_namespace, "namespace", "error", "no namespace not-there", "create namespace"),
+    (namespace_that_goes, "namespace", "error", "is being deleted", "once it is gone"),
     (bad_token, "cluster", "error", "does not accept our credentials", "Renew the token"),
     (unreachable_server, "cluster", "error", "does not answer", "Compare the server address"),
     (refused_resources, "job", "error", "less than or equal to memory limit", "resources"),
@@ -459,7 +471,8 @@ async def test_seeded_fault_is_named_with_what_to_do(
     assert finding in found.finding
     assert advice in found.advice
     # Nothing else is called an error, but what follows from it.
-    follows = {"wrong_namespace": {"job", "run-secret", "secrets", "home-claim"}}
+    no_objects = {"job", "run-secret", "secrets", "home-claim"}
+    follows = {"wrong_namespace": no_objects, "namespace_that_goes": no_objects}
     errors = {r.check.value for r in results if r.level is Level.ERROR} - {check}
     assert errors <= follows.get(seed.__name__, set()) | ({"job"} if check == "quota" else set())
 

@@ -1,8 +1,9 @@
+import json
 from typing import Any
 
 import pytest
 
-from tasks.agent_job.run_request import AgentRunRequest, parse_request
+from tasks.agent_job.run_request import AgentRunRequest, parse_request, refuse_oversize
 from tasks.claude_code.agent_spec import AgentSpec
 from tasks.vocabulary.error_codes import ErrorCode
 from tasks.vocabulary.errors import InputInvalid
@@ -101,3 +102,42 @@ def test_request_that_is_wrong_is_refused_in_one_sentence_without_its_values(
     assert expected.removeprefix("env.") in refusal.value.message
     assert "ell-nobody" not in refusal.value.message
     assert "\n" not in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "advice"),
+    [
+        ("prompt", "x", "`prompt_secret`"),
+        ("handoff_note", "x", "into the workspace"),
+        ("env", {"A": "x"}, "`env_from_keys`"),
+        ("linked_ids", ["x"], "into the workspace"),
+        ("template_variables", {"a": ["x"]}, "into the workspace"),
+        ("wake", {"reason": "x"}, "into the workspace"),
+        ("agent", {"agent_id": "ada", "instructions": "x"}, "Claude Code Agent block"),
+        ("runtime", {"image": "a:1", "env": {"A": "x"}}, "Agent Runtime block"),
+    ],
+)
+@pytest.mark.parametrize("letter", ["a", "ä", "😀", '"'], ids=["ascii", "latin", "emoji", "quote"])
+def test_request_above_prefects_limit_is_refused_by_its_largest_field(
+    field: str, value: Any, advice: str, letter: str
+) -> None:
+    def request(letters: int) -> AgentRunRequest:
+        text = json.dumps({field: value}).replace('"x"', json.dumps(letter * letters))
+        if field == "linked_ids":
+            text = json.dumps({field: [letter * 200] * (letters // 200)})
+        return parse_request({"agent": "ada", "runtime": "kit", **json.loads(text)})
+
+    limit = 512 * 1024
+    # What Prefect's server counts, and refuses when it is more than the limit.
+    each = len(json.dumps(letter)) - 2
+    fits = request(limit // each - 1000)
+    refuse_oversize(fits, len(json.dumps({"request": fits.model_dump()}, separators=(",", ":"))))
+    refuse_oversize(request(limit), 0)
+    with pytest.raises(InputInvalid) as refused:
+        refuse_oversize(request(limit // each + 1000), limit)
+
+    assert refused.value.code == "prompt_too_large"
+    assert f"`{field}`" in refused.value.message
+    assert advice in refused.value.message
+    assert "at most 524,288" in refused.value.message
+    assert letter * 9 not in refused.value.message
