@@ -245,9 +245,11 @@ class _PodWait:
         lost = self._work.observer.seconds_since_good_read
         limit = self._run.prepared.runtime.limits.api_loss_seconds
         if lost >= limit or time.monotonic() >= self._work.deadline_at:
+            failure = self._work.observer.last_failure
+            why = f" ({failure.rstrip('.')})" if failure else ""
             raise AgentRunError(
                 ErrorCode.JOB_STATE_MISMATCH,
-                f"The Kubernetes API has not answered for {lost:.0f} s; Job "
+                f"The Kubernetes API has not answered for {lost:.0f} s{why}; Job "
                 f"{self._work.job_name} was not changed. Run again when it answers.",
             )
 

@@ -83,6 +83,7 @@ def collect_facts(ended: EndedAttempt, evidence: ClusterEvidence) -> RunFacts:
         flow_deadline_reached=ended.was_stopped_for(StopReason.OUT_OF_TIME),
         stalled_seconds=stopped.silent_seconds if stopped else None,
         api_lost_seconds=ended.api_lost_seconds,
+        api_failure=_api_failure(ended),
         model=prepared.agent.model,
         image=prepared.runtime.image,
     )
@@ -95,6 +96,12 @@ def collect_facts(ended: EndedAttempt, evidence: ClusterEvidence) -> RunFacts:
         now=run.outside.server_now(),
         deleted_by_us=stopped is not None,
     )
+
+
+def _api_failure(ended: EndedAttempt) -> str | None:
+    if ended.work is None or ended.api_lost_seconds is None:
+        return None
+    return ended.work.observer.last_failure
 
 
 def _with_attempt(

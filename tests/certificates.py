@@ -5,6 +5,7 @@ import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -41,7 +42,7 @@ class Authority:
 
     def __init__(self, name: str = "test-ca", *, strictly_formed: bool = True) -> None:
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._key: Any = ec.generate_private_key(ec.SECP256R1())
         self._strictly_formed = strictly_formed
         builder = _builder(
             self._name, self._name, self._key.public_key(), datetime.now(UTC) + _HOUR
@@ -61,10 +62,14 @@ class Authority:
         authority = cls.__new__(cls)
         authority.pem = certificate.read_bytes()
         authority._name = x509.load_pem_x509_certificate(authority.pem).subject
-        loaded = serialization.load_pem_private_key(key.read_bytes(), None)
-        authority._key = loaded
+        authority._key = serialization.load_pem_private_key(key.read_bytes(), None)
         authority._strictly_formed = True
         return authority
+
+    @property
+    def key_pem(self) -> bytes:
+        """Its private key, for a program that signs with it."""
+        return _key_pem(self._key)
 
     def server(self, *hosts: str) -> Pair:
         """Return a server's certificate for names and addresses; 127.0.0.1 without any."""
@@ -101,14 +106,7 @@ class Authority:
                 critical=False,
             )
         certificate = builder.sign(self._key, hashes.SHA256())
-        return Pair(
-            _pem(certificate),
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            ),
-        )
+        return Pair(_pem(certificate), _key_pem(key))
 
 
 def server_context(
@@ -164,3 +162,11 @@ def _subject(host: str) -> x509.GeneralName:
 
 def _pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _key_pem(key: Any) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )

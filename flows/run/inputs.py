@@ -5,7 +5,7 @@ Blocks are read only here; their contents are passed on as plain values.
 
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ async def load_runtime(request: AgentRunRequest, kubeconfig: Path | None) -> Run
         InputInvalid: The block does not exist or is invalid, or there is no cluster.
     """
     if isinstance(request.runtime, RuntimeSpec):
-        return RuntimeInputs(request.runtime, find_cluster(kubeconfig))
+        return RuntimeInputs(request.runtime, _adjusted(find_cluster(kubeconfig), request.runtime))
     return await load_runtime_block(request.runtime, kubeconfig)
 
 
@@ -96,14 +96,23 @@ async def load_runtime_block(name: str, kubeconfig: Path | None) -> RuntimeInput
     except ValueError as error:
         # Also what is no JSON: the answer of a proxy or a login page.
         raise _not_prefect(error) or _no_block("Agent Runtime", name) from error
-    config = block.cluster_config()
+    config, spec = block.cluster_config(), block.spec()
     if kubeconfig is not None or config is None:
-        return RuntimeInputs(block.spec(), find_cluster(kubeconfig))
+        return RuntimeInputs(spec, _adjusted(find_cluster(kubeconfig), spec))
     content, context = config
     return RuntimeInputs(
-        block.spec(),
-        ClusterConnection.from_kubeconfig(content, context),
+        spec,
+        _adjusted(ClusterConnection.from_kubeconfig(content, context), spec),
         secrets=tuple(_kubeconfig_secrets(content)),
+    )
+
+
+def _adjusted(connection: ClusterConnection, spec: RuntimeSpec) -> ClusterConnection:
+    """Return the connection with the runtime's settings for it."""
+    return replace(
+        connection,
+        plugin_seconds=float(spec.credential_plugin_seconds),
+        strict_x509=spec.strict_x509,
     )
 
 

@@ -293,6 +293,16 @@ class RuntimeFields(CheckedText):
         default=True,
         description="Allow a run to take over the live Job of an earlier run that has no process.",
     )
+    credential_plugin_seconds: int = Field(
+        default=60,
+        ge=1,
+        le=600,
+        description="Longest time a kubeconfig's credential plugin may take.",
+    )
+    strict_x509: bool = Field(
+        default=False,
+        description="Refuse certificates of the cluster that lack what RFC 5280 asks for.",
+    )
     result_storage: StorageReference | None = Field(
         default=None,
         description="Storage for results and transcripts: an absolute path, or a Prefect block as "

@@ -375,9 +375,6 @@ def _progress(observed: PodWaitObservation, pod: PodSnapshot | None) -> str:
     unstarted = describe_unstarted(pod)
     if unstarted is not None:
         return f"{place}: {unstarted}."
-    failing = find_failing(pod, 1)
-    if failing is not None:
-        return f"{place}: {describe_failing(failing)}."
     preparing = next(filter(_prepares, pod.init_containers), None)
     if preparing is not None:
         return f"{place}: container {preparing.name} runs before the agent's."

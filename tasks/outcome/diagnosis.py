@@ -61,6 +61,7 @@ def _words(facts: RunFacts) -> dict[str, str]:
         "limit": f" of {facts.timeout_seconds:,.0f} s" if facts.timeout_seconds else "",
         "silence": f"{facts.stalled_seconds or 0:,.0f} s",
         "api_silence": f"{facts.api_lost_seconds or 0:,.0f} s",
+        "api_failure": f" ({facts.api_failure.rstrip('.')})" if facts.api_failure else "",
         "output": _output(facts),
         "job": _job(facts),
         "forensics": _forensics(facts),

@@ -51,8 +51,8 @@ WORDINGS: dict[Reason, Wording] = {
         "that must not be interrupted need a higher priority in their queue.",
     ),
     Reason.API_LOST: Wording(
-        "The Kubernetes API has not answered for {api_silence}, so the state of {job} is unknown; "
-        "it was not touched and may still be running",
+        "The Kubernetes API has not answered for {api_silence}{api_failure}, so the state of "
+        "{job} is unknown; it was not touched and may still be running",
         "whether the API server can be reached from the flow run's pod",
         "Once the API answers, start the run again: it finds the Job, and takes it over or stores "
         "its result.",

@@ -84,6 +84,7 @@ class RunFacts:
         flow_deadline_reached: The flow's own limit, which covers all others, was reached.
         stalled_seconds: Time without output after which the agent was stopped as stalled.
         api_lost_seconds: How long the Kubernetes API has not answered, if longer than its limit.
+        api_failure: Why its last call failed; None when it simply said nothing.
         model, image: As requested.
         kubernetes_events: About the Job and its pods, oldest first; clusters keep them for an hour.
         node: Node of the pod, if nodes may be read.
@@ -125,6 +126,7 @@ class RunFacts:
     flow_deadline_reached: bool = False
     stalled_seconds: float | None = None
     api_lost_seconds: float | None = None
+    api_failure: str | None = None
     model: str | None = None
     image: str | None = None
     node_name: str | None = None

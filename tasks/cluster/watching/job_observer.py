@@ -94,6 +94,7 @@ class JobObserver:
         self._records = JobRecords()
         self._job_is_gone = False
         self._failed_reads = 0
+        self._last_failure: str | None = None
         self._last_good_at = monotonic()
         self._version = 0
         self._news = asyncio.Event()
@@ -125,6 +126,11 @@ class JobObserver:
     def seconds_since_good_read(self) -> float:
         """How long the API has told nothing, by read or by watch."""
         return self._monotonic() - self._last_good_at
+
+    @property
+    def last_failure(self) -> str | None:
+        """Why the last read failed; None when it did not."""
+        return self._last_failure if self._failed_reads else None
 
     async def changed(self, seen_version: int) -> JobObservation:
         """Wait until more is known than at `seen_version`; bound the wait with a timeout."""
@@ -198,8 +204,9 @@ class JobObserver:
         try:
             is_news = await self._read_job()
             is_news = await self._read_pods() or is_news
-        except ClusterError:
+        except ClusterError as failure:
             self._failed_reads += 1
+            self._last_failure = failure.message
             self._publish()
             return
         self._last_good_at = self._monotonic()

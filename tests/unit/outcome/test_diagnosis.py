@@ -77,8 +77,13 @@ def _facts(**facts: Any) -> RunFacts:
             id="cancelled",
         ),
         pytest.param(
-            _facts(api_lost_seconds=601.0, job_name="job-1"),
-            "has not answered for 601 s, so the state of Job job-1 is unknown",
+            _facts(
+                api_lost_seconds=601.0,
+                api_failure="TLS with the Kubernetes API failed (x).",
+                job_name="job-1",
+            ),
+            "has not answered for 601 s (TLS with the Kubernetes API failed (x)), so the state of "
+            "Job job-1 is unknown",
             id="API lost",
         ),
         pytest.param(
