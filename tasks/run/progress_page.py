@@ -64,11 +64,12 @@ def _render(run: AgentRun, work: AttemptAtWork, outcome: str | None) -> str:
     return render_progress(
         replace(
             progress,
-            activity=redact(outcome or progress.activity),
+            activity=redact(progress.activity),
             last_text=redact(progress.last_text) if progress.last_text else None,
         ),
         max_turns=run.prepared.agent.max_turns,
         running_seconds=now - work.put_to_work_at,
         silent_seconds=now - work.last_output_at,
         at=datetime.now(UTC),
+        outcome=outcome,
     )
