@@ -31,7 +31,7 @@ _TOOLS_LIMIT = 8
 _BAR_CELLS = 10
 _COST_ROW = re.compile(r"^\| Cost(?: so far)? \| \$([0-9]+\.[0-9]+) \|$", re.MULTILINE)
 # Claude Code counts what it has paid at the end of a turn only.
-_NOT_TOLD = "told when the turn ends"
+_TOLD_LATER = "told when the turn ends"
 
 _NO_TOKENS = TokenCounts(0, 0, 0, 0)
 
@@ -156,10 +156,11 @@ def render_progress(
         outcome: How the run ended; null while it works.
     """
     ended = outcome is not None
+    not_told = "not told" if ended else _TOLD_LATER
     rows = [
         ("Turns", _turns(progress.turns, max_turns)),
-        ("Tokens", _tokens(progress)),
-        ("Cost" if ended else "Cost so far", _cost(progress, ended=ended)),
+        ("Tokens", _tokens(progress) or not_told),
+        ("Cost" if ended else "Cost so far", _cost(progress) or not_told),
         ("Ran for" if ended else "Running for", duration_text(running_seconds)),
     ]
     if not ended:
@@ -193,10 +194,8 @@ def _tokens(progress: RunProgress) -> str:
         "out": progress.output_tokens,
     }
     known = [f"{name} {count:,}" for name, count in counts.items() if count is not None]
-    return ", ".join(known) if known else _NOT_TOLD
+    return ", ".join(known)
 
 
-def _cost(progress: RunProgress, *, ended: bool) -> str:
-    if progress.cost_usd is None:
-        return "not told" if ended else _NOT_TOLD
-    return f"${progress.cost_usd:.4f}"
+def _cost(progress: RunProgress) -> str:
+    return "" if progress.cost_usd is None else f"${progress.cost_usd:.4f}"

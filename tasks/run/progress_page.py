@@ -50,7 +50,7 @@ async def publish_progress(run: AgentRun, work: AttemptAtWork, outcome: str | No
             work.progress_artifact = await publish_markdown(
                 artifact_key(run.prepared.agent_id, "progress"),
                 page,
-                "What the agent is doing; updated while it works.",
+                "What the agent is doing, and in the end how it ended.",
                 seconds=seconds,
             )
     except Exception:
