@@ -1,5 +1,5 @@
-# An image for agents: the Claude Code CLI, git, and a shell with awk for the run script. A starting
-# point: agents need the compilers and tools of their work too. From the checkout's root:
+# An image for agents: the Claude Code CLI, git, and a shell with perl (Debian's base has it) and
+# awk for the run script. A starting point: agents need the compilers and tools of their work too. From the checkout's root:
 #   docker build -f deployments/images/agent.Dockerfile -t REGISTRY/claude-jobs/agent:2.1.329 deployments/images
 FROM node:22-bookworm-slim AS cli
 # Pinned: transcripts of other versions may have events that this one does not know.

@@ -29,9 +29,9 @@ _LAST_TEXT_CHARACTERS = 8 * _TEXT_CHARACTERS
 _TOOLS_LIMIT = 8
 
 _BAR_CELLS = 10
-_COST_ROW = re.compile(r"^\| Cost so far \| \$([0-9]+\.[0-9]+) \|$", re.MULTILINE)
+_COST_ROW = re.compile(r"^\| Cost(?: so far)? \| \$([0-9]+\.[0-9]+) \|$", re.MULTILINE)
 # Claude Code counts what it has paid at the end of a turn only.
-_NOT_TOLD = "told when the turn ends"
+_TOLD_LATER = "told when the turn ends"
 
 _NO_TOKENS = TokenCounts(0, 0, 0, 0)
 
@@ -143,8 +143,9 @@ def render_progress(
     running_seconds: float,
     silent_seconds: float,
     at: datetime,
+    outcome: str | None = None,
 ) -> str:
-    """Return the progress as markdown.
+    """Return the progress as markdown, or what it came to.
 
     Args:
         progress: How far the run has got.
@@ -152,18 +153,23 @@ def render_progress(
         running_seconds: Since output was first looked for.
         silent_seconds: Since the last line of output.
         at: Now, UTC.
+        outcome: How the run ended; null while it works.
     """
+    ended = outcome is not None
+    not_told = "not told" if ended else _TOLD_LATER
     rows = [
         ("Turns", _turns(progress.turns, max_turns)),
-        ("Tokens", _tokens(progress)),
-        ("Cost so far", _cost(progress)),
-        ("Running for", duration_text(running_seconds)),
-        ("Last output", f"{duration_text(silent_seconds)} ago"),
+        ("Tokens", _tokens(progress) or not_told),
+        ("Cost" if ended else "Cost so far", _cost(progress) or not_told),
+        ("Ran for" if ended else "Running for", duration_text(running_seconds)),
     ]
+    if not ended:
+        rows.append(("Last output", f"{duration_text(silent_seconds)} ago"))
     if progress.last_text:
         rows.append(("Said last", escape_markdown(progress.last_text)))
-    as_of = f"*As of {at:%Y-%m-%d %H:%M:%S} UTC.*"
-    return "\n\n".join([table(("Now", code_span(progress.activity)), rows), as_of])
+    head = ("Now", code_span(progress.activity)) if outcome is None else ("Ended", outcome)
+    word = "Ended at" if ended else "As of"
+    return "\n\n".join([table(head, rows), f"*{word} {at:%Y-%m-%d %H:%M:%S} UTC.*"])
 
 
 def read_cost(page: str) -> float | None:
@@ -188,8 +194,8 @@ def _tokens(progress: RunProgress) -> str:
         "out": progress.output_tokens,
     }
     known = [f"{name} {count:,}" for name, count in counts.items() if count is not None]
-    return ", ".join(known) if known else _NOT_TOLD
+    return ", ".join(known)
 
 
 def _cost(progress: RunProgress) -> str:
-    return _NOT_TOLD if progress.cost_usd is None else f"${progress.cost_usd:.4f}"
+    return "" if progress.cost_usd is None else f"${progress.cost_usd:.4f}"

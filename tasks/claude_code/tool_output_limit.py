@@ -7,13 +7,23 @@ POSIX sh and any awk, as nothing else is sure to be in an agent's image. JSON is
 text is cut at quotes, strings of `tool_response` that are longer than the limit lose their end, and
 everything else is passed on byte by byte. A cut never splits a character or an escape such as `\n`.
 Base64 is left alone, for half an image is none.
+
+The object reaches awk in short lines, as mawk takes quadratic time for a long one: a line's end
+means no more than a space in JSON, so those that stand there give way to those of `fold`.
 """
 
 TOOL_OUTPUT_LIMIT_FILE = "limit-tool-output.sh"
 
 TOOL_OUTPUT_LIMIT_SCRIPT = r"""#!/bin/sh
 # limit-tool-output.sh BYTES: shortens texts of a tool's output; see tool_output_limit.py.
-LIMIT=$1 LC_ALL=C exec awk '
+export LIMIT="$1" LC_ALL=C
+tr '\n' ' ' | fold -b -w 4000 | awk '
+function joined(first, last,    middle) {
+    if (first >= last) return lines[last]
+    middle = int((first + last) / 2)
+    return joined(first, middle) joined(middle + 1, last)
+}
+
 function ends_in_escape(text,    n) {
     n = 0
     while (n < length(text) && substr(text, length(text) - n, 1) == "\\") n++
@@ -72,10 +82,10 @@ BEGIN {
     for (i = 128; i < 192; i++) continuation = continuation sprintf("%c", i)
 }
 
-{ input = NR == 1 ? $0 : input "\n" $0 }
+{ lines[NR] = $0 }
 
 END {
-    parts = split(input, part, "\"")
+    parts = split(joined(1, NR), part, "\"")
     for (p = 1; p <= parts; p++) {
         take_structure(part[p])
         if (++p > parts) break

@@ -50,7 +50,7 @@ async def publish_progress(run: AgentRun, work: AttemptAtWork, outcome: str | No
             work.progress_artifact = await publish_markdown(
                 artifact_key(run.prepared.agent_id, "progress"),
                 page,
-                "What the agent is doing; updated while it works.",
+                "What the agent is doing, and in the end how it ended.",
                 seconds=seconds,
             )
     except Exception:
@@ -64,11 +64,12 @@ def _render(run: AgentRun, work: AttemptAtWork, outcome: str | None) -> str:
     return render_progress(
         replace(
             progress,
-            activity=redact(outcome or progress.activity),
+            activity=redact(progress.activity),
             last_text=redact(progress.last_text) if progress.last_text else None,
         ),
         max_turns=run.prepared.agent.max_turns,
         running_seconds=now - work.put_to_work_at,
         silent_seconds=now - work.last_output_at,
         at=datetime.now(UTC),
+        outcome=outcome,
     )

@@ -3,8 +3,8 @@ r"""The line grammar, version 1: what the run script prints and everybody else r
 Every line is bytes, ends with LF and starts with the run's token, eight lowercase hex digits:
 
     TOKEN h 1 pod_uid=UID numbered=0|1 started=EPOCH_SECONDS
-        Header, the first line. `numbered=0`: the image has no awk, so the agent's stdout passes
-        plain between header and trailer.
+        Header, the first line. `numbered=0`: the image has neither perl nor an awk, so the
+        agent's stdout passes plain between header and trailer.
     TOKEN o N LENGTH PAYLOAD
         The N-th line of the agent's stdout, from 1; LENGTH is the payload's size in bytes. A
         payload never contains LF; it may be empty, the space before it stays.

@@ -1,9 +1,9 @@
 """Tells new lines from repeated ones where the lines carry no numbers.
 
-Without an awk in the image the agent's stdout passes plain, and a reconnect repeats it. A read that
-begins with the header is laid over what was delivered by counting. Where the header has been
-rotated away only content is left: an event is known by its `uuid`, which no two events share (a
-`message.id` they do), any other line by its text until the read's first new line.
+Without perl or an awk in the image the agent's stdout passes plain, and a reconnect repeats it. A
+read that begins with the header is laid over what was delivered by counting. Where the header has
+been rotated away only content is left: an event is known by its `uuid`, which no two events share
+(a `message.id` they do), any other line by its text until the read's first new line.
 
 Nothing here is proof: a line lost between two reads leaves no trace.
 """

@@ -15,7 +15,7 @@ from tasks.claude_code.tool_output_limit import TOOL_OUTPUT_LIMIT_FILE, TOOL_OUT
 Limit = Callable[[int, str], str]
 
 
-@pytest.fixture(params=["mawk", "gawk", "busybox"])
+@pytest.fixture(params=["mawk", "gawk", "original-awk", "busybox"])
 def limit(request: pytest.FixtureRequest, tmp_path: Path) -> Limit:
     name: str = request.param
     awk = shutil.which(name)
@@ -135,7 +135,15 @@ def test_any_output_stays_valid_and_keeps_its_beginning(limit: Limit) -> None:
             assert limit_bytes - 12 < kept_size <= limit_bytes
 
 
-def test_megabytes_of_quotes_take_no_quadratic_time(limit: Limit) -> None:
-    body = json.dumps({"tool_response": '"x\\' * 150_000})
+@pytest.mark.parametrize("text", ['"x\\' * 150_000, "x" * 20_000_000], ids=["quotes", "one line"])
+def test_megabytes_take_no_quadratic_time(limit: Limit, text: str) -> None:
+    body = json.dumps({"tool_response": text})
 
     assert _output_of(limit(50_000, body)).endswith("more bytes left out]")
+
+
+@pytest.mark.parametrize("space", ["\n", "\n\n  ", "\r\n\t"], ids=["line", "lines", "crlf"])
+def test_white_space_between_values_changes_nothing(limit: Limit, space: str) -> None:
+    body = f'{{{space}"tool_response"{space}:{space}["{"a" * 9000}",{space}1]{space}}}{space}'
+
+    assert _output_of(limit(4, body)) == ["aaaa\n[8996 more bytes left out]", 1]

@@ -155,11 +155,50 @@ def test_progress_of_which_little_is_known_claims_nothing() -> None:
     assert "Said last" not in text
 
 
+def test_progress_of_an_ended_run_tells_the_outcome_and_claims_no_work() -> None:
+    progress = RunProgress(turns=3, activity="turn ended", last_text="Done.", cost_usd=0.5)
+
+    text = render_progress(
+        progress,
+        max_turns=None,
+        running_seconds=70,
+        silent_seconds=4,
+        at=AT,
+        outcome="Out of memory",
+    )
+
+    assert text == (
+        "| Ended | Out of memory |\n| --- | --- |\n"
+        "| Turns | 3 |\n"
+        "| Tokens | in 0, cache read 0, cache write 0 |\n"
+        "| Cost | $0.5000 |\n"
+        "| Ran for | 1 min 10 s |\n"
+        "| Said last | Done. |\n\n"
+        "*Ended at 2026-11-20 18:00:00 UTC.*"
+    )
+
+
+def test_what_an_ended_run_never_told_is_not_promised() -> None:
+    unknown = RunProgress(read_tokens=TokenCounts())
+
+    text = render_progress(
+        unknown, max_turns=None, running_seconds=0, silent_seconds=0, at=AT, outcome="Cancelled"
+    )
+
+    assert "| Tokens | not told |" in text
+    assert "| Cost | not told |" in text
+
+
+@pytest.mark.parametrize("outcome", [None, "Succeeded"])
 @pytest.mark.parametrize("cost_usd", [None, 0.0, 0.1234, 1234.5])
-def test_cost_is_read_back_from_the_page_that_tells_it(cost_usd: float | None) -> None:
+def test_cost_is_read_back_from_the_page_that_tells_it(
+    cost_usd: float | None, outcome: str | None
+) -> None:
     said = "| Cost so far | $9.9999 |"
     progress = RunProgress(activity=said, last_text=said, cost_usd=cost_usd)
 
-    page = render_progress(progress, max_turns=3, running_seconds=1, silent_seconds=1, at=AT)
+    page = render_progress(
+        progress, max_turns=3, running_seconds=1, silent_seconds=1, at=AT, outcome=outcome
+    )
 
     assert read_cost(page) == cost_usd
