@@ -9,7 +9,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from tasks.agent_job.pod_settings import ReadOnlyMount, key_reference
-from tasks.agent_job.pod_template import agent_env_of, secrets_of_template
+from tasks.agent_job.pod_template import agent_env_of, secrets_of_template, values_of
 from tasks.agent_job.reserved_names import PREFIX, is_credential, why_reserved
 from tasks.agent_job.run_request import AgentRunRequest
 from tasks.agent_job.runtime_spec import RuntimeSpec
@@ -134,7 +134,7 @@ def build_environment(
     line_token: str,
     tracing: Mapping[str, str],
 ) -> list[dict[str, Any]]:
-    """Return the container's `env`; every name once, without what the pod template sets.
+    """Return the container's `env`; every name once. What the pod template sets is merged later.
 
     Of several plain values of one name the run's wins, then the agent's, then the pod template's,
     then the runtime's; a plain value wins over a key of the runtime; nothing wins over what the run
@@ -161,14 +161,19 @@ def build_environment(
     }
     plain = {**agent.env, **request.env}
     entries: dict[str, dict[str, Any]] = {
-        **{name: entry for name, entry in general.items() if name not in templated},
+        **{
+            name: entry
+            for name, entry in general.items()
+            # A merge would leave both a value and where another comes from.
+            if name not in templated or "valueFrom" not in {*entry, *templated[name]}
+        },
         **{name: _plain(name, value) for name, value in plain.items()},
         **{
             item.env: _secret(item.env, item.secret, item.key, optional=False)
             for item in agent.credentials
         },
     }
-    given = {**runtime.env, **_values_of(templated), **plain}
+    given = {**runtime.env, **values_of(templated), **plain}
     if given.get(RESOURCE_ATTRIBUTES):
         both = f"{given[RESOURCE_ATTRIBUTES]},{tracing[RESOURCE_ATTRIBUTES]}"
         entries[RESOURCE_ATTRIBUTES] = _plain(RESOURCE_ATTRIBUTES, both)
@@ -188,6 +193,16 @@ def build_environment(
         "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}},
     }
     return list(entries.values())
+
+
+def names_over_template(
+    request: AgentRunRequest, agent: AgentSpec, runtime: RuntimeSpec
+) -> frozenset[str]:
+    """Return the variables for which a pod template's env does not count."""
+    given = {*agent.env, *request.env, *(credential.env for credential in agent.credentials)}
+    # Holds the template's already, beside the run's.
+    joined = {RESOURCE_ATTRIBUTES} & values_of(agent_env_of(runtime.pod_template)).keys()
+    return frozenset(given | joined)
 
 
 def secret_references(agent: AgentSpec, runtime: RuntimeSpec) -> dict[str, frozenset[str]]:
@@ -247,11 +262,6 @@ def quantity_value(quantity: str) -> Decimal:
         return Decimal(digits) * _UNITS[quantity.removeprefix(digits)]
     except (InvalidOperation, KeyError) as error:
         raise ValueError(f"{quantity!r} is no quantity") from error
-
-
-def _values_of(variables: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    values = {name: variable.get("value") for name, variable in variables.items()}
-    return {name: value for name, value in values.items() if isinstance(value, str)}
 
 
 def _plain(name: str, value: str) -> dict[str, Any]:

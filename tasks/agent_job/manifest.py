@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from tasks.agent_job.environment import build_environment, context_env, quantity_bytes, script_env
+from tasks.agent_job.environment import (
+    build_environment,
+    context_env,
+    names_over_template,
+    quantity_bytes,
+    script_env,
+)
 from tasks.agent_job.pod_spec import build_pod_spec
 from tasks.agent_job.pod_template import apply_pod_template
 from tasks.agent_job.prepared_run import RUN_SCRIPT_FILE, PreparedRun
@@ -104,6 +110,7 @@ def build_job_manifest(spec: JobSpec) -> dict[str, Any]:
             "spec": pod_spec,
         },
         runtime.pod_template,
+        without_env=names_over_template(spec.run.request, spec.run.agent, runtime),
     )
     annotations = {**annotations, **runtime.job_annotations}
     job_fields = {

@@ -1,6 +1,6 @@
 """The runtime's pod template in the pod of an attempt, and the Secrets it refers to."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,23 +24,23 @@ class SecretUse:
     optional: bool
 
 
-def apply_pod_template(pod: dict[str, Any], template: Json) -> dict[str, Any]:
+def apply_pod_template(
+    pod: dict[str, Any], template: Json, *, without_env: Collection[str]
+) -> dict[str, Any]:
     """Return a pod template with the runtime's own merged into it, as `kubectl patch` does.
 
-    Env of the agent that `pod` has already is the run's or the agent's, and wins. An init container
-    that is nothing but the clone's name is left out where nothing is cloned.
+    An init container that is nothing but the clone's name is left out where nothing is cloned.
 
     Args:
         pod: Metadata and spec of the attempt's pod.
         template: Accepted by `pod_template_problems`.
+        without_env: Variables of the agent for which the template does not count.
     """
     spec = object_at(template, "spec")
-    [agent] = pod["spec"]["containers"]
-    names = {variable["name"] for variable in agent["env"]}
     cloned = "initContainers" in pod["spec"]
     parts: dict[str, list[Any]] = {
         "containers": [
-            _without_env(container, names) if container["name"] == AGENT_CONTAINER else container
+            _without(container, without_env) if container["name"] == AGENT_CONTAINER else container
             for container in objects_at(spec, "containers")
         ],
         "initContainers": [
@@ -53,7 +53,7 @@ def apply_pod_template(pod: dict[str, Any], template: Json) -> dict[str, Any]:
     return merge_strategically(pod, {**template, "spec": kept}, POD_TEMPLATE)
 
 
-def _without_env(container: Json, names: Collection[str]) -> Json:
+def _without(container: Json, names: Collection[str]) -> Json:
     if "env" not in container:
         return container
     kept = [entry for entry in objects_at(container, "env") if entry["name"] not in names]
@@ -69,6 +69,12 @@ def agent_env_of(template: Json) -> dict[str, Json]:
         if container["name"] == AGENT_CONTAINER
         for variable in objects_at(container, "env")
     }
+
+
+def values_of(variables: Mapping[str, Json]) -> dict[str, str]:
+    """Return the plain values among variables, by name."""
+    values = {name: text_at(variable, "value") for name, variable in variables.items()}
+    return {name: value for name, value in values.items() if value}
 
 
 def refuse_run_secrets(template: Json, agent_id: AgentId) -> None:

@@ -1,0 +1,389 @@
+"""The user's pod template: merged as kubectl does, and never over what a run must control."""
+
+import json
+import shutil
+import subprocess
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from tasks.agent_job.environment import mounted_secrets, optional_secrets, secret_references
+from tasks.agent_job.manifest import build_job_manifest
+from tasks.agent_job.runtime_spec import POD_TEMPLATE_EXAMPLE, RuntimeSpec
+from tasks.claude_code.agent_spec import AgentSpec
+from tasks.preflight.pod_security import restricted_violations
+from tasks.vocabulary.errors import InputInvalid
+from tests.unit.agent_job.run_inputs import make_job_spec, make_run
+from tests.unit.agent_job.template_cases import (
+    ACCEPTED,
+    FULL,
+    GIT,
+    NAMES_A_RUN_SECRET,
+    REFUSED,
+    REPOSITORY,
+    agent,
+    beside,
+    spec,
+)
+
+RECORDED = Path(__file__).parents[2] / "data" / "pod_template" / "merged_by_kubectl.json"
+DIGEST = "claude-jobs.dev/manifest-sha256"
+KUBECTL = shutil.which("kubectl")
+
+Json = dict[str, Any]
+
+
+def pod_of(template: Json, **runtime: Any) -> Json:
+    """Return the pod template of a run that clones a repository."""
+    fields = {"git": GIT, "image_pull_secrets": ["first"], "node_selector": {"disk": "ssd"}}
+    job = build_job_manifest(
+        make_job_spec(REPOSITORY, runtime={**fields, "pod_template": template, **runtime})
+    )
+    pod = deepcopy(job["spec"]["template"])
+    assert pod["metadata"]["annotations"].pop(DIGEST) == job["metadata"]["annotations"][DIGEST]
+    return pod
+
+
+def agent_of(pod: Json) -> Json:
+    [found] = [c for c in pod["spec"]["containers"] if c["name"] == "agent"]
+    return found
+
+
+def env_of(pod: Json) -> dict[str, Any]:
+    entries = agent_of(pod)["env"]
+    env = {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in entries}
+    assert len(env) == len(entries), "a name stands twice"
+    return env
+
+
+def problems_of(template: Any, **runtime: Any) -> str:
+    with pytest.raises(ValidationError) as caught:
+        RuntimeSpec.model_validate(
+            {"image": "agent:1", "git": GIT, "pod_template": template, **runtime}
+        )
+    [problem] = caught.value.errors()
+    return problem["msg"]
+
+
+# --- merged as kubectl does ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_template_is_merged_as_kubectl_has_merged_it(name: str) -> None:
+    recorded = json.loads(RECORDED.read_text())["merged"]
+
+    assert pod_of(ACCEPTED[name]) == recorded[name]
+
+
+def merge_by_kubectl(folder: Path, original: Json, patch: Json) -> Json:
+    file = folder / "original.json"
+    file.write_text(json.dumps({"apiVersion": "v1", "kind": "PodTemplate", "template": original}))
+    command = [str(KUBECTL), "patch", "--local", "-f", str(file), "--type", "strategic"]
+    output = subprocess.run(
+        [*command, "-p", json.dumps({"template": patch}), "-o", "json"],
+        check=True,
+        capture_output=True,
+        timeout=20,
+    ).stdout
+    return json.loads(output)["template"]
+
+
+@pytest.mark.skipif(KUBECTL is None, reason="kubectl is not installed")
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_template_is_merged_as_the_kubectl_of_this_machine_merges_it(
+    name: str, tmp_path: Path
+) -> None:
+    assert pod_of(ACCEPTED[name]) == merge_by_kubectl(tmp_path, pod_of({}), ACCEPTED[name])
+
+
+def test_template_of_a_full_pod_keeps_what_it_was_given() -> None:
+    pod = pod_of(FULL)
+
+    names = [container["name"] for container in pod["spec"]["initContainers"]]
+    assert names == ["istio-proxy", "clone", "vault-agent-init"]
+    assert agent_of(pod)["resources"]["limits"] == {
+        "cpu": "4",
+        "memory": "16Gi",
+        "ephemeral-storage": "10Gi",
+        "nvidia.com/gpu": "1",
+    }
+    assert pod["spec"]["securityContext"]["runAsUser"] == 2000
+    assert restricted_violations(pod["spec"]) == []
+
+
+def test_example_of_the_form_is_accepted_and_restricted() -> None:
+    assert restricted_violations(pod_of(POD_TEMPLATE_EXAMPLE)["spec"]) == []
+
+
+def test_place_of_the_clone_means_nothing_where_nothing_is_cloned() -> None:
+    template = spec(initContainers=[{"name": "clone"}, {"name": "b", "image": "b:1"}])
+
+    job = build_job_manifest(make_job_spec(runtime={"pod_template": template}))
+
+    assert job["spec"]["template"]["spec"]["initContainers"] == [{"name": "b", "image": "b:1"}]
+
+
+# --- whose value wins ----------------------------------------------------------------------------
+
+
+def test_env_of_a_template_is_over_the_runtimes_and_under_the_agents_and_the_runs() -> None:
+    reference = {"fieldRef": {"fieldPath": "spec.nodeName"}}
+    names = ("OF_THE_RUN", "OF_THE_AGENT", "OF_THE_RUNTIME", "TERM", "ANTHROPIC_API_KEY")
+    template = agent(
+        env=[
+            *({"name": name, "value": "template"} for name in names[:-1]),
+            {"name": names[-1], "valueFrom": reference},
+            {"name": "NODE", "valueFrom": reference},
+            {"name": "OTEL_RESOURCE_ATTRIBUTES", "value": "team=x"},
+        ]
+    )
+    credential = {"env": "ANTHROPIC_API_KEY", "secret": "model", "key": "k"}
+    job = build_job_manifest(
+        make_job_spec(
+            {"env": {"OF_THE_RUN": "run"}},
+            {"env": {"OF_THE_AGENT": "agent"}, "credentials": [credential]},
+            {
+                "env": {"OF_THE_RUNTIME": "runtime", "NODE": "runtime"},
+                "pod_template": template,
+            },
+        )
+    )
+
+    env = env_of(job["spec"]["template"])
+    assert [env[name] for name in names] == [
+        "run",
+        "agent",
+        "template",
+        "template",
+        {"secretKeyRef": {"name": "model", "key": "k"}},
+    ]
+    assert env["NODE"] == reference
+    assert env["OTEL_RESOURCE_ATTRIBUTES"].startswith("team=x,prefect.run.type=flow")
+
+
+def test_annotations_of_the_job_alone_are_not_the_pods() -> None:
+    job = build_job_manifest(
+        make_job_spec(
+            runtime={
+                "annotations": {"both": "1", "queue": "all"},
+                "job_annotations": {"queue": "a"},
+                "pod_template": {"metadata": {"annotations": {"pod": "1"}}},
+            }
+        )
+    )
+
+    def own(metadata: Json) -> Json:
+        found: Json = metadata["annotations"]
+        return {key: value for key, value in found.items() if "/" not in key}
+
+    assert own(job["metadata"]) == {"both": "1", "queue": "a"}
+    assert own(job["spec"]["template"]["metadata"]) == {"both": "1", "queue": "all", "pod": "1"}
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("field", "template"), REFUSED, ids=[field for field, _ in REFUSED])
+def test_template_over_what_a_run_controls_is_refused_by_field(field: str, template: Json) -> None:
+    assert problems_of(template).startswith(f"Value error, pod_template: {field}: ")
+
+
+def test_every_field_that_is_refused_is_named_at_once() -> None:
+    message = problems_of(spec(restartPolicy="Always", containers=[{"name": "agent", "tty": True}]))
+
+    assert "spec.restartPolicy: " in message
+    assert "spec.containers[agent].tty: " in message
+
+
+def test_refusal_quotes_no_value() -> None:
+    template = agent(env=[{"name": "GITHUB_TOKEN", "value": "ghp_hush"}], command=["ghp_hush"])
+
+    assert "ghp_hush" not in problems_of(template)
+
+
+@pytest.mark.parametrize(
+    ("path", "runtime"),
+    [
+        ("/keys", {"mounts": [{"kind": "secret", "name": "keys", "path": "/keys"}]}),
+        ("/tmp/", {"read_only_root_filesystem": True}),
+        ("/work", {"home_path": "/work"}),
+    ],
+)
+def test_folder_of_another_field_is_refused(path: str, runtime: Json) -> None:
+    template = agent(volumeMounts=[{"name": "v", "mountPath": path}])
+    template["spec"]["volumes"] = [{"name": "v", "emptyDir": {}}]
+
+    assert f"volumeMounts[{path}]: " in problems_of(template, **runtime)
+
+
+@pytest.mark.parametrize(
+    ("field", "template"), NAMES_A_RUN_SECRET, ids=[field for field, _ in NAMES_A_RUN_SECRET]
+)
+def test_template_that_names_a_secret_of_the_agents_runs_is_refused(
+    field: str, template: Json
+) -> None:
+    with pytest.raises(InputInvalid) as caught:
+        make_run(runtime={"pod_template": template})
+
+    assert field in caught.value.message
+
+
+# --- the Secrets it uses -------------------------------------------------------------------------
+
+
+def test_secrets_of_a_template_are_masked_and_checked() -> None:
+    template = agent(
+        env=[{"name": "A", "valueFrom": {"secretKeyRef": {"name": "one", "key": "k"}}}],
+        envFrom=[{"secretRef": {"name": "two", "optional": True}}],
+    )
+    template["spec"]["volumes"] = [
+        {"name": "a", "secret": {"secretName": "three"}},
+        {"name": "b", "projected": {"sources": [{"secret": {"name": "four", "optional": True}}]}},
+        {"name": "c", "secret": {"secretName": "four"}},
+        {"name": "d", "configMap": {"name": "five"}},
+    ]
+    runtime = RuntimeSpec.model_validate({"image": "a", "pod_template": template})
+
+    assert secret_references(AgentSpec(agent_id="a"), runtime) == {"one": {"k"}}
+    assert mounted_secrets(runtime) == ("two", "three", "four")
+    assert optional_secrets(runtime) == {"two"}
+
+
+# --- nothing that is accepted changes what a run controls ----------------------------------------
+
+FIELDS_OF_THE_POD = (
+    *("restartPolicy", "activeDeadlineSeconds", "terminationGracePeriodSeconds", "hostname"),
+    *("shareProcessNamespace", "hostPID", "subdomain", "setHostnameAsFQDN", "ephemeralContainers"),
+)
+FREE_FOR_THE_AGENT = {
+    *("env", "envFrom", "imagePullPolicy", "ports", "resizePolicy", "resources"),
+    *("securityContext", "volumeDevices", "volumeMounts"),
+}
+OWN_VOLUMES = {"input", "work", "home", "tmp", "workspace", "git-credentials", "mount-1"}
+MARKED = ("claude-jobs.dev/", "app.kubernetes.io/")
+
+
+def controlled(pod: Json) -> Json:
+    """Return all that a run must control, however the pod came to be."""
+    found, metadata = pod["spec"], pod["metadata"]
+    mine = agent_of(pod)
+    others = [c for c in found["containers"] if c["name"] != "agent"]
+    others += [c for c in found["initContainers"] if c["name"] != "clone"]
+    context = {**found["securityContext"], **mine["securityContext"]}
+    return {
+        "pod": {name: found.get(name) for name in FIELDS_OF_THE_POD},
+        "metadata": {
+            kind: {k: v for k, v in metadata[kind].items() if k.startswith(MARKED)}
+            for kind in ("labels", "annotations")
+        },
+        "more metadata": set(metadata) - {"labels", "annotations"},
+        "agent": {k: v for k, v in mine.items() if k not in FREE_FOR_THE_AGENT},
+        "env": {
+            name: value
+            for name, value in env_of(pod).items()
+            if name.startswith("CLAUDE_JOBS_") or name in {"HOME", "CLAUDE_CONFIG_DIR"}
+        },
+        "mounts": [m for m in mine["volumeMounts"] if m["name"] in OWN_VOLUMES],
+        "volumes": [v for v in found["volumes"] if v["name"] in OWN_VOLUMES],
+        "clone": [c for c in found["initContainers"] if c["name"] == "clone"],
+        "seen by others": {
+            mount["name"]
+            for container in others
+            for mount in container.get("volumeMounts") or ()
+            if mount["name"] in OWN_VOLUMES - {"workspace"}
+        },
+        "root": (context["runAsNonRoot"], context.get("runAsUser") == 0),
+        "group": found["securityContext"]["fsGroup"],
+        "memory": "memory" in mine["resources"]["limits"],
+    }
+
+
+any_value = st.sampled_from([None, True, 0, 1, "x", "Always", "/x", [], {}, ["x"], {"name": "x"}])
+names = st.sampled_from(["agent", "clone", "b", "input", "work", "home", "workspace", "v"])
+paths = st.sampled_from(
+    ["/x", "/home/agent", "/home/agent/", "/var/run", "/run/claude-jobs/input", "/workspace", "x"]
+)
+variables = st.sampled_from(["HOME", "CLAUDE_JOBS_POD_UID", "A", "TERM", "GH_TOKEN"])
+
+
+def maybe(value: Any) -> Any:
+    return value | any_value
+
+
+contexts = st.dictionaries(
+    st.sampled_from(["runAsUser", "runAsNonRoot", "fsGroup", "privileged", "seLinuxOptions"]),
+    any_value,
+    max_size=2,
+)
+containers = st.fixed_dictionaries(
+    {"name": names},
+    optional={
+        "env": maybe(
+            st.lists(
+                st.fixed_dictionaries({"name": variables}, optional={"value": any_value}),
+                max_size=2,
+            )
+        ),
+        "volumeMounts": maybe(
+            st.lists(st.fixed_dictionaries({"mountPath": paths, "name": names}), max_size=2)
+        ),
+        "resources": maybe(st.fixed_dictionaries({"limits": maybe(st.just({"memory": "1Gi"}))})),
+        "securityContext": maybe(contexts),
+        **dict.fromkeys(
+            ("image", "command", "args", "stdin", "tty", "lifecycle", "restartPolicy"), any_value
+        ),
+    },
+)
+templates = st.fixed_dictionaries(
+    {},
+    optional={
+        "metadata": maybe(
+            st.dictionaries(
+                st.sampled_from(["labels", "annotations", "finalizers", "name"]),
+                maybe(
+                    st.dictionaries(
+                        st.sampled_from(["a", "claude-jobs.dev/agent-id", "job-name"]), any_value
+                    )
+                ),
+                max_size=2,
+            )
+        ),
+        "spec": maybe(
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    "containers": maybe(st.lists(containers, max_size=2)),
+                    "initContainers": maybe(st.lists(containers, max_size=2)),
+                    "volumes": maybe(st.lists(st.fixed_dictionaries({"name": names}), max_size=2)),
+                    "securityContext": maybe(contexts),
+                    "runtimeClassName": any_value,
+                    **dict.fromkeys(FIELDS_OF_THE_POD[:4], any_value),
+                },
+            )
+        ),
+    },
+)
+
+
+@given(template=templates)
+@settings(max_examples=400, deadline=None)
+def test_template_that_is_accepted_changes_nothing_that_a_run_controls(template: Json) -> None:
+    try:
+        pod = pod_of(template)
+    except ValidationError:
+        pod = pod_of({})
+
+    assert controlled(pod) == controlled(pod_of({}))
+
+
+def test_sidecar_may_see_the_workspace_and_nothing_else_of_the_run() -> None:
+    mounts = [{"name": "workspace", "mountPath": "/w"}]
+
+    pod = pod_of(beside(volumeMounts=mounts))
+
+    assert pod["spec"]["containers"][0]["volumeMounts"] == mounts
