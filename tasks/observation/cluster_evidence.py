@@ -67,6 +67,15 @@ class NodeSnapshot:
         )
 
 
+def refuses_to_execute(*said: str | None) -> bool:
+    """Tell whether the kernel refused to execute a program, in its only words for it.
+
+    A program of another architecture is the usual reason. The words choose the advice alone: in an
+    agent's own output they decide nothing.
+    """
+    return any("exec format error" in text.lower() for text in said if text)
+
+
 def _describe_taint(taint: RawObject) -> str:
     value = text_at(taint, "value")
     return f"{text_at(taint, 'key')}{f'={value}' if value else ''}:{text_at(taint, 'effect')}"

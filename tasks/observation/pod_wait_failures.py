@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.observation.api_fields import Condition
+from tasks.observation.cluster_evidence import NodeSnapshot
 from tasks.observation.container_states import ContainerTerminated
 from tasks.observation.pod_reasons import find_disruption
 from tasks.observation.pod_refusals import RefusalRule
@@ -74,6 +75,13 @@ def with_last_line(message: str, lines: Sequence[str]) -> str:
     """Append the last line that a failed container has printed, if there is one."""
     quoted = [words for words in map(quote, lines) if words]
     return f"{message.removesuffix('.')}; its last line is {quoted[-1]}." if quoted else message
+
+
+def with_architecture(message: str, node: NodeSnapshot) -> str:
+    """Append the node's architecture, where it is known, for which the image was not built."""
+    if node.architecture is None:
+        return message
+    return f"{message.removesuffix('.')}; node {node.name} is {node.architecture}."
 
 
 def container_never_ran(pod: PodSnapshot, ended: ContainerTerminated) -> PodWaitFailure:

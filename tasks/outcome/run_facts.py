@@ -5,7 +5,7 @@ from datetime import datetime
 
 from tasks.claude_code.session_summary import SessionSummary
 from tasks.observation.api_fields import Condition
-from tasks.observation.cluster_evidence import NodeSnapshot
+from tasks.observation.cluster_evidence import NodeSnapshot, refuses_to_execute
 from tasks.observation.container_states import ContainerSnapshot, find_failed
 from tasks.observation.snapshots import KubernetesEventSnapshot
 from tasks.outcome.run_result import TranscriptProof
@@ -178,12 +178,8 @@ class RunFacts:
 
     @property
     def wrong_architecture(self) -> bool:
-        """Whether the kernel has refused to execute a program, in its only words for it.
-
-        They choose the advice alone: the same words in an agent's own output decide nothing.
-        """
-        said = (self.container_message, self.stderr_line, self.foreign_line)
-        return any("exec format error" in text.lower() for text in said if text)
+        """Whether the kernel has refused to execute a program of the image."""
+        return refuses_to_execute(self.container_message, self.stderr_line, self.foreign_line)
 
     @property
     def exit_code_is_made_up(self) -> bool:
