@@ -177,11 +177,11 @@ async def _answer(
 
 
 def _sentence(row: SweptRow) -> str:
-    swept, verdict = row.swept, row.verdict
+    swept = row.swept
     note = f" {row.note}" if row.note else ""
-    action = verdict.action.replace("_", " ")
+    action = row.verdict.action.replace("_", " ")
     return (
-        f"{swept.kind} {swept.namespace}/{swept.name}: {verdict.reason} – {action}, "
+        f"{swept.kind} {swept.namespace}/{swept.name}: {row.reason} – {action}, "
         f"{row.outcome}.{note}"
     )
 

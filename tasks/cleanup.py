@@ -1,6 +1,7 @@
 """What happens to the Job: stopped by us, marked once its result is stored, kept or deleted."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from tasks.cluster.call_retry import RETRY_SAFE
@@ -8,9 +9,16 @@ from tasks.cluster.cluster_errors import ClusterError, ObjectNotFound, PatchRefu
 from tasks.cluster.json_objects import JsonObject
 from tasks.cluster.kinds.api_objects import Propagation, annotation_path, expect, put
 from tasks.cluster.kinds.jobs import patch_job
+from tasks.observation.beside_agent import still_running
 from tasks.orchestrator.stage import stage
 from tasks.outcome.run_result import AgentRunResult
-from tasks.ownership.keep_policy import Delete, Leave, LowerTtl, decide_cleanup
+from tasks.ownership.keep_policy import (
+    Delete,
+    Leave,
+    LowerTtl,
+    decide_cleanup,
+    describe_remains,
+)
 from tasks.run.agent_run import AgentRun
 from tasks.run.attempt_at_work import AttemptAtWork, StopReason, StopRequest
 from tasks.run.ended_attempt import ConcludedAttempt, EndedAttempt
@@ -23,6 +31,11 @@ from tasks.vocabulary.names import (
 )
 
 _CLEAN_UP_SECONDS = 15.0
+# For a container beside the agent's that ends when it sees that the agent has ended.
+_BESIDE_SECONDS = 5.0
+_LOOK_AGAIN_SECONDS = 0.5
+# Time that a process about to be killed reserves for what it then does to the Job.
+_ANSWER_SECONDS = 1.5
 
 _REASONS: dict[StopReason, Callable[[StopRequest], str]] = {
     StopReason.CANCELLED: lambda _: "The run is being cancelled",
@@ -66,13 +79,16 @@ async def stop_agent(run: AgentRun, work: AttemptAtWork, why: StopRequest) -> bo
 async def clean_up(ended: EndedAttempt, concluded: ConcludedAttempt) -> None:
     """Mark the Job as read and apply the keep policy to it.
 
-    This is bounded and cannot change the verdict. If it fails, the TTL deletes the Job.
+    This is bounded and cannot change the verdict. If it fails, the TTL deletes the Job, or a sweep
+    if another container keeps it from finishing.
     """
     run, work = ended.run, ended.work
     if work is None or work.stopped is not None or ended.lease_lost:
         return
     if not concluded.is_stored:
         run.outside.say(f"Job {work.job_name} is kept until its TTL, because nothing was stored.")
+        if beside := _others(work):
+            run.outside.say(describe_remains(work.job_name, beside))
         return
     try:
         async with asyncio.timeout(run.outside.controls.bounded(_CLEAN_UP_SECONDS)):
@@ -84,6 +100,7 @@ async def clean_up(ended: EndedAttempt, concluded: ConcludedAttempt) -> None:
 
 
 async def _clean_up(run: AgentRun, work: AttemptAtWork, result: AgentRunResult) -> None:
+    beside = await _see_others_end(run, work)
     pod, job = work.pod, work.job
     running = pod is not None and pod.agent is not None and pod.agent.running is not None
     ended = bool(job and job.finished) or bool(pod and pod.agent and pod.agent.terminated)
@@ -92,9 +109,12 @@ async def _clean_up(run: AgentRun, work: AttemptAtWork, result: AgentRunResult) 
         succeeded=result.succeeded,
         ended=ended,
         agent_running=running,
+        still_running=beside,
     )
     match decided:
         case Delete():
+            if decided.reason is not None:
+                run.outside.say(f"Deleting Job {work.job_name}: {decided.reason}.")
             await delete_owned_job(run, work, Propagation(decided.propagation))
         case LowerTtl():
             await _mark(run, work, [put("/spec/ttlSecondsAfterFinished", decided.seconds)])
@@ -102,6 +122,25 @@ async def _clean_up(run: AgentRun, work: AttemptAtWork, result: AgentRunResult) 
             if ended:
                 await _mark(run, work, [])
             run.outside.say(f"Job {work.job_name} is kept: {decided.reason}.")
+    if beside and not isinstance(decided, Delete):
+        run.outside.say(describe_remains(work.job_name, beside))
+
+
+async def _see_others_end(run: AgentRun, work: AttemptAtWork) -> tuple[str, ...]:
+    """Return the containers that keep the Job from finishing, after giving them time to end."""
+    patience_seconds = run.outside.controls.bounded(
+        _BESIDE_SECONDS, leaving_seconds=_ANSWER_SECONDS
+    )
+    until = time.monotonic() + patience_seconds
+    while (beside := _others(work)) and time.monotonic() < until:
+        await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+        await work.observer.read_again()
+    return beside
+
+
+def _others(work: AttemptAtWork) -> tuple[str, ...]:
+    is_settled = work.job is None or work.job.finished or work.pod_is_gone
+    return () if is_settled else still_running(work.pod)
 
 
 async def _mark(run: AgentRun, work: AttemptAtWork, more: list[JsonObject]) -> None:

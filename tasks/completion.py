@@ -77,6 +77,10 @@ def _stop_due(run: AgentRun, work: AttemptAtWork) -> StopRequest | None:
         return StopRequest(StopReason.CANCELLED)
     if is_preempted_by_queue(job, work.pod, pod_is_gone=work.pod_is_gone):
         return StopRequest(StopReason.PREEMPTED)
+    if work.pod is not None and work.pod.agent_ended:
+        # What is left to wait for is output, or another container; the agent can do nothing about
+        # either.
+        return None
     if time.monotonic() >= work.deadline_at:
         return StopRequest(StopReason.OUT_OF_TIME)
     silent_seconds = _stalled_seconds(run, work)

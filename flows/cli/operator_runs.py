@@ -84,7 +84,7 @@ async def find_run(look: ClusterLook, records: RunRecords, name: str) -> KnownRu
         state_name = flow_run.state_name if flow_run is not None else None
         if result is not None:
             report = render_report(result, _links(result))
-        elif target.job is None or target.job.over:
+        elif target.job is None or look.is_over(target.job):
             report = await records.report_of(flow_run_id, agent_id)
     return KnownRun(agent_id, flow_run_id, target.job, result, report, state_name)
 
@@ -130,12 +130,12 @@ async def _show_from_pod(
 ) -> bool:
     """Show the output of the Job's pod; return whether there is such a pod."""
     pods = look.pods_of(job)
-    if follow and (pods or not job.over):
+    if follow and (pods or not look.is_over(job)):
         _say_how_much(await follow_agent(access, job, show), say, whole=True)
         return True
     started = [pod for pod in pods if pod.agent is not None and pod.agent.has_run is not False]
     if not started:
-        if job.over:
+        if look.is_over(job):
             return False
         raise NotPossible(
             f"The agent of Job {job.name} has not started yet.",
@@ -144,7 +144,9 @@ async def _show_from_pod(
     try:
         # The oldest pod, because a replacement pod does not start the agent.
         _say_how_much(
-            await read_agent_log(access, job, started[-1].name, show), say, whole=job.over
+            await read_agent_log(access, job, started[-1].name, show),
+            say,
+            whole=look.is_over(job),
         )
     except ObjectNotFound:
         return False

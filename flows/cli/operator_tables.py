@@ -107,13 +107,14 @@ def job_for_machines(
 ) -> dict[str, Any]:
     """Return the facts about a Job as JSON values."""
     values = {**asdict(job), "state": describe_job(look, job, result)}
+    values["still_running"] = look.still_running(job)
     values["pods"] = [{"name": pod.name, "phase": pod.phase} for pod in look.pods_of(job)]
     return values
 
 
 def _state(row: AgentRow) -> Text:
     words = _safe(row.state)
-    style = "cyan" if row.live else "green" if words.endswith("Succeeded") else "default"
+    style = "cyan" if row.live else "green" if "Succeeded" in words else "default"
     text = Text(words, style="yellow" if "owner gone" in words else style)
     if row.paused is not None:
         text.append(

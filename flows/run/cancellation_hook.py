@@ -12,11 +12,13 @@ from tasks.agent_job.run_request import AgentRunRequest, parse_request
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.kinds.api_objects import Propagation
 from tasks.cluster.kinds.jobs import list_jobs
-from tasks.observation.snapshots import JobSnapshot, jobs_from_api
+from tasks.cluster.kinds.read_only import list_pods
+from tasks.observation.beside_agent import is_over
+from tasks.observation.snapshots import JobSnapshot, jobs_from_api, pods_from_api
 from tasks.orchestrator.flow_run_states import read_whether_cancelled
 from tasks.ownership.orphans import owner_of
 from tasks.run.job_deletion import Deletion, delete_job_when
-from tasks.vocabulary.names import AgentId, FlowRunId, agent_selector
+from tasks.vocabulary.names import AgentId, FlowRunId, agent_selector, job_pods_selector
 
 # The runner sets the final state only after its hooks.
 _HOOK_SECONDS = 30.0
@@ -26,7 +28,7 @@ _ASK_AGAIN_SECONDS = 1.0
 async def delete_jobs_of_cancelled_run(
     flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]
 ) -> None:
-    """Delete the unfinished Jobs of a cancelled run, in case the run itself did not.
+    """Delete the Jobs of a cancelled run whose agent may be at work, in case the run did not.
 
     Prefect also calls this without a cancellation, for example when the process that serves the
     flow shuts down. So only the state in the API counts, not the state that is passed in.
@@ -57,22 +59,26 @@ async def _delete_jobs(request: AgentRunRequest, flow_run_id: FlowRunId) -> list
     async with ClusterClient(runtime.connection) as client:
         namespace = client.resolve_namespace(runtime.spec.namespace).name
         found = await list_jobs(client, namespace, label_selector=selector)
+
+        async def is_left(job: JobSnapshot) -> bool:
+            # Another run may have taken it over.
+            if owner_of(job) != flow_run_id or job.over or job.deleting:
+                return False
+            pods = await list_pods(client, namespace, label_selector=job_pods_selector(job.name))
+            own = [pod for pod in pods_from_api(pods.items) if pod.job_uid == job.uid]
+            return not is_over(job, own)
+
         for job in jobs_from_api(found.items):
-            if not _is_left(job, flow_run_id):
+            if not await is_left(job):
                 continue
             deletion = await delete_job_when(
                 client,
                 namespace,
                 job.name,
                 uid=job.uid,
-                is_right=lambda found: _is_left(found, flow_run_id),
+                is_right=is_left,
                 propagation=Propagation.FOREGROUND,
             )
             if deletion is Deletion.DELETED:
                 deleted.append(f"Job {namespace}/{job.name}")
     return deleted
-
-
-def _is_left(job: JobSnapshot, flow_run_id: FlowRunId) -> bool:
-    """Return whether a Job still belongs to this run; another run may have taken it over."""
-    return owner_of(job) == flow_run_id and not job.finished and not job.deleting

@@ -88,6 +88,10 @@ class ContainerSnapshot:
         was_lost: The kubelet knew it before, did not find it any more, and calls it waiting again.
         restarts: How often it was started again.
         last_terminated: How the run before the present state ended.
+        runs_beside: An init container that is started again whenever it ends, a native sidecar: the
+            agent's container waits for its start, not for its end.
+        started: Whether its start is complete, that is, its startup probe has succeeded; `None`
+            where the kubelet does not say.
     """
 
     name: str
@@ -98,6 +102,8 @@ class ContainerSnapshot:
     was_lost: bool = False
     restarts: int = 0
     last_terminated: ContainerTerminated | None = None
+    runs_beside: bool = False
+    started: bool | None = None
 
     @property
     def last_failure(self) -> ContainerTerminated | None:
@@ -121,8 +127,9 @@ class ContainerSnapshot:
         return self.running.started_at if self.running is not None else None
 
     @classmethod
-    def from_api(cls, raw: RawObject) -> Self:
+    def from_api(cls, raw: RawObject, *, runs_beside: bool = False) -> Self:
         """Read one item of `status.containerStatuses` or `status.initContainerStatuses`."""
+        started = raw.get("started")
         state = object_at(raw, "state")
         waiting, running = object_at(state, "waiting"), object_at(state, "running")
         terminated = object_at(state, "terminated")
@@ -142,11 +149,21 @@ class ContainerSnapshot:
             was_lost=bool(last),
             restarts=integer_at(raw, "restartCount") or 0,
             last_terminated=ContainerTerminated.from_api(last) if last else None,
+            runs_beside=runs_beside,
+            started=started if isinstance(started, bool) else None,
         )
 
 
 def find_failed(containers: Iterable[ContainerSnapshot]) -> ContainerSnapshot | None:
-    """Return the first container that ended with another exit code than 0, if one did."""
+    """Return the first init container that ended with another exit code than 0, if one did.
+
+    Native sidecars do not count: the kubelet starts them again.
+    """
     return next(
-        (item for item in containers if item.terminated and item.terminated.exit_code), None
+        (
+            item
+            for item in containers
+            if not item.runs_beside and item.terminated and item.terminated.exit_code
+        ),
+        None,
     )

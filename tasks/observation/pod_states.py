@@ -10,19 +10,26 @@ from typing import Any, cast
 
 from tasks.observation.api_fields import RawObject, object_at, objects_at, text_at
 from tasks.observation.container_states import ContainerTerminated
+from tasks.vocabulary.names import AGENT_CONTAINER
 
 _STATUSES = "containerStatuses"
 
 
 def has_observed_ending(pod: RawObject) -> bool:
-    """Tell whether somebody saw how a container of the pod ended, init containers aside."""
-    return any(_is_observed(status) for status in objects_at(object_at(pod, "status"), _STATUSES))
+    """Tell whether somebody saw how the agent's container of the pod ended."""
+    return _is_observed(_agent_status(pod))
 
 
 def has_ending(pod: RawObject) -> bool:
-    """Tell whether a container of the pod is reported as ended, init containers aside."""
+    """Tell whether the agent's container of the pod is reported as ended."""
+    return bool(object_at(object_at(_agent_status(pod), "state"), "terminated"))
+
+
+def _agent_status(pod: RawObject) -> RawObject:
+    """Return the status of the agent's container; other containers may end before or after it."""
     statuses = objects_at(object_at(pod, "status"), _STATUSES)
-    return any(object_at(object_at(status, "state"), "terminated") for status in statuses)
+    nothing: RawObject = {}
+    return next((item for item in statuses if item.get("name") == AGENT_CONTAINER), nothing)
 
 
 def merge_states(latest: RawObject, ended: RawObject | None) -> RawObject:
@@ -30,7 +37,7 @@ def merge_states(latest: RawObject, ended: RawObject | None) -> RawObject:
 
     Args:
         latest: The newest state of the pod.
-        ended: The one that told most about how its containers ended, if any did.
+        ended: The one that told most about how its agent's container ended, if it did.
     """
     if ended is None or ended is latest:
         return latest

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tasks.agent_job.runtime_spec import Limits
+from tasks.observation.beside_agent import describe_unstarted
 from tasks.observation.pod_refusals import REFUSED_CREATION, RefusalRule, find_refusal
 from tasks.observation.pod_wait_failures import (
     PodWaitFailure,
@@ -30,7 +31,12 @@ from tasks.observation.pod_wait_failures import (
     preempted_by_queue,
     queue_words,
 )
-from tasks.observation.snapshots import JobSnapshot, KubernetesEventSnapshot, PodSnapshot
+from tasks.observation.snapshots import (
+    ContainerSnapshot,
+    JobSnapshot,
+    KubernetesEventSnapshot,
+    PodSnapshot,
+)
 from tasks.observation.telling_events import find_telling_event
 from tasks.observation.waiting_reasons import HoldUp, find_failing, find_held_up, find_waiting
 from tasks.vocabulary.error_codes import Cause, ErrorCode
@@ -353,8 +359,15 @@ def _progress(observed: PodWaitObservation, pod: PodSnapshot | None) -> str:
     failing = find_failing(pod, 1)
     if failing is not None:
         return f"{place}: {describe_failing(failing)}."
-    preparing = next((item for item in pod.init_containers if item.running is not None), None)
+    unstarted = describe_unstarted(pod)
+    if unstarted is not None:
+        return f"{place}: {unstarted}."
+    preparing = next(filter(_prepares, pod.init_containers), None)
     if preparing is not None:
         return f"{place}: container {preparing.name} runs before the agent's."
     event = find_telling_event(observed.kubernetes_events, pod.uid)
     return f"{place} is starting: {event.message}" if event else f"{place} is starting."
+
+
+def _prepares(container: ContainerSnapshot) -> bool:
+    return container.running is not None and not container.runs_beside

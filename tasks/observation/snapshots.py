@@ -35,6 +35,7 @@ class PodSnapshot:
         deletion_at: When its grace ends, set as soon as somebody has asked for its deletion.
         grace_seconds: How long its containers have between SIGTERM and SIGKILL.
         containers: Statuses of ordinary containers; empty until the kubelet has reported.
+        init_containers: Statuses of those before the agent's, native sidecars among them.
     """
 
     name: str
@@ -75,6 +76,11 @@ class PodSnapshot:
         return self.phase in {"Succeeded", "Failed"}
 
     @property
+    def agent_ended(self) -> bool:
+        """Whether its agent's container has ended, whatever else runs in it."""
+        return self.ended or (self.agent is not None and self.agent.terminated is not None)
+
+    @property
     def disruption(self) -> Condition | None:
         """Why the cluster itself is ending the pod (preemption, eviction, taint), if it is."""
         found = self.condition("DisruptionTarget")
@@ -107,7 +113,7 @@ class PodSnapshot:
             grace_seconds=grace,
             conditions=conditions_at(status),
             containers=_containers(status, "containerStatuses"),
-            init_containers=_containers(status, "initContainerStatuses"),
+            init_containers=_init_containers(object_at(raw, "spec"), status),
         )
 
 
@@ -317,6 +323,18 @@ def _age_key(created_at: datetime | None, name: str) -> tuple[float, str]:
 
 def _containers(status: RawObject, key: str) -> tuple[ContainerSnapshot, ...]:
     return tuple(ContainerSnapshot.from_api(item) for item in objects_at(status, key))
+
+
+def _init_containers(spec: RawObject, status: RawObject) -> tuple[ContainerSnapshot, ...]:
+    sidecars = {
+        text_at(item, "name")
+        for item in objects_at(spec, "initContainers")
+        if item.get("restartPolicy") == "Always"
+    }
+    return tuple(
+        ContainerSnapshot.from_api(item, runs_beside=text_at(item, "name") in sidecars)
+        for item in objects_at(status, "initContainerStatuses")
+    )
 
 
 def _agent_id(annotations: RawObject) -> AgentId | None:

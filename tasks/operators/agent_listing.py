@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from tasks.observation.beside_agent import describe_running, find_agent_end, is_over
 from tasks.observation.snapshots import JobSnapshot, LeaseSnapshot, PodSnapshot
 from tasks.outcome.report_page import outcome_name
 from tasks.outcome.run_result import AgentRunResult
@@ -48,6 +49,15 @@ class ClusterLook:
         """Return the pods of a Job, newest first."""
         return tuple(pod for pod in self.pods if pod.job_uid == job.uid)
 
+    def is_over(self, job: JobSnapshot) -> bool:
+        """Return whether no agent works in a Job, or will."""
+        return is_over(job, self.pods_of(job))
+
+    def still_running(self, job: JobSnapshot) -> tuple[str, ...]:
+        """Return the containers that keep a Job from finishing although its agent has ended."""
+        end = find_agent_end(job, self.pods_of(job))
+        return end.still_running if end is not None else ()
+
     def owner_state(self, agent_id: AgentId) -> OwnerState:
         """Return whether a process holds the agent's Lease."""
         held = is_held(self.lease_of(agent_id), self.now)
@@ -80,7 +90,7 @@ class AgentRow:
     Attributes:
         state: The state in words.
         age_seconds: Time since the Job was created.
-        live: Whether the Job is unfinished.
+        live: Whether an agent works in the Job, or may yet.
     """
 
     agent_id: AgentId
@@ -110,8 +120,10 @@ def list_rows(look: ClusterLook, records: Mapping[JobUid, RunRecord]) -> list[Ag
 
 def describe_job(look: ClusterLook, job: JobSnapshot, result: AgentRunResult | None) -> str:
     """Return the state of a Job in a few words, and whether its owner is gone."""
-    if job.over:
-        return _describe_finished(job, result)
+    beside = look.still_running(job)
+    if job.over or beside:
+        over = _describe_over(job, result, "agent ended" if beside else "finished")
+        return over + (f", {describe_running(beside)}" if beside else "")
     words = "being deleted" if job.deleting else _describe_live(job, look.pods_of(job))
     if look.owner_state(job.agent_id or AgentId("")) is OwnerState.GONE:
         return f"{words}, owner gone"
@@ -141,7 +153,7 @@ def find_target(look: ClusterLook, text: str) -> Target | None:
     of_agent = [job for job in look.jobs if job.agent_id == text]
     found = named or of_agent
     if found:
-        job = next((job for job in found if not job.over), found[0])
+        job = next((job for job in found if not look.is_over(job)), found[0])
         return Target(job.agent_id, owner_of(job), job)
     if look.lease_of(AgentId(text)) is not None:
         return Target(AgentId(text), None, None)
@@ -165,7 +177,7 @@ def _row(look: ClusterLook, job: JobSnapshot, record: RunRecord) -> AgentRow:
         flow_run_id=owner_of(job),
         task_id=job.task_id,
         job_name=job.name,
-        live=not job.over,
+        live=not look.is_over(job),
         age_seconds=max(0, round(age.total_seconds())) if age is not None else None,
         cost_usd=result.cost_usd if result is not None else record.cost_usd,
         last_line=result.message if result is not None else record.last_line,
@@ -173,12 +185,12 @@ def _row(look: ClusterLook, job: JobSnapshot, record: RunRecord) -> AgentRow:
     )
 
 
-def _describe_finished(job: JobSnapshot, result: AgentRunResult | None) -> str:
+def _describe_over(job: JobSnapshot, result: AgentRunResult | None, how: str) -> str:
     if result is not None:
-        return f"finished: {outcome_name(result)}"
+        return f"{how}: {outcome_name(result)}"
     if job.harvested_at is None:
-        return "finished, result not stored"
-    return "finished"
+        return f"{how}, result not stored"
+    return how
 
 
 def _describe_live(job: JobSnapshot, pods: Sequence[PodSnapshot]) -> str:

@@ -1,9 +1,10 @@
 """Decides what a command may do about an agent, before anything is changed."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tasks.observation.beside_agent import describe_running
 from tasks.observation.snapshots import JobSnapshot
+from tasks.operators.agent_listing import ClusterLook
 from tasks.operators.operator_errors import NotPossible
 from tasks.ownership.lease import LeaseState, LeaseVerdict
 from tasks.vocabulary.names import AgentId, FlowRunId
@@ -36,13 +37,13 @@ StopDecision = CancelRun | DeleteJobs | NothingToStop
 
 
 def decide_stop(
-    agent_id: AgentId, jobs: Sequence[JobSnapshot], verdict: LeaseVerdict, *, held: bool
+    agent_id: AgentId, look: ClusterLook, verdict: LeaseVerdict, *, held: bool
 ) -> StopDecision:
     """Return how to stop an agent.
 
     Args:
         agent_id: Id of the agent.
-        jobs: The agent's Jobs, read after trying to take the Lease.
+        look: Its Jobs and pods among others, read after trying to take the Lease.
         verdict: The verdict on the Lease before that.
         held: Whether we hold the Lease now, so that nobody else owns the agent.
 
@@ -50,15 +51,34 @@ def decide_stop(
         NotPossible: It is unknown whether its owner is alive.
     """
     if held:
-        live = tuple(job for job in jobs if not job.over)
+        jobs = [job for job in look.jobs if job.agent_id == agent_id]
+        live = tuple(job for job in jobs if not look.is_over(job))
         if live:
             return DeleteJobs(live)
-        return NothingToStop(f"Agent {agent_id} is not working; there was nothing to stop.")
+        return NothingToStop(
+            " ".join(
+                [
+                    f"Agent {agent_id} is not working; there was nothing to stop.",
+                    *filter(None, (describe_open_job(look, job) for job in jobs)),
+                ]
+            )
+        )
     if verdict.state is LeaseState.RENEWED and verdict.holder_flow_run_id is not None:
         return CancelRun(verdict.holder_flow_run_id)
     raise NotPossible(
         f"It is unknown whether the run that holds the Lease of agent {agent_id} is alive.",
         "Try again in a minute.",
+    )
+
+
+def describe_open_job(look: ClusterLook, job: JobSnapshot) -> str | None:
+    """Return which containers keep a Job from finishing after its agent, and what ends them."""
+    beside = look.still_running(job)
+    if not beside or job.deleting:
+        return None
+    return (
+        f"In its Job {job.name}, {describe_running(beside)}: a sweep deletes the Job once its TTL, "
+        "counted from the agent's end, has passed; so does `kubectl delete job` before that."
     )
 
 

@@ -14,7 +14,13 @@ from tasks.cluster.kinds.api_objects import Propagation
 from tasks.observation.snapshots import JobSnapshot
 from tasks.operators.agent_listing import ClusterLook, OwnerState, Target
 from tasks.operators.cluster_look import ClusterAccess
-from tasks.operators.operator_decisions import CancelRun, DeleteJobs, NothingToStop, decide_stop
+from tasks.operators.operator_decisions import (
+    CancelRun,
+    DeleteJobs,
+    NothingToStop,
+    decide_stop,
+    describe_open_job,
+)
 from tasks.operators.operator_errors import NotDone, NotPossible
 from tasks.ownership.lease import LeaseVerdict
 from tasks.ownership.orphans import owner_of
@@ -62,8 +68,10 @@ async def stop_agent(
     agent_id = target.agent_id or AgentId("")
     report = StopReport(agent_id, flow_run_id=target.flow_run_id)
     is_owned = before.owner_state(agent_id) is OwnerState.ALIVE
-    if target.job is not None and target.job.over and not is_owned:
-        say(f"Job {target.job.name} has already finished; there was nothing to stop.")
+    if target.job is not None and before.is_over(target.job) and not is_owned:
+        say(f"The agent of Job {target.job.name} has already ended; there was nothing to stop.")
+        if remains := describe_open_job(before, target.job):
+            say(remains)
         return report
     keeper = LeaseKeeper(
         access.client, access.namespace, agent_id, target.flow_run_id or _NO_FLOW_RUN
@@ -75,8 +83,7 @@ async def stop_agent(
     async with _keeping(keeper):
         verdict = await keeper.take(asyncio.Event(), say_who_is_awaited)
         look = await access.look()
-        jobs = [job for job in look.jobs if job.agent_id == agent_id]
-        match decide_stop(agent_id, jobs, verdict, held=keeper.held):
+        match decide_stop(agent_id, look, verdict, held=keeper.held):
             case NothingToStop(reason):
                 say(reason)
             case CancelRun(flow_run_id):
@@ -156,8 +163,10 @@ async def _await_final_state(client: PrefectClient, flow_run_id: UUID) -> str | 
 async def _await_end(
     access: ClusterAccess, before: ClusterLook, report: StopReport, say: Say
 ) -> None:
-    """Wait until the agent's Jobs and pods are gone, or are finished and kept."""
-    jobs = [job for job in before.jobs if job.agent_id == report.agent_id and not job.over]
+    """Wait until the agent's Jobs and pods are gone, or have ended and are kept."""
+    jobs = [
+        job for job in before.jobs if job.agent_id == report.agent_id and not before.is_over(job)
+    ]
     pods = [pod for job in jobs for pod in before.pods_of(job)]
     names = ", ".join(job.name for job in jobs)
     async with _bounded(f"Job {names} still exists."):
@@ -174,14 +183,14 @@ async def _await_end(
                 report.jobs.append(job.name)
                 say(f"Job {job.name} is gone.")
             # If the agent ended before its cancellation, the keep policy decides about both.
-            jobs = [job for job in jobs if not _is_kept(jobs_there[job.uid])]
-            pods = [pod for pod in pods if jobs or not pods_there[pod.uid].ended]
+            jobs = [job for job in jobs if not _is_kept(look, jobs_there[job.uid])]
+            pods = [pod for pod in pods if jobs or not pods_there[pod.uid].agent_ended]
             if jobs or pods:
                 await asyncio.sleep(_LOOK_AGAIN_SECONDS)
 
 
-def _is_kept(job: JobSnapshot) -> bool:
-    return job.over and not job.deleting
+def _is_kept(look: ClusterLook, job: JobSnapshot) -> bool:
+    return look.is_over(job) and not job.deleting
 
 
 @asynccontextmanager

@@ -176,11 +176,13 @@ def _usage(result: AgentRunResult) -> list[tuple[str, str]]:
 
 def _places(result: AgentRunResult) -> list[tuple[str, str]]:
     names = result.kubernetes
+    beside = ", ".join(map(code_span, names.still_running))
     return [
         ("Namespace", _name(names.namespace)),
         ("Job", _name(names.job_name)),
         ("Attempt", _count(result.attempt)),
         ("Pod", _name(names.pod_name)),
+        *([("Still running after the agent's end", beside)] if beside else []),
         ("Node", _name(names.node_name)),
         ("Image", _name(names.image)),
         ("Exit code", _count(result.exit_code)),

@@ -6,6 +6,7 @@ from typing import Any
 
 from tasks.agent_job.prepared_run import PreparedRun
 from tasks.claude_code.session_summary import SessionSummary
+from tasks.observation.beside_agent import still_running
 from tasks.observation.snapshots import PodSnapshot
 from tasks.outcome.run_facts import RunFacts
 from tasks.outcome.run_result import (
@@ -197,6 +198,7 @@ def _names(prepared: PreparedRun, attempt: AttemptRecord | None, namespace: str)
         pod_uid=pod.uid if pod else None,
         node_name=pod.node_name if pod else None,
         image=prepared.runtime.image,
+        still_running=still_running(pod),
     )
 
 

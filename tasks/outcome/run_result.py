@@ -68,7 +68,12 @@ class Timings(FrozenModel):
 
 
 class KubernetesNames(FrozenModel):
-    """The Kubernetes objects of the run; null if they did not exist."""
+    """The Kubernetes objects of the run; null if they did not exist.
+
+    Attributes:
+        still_running: Other containers of the pod that had not ended when the run was concluded
+            after its agent's end, by name; while one of them runs, the Job does not finish.
+    """
 
     namespace: str
     job_name: str | None = None
@@ -77,6 +82,7 @@ class KubernetesNames(FrozenModel):
     pod_uid: str | None = None
     node_name: str | None = None
     image: str | None = None
+    still_running: tuple[str, ...] = ()
 
 
 class PermissionDenial(FrozenModel):

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from tasks.observation.beside_agent import find_agent_end, is_over
 from tasks.observation.pod_termination import judge_termination
 from tasks.observation.snapshots import JobSnapshot, LeaseSnapshot, PodSnapshot
 from tasks.ownership.commitment import RunSecret, is_committed, may_have_run
@@ -100,7 +101,11 @@ def _decide_lease(verdict: LeaseVerdict, me: RunIdentity) -> GuardVerdict:
 
 
 class _Decision:
-    """The observation, with Jobs sorted into live, inert and finished ones."""
+    """The observation, with Jobs sorted into live and inert ones, and those whose agent has ended.
+
+    An agent has ended with its own container: another container of its pod may keep the Job from
+    ever finishing.
+    """
 
     def __init__(self, observed: GuardObservation, me: RunIdentity, reattach_enabled: bool) -> None:
         self._observed = observed
@@ -114,9 +119,9 @@ class _Decision:
         known = [job for job in present if job.version == names.PROTOCOL_VERSION]
         self._inert = [job for job in known if self._is_inert(job)]
         at_work = [job for job in known if not self._is_inert(job)]
-        self._live = [job for job in at_work if not job.over]
-        self._over = [job for job in at_work if job.over]
-        self._unknown = [job for job in unknown if not job.over]
+        self._live = [job for job in at_work if not self._is_over(job)]
+        self._over = [job for job in at_work if self._is_over(job)]
+        self._unknown = [job for job in unknown if not self._is_over(job)]
 
     def verdict(self) -> GuardVerdict:
         live = [self._refuse(job) for job in self._unknown]
@@ -137,7 +142,7 @@ class _Decision:
 
     def _is_inert(self, job: JobSnapshot) -> bool:
         secret = self._observed.secrets.get(job.uid)
-        if job.finished and job.harvested_at is None and secret is RunSecret.REVOKED:
+        if self._is_over(job) and job.harvested_at is None and secret is RunSecret.REVOKED:
             return True
         lease = self._observed.lease
         return not is_committed(
@@ -149,6 +154,13 @@ class _Decision:
 
     def _pods_of(self, job: JobSnapshot) -> list[PodSnapshot]:
         return [pod for pod in self._pods if pod.job_uid == job.uid]
+
+    def _is_over(self, job: JobSnapshot) -> bool:
+        return is_over(job, self._pods_of(job))
+
+    def _how_over(self, job: JobSnapshot) -> str:
+        end = find_agent_end(job, self._pods_of(job))
+        return "has finished" if end is None else f"is over: {end.words}"
 
     def _is_ours(self, job: JobSnapshot) -> bool:
         return self._me.flow_run_id in {job.flow_run_id, job.owner_flow_run_id}
@@ -200,8 +212,8 @@ class _Decision:
                     job,
                     then_start=True,
                     resume_session=may_share_session(job, self._me),
-                    reason=f"Job {job.name} of flow run {owner_of(job)} on the same task has "
-                    "finished, and its result is not stored.",
+                    reason=f"Job {job.name} of flow run {owner_of(job)} on the same task "
+                    f"{self._how_over(job)}; its result is not stored.",
                 )
         return StartNew(self._next_attempt(), f"Agent {self._me.agent_id} has no live Job.")
 
@@ -211,7 +223,7 @@ class _Decision:
         return job.task_id is not None and job.task_id == self._me.known_task
 
     def _decide_own(self) -> Harvest | ReturnStored | None:
-        """Decide on this flow run's newest finished Job; `None` if a new attempt may start."""
+        """Decide on this flow run's newest Job that is over; `None` if a new attempt may start."""
         stored = self._observed.stored
         own = [job for job in self._over if self._is_ours(job)]
         lost = self._committed_and_gone()
@@ -230,7 +242,8 @@ class _Decision:
                 newest,
                 then_start=False,
                 resume_session=False,
-                reason=f"Job {newest.name} of this flow run finished, but its result {missing}.",
+                reason=f"Job {newest.name} of this flow run {self._how_over(newest)}; its result "
+                f"{missing}.",
             )
         return None
 
@@ -250,7 +263,7 @@ class _Decision:
         return max(used, default=0) + 1
 
     def _after_termination(self, decided: StartNew | Harvest | ReturnStored) -> GuardVerdict:
-        """Postpone a decision while pods of finished or deleted Jobs may still be working."""
+        """Postpone a decision while agents of deleted Jobs, or of those over, may be working."""
         if isinstance(decided, ReturnStored):
             return decided
         pause = find_pause(self._observed.lease.annotations) if self._observed.lease else None

@@ -33,7 +33,7 @@ class WaitForLease:
 
 @dataclass(frozen=True, slots=True)
 class WaitForTermination:
-    """Pods of finished or deleted Jobs still exist; look again until they are gone.
+    """Pods of Jobs that are deleted or over still exist; look again until they are gone.
 
     Attributes:
         until: When the verdict changes, by the API server's clock.
@@ -92,7 +92,7 @@ class Reattach:
 
 @dataclass(frozen=True, slots=True)
 class Harvest:
-    """The Job has finished but its result is not stored; read its output and conclude it.
+    """The agent has ended but its result is not stored; read its output and conclude it.
 
     Attributes:
         then_start: The Job belongs to another run: conclude that run, then start our own agent.

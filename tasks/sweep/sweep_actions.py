@@ -137,7 +137,7 @@ class Sweeper:
                 self.client, swept.namespace, lease, job.name, job.uid, self.run_script
             )
 
-        # The pods of a finished Job have ended, so there is nothing to wait for.
+        # The agent has ended, so there is nothing to wait for.
         over = verdict.finding is Finding.TTL_PASSED
         deletion = await delete_job_when(
             self.client,
@@ -193,7 +193,9 @@ class Sweeper:
         job = JobSnapshot.from_api(raw)
         run = owner_of(job)
         record = (await _read_record(run) or {}).get(run) if run else None
-        if job.uid != swept.uid or job.deleting or job.over or record is None:
+        if job.uid != swept.uid or record is None:
+            return _CHANGED
+        if await self._look_at(job, swept.namespace) is not ObjectState.LIVE:
             return _CHANGED
         if job.task_id is None:
             return Outcome.FAILED, "The Job names no task, so no other run can take it over."

@@ -32,7 +32,9 @@ class SweepPolicy(SpecModel):
         description="A Job that never got its prompt and whose flow run will not continue.",
     )
     ttl_passed: Literal["report", "delete"] = Field(
-        default="delete", description="A finished Job that still exists after its TTL."
+        default="delete",
+        description="A Job that still exists after its TTL. If another container keeps it from "
+        "finishing, its TTL counts from the end of its agent.",
     )
     unpaired: Literal["report", "delete"] = Field(
         default="delete", description="A Secret of a run whose Job is gone."

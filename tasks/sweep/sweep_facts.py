@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from tasks.observation.beside_agent import AgentEnd, find_agent_end
 from tasks.observation.snapshots import JobSnapshot, PodSnapshot
 from tasks.ownership.commitment import RunSecret, may_have_run
 from tasks.ownership.orphans import owner_of
@@ -52,8 +53,9 @@ class RunStanding(StrEnum):
 class ObjectState(StrEnum):
     """State of an object; `STATES_OF_KIND` lists the states of each kind.
 
-    Jobs: `DELETION_STUCK` should have been deleted long ago; `TTL_PASSED` should have been removed
-    by the TTL controller; the result of `HARVESTED` is stored, that of `FINISHED` is not; in
+    Jobs: `DELETION_STUCK` should have been deleted long ago; the TTL of `TTL_PASSED` has passed,
+    counted from its own end or, where another container keeps it from finishing, from its agent's;
+    the agent of `HARVESTED` and of `FINISHED` has ended, and only the former's result is stored; in
     `INERT` no agent has run, and none can without its Secret; in `LIVE` an agent works or may work.
     Secrets: the Job exists (`PAIRED`) or not (`UNPAIRED`). Leases: `IDLE` has not been renewed for
     days and its agent has no other objects; `RESTING` may still be needed.
@@ -143,9 +145,10 @@ def judge_job_state(
     if job.deletion_at is not None:
         is_stuck = server_now - job.deletion_at > _DELETION_LIMIT
         return ObjectState.DELETION_STUCK if is_stuck else ObjectState.DELETING
-    if _has_outlived_ttl(job, server_now - minimum_age):
+    end = find_agent_end(job, pods)
+    if _has_outlived_ttl(job, end, server_now - minimum_age):
         return ObjectState.TTL_PASSED
-    if job.over:
+    if job.over or end is not None:
         return ObjectState.HARVESTED if job.harvested_at is not None else ObjectState.FINISHED
     if secret is RunSecret.PRESENT or may_have_run(pods):
         return ObjectState.LIVE
@@ -153,8 +156,12 @@ def judge_job_state(
     return ObjectState.INERT if owner_of(job) == job.flow_run_id else ObjectState.LIVE
 
 
-def _has_outlived_ttl(job: JobSnapshot, before: datetime) -> bool:
-    ended = job.final_condition
-    if ended is None or ended.changed_at is None or job.ttl_seconds is None:
+def _has_outlived_ttl(job: JobSnapshot, end: AgentEnd | None, before: datetime) -> bool:
+    if job.final_condition is not None:
+        ended_at = job.final_condition.changed_at
+    else:
+        # Where nobody saw when it ended, it was not later than its result was stored.
+        ended_at = (end.at or job.harvested_at) if end is not None else None
+    if ended_at is None or job.ttl_seconds is None:
         return False
-    return ended.changed_at + timedelta(seconds=job.ttl_seconds) <= before
+    return ended_at + timedelta(seconds=job.ttl_seconds) <= before

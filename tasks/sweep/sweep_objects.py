@@ -2,9 +2,10 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from tasks.observation.beside_agent import find_agent_end
 from tasks.observation.secret_snapshot import SecretSnapshot
 from tasks.observation.snapshots import JobSnapshot, LeaseSnapshot, PodSnapshot
 from tasks.ownership.commitment import RunSecret
@@ -60,6 +61,7 @@ class SweptObject:
     Attributes:
         uid: As listed, like `resource_version`; empty for a flow run.
         flow_run_id: The flow run by which it is judged.
+        still_running: For a Job whose agent has ended, the containers that keep it from finishing.
     """
 
     kind: ObjectKind
@@ -70,6 +72,7 @@ class SweptObject:
     facts: ObjectFacts
     uid: str = ""
     resource_version: str = ""
+    still_running: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +151,11 @@ class _Namespace:
             server_now=self._now,
             minimum_age=self._ages.minimum,
         )
-        return self._swept(
+        end = find_agent_end(job, self._pods[job.uid])
+        swept = self._swept(
             ObjectKind.JOB, state, recognise_job(job), owner_of(job), job, job.created_at
         )
+        return replace(swept, still_running=end.still_running if end is not None else ())
 
     def _secret_of(self, job: JobSnapshot) -> RunSecret:
         secret = self._secrets.get(job.uid)

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel
 
+from tasks.observation.beside_agent import describe_running
 from tasks.outcome.run_event import RunEvent
 from tasks.sweep.sweep_objects import SweptObject
 from tasks.sweep.sweep_rules import ALARMING, Finding, SweepAction, SweepVerdict
@@ -46,6 +47,12 @@ class SweptRow:
     verdict: SweepVerdict
     outcome: Outcome
     note: str = ""
+
+    @property
+    def reason(self) -> str:
+        """The verdict's reason, with the containers that keep a Job from finishing."""
+        beside = self.swept.still_running
+        return self.verdict.reason + (f"; {describe_running(beside)}" if beside else "")
 
     @property
     def needs_person(self) -> bool:
@@ -141,7 +148,7 @@ def build_sweep_event(row: SweptRow) -> RunEvent | None:
         payload={
             "name": swept.name,
             "flow_run_id": swept.flow_run_id,
-            "reason": row.verdict.reason,
+            "reason": row.reason,
             "outcome": row.outcome.value,
             "note": row.note,
         },
@@ -157,7 +164,7 @@ def _columns(row: SweptRow) -> dict[str, str]:
         "agent": row.swept.agent_id or "-",
         "flow run": row.swept.flow_run_id or "-",
         "finding": row.verdict.finding.replace("_", " "),
-        "reason": row.verdict.reason,
+        "reason": row.reason,
         "action": "-" if action is SweepAction.NONE else action.replace("_", " "),
         "outcome": f"{row.outcome}: {row.note}" if row.note else row.outcome.value,
     }

@@ -101,14 +101,14 @@ _SENTENCES: dict[Finding, str] = {
     Finding.ORPHANED: "{run}, and its agent may be working",
     Finding.RUN_MISSING: "{run}, and its agent may be working",
     Finding.UNSTARTED: "{run}, and its agent never started",
-    Finding.TTL_PASSED: "it has finished and still exists after its TTL",
+    Finding.TTL_PASSED: "its agent has ended, and it still exists after its TTL",
     Finding.UNPAIRED: "its Job is gone, and {run}",
     Finding.IDLE: "it has not been held for days, and its agent has no other objects",
     Finding.CANCEL_STUCK: "it is being cancelled, but no process holds its agent's Lease any more",
     Finding.ZOMBIE: "it is in state Running but has neither a Lease nor a heartbeat",
     Finding.DELETION_STUCK: "its deletion was requested long ago; check the node of its pod",
-    Finding.UNHARVESTED: "it has finished, {run}, and its result is not stored; a run of the same "
-    "agent and task will store it until the TTL has passed",
+    Finding.UNHARVESTED: "its agent has ended, {run}, and its result is not stored; a run of the "
+    "same agent and task will store it until the TTL has passed",
     Finding.UNREADABLE: "{run}, so it is not changed",
     Finding.OWNED: "a run holds the Lease of its agent",
     Finding.AWAITED: "{run}",

@@ -13,8 +13,8 @@ class ObservedPod:
 
     Attributes:
         latest: The newest state that was seen; of a deleted pod, its last.
-        terminated: The newest state in which a container had ended; outlives later states that no
-            longer say so, or no longer how.
+        terminated: The newest state in which the agent's container had ended; outlives later states
+            that no longer say so, or no longer how.
         is_gone: It was deleted; what is known of it is all there will ever be.
     """
 

@@ -68,6 +68,10 @@ def pod(container: ContainerSnapshot | None, phase: str = "Running") -> PodSnaps
     )
 
 
+MESH = ContainerSnapshot("mesh", running=ContainerRunning(NOON))
+HELD_OPEN = replace(pod(TERMINATED), containers=(MESH, TERMINATED))
+
+
 def look(*jobs: JobSnapshot, **fields: Any) -> ClusterLook:
     built = ClusterLook("agents", jobs, (), (LEASE,), NOON)
     return replace(built, **fields)
@@ -82,6 +86,30 @@ def look(*jobs: JobSnapshot, **fields: Any) -> ClusterLook:
         pytest.param(JOB, (pod(RUNNING),), (LEASE,), None, "working", id="running"),
         pytest.param(JOB, (pod(TERMINATED),), (LEASE,), None, "ending", id="terminated"),
         pytest.param(JOB, (pod(None, "Failed"),), (LEASE,), None, "ending", id="pod failed"),
+        pytest.param(
+            JOB,
+            (replace(pod(RUNNING), containers=(MESH, RUNNING)),),
+            (LEASE,),
+            None,
+            "working",
+            id="running beside another container",
+        ),
+        pytest.param(
+            JOB,
+            (HELD_OPEN,),
+            (LEASE,),
+            None,
+            "agent ended, result not stored, container mesh still runs",
+            id="held open, unread",
+        ),
+        pytest.param(
+            replace(JOB, harvested_at=NOON),
+            (HELD_OPEN,),
+            (),
+            RESULT,
+            "agent ended: Max turns reached, container mesh still runs",
+            id="held open, result here",
+        ),
         pytest.param(JOB, (pod(RUNNING),), (), None, "working, owner gone", id="no Lease"),
         pytest.param(
             JOB,
@@ -147,6 +175,19 @@ def test_rows_begin_with_what_is_live_and_name_paused_agents_without_a_job() -> 
             "Out of turns.",
         ),
     ]
+
+
+def test_agent_that_has_ended_is_not_live_while_another_container_runs() -> None:
+    open_job = replace(JOB, created_at=NOON)
+    at_work = replace(JOB, name=JobName("job-2"), uid=JobUid("uid-2"))
+    found = look(open_job, at_work, pods=(HELD_OPEN,))
+
+    rows = list_rows(found, {})
+    target = find_target(found, AGENT)
+
+    assert [(row.job_name, row.live) for row in rows] == [("job-2", True), ("job-1", False)]
+    assert target is not None
+    assert target.job == at_work
 
 
 def test_row_of_a_run_of_which_nothing_is_known_has_no_cost() -> None:

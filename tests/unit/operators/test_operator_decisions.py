@@ -6,7 +6,13 @@ from datetime import UTC, datetime
 import pytest
 
 from tasks.observation.api_fields import Condition
-from tasks.observation.snapshots import JobSnapshot
+from tasks.observation.container_states import (
+    ContainerRunning,
+    ContainerSnapshot,
+    ContainerTerminated,
+)
+from tasks.observation.snapshots import JobSnapshot, PodSnapshot
+from tasks.operators.agent_listing import ClusterLook
 from tasks.operators.operator_decisions import (
     CancelRun,
     DeleteJobs,
@@ -17,7 +23,7 @@ from tasks.operators.operator_decisions import (
 )
 from tasks.operators.operator_errors import NotPossible
 from tasks.ownership.lease import LeaseState, LeaseVerdict
-from tasks.vocabulary.names import AgentId, FlowRunId, JobName, JobUid
+from tasks.vocabulary.names import AgentId, FlowRunId, JobName, JobUid, PodUid
 
 NOON = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
 AGENT, RUN = AgentId("agent-1"), FlowRunId("run-1")
@@ -25,6 +31,10 @@ JOB = JobSnapshot(JobName("job-1"), JobUid("uid-1"), agent_id=AGENT, flow_run_id
 ENDED = replace(JOB, conditions=(Condition("Complete", "True"),))
 RELEASED = LeaseVerdict(LeaseState.RELEASED)
 RENEWED = LeaseVerdict(LeaseState.RENEWED, FlowRunId("run-2"))
+
+
+def look(*jobs: JobSnapshot) -> ClusterLook:
+    return ClusterLook("agents", jobs, (), (), NOON)
 
 
 @pytest.mark.parametrize(
@@ -45,12 +55,26 @@ RENEWED = LeaseVerdict(LeaseState.RENEWED, FlowRunId("run-2"))
 def test_agent_is_stopped_by_its_run_or_by_who_holds_the_lease(
     jobs: tuple[JobSnapshot, ...], verdict: LeaseVerdict, held: bool, expected: StopDecision
 ) -> None:
-    assert decide_stop(AGENT, jobs, verdict, held=held) == expected
+    assert decide_stop(AGENT, look(*jobs), verdict, held=held) == expected
+
+
+def test_agent_that_has_ended_is_not_stopped_and_what_still_runs_is_named() -> None:
+    ended = ContainerSnapshot("agent", terminated=ContainerTerminated(0))
+    mesh = ContainerSnapshot("mesh", running=ContainerRunning(NOON))
+    pod = PodSnapshot("pod-1", PodUid("p"), job_uid=JOB.uid, containers=(mesh, ended))
+
+    decided = decide_stop(AGENT, replace(look(JOB), pods=(pod,)), RELEASED, held=True)
+
+    assert decided == NothingToStop(
+        "Agent agent-1 is not working; there was nothing to stop. In its Job job-1, container mesh "
+        "still runs: a sweep deletes the Job once its TTL, counted from the agent's end, has "
+        "passed; so does `kubectl delete job` before that."
+    )
 
 
 def test_agent_whose_owner_may_live_is_not_touched() -> None:
     with pytest.raises(NotPossible, match="It is unknown whether"):
-        decide_stop(AGENT, (JOB,), LeaseVerdict(LeaseState.FRESH, RUN, 30), held=False)
+        decide_stop(AGENT, look(JOB), LeaseVerdict(LeaseState.FRESH, RUN, 30), held=False)
 
 
 @pytest.mark.parametrize("state", ["RUNNING", "PENDING", "CRASHED", "FAILED"])

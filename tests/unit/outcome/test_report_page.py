@@ -193,3 +193,12 @@ def test_report_names_an_event_in_the_answer_instead_of_repeating_it() -> None:
 
     assert "> [a line of JSON, 18 characters]" in report.replace("\\", "")
     assert '"result"' not in report
+
+
+def test_report_names_the_containers_that_still_ran() -> None:
+    names = KubernetesNames(namespace="agents", job_name="job-1", still_running=("mesh", "logs"))
+
+    report = render_report(changed(kubernetes=names))
+
+    assert "| Still running after the agent's end | `mesh`, `logs` |" in report
+    assert "Still running" not in render_report(SUCCESS)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -158,3 +159,17 @@ def test_refusal_keeps_code_cause_and_advice() -> None:
 
     assert (refused.error_code, refused.cause) == (ErrorCode.INPUT_INVALID, Cause.CONFIG_ERROR)
     assert (refused.message, refused.advice) == (f"no {MASK}", "Mend it.")
+
+
+def test_result_names_the_containers_that_still_ran_after_the_agents_end() -> None:
+    mesh = ContainerSnapshot("mesh", running=ContainerRunning(START))
+    ended = record().pod
+    assert ended is not None
+    beside = replace(ended, phase="Running", containers=(mesh, *ended.containers))
+    at_work = replace(
+        beside, containers=(mesh, ContainerSnapshot("agent", running=ContainerRunning(START)))
+    )
+
+    assert build(record(pod=beside), RunFacts()).kubernetes.still_running == ("mesh",)
+    assert build(record(pod=at_work), RunFacts()).kubernetes.still_running == ()
+    assert build(record(), RunFacts()).kubernetes.still_running == ()

@@ -51,6 +51,7 @@ WAITING = ContainerSnapshot("agent", waiting=ContainerWaiting("ContainerCreating
 RUNNING = ContainerSnapshot("agent", running=ContainerRunning(NOON))
 ENDED = ContainerSnapshot("agent", terminated=ContainerTerminated(0))
 UNOBSERVED = ContainerSnapshot("agent", terminated=ContainerTerminated(ran=None))
+MESH = ContainerSnapshot("mesh", running=ContainerRunning(NOON))
 
 
 def after(seconds: float) -> datetime:
@@ -141,6 +142,8 @@ class Row:
 
 WHOSE = ("created", "adopted", "other")
 PHASES = ("live", "finished", "harvested", "deleting")
+# As "finished" and "harvested", but another container of the pod keeps the Job from finishing.
+OPEN_PHASES = {"finished": "ended", "harvested": "ended, harvested"}
 PODS = ("none", "never ran", "ran")
 TASKS = ("same", "different", "unknown to us", "unknown to it")
 SESSIONS = ("same", "different", "unknown")
@@ -179,23 +182,28 @@ SECRETS: dict[str, RunSecret | None] = {"unseen": None, **{each.value: each for 
 
 
 def run_row(row: Row) -> GuardVerdict:
-    finished = row.phase in {"finished", "harvested"}
+    held_open = row.phase in OPEN_PHASES.values()
+    finished = row.phase in {"finished", "harvested"} or held_open
     found = job(
         flow_run_id=MY_RUN if row.whose == "created" else OTHER_RUN,
         owner_flow_run_id=OTHER_RUN if row.whose == "other" else MY_RUN,
-        conditions=COMPLETE if finished else (),
-        harvested_at=NOON if row.phase == "harvested" else None,
+        conditions=COMPLETE if row.phase in {"finished", "harvested"} else (),
+        harvested_at=NOON if row.phase in {"harvested", "ended, harvested"} else None,
         deletion_at=NOON if row.phase == "deleting" else None,
         task_id=None if row.task == "unknown to it" else TaskId("task"),
         version=row.version,
     )
     states = {"none": (), "never ran": (WAITING,), "ran": (ENDED if finished else RUNNING,)}
     phase = "Failed" if finished or row.phase == "deleting" else "Pending"
+    beside = (MESH,) if held_open else ()
     tasks = {"different": TaskId("another"), "unknown to us": None}
     sessions = {"different": SessionId("another"), "unknown": None}
     return decide(
         found,
-        pods=tuple(pod(1, state, phase=phase) for state in states[row.pods]),
+        pods=tuple(
+            pod(1, phase="Running" if held_open else phase, containers=(*beside, state))
+            for state in states[row.pods]
+        ),
         lease=replace(LEASE, committed_job_uid=found.uid if row.named else JobUid("another")),
         secrets={} if row.secret is None else {found.uid: row.secret},
         stored={} if row.stored is None else {found.uid: row.stored},
@@ -270,6 +278,30 @@ def test_guard_decides_every_combination_as_its_table_says(whose: str, phase: st
     }
 
     assert {row: name_of(run_row(row)) for row in expected} == expected
+
+
+@pytest.mark.parametrize("phase", OPEN_PHASES)
+def test_job_that_another_container_keeps_open_is_decided_on_like_a_finished_one(
+    phase: str,
+) -> None:
+    rows = {row: name for row, name in WRITTEN.items() if (row.phase, row.pods) == (phase, "ran")}
+    held_open = {row: name_of(run_row(replace(row, phase=OPEN_PHASES[phase]))) for row in rows}
+
+    assert len(rows) == 360
+    assert held_open == rows
+
+
+def test_guard_names_the_container_that_keeps_a_job_open() -> None:
+    held = pod(1, containers=(MESH, ENDED))
+
+    own = decide(job(1, flow_run_id=MY_RUN), pods=(held,))
+    another = decide(job(1), pods=(held,))
+
+    over = "is over: its agent has ended, but container mesh still runs; its result is not stored."
+    assert isinstance(own, Harvest)
+    assert isinstance(another, Harvest)
+    assert own.reason == f"Job job-1 of this flow run {over}"
+    assert another.reason == f"Job job-1 of flow run run-other on the same task {over}"
 
 
 @cache
@@ -492,7 +524,7 @@ def test_own_unharvested_job_comes_before_another_runs() -> None:
     verdict = decide(job(1, conditions=COMPLETE), own)
 
     assert verdict == Harvest(
-        own, False, False, "Job job-2 of this flow run finished, but its result is not stored."
+        own, False, False, "Job job-2 of this flow run has finished; its result is not stored."
     )
 
 

@@ -10,6 +10,7 @@ from tasks.ownership.keep_policy import (
     Leave,
     LowerTtl,
     decide_cleanup,
+    describe_remains,
 )
 
 
@@ -58,4 +59,43 @@ def test_job_whose_agent_runs_or_whose_end_nobody_saw_is_left(
     )
 
     assert running == Leave("the agent's container was last seen running")
-    assert unknown == Leave("the Job's end was not observed")
+    assert unknown == Leave("the agent's end was not observed")
+
+
+STILL_RUNS = (
+    "container mesh still runs although the agent has ended, so the Job would not finish and its "
+    "TTL would never begin"
+)
+
+
+@pytest.mark.parametrize(
+    ("keep", "succeeded", "expected"),
+    [
+        ("never", True, Delete("Background")),
+        ("never", False, Delete("Background")),
+        ("on_failure", True, Delete("Background", STILL_RUNS)),
+        ("on_failure", False, LowerTtl(86_400)),
+        ("always", True, Leave("the keep policy is `always`")),
+        ("always", False, Leave("the keep policy is `always`")),
+    ],
+)
+def test_job_that_never_finishes_is_deleted_where_its_ttl_was_to_do_that(
+    keep: KeepPolicy, succeeded: bool, expected: CleanupVerdict
+) -> None:
+    verdict = decide_cleanup(
+        Retention(keep=keep),
+        succeeded=succeeded,
+        ended=True,
+        agent_running=False,
+        still_running=("mesh",),
+    )
+
+    assert verdict == expected
+
+
+def test_remains_of_a_kept_job_name_the_containers_and_when_they_go() -> None:
+    assert describe_remains("job-1", ("mesh", "logs")) == (
+        "Job job-1 does not finish, because containers mesh, logs still run although the agent has "
+        "ended: Job, pod and Secret remain until the Job's deadline, or until a sweep deletes them "
+        "once the Job's TTL, counted from the agent's end, has passed."
+    )

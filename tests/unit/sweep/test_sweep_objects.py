@@ -8,7 +8,11 @@ from uuid import UUID
 import pytest
 
 from tasks.observation.api_fields import Condition
-from tasks.observation.container_states import ContainerRunning, ContainerSnapshot
+from tasks.observation.container_states import (
+    ContainerRunning,
+    ContainerSnapshot,
+    ContainerTerminated,
+)
 from tasks.observation.secret_snapshot import SecretSnapshot
 from tasks.observation.snapshots import JobSnapshot, LeaseSnapshot, PodSnapshot
 from tasks.ownership.commitment import RunSecret
@@ -74,6 +78,15 @@ RUNNING_POD = PodSnapshot(
     containers=(ContainerSnapshot(names.AGENT_CONTAINER, running=ContainerRunning(NOW)),),
 )
 WAITING_POD = replace(RUNNING_POD, containers=())
+MESH = ContainerSnapshot("mesh", running=ContainerRunning(LONG_AGO))
+
+
+def _held_open(ended_at: datetime | None) -> PodSnapshot:
+    """Return the pod of an agent that has ended beside a container that has not."""
+    ended = ContainerSnapshot(
+        names.AGENT_CONTAINER, terminated=ContainerTerminated(0, finished_at=ended_at)
+    )
+    return replace(RUNNING_POD, containers=(MESH, ended))
 
 
 def _condition(kind: str, changed_at: datetime) -> tuple[Condition, ...]:
@@ -204,6 +217,55 @@ def test_job_is_as_far_as(
     job: JobSnapshot, pods: list[PodSnapshot], secret: RunSecret, state: ObjectState
 ) -> None:
     assert judge_job_state(job, pods, secret, server_now=NOW, minimum_age=MINIMUM) is state
+
+
+@pytest.mark.parametrize("stored", [True, False], ids=["stored", "not stored"])
+@pytest.mark.parametrize(
+    ("ended_before", "ttl_seconds", "outlived"),
+    [
+        (timedelta(0), 300, False),
+        (timedelta(seconds=300), 300, False),
+        (timedelta(seconds=300) + MINIMUM, 300, True),
+        (timedelta(days=30), 86_400, True),
+        (timedelta(days=30), None, False),
+    ],
+    ids=["just ended", "young", "over", "long over", "without TTL"],
+)
+def test_ttl_of_a_job_that_another_container_keeps_open_counts_from_its_agents_end(
+    ended_before: timedelta, ttl_seconds: int | None, outlived: bool, stored: bool
+) -> None:
+    job = replace(JOB, ttl_seconds=ttl_seconds, harvested_at=NOW if stored else None)
+
+    state = judge_job_state(
+        job,
+        [_held_open(NOW - ended_before)],
+        RunSecret.PRESENT,
+        server_now=NOW,
+        minimum_age=MINIMUM,
+    )
+
+    expected = ObjectState.HARVESTED if stored else ObjectState.FINISHED
+    assert state is (ObjectState.TTL_PASSED if outlived else expected)
+
+
+def test_ttl_counts_from_when_the_result_was_stored_if_nobody_saw_the_agents_end() -> None:
+    job = replace(JOB, ttl_seconds=300)
+    pods, now = [_held_open(None)], NOW
+
+    def judge(job: JobSnapshot) -> ObjectState:
+        return judge_job_state(job, pods, RunSecret.PRESENT, server_now=now, minimum_age=MINIMUM)
+
+    assert judge(job) is ObjectState.FINISHED
+    assert judge(replace(job, harvested_at=NOW)) is ObjectState.HARVESTED
+    assert judge(replace(job, harvested_at=LONG_AGO)) is ObjectState.TTL_PASSED
+
+
+def test_job_names_the_containers_that_keep_it_open() -> None:
+    def found(pod: PodSnapshot) -> tuple[str, ...]:
+        return find_swept_objects(_contents(jobs=[JOB], pods=[pod]), {}, AGES)[0].still_running
+
+    assert found(_held_open(NOW)) == ("mesh",)
+    assert found(replace(RUNNING_POD, containers=(MESH, *RUNNING_POD.containers))) == ()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """What a sweep tells people and automations."""
 
+from dataclasses import replace
+
 import pytest
 
 from tasks.sweep.sweep_config import SweepPolicy
@@ -138,3 +140,18 @@ def test_event_tells_of_what_was_found_or_done() -> None:
     assert acted.resource["prefect.resource.id"] == "claude-jobs.agent.-"
     assert acted.payload["note"] == "It was easy."
     assert build_sweep_event(WAITING) is None
+
+
+def test_containers_that_keep_a_job_open_are_named_in_table_and_event() -> None:
+    row = _row(Outcome.DONE, state=ObjectState.TTL_PASSED)
+    row = replace(row, swept=replace(row.swept, still_running=("mesh", "logs")))
+
+    rows, _ = build_sweep_table([row])
+    event = build_sweep_event(row)
+
+    reason = (
+        "its agent has ended, and it still exists after its TTL; containers mesh, logs still run"
+    )
+    assert rows[0]["reason"] == reason
+    assert event is not None
+    assert event.payload["reason"] == reason
