@@ -7,7 +7,8 @@ from collections.abc import Callable
 from tasks.cleanup import stop_agent
 from tasks.cluster.cluster_errors import ClusterError
 from tasks.cluster.kinds.pod_logs import read_log_tail
-from tasks.cluster.kinds.read_only import list_kubernetes_events
+from tasks.cluster.kinds.read_only import list_kubernetes_events, read_node
+from tasks.observation.cluster_evidence import NodeSnapshot, refuses_to_execute
 from tasks.observation.pod_wait import (
     Failed,
     PodWaitHistory,
@@ -16,7 +17,7 @@ from tasks.observation.pod_wait import (
     Waiting,
     judge_pod_wait,
 )
-from tasks.observation.pod_wait_failures import with_last_line
+from tasks.observation.pod_wait_failures import with_architecture, with_last_line
 from tasks.observation.snapshots import KubernetesEventSnapshot, PodSnapshot
 from tasks.orchestrator.stage import StageLimit, stage
 from tasks.outcome.forensics import LAST_LINES
@@ -166,9 +167,10 @@ class _PodWait:
                     # Its queue would admit this Job again, with a pod that does not get the prompt.
                     await stop_agent(self._run, work, StopRequest(StopReason.PREEMPTED))
                 lines = await self._last_lines(verdict.pod, verdict.container)
+                message = await self._with_architecture(verdict.message, verdict.pod)
                 raise AgentRunError(
                     verdict.code,
-                    with_last_line(verdict.message, lines),
+                    with_last_line(message, lines),
                     cause=verdict.cause,
                     advice=verdict.advice,
                 )
@@ -183,6 +185,18 @@ class _PodWait:
             if await self._work.observer.read_again():
                 break
         return judged == (self._work.job, self._work.pods)
+
+    async def _with_architecture(self, message: str, pod: PodSnapshot | None) -> str:
+        """Name the architecture of the node, if the image's program was refused and it is known."""
+        if pod is None or pod.node_name is None or not refuses_to_execute(message):
+            return message
+        try:
+            async with asyncio.timeout(_LOG_SECONDS):
+                node = await read_node(self._run.outside.client, pod.node_name)
+        except (ClusterError, TimeoutError):
+            # A Role in one namespace cannot grant access to nodes.
+            return message
+        return with_architecture(message, NodeSnapshot.from_api(node))
 
     def _stop_the_clock_in_a_queue(self) -> None:
         """Move the run's own deadline on: the Job's does not run while it is suspended either."""

@@ -5,6 +5,7 @@ import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from tasks.log_following.log_follower import FollowedLog
 from tasks.observation.cluster_evidence import ClusterEvidence
 from tasks.observation.completion_rules import find_replacement
 from tasks.orchestrator.stage import stage
@@ -123,6 +124,8 @@ def _with_attempt(
         transcript=_proof(work, None),
         resume_requested=work.resumed,
         stderr_line=work.stderr_line,
+        log_refusal=followed.log_refusal if followed else None,
+        foreign_line=_foreign_line(followed),
         trailer=followed.trailer if followed else None,
         termination_trailer=parse_trailer_text(ended.message or "") if ended else None,
         container_started=work.agent_started or (agent.has_run if agent else None),
@@ -150,6 +153,11 @@ def _with_attempt(
         kubernetes_events=evidence.kubernetes_events,
         node=evidence.node,
     )
+
+
+def _foreign_line(followed: FollowedLog | None) -> str | None:
+    line = followed.foreign_line if followed else None
+    return None if line is None else line.decode("utf-8", errors="replace")
 
 
 def _replacement(work: AttemptAtWork) -> PodReplacement | None:

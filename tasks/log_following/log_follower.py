@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.cluster_errors import ClusterError
+from tasks.cluster.kinds.pod_logs import refuse_kubelet_excuse
 from tasks.log_following.line_delivery import LineDelivery, OnLines
 from tasks.log_following.log_reads import (
     LogTarget,
@@ -59,6 +60,10 @@ class FollowedLog:
         stderr_lines: The kept lines of the agent's stderr.
         numbered: Whether lines bore numbers; None when nothing was read that tells.
         gave_up: Why reading ended before the end was reached, a sentence; None when it was.
+        log_refusal: Why the container's log could not be read when it was asked for last, a
+            sentence; None when it could be.
+        foreign_line: The first line of the log that the run script did not print, for example the
+            container runtime's own.
     """
 
     proof: TranscriptProof
@@ -66,9 +71,13 @@ class FollowedLog:
     stderr_lines: tuple[bytes, ...]
     numbered: bool | None
     gave_up: str | None
+    log_refusal: str | None = None
+    foreign_line: bytes | None = None
 
     @classmethod
-    def of(cls, transcript: Transcript, gave_up: str | None) -> "FollowedLog":
+    def of(
+        cls, transcript: Transcript, gave_up: str | None, log_refusal: str | None = None
+    ) -> "FollowedLog":
         """Sum up what was put together."""
         had = transcript.proof()
         return cls(
@@ -83,6 +92,8 @@ class FollowedLog:
             stderr_lines=transcript.stderr_lines,
             numbered=transcript.numbered if transcript.header or had.lines else None,
             gave_up=gave_up,
+            log_refusal=log_refusal,
+            foreign_line=transcript.foreign_line,
         )
 
 
@@ -195,7 +206,7 @@ class LogFollower:
 
     def so_far(self, gave_up: str | None = None) -> FollowedLog:
         """Return what was had until now, to be used where `follow` was broken off."""
-        return FollowedLog.of(self._transcript, gave_up)
+        return FollowedLog.of(self._transcript, gave_up, self._policy.log_refusal)
 
     async def _pause(self, seconds: float) -> None:
         sleeping = asyncio.ensure_future(self._sleep(seconds))
@@ -262,14 +273,22 @@ class LogFollower:
             open_log_read(self._client, self._target, read) as chunks,
             aclosing(chunks),
         ):
+            is_first = not isinstance(read, ReadCopy)
             async for chunk in chunks:
-                self._had_bytes = True
                 self._expect_bytes(is_reading=False)
-                end = await self._take(splitter.feed(chunk), read)
+                lines = splitter.feed(chunk)
+                if is_first and lines:
+                    refuse_kubelet_excuse(lines[0])
+                    is_first = False
+                self._had_bytes = True
+                end = await self._take(lines, read)
                 if end is not None:
                     return end
                 self._expect_bytes(is_reading=True)
-        await self._deliver(self._transcript.end_stream(splitter.flush()))
+        rest = splitter.flush()
+        if is_first:
+            refuse_kubelet_excuse(rest)
+        await self._deliver(self._transcript.end_stream(rest))
         return ReadEnd.END_OF_FILE
 
     async def _take(

@@ -24,6 +24,7 @@ from tasks.transcript.read_steps import Attempt, FollowLog, ReadCopy, ReadEnd, R
 # The copy from a line on, then the trailer once the script has written it, since its line in the
 # log may be rotated away while the script waits.
 _COPY_SCRIPT = """
+[ -z "$3" ] || true >"$3" || exit 65
 [ -r "$1" ] || exit 66
 tail -n "+$2" "$1" || exit 67
 echo
@@ -72,15 +73,16 @@ async def open_log_read(
                 *where, since_seconds=since_seconds, silence_seconds=silence_seconds
             ) as stream:
                 yield stream.chunks()
-        case ReadCopy(first_line):
-            yield _read_copy(client, target, first_line)
+        case ReadCopy():
+            yield _read_copy(client, target, read)
 
 
 async def _read_copy(
-    client: ClusterClient, target: LogTarget, first_line: int
+    client: ClusterClient, target: LogTarget, read: ReadCopy
 ) -> AsyncGenerator[bytes, None]:
     path = f"{target.work_dir}/transcript"
-    command = ["/bin/sh", "-c", _COPY_SCRIPT, "sh", path, str(first_line)]
+    hold = f"{target.work_dir}/hold" if read.holds else ""
+    command = ["/bin/sh", "-c", _COPY_SCRIPT, "sh", path, str(read.first_line), hold]
     where = (client, target.namespace, target.pod_name, target.container)
     async with open_exec(*where, command) as stream:
         async for chunk in stream.stdout_chunks():
@@ -109,6 +111,8 @@ def classify_failure(failure: ClusterError, attempt: Attempt) -> ReadEnd:
             return ReadEnd.UNAVAILABLE
         case ApiRefused() | ExecFailed():
             return ReadEnd.REFUSED
+        case ClusterUnavailable() if failure.status is not None:
+            return ReadEnd.SERVER_ERROR
         case _:
             return ReadEnd.UNAVAILABLE
 

@@ -27,6 +27,7 @@ class NodeSnapshot:
         unschedulable: It was cordoned.
         taints: As `key=value:effect`, or `key:effect` without a value.
         removed: It no longer exists, for example after a scale-down.
+        architecture: Of its processor, as images name it: amd64, arm64.
     """
 
     name: str
@@ -34,6 +35,7 @@ class NodeSnapshot:
     unschedulable: bool = False
     taints: tuple[str, ...] = ()
     removed: bool = False
+    architecture: str | None = None
 
     @property
     def ready(self) -> Condition | None:
@@ -53,13 +55,25 @@ class NodeSnapshot:
     @classmethod
     def from_api(cls, raw: RawObject) -> Self:
         """Read a v1 Node."""
-        spec = object_at(raw, "spec")
+        spec, metadata = object_at(raw, "spec"), object_at(raw, "metadata")
+        info = object_at(object_at(raw, "status"), "nodeInfo")
         return cls(
-            name=text_at(object_at(raw, "metadata"), "name") or "",
+            name=text_at(metadata, "name") or "",
             conditions=conditions_at(object_at(raw, "status")),
             unschedulable=spec.get("unschedulable") is True,
             taints=tuple(_describe_taint(taint) for taint in objects_at(spec, "taints")),
+            architecture=text_at(info, "architecture")
+            or text_at(object_at(metadata, "labels"), "kubernetes.io/arch"),
         )
+
+
+def refuses_to_execute(*said: str | None) -> bool:
+    """Tell whether the kernel refused to execute a program, in its only words for it.
+
+    A program of another architecture is the usual reason. The words choose the advice alone: in an
+    agent's own output they decide nothing.
+    """
+    return any("exec format error" in text.lower() for text in said if text)
 
 
 def _describe_taint(taint: RawObject) -> str:

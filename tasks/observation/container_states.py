@@ -86,12 +86,12 @@ class ContainerSnapshot:
 
     Attributes:
         was_lost: The kubelet knew it before, did not find it any more, and calls it waiting again.
+        restarts: How often it was started again.
+        last_terminated: How the run before the present state ended.
         runs_beside: An init container that is started again whenever it ends, a native sidecar: the
             agent's container waits for its start, not for its end.
         started: Whether its start is complete, that is, its startup probe has succeeded; `None`
             where the kubelet does not say.
-        restarts: How often it was started again.
-        last_terminated: How the run before the present state ended.
     """
 
     name: str
@@ -100,10 +100,10 @@ class ContainerSnapshot:
     terminated: ContainerTerminated | None = None
     image: str | None = None
     was_lost: bool = False
-    runs_beside: bool = False
-    started: bool | None = None
     restarts: int = 0
     last_terminated: ContainerTerminated | None = None
+    runs_beside: bool = False
+    started: bool | None = None
 
     @property
     def last_failure(self) -> ContainerTerminated | None:
@@ -147,10 +147,10 @@ class ContainerSnapshot:
             else None,
             image=text_at(raw, "image"),
             was_lost=bool(last),
-            runs_beside=runs_beside,
-            started=started if isinstance(started, bool) else None,
             restarts=integer_at(raw, "restartCount") or 0,
             last_terminated=ContainerTerminated.from_api(last) if last else None,
+            runs_beside=runs_beside,
+            started=started if isinstance(started, bool) else None,
         )
 
 

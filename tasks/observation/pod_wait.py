@@ -10,7 +10,6 @@ from datetime import datetime
 
 from tasks.agent_job.runtime_spec import Limits
 from tasks.observation.beside_agent import describe_unstarted
-from tasks.observation.container_states import ContainerSnapshot
 from tasks.observation.pod_refusals import REFUSED_CREATION, RefusalRule, find_refusal
 from tasks.observation.pod_wait_failures import (
     PodWaitFailure,
@@ -33,7 +32,12 @@ from tasks.observation.pod_wait_failures import (
     preempted_by_queue,
     queue_words,
 )
-from tasks.observation.snapshots import JobSnapshot, KubernetesEventSnapshot, PodSnapshot
+from tasks.observation.snapshots import (
+    ContainerSnapshot,
+    JobSnapshot,
+    KubernetesEventSnapshot,
+    PodSnapshot,
+)
 from tasks.observation.telling_events import find_telling_event
 from tasks.observation.waiting_reasons import HoldUp, find_failing, find_held_up, find_waiting
 from tasks.vocabulary.error_codes import Cause, ErrorCode

@@ -6,6 +6,7 @@ from enum import Enum
 
 from tasks.observation.api_fields import Condition
 from tasks.observation.beside_agent import describe_unstarted
+from tasks.observation.cluster_evidence import NodeSnapshot
 from tasks.observation.container_states import ContainerTerminated
 from tasks.observation.pod_reasons import find_disruption
 from tasks.observation.pod_refusals import RefusalRule
@@ -94,6 +95,13 @@ def with_last_line(message: str, lines: Sequence[str]) -> str:
     """Append the last line that a failed container has printed, if there is one."""
     quoted = [words for words in map(quote, lines) if words]
     return f"{message.removesuffix('.')}; its last line is {quoted[-1]}." if quoted else message
+
+
+def with_architecture(message: str, node: NodeSnapshot) -> str:
+    """Append the node's architecture, where it is known, for which the image was not built."""
+    if node.architecture is None:
+        return message
+    return f"{message.removesuffix('.')}; node {node.name} is {node.architecture}."
 
 
 def container_never_ran(pod: PodSnapshot, ended: ContainerTerminated) -> PodWaitFailure:
@@ -249,26 +257,25 @@ def pod_never_started(
     """
     disruption = find_disruption(pod)
     lost = disruption is not None or pod.phase == "Unknown"
+    cause, why, advice = Cause.UNKNOWN, _quoted(pod.message), None
     unstarted = describe_unstarted(pod)
-    cause, why, advice = Cause.UNKNOWN, pod.message, None
     if failing is not None:
-        cause, why = Cause.APP_EXIT, describe_failing(failing)
+        cause, why = Cause.APP_EXIT, f": {describe_failing(failing)}"
         advice = f"Check what init container {failing.name} does."
     elif waiting is not None:
         rule = find_waiting_rule(waiting)
         cause = rule.cause if rule is not None else Cause.CONFIG_ERROR
-        why, advice = describe_waiting(waiting), rule.advice if rule is not None else None
+        why, advice = f": {describe_waiting(waiting)}", rule.advice if rule is not None else None
     elif unstarted is not None:
-        cause, why = Cause.CONFIG_ERROR, unstarted
+        cause, why = Cause.CONFIG_ERROR, f": {unstarted}"
         advice = "Check that container's log and its startup probe; the agent waits for its start."
     elif event is not None:
-        cause, why, advice = rule_of(event).cause, event.message, rule_of(event).advice
+        cause, why, advice = rule_of(event).cause, _quoted(event.message), rule_of(event).advice
     if lost:
         cause = disruption[0] if disruption else Cause.NODE_LOST
     return PodWaitFailure(
         cause,
-        f"Pod {pod.name} did not start on node {pod.node_name} within {seconds} s"
-        + (f": {unstarted}." if why is not None and why == unstarted else f"{_quoted(why)}."),
+        f"Pod {pod.name} did not start on node {pod.node_name} within {seconds} s{why}.",
         advice or "Check the pod's Kubernetes Events, or raise the runtime's start limit.",
         container=failing.name if failing is not None else None,
     )

@@ -107,7 +107,21 @@ def _explain(link: BaseException, error: BaseException, *, asked: bool) -> tuple
     match link:
         case httpx.HTTPStatusError():
             return _explain_status(link.response.status_code, asked=asked)
-        case httpx.UnsupportedProtocol() | httpx.InvalidURL():
+        case httpx.InvalidURL():
+            return "has no usable address", _ADDRESS
+        case httpx.RequestError():
+            return _explain_request(link, error)
+        case TimeoutError() if asked:
+            return f"did not answer within {_ANSWER_SECONDS:.0f} s", _AWAY
+        case json.JSONDecodeError() | ValidationError() if asked:
+            return "answers, but not as Prefect does", f"{_PROXY} {_ADDRESS}"
+        case _:
+            return None
+
+
+def _explain_request(link: httpx.RequestError, error: BaseException) -> tuple[str, str]:
+    match link:
+        case httpx.UnsupportedProtocol():
             return "has no usable address", _ADDRESS
         case httpx.ProxyError():
             return f"is behind a proxy that fails{_words(link)}", _PROXY
@@ -123,14 +137,8 @@ def _explain(link: BaseException, error: BaseException, *, asked: bool) -> tuple
             return f"cannot be reached{_words(link)}", _AWAY
         case httpx.TooManyRedirects():
             return "sends us elsewhere, again and again", f"{_PROXY} {_ADDRESS}"
-        case httpx.TransportError() | httpx.DecodingError():
-            return f"broke off the connection{_words(link)}", _AWAY
-        case TimeoutError() if asked:
-            return f"did not answer within {_ANSWER_SECONDS:.0f} s", _AWAY
-        case json.JSONDecodeError() | ValidationError() if asked:
-            return "answers, but not as Prefect does", f"{_PROXY} {_ADDRESS}"
         case _:
-            return None
+            return f"broke off the connection{_words(link)}", _AWAY
 
 
 def _explain_status(status: int, *, asked: bool) -> tuple[str, str] | None:

@@ -95,6 +95,9 @@ def node_words(facts: RunFacts) -> str | None:
         if node.is_lost
         else "",
         f"node under {_name(', '.join(pressed))}" if pressed else "",
+        f"the node's architecture is {_name(node.architecture)}"
+        if facts.wrong_architecture and node.architecture
+        else "",
     )
     return ", ".join(part for part in parts if part) or None
 

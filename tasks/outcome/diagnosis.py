@@ -11,7 +11,15 @@ from tasks.claude_code.event_types import ApiRetryEvent
 from tasks.claude_code.rendering import render_epoch
 from tasks.outcome.api_failures import api_fields, api_status, reset_epoch
 from tasks.outcome.cluster_words import container_words, init_words, node_words, pod_words
-from tasks.outcome.diagnosis_texts import BY_CAUSE, EXPLAINED_BY_CAUSE, WORDINGS
+from tasks.outcome.diagnosis_texts import (
+    BY_CAUSE,
+    EXPLAINED_BY_CAUSE,
+    LOG_REFUSED,
+    LOSES_LINES,
+    STARTS_NOTHING,
+    WORDINGS,
+    WRONG_ARCHITECTURE,
+)
 from tasks.outcome.precedence import Reason
 from tasks.outcome.run_facts import Ending, RunFacts
 from tasks.text.quoting import plain_words, quote
@@ -39,7 +47,11 @@ def describe(reason: Reason, facts: RunFacts, ending: Ending, cause: Cause | Non
     check, advice = wording.check, wording.advice
     if check is None:
         return Diagnosis(f"{happened} ({beside}).", None)
-    if reason in EXPLAINED_BY_CAUSE and cause in BY_CAUSE:
+    if reason in LOSES_LINES and facts.unread_because is not None:
+        check, advice = LOG_REFUSED
+    elif reason in STARTS_NOTHING and facts.wrong_architecture:
+        check, advice = WRONG_ARCHITECTURE
+    elif reason in EXPLAINED_BY_CAUSE and cause in BY_CAUSE:
         check, advice = BY_CAUSE[cause]
     return Diagnosis(f"{happened} ({beside}); first check {check}.", advice)
 
@@ -57,7 +69,7 @@ def _words(facts: RunFacts) -> dict[str, str]:
         "resets": f", and the limit resets at {resets}" if resets else "",
         "retries": _retries(session.last_api_retry),
         "plain": _after_colon(session.plain_line),
-        "stderr": _after_colon(facts.stderr_line),
+        "stderr": _after_colon(facts.stderr_line or facts.foreign_line),
         "limit": f" of {facts.timeout_seconds:,.0f} s" if facts.timeout_seconds else "",
         "silence": f"{facts.stalled_seconds or 0:,.0f} s",
         "api_silence": f"{facts.api_lost_seconds or 0:,.0f} s",
@@ -76,6 +88,7 @@ def _beside(facts: RunFacts, ending: Ending, cause: Cause | None) -> list[str]:
         _exit_words(facts, ending),
         _signal_words(ending),
         f"cause {cause}" if cause in BY_CAUSE else None,
+        _refusal_words(facts),
         container_words(facts),
         init_words(facts),
         pod_words(facts),
@@ -112,6 +125,11 @@ def _signal_words(ending: Ending) -> str | None:
 def _deletion_words(facts: RunFacts) -> str | None:
     asked_at = facts.pod_deletion_asked_at
     return f"the pod was deleted at {asked_at:%H:%M:%S} UTC" if asked_at is not None else None
+
+
+def _refusal_words(facts: RunFacts) -> str | None:
+    said = quote(facts.unread_because)
+    return f"the container's log could not be read: {said}" if said else None
 
 
 def _replacement_words(facts: RunFacts) -> str | None:

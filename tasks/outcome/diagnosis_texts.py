@@ -232,6 +232,22 @@ class CauseWording(NamedTuple):
     advice: str
 
 
+# Endings by lines that could not be read; where the log was refused, that is what to look into.
+LOSES_LINES = frozenset({Reason.CLOSING_RESULT_LOST, Reason.LINES_LOST})
+LOG_REFUSED = CauseWording(
+    "why the pod's log is not served: `kubectl logs` gets the same answer",
+    "Repair what serves it: the node's kubelet, the API server's way to it, or `get` on pods/log. "
+    "With `get` and `create` on pods/exec, runs read the output from the pod itself meanwhile.",
+)
+
+# Endings of a process that may never have become the agent.
+STARTS_NOTHING = frozenset({Reason.NEVER_RAN, Reason.NO_STDOUT, Reason.UNMATCHED})
+WRONG_ARCHITECTURE = CauseWording(
+    "for which architectures the image is built, and which one the node has",
+    "Use an image that is built for the node's architecture, or select nodes by "
+    "kubernetes.io/arch in the runtime block.",
+)
+
 BY_CAUSE: dict[Cause | None, CauseWording] = {
     Cause.OOM_KILLED: CauseWording(
         "what the agent ran just before that, and the memory limit in the runtime block",

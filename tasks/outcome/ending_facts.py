@@ -163,6 +163,8 @@ def lines_lost(facts: RunFacts, _ending: Ending) -> str | None:
         return "stdout lines are missing, and there is no result"
     if facts.any_trailer and facts.any_trailer.lines > 0 and _silent(facts):
         return f"the run script counted {facts.any_trailer.lines:,} lines, but none was read"
+    if facts.any_trailer is None and facts.unread_because is not None and _silent(facts):
+        return "the container's log could not be read, and no line of it is known"
     return None
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from tasks.claude_code.session_summary import SessionSummary
 from tasks.observation.api_fields import Condition
-from tasks.observation.cluster_evidence import NodeSnapshot
+from tasks.observation.cluster_evidence import NodeSnapshot, refuses_to_execute
 from tasks.observation.container_states import ContainerSnapshot, find_failed
 from tasks.observation.snapshots import KubernetesEventSnapshot
 from tasks.outcome.run_result import TranscriptProof
@@ -67,6 +67,8 @@ class RunFacts:
     Attributes:
         resume_requested: Claude was told to resume a session.
         stderr_line: The most informative line that the agent wrote to stderr.
+        foreign_line: The first line of the container's log that is not the run script's.
+        log_refusal: Why the container's log could not be read when it was asked for last.
         trailer: From the log stream; `termination_trailer` from the termination message.
         container_started: Whether the agent's process was ever started.
         container_reason: Reason of the terminated state, else of the waiting state.
@@ -95,6 +97,8 @@ class RunFacts:
     stage_failure: StageFailure | None = None
     resume_requested: bool = False
     stderr_line: str | None = None
+    foreign_line: str | None = None
+    log_refusal: str | None = None
     trailer: Trailer | None = None
     termination_trailer: Trailer | None = None
     container_started: bool | None = None
@@ -170,6 +174,16 @@ class RunFacts:
             if (event.about_kind, event.about_name) == (kind, name) and event.reason in reasons
         )
         return next(found, None)
+
+    @property
+    def unread_because(self) -> str | None:
+        """Why the output is not known to be whole, if the log was refused."""
+        return None if self.transcript.complete else self.log_refusal
+
+    @property
+    def wrong_architecture(self) -> bool:
+        """Whether the kernel has refused to execute a program of the image."""
+        return refuses_to_execute(self.container_message, self.stderr_line, self.foreign_line)
 
     @property
     def exit_code_is_made_up(self) -> bool:

@@ -26,6 +26,9 @@ LONGEST_LINE_BYTES = 64 * 1024 * 1024
 """A guess, 160 times the longest line seen of Claude Code; it protects the memory."""
 
 
+_FOREIGN_LINE_BYTES = 2_000  # what a message can quote of it
+
+
 class LineSplitter:
     """Makes lines of one stream's chunks, on LF alone; any cut at any byte gives the same lines."""
 
@@ -89,6 +92,7 @@ class Transcript:
         gap: Lines that a stream left out and that must come from elsewhere before anything
             further is delivered.
         next_number: Number of the next line to deliver, from 1.
+        foreign_line: The first line of the log that has no place in a numbered output.
     """
 
     def __init__(self, token: str) -> None:
@@ -96,6 +100,7 @@ class Transcript:
         self.trailer: Trailer | None = None
         self.gap: LineRange | None = None
         self.next_number = 1
+        self.foreign_line: bytes | None = None
         self._token = token
         self._stderr: dict[int, bytes] = {}
         self._missing: list[LineRange] = []
@@ -211,6 +216,8 @@ class Transcript:
 
     def _accept_foreign(self, payload: bytes, damaged: bool) -> Sequence[StdoutLine]:
         if self.numbered or damaged:
+            if self.foreign_line is None and payload.strip() and not damaged:
+                self.foreign_line = payload[:_FOREIGN_LINE_BYTES]
             return ()
         if not self._plain.is_new(payload):
             return ()

@@ -1,8 +1,9 @@
 """Which read of a pod's log comes next, until everything that can be had was had.
 
 The log is followed. When it skips lines they are looked for further back, then from the log's
-start, then in the pod's own copy, and given up only when none of these has them. A read's end
-proves nothing: only the trailer does, or the container's end and a whole read after it.
+start, then in the pod's own copy, and given up only when none of these has them. A log that is
+refused is read from the copy as long as the container lives. A read's end proves nothing: only the
+trailer does, or the container's end and a whole read after it.
 """
 
 import math
@@ -43,6 +44,9 @@ _TRIES_OF_COPY = 6
 _EMPTY_READS_OF_COPY = 2  # a line may reach the log a moment before the copy
 _TRIES_TO_ACKNOWLEDGE = 6
 _BARREN_READS_BEFORE_COPY = 3
+_REFUSED_READS_BEFORE_COPY = 3
+_REFUSALS = {ReadEnd.FORBIDDEN, ReadEnd.REFUSED, ReadEnd.SERVER_ERROR}
+_COPY_PAUSE_SECONDS = 5.0  # each look into the pod is a process there and two requests
 _WHOLE_READS_IN_VAIN = 3  # one may have ended early; servers on the way cut without an error
 
 
@@ -82,6 +86,9 @@ class ReadPolicy:
         self._not_before = 0.0
         self._refusals_of_gone_pod = 0
         self._barren_reads = 0
+        self._refused_reads = 0
+        self._refused_reads_at_end = 0
+        self._holds_script = False
         self._last_failure = ReadOutcome(ReadEnd.END_OF_FILE)
         # Where the lines missing next were looked for; each forgotten when they begin elsewhere.
         self._gap_first = 0
@@ -117,12 +124,26 @@ class ReadPolicy:
             was_in_vain = self._whole_reads_in_vain >= _WHOLE_READS_IN_VAIN
             return Stop() if was_in_vain else self._read_log(None)
         if self._copy_is_wanted and self._copy_is_there:
-            return ReadCopy(self._transcript.next_number)
+            return self._read_copy()
         return FollowLog(self._window(now, OVERLAP_SECONDS), self._silence_seconds)
 
     @property
     def _has_everything(self) -> bool:
-        return self._transcript.is_at_end and self._has_seen_end
+        # Where the log is refused to its end, its stderr is given up; the copy has the rest.
+        is_enough = self._has_seen_end or (self._holds_script and self._refused_reads_at_end > 0)
+        return self._transcript.is_at_end and is_enough
+
+    @property
+    def log_refusal(self) -> str | None:
+        """Why the log cannot be read, as the last answer said; None when it could be."""
+        return self._last_failure.detail if self._unreadable_since is not None else None
+
+    @property
+    def _is_refused(self) -> bool:
+        return self._refused_reads >= _REFUSED_READS_BEFORE_COPY
+
+    def _read_copy(self) -> ReadCopy:
+        return ReadCopy(self._transcript.next_number, holds=self._is_refused)
 
     def _read_log(self, since_seconds: int | None, *, skips_gaps: bool = False) -> ReadLog:
         silence_seconds = min(READ_SILENCE_SECONDS, self._silence_seconds)
@@ -130,8 +151,8 @@ class ReadPolicy:
 
     def _step_at_end(self, now: float, is_over: bool) -> ReadStep:
         trailer = self._transcript.trailer
-        is_waiting = trailer is not None and awaits_acknowledgement(
-            trailer, self._acknowledge_above_bytes
+        is_waiting = self._holds_script or (
+            trailer is not None and awaits_acknowledgement(trailer, self._acknowledge_above_bytes)
         )
         if is_over or not is_waiting or self._is_acknowledged or not self._exec_works:
             return Stop()
@@ -156,6 +177,8 @@ class ReadPolicy:
     def _step_at_gap(self, now: float, is_over: bool) -> ReadStep:
         first = self._transcript.next_number
         self._note_place(first)
+        if not is_over and self._is_refused and self._copy_is_there:
+            return self._read_copy()
         if not is_over:
             wide = self._window(now, WIDE_OVERLAP_SECONDS)
             if self._searched < 1 and wide is not None:
@@ -163,7 +186,7 @@ class ReadPolicy:
             if self._searched < 2:
                 return self._read_log(None)
             if self._copy_is_there:
-                return ReadCopy(first)
+                return self._read_copy()
         if self._skip_reads_in_vain < _WHOLE_READS_IN_VAIN:
             return self._read_log(None, skips_gaps=True)
         return SkipMissing()
@@ -202,7 +225,7 @@ class ReadPolicy:
             case FollowLog() | ReadLog():
                 self._note_log_read(attempt, outcome, now)
             case ReadCopy():
-                self._note_copy_read(outcome)
+                self._note_copy_read(attempt, outcome)
             case Acknowledge():
                 self._is_acknowledged = outcome.end is ReadEnd.END_OF_FILE
                 self._acknowledge_failures += not self._is_acknowledged
@@ -225,6 +248,11 @@ class ReadPolicy:
         self._whole_reads_in_vain = 0
 
     def _delay_seconds(self, attempt: Attempt, outcome: ReadOutcome) -> float:
+        if self._is_refused and self._over_since is None:
+            if isinstance(attempt, ReadCopy) and not outcome.has_failed:
+                return 0.0 if self._transcript.is_at_end else _COPY_PAUSE_SECONDS
+            if isinstance(attempt, FollowLog | ReadLog) and self._copy_is_there:
+                return outcome.retry_after_seconds or 0.0
         is_early = outcome.end is ReadEnd.END_OF_FILE and (
             isinstance(attempt, FollowLog)
             or (isinstance(attempt, ReadCopy) and self._transcript.missing_range is not None)
@@ -246,6 +274,7 @@ class ReadPolicy:
             self._note_failed_log_read(outcome, now)
             return
         self._unreadable_since = self._refused_since = None
+        self._refused_reads = self._refused_reads_at_end = 0
         self._refusals_of_gone_pod = 0
         if self._copy_is_suspect:
             # The log can be read and the copy could not: that is no outage.
@@ -275,13 +304,17 @@ class ReadPolicy:
     def _note_failed_log_read(self, outcome: ReadOutcome, now: float) -> None:
         if self._unreadable_since is None or outcome.progressed:
             self._unreadable_since = now
-        if outcome.end is ReadEnd.UNAVAILABLE:
+        if outcome.end in {ReadEnd.SERVER_ERROR, ReadEnd.UNAVAILABLE}:
             self._refused_since = None
         elif self._refused_since is None:
             self._refused_since = now
         self._refusals_of_gone_pod += outcome.end is ReadEnd.NOT_FOUND
         self._barren_reads += outcome.had_bytes and not outcome.progressed
-        self._copy_is_wanted = self._barren_reads >= _BARREN_READS_BEFORE_COPY
+        # Whoever refuses the log may still let commands be run in the pod.
+        self._refused_reads += outcome.end in _REFUSALS
+        self._refused_reads_at_end += self._transcript.is_at_end
+        is_barren = self._barren_reads >= _BARREN_READS_BEFORE_COPY
+        self._copy_is_wanted = is_barren or self._is_refused
 
     def _note_whole_read(self, read: ReadLog, outcome: ReadOutcome) -> None:
         self._has_seen_end = self._has_seen_end or self._transcript.trailer is not None
@@ -303,14 +336,15 @@ class ReadPolicy:
             self._gap_first = first
             self._searched = self._skip_reads_in_vain = 0
 
-    def _note_copy_read(self, outcome: ReadOutcome) -> None:
+    def _note_copy_read(self, read: ReadCopy, outcome: ReadOutcome) -> None:
+        self._holds_script |= read.holds and not outcome.has_failed
         # Cut on its way, it still is the quickest way there.
         self._copy_is_wanted = outcome.has_failed and outcome.progressed
         if outcome.progressed:
             self._rotation.note_rotation()
         if outcome.has_failed:
             self._copy_is_suspect = True
-            self._searched = 0
+            self._searched = self._refused_reads = 0
         elif not outcome.progressed and self._transcript.missing_range is not None:
             self._empty_copy_reads += 1
             if self._empty_copy_reads >= _EMPTY_READS_OF_COPY:

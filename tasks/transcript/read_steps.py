@@ -51,9 +51,15 @@ class ReadLog:
 
 @dataclass(frozen=True)
 class ReadCopy:
-    """Read the pod's own copy from this line on, and the trailer if it is written."""
+    """Read the pod's own copy from this line on, and the trailer if it is written.
+
+    Attributes:
+        holds: Have the script wait for an acknowledgement at its end, however little was printed:
+            what the log does not tell is in the copy alone, and that goes with the container.
+    """
 
     first_line: int
+    holds: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,7 @@ class ReadEnd(StrEnum):
     NOT_FOUND = "not_found"
     FORBIDDEN = "forbidden"
     REFUSED = "refused"
+    SERVER_ERROR = "server_error"
     UNAVAILABLE = "unavailable"
 
 
@@ -127,4 +134,10 @@ class ReadOutcome:
         return self.end in _FAILURES
 
 
-_FAILURES = {ReadEnd.NOT_FOUND, ReadEnd.FORBIDDEN, ReadEnd.REFUSED, ReadEnd.UNAVAILABLE}
+_FAILURES = {
+    ReadEnd.NOT_FOUND,
+    ReadEnd.FORBIDDEN,
+    ReadEnd.REFUSED,
+    ReadEnd.SERVER_ERROR,
+    ReadEnd.UNAVAILABLE,
+}

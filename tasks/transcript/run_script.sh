@@ -438,9 +438,10 @@ collect_counts() {
 }
 
 # Output that one log file cannot hold may be had from the copy only, and that goes with the
-# container. The 64 stands in the grammar too: what a log file holds per line besides.
+# container; so may all output where the log is refused, and then the reader asks to be waited for.
+# The 64 stands in the grammar too: what a log file holds per line besides.
 wait_for_acknowledgement() {
-    [ "$((bytes + 64 * lines))" -gt "$ack_above" ] || return 0
+    [ "$((bytes + 64 * lines))" -gt "$ack_above" ] || [ -e "$work/hold" ] || return 0
     until_second=$(($(date +%s) + ack_wait))
     while [ ! -e "$work/ack" ] && [ ! -e "$run/terminated" ] &&
         [ "$(date +%s)" -lt "$until_second" ]; do

@@ -89,6 +89,8 @@ class Pod:
         self.tells_termination = False
         self.acknowledged = asyncio.Event()
         self.exec_status: int | None = None
+        self.log_answer: Callable[[], web.Response] | None = None
+        self.held = asyncio.Event()
         self.hangs_at_rotation = False
         self.hangs_at_end = False
         self.lacks_last_newline = False
@@ -179,6 +181,8 @@ async def serve_pod(pod: Pod, faults: Faults | None = None) -> AsyncGenerator[Sc
         if skipped is not None:
             return skipped(request)
         pod.requests.append(f"{'follow' if follow else 'read'} {since or 'all'}")
+        if pod.log_answer is not None:
+            return pod.log_answer()
         if pod.gone:
             return status(404, "NotFound", details={"kind": "pods", "name": "p"})
         if not pod.started:
@@ -238,6 +242,9 @@ async def _exec(pod: Pod, request: web.Request) -> web.StreamResponse:
     command = request.query.getall("command")
     if "tail" in command[2]:
         assert command[4] == f"{WORK_DIR}/transcript"
+        assert command[6] in {"", f"{WORK_DIR}/hold"}
+        if command[6]:
+            pod.held.set()
         data = b"".join(line + b"\n" for line in pod.copy[: pod.copy_limit][int(command[5]) - 1 :])
         data += b"\n" + pod.termination_text.encode() + b"\n"
         for start in range(0, len(data), 32_768):

@@ -439,7 +439,7 @@ def test_reason_that_nobody_knows_is_quoted_at_the_start_limit() -> None:
     found = pod(waits("QuantumFlux", "too entangled"))
 
     assert isinstance(watch((0, found), (299, found)), Waiting)
-    assert 'QuantumFlux: too entangled"' in failure(watch((0, found), (300, found))).message
+    assert "QuantumFlux: too entangled." in failure(watch((0, found), (300, found))).message
 
 
 def test_volume_attached_elsewhere_is_quoted_and_not_the_wait_for_it() -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from tasks.claude_code.session_summary import SessionSummary
 from tasks.observation.api_fields import Condition
+from tasks.observation.cluster_evidence import NodeSnapshot
 from tasks.outcome.run_facts import JobGone, PodReplacement, RunFacts
 from tasks.outcome.run_result import LineRange, TranscriptProof
 from tasks.outcome.verdict import judge_run
@@ -215,3 +216,72 @@ def test_model_without_a_name_that_can_be_read_is_called_so() -> None:
 )
 def test_quote_is_one_safe_line_without_stream_json(text: str | None, quoted: str) -> None:
     assert quote(text) == quoted
+
+
+SILENT_START = RunFacts(container_started=True, container_exit_code=255)
+EXEC_FORMAT = "exec /bin/sh: exec format error"
+NODE = NodeSnapshot("node-1", architecture="arm64")
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        pytest.param({"foreign_line": EXEC_FORMAT}, id="runtime's line in the log"),
+        pytest.param({"stderr_line": f"run.sh: claude: {EXEC_FORMAT}"}, id="claude itself"),
+        pytest.param({"container_message": EXEC_FORMAT}, id="runtime's message"),
+    ],
+)
+def test_program_of_another_architecture_is_quoted_and_the_nodes_is_named(
+    facts: dict[str, Any],
+) -> None:
+    outcome = judge_run(replace(SILENT_START, node=NODE, **facts))
+
+    assert "exec format error" in outcome.message
+    assert "the node's architecture is arm64" in outcome.message
+    assert "architecture" in (outcome.advice or "")
+    unread = judge_run(replace(SILENT_START, **facts))
+    assert "exec format error" in unread.message
+    assert "arm64" not in unread.message
+
+
+def test_architecture_is_not_named_where_nothing_speaks_of_it() -> None:
+    assert "arm64" not in judge_run(replace(SILENT_START, node=NODE)).message
+
+
+LACKS_LINES = TranscriptProof(complete=False, missing=(LineRange(first=1, last=9),))
+KUBELET_SAYS = "The kubelet has no log to show: unable to retrieve container logs."
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        pytest.param(
+            _facts(
+                transcript=TranscriptProof(complete=False, missing=(LineRange(first=1, last=9),))
+            ),
+            id="lines missing",
+        ),
+        pytest.param(RunFacts(container_started=True), id="nothing known"),
+        pytest.param(
+            _facts(transcript=TranscriptProof(complete=None), container_exit_code=137), id="killed"
+        ),
+    ],
+)
+def test_refused_log_is_told_with_its_reason(facts: RunFacts) -> None:
+    outcome = judge_run(replace(facts, log_refusal=KUBELET_SAYS))
+
+    assert "could not be read: “The kubelet has no log to show" in outcome.message
+    assert "without printing anything" not in outcome.message
+
+
+def test_refused_log_asks_for_no_permission_that_would_not_have_helped() -> None:
+    lost = _facts(transcript=LACKS_LINES)
+
+    assert "kubelet" in (judge_run(replace(lost, log_refusal=KUBELET_SAYS)).advice or "")
+    assert "kubelet" not in (judge_run(lost).advice or "")
+
+
+def test_refused_log_is_not_told_where_the_output_is_whole() -> None:
+    whole = _facts(transcript=TranscriptProof(complete=True), log_refusal=KUBELET_SAYS)
+
+    assert "could not be read" not in judge_run(whole).message

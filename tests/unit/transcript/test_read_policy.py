@@ -29,6 +29,8 @@ GONE = PodView(container_started=True, container_ended=True, pod_gone=True)
 NOTHING_CAME = ReadOutcome(ReadEnd.END_OF_FILE)
 SILENT = ReadOutcome(ReadEnd.SILENT)
 UNREACHABLE = ReadOutcome(ReadEnd.UNAVAILABLE, detail="No route to the API.")
+SERVER_ERROR = ReadOutcome(ReadEnd.SERVER_ERROR, detail="The kubelet answered 500.")
+READ_COPY = ReadOutcome(ReadEnd.END_OF_FILE, had_bytes=True)
 NOT_FOUND = ReadOutcome(ReadEnd.NOT_FOUND, detail="No such pod.")
 FORBIDDEN = ReadOutcome(ReadEnd.FORBIDDEN, detail="Not allowed.")
 GAP = ReadOutcome(ReadEnd.GAP, had_bytes=True)
@@ -163,11 +165,77 @@ def test_silence_is_normal_and_followed_by_the_next_follow_at_once(end: ReadEnd)
 
 @pytest.mark.parametrize("outcome", [UNREACHABLE, NOT_FOUND, FORBIDDEN, NOTHING_CAME])
 def test_running_container_is_never_given_up(outcome: ReadOutcome) -> None:
-    reader = Reader()
+    reader = Reader(exec_allowed=False)
     taken = reader.steps([outcome] * 1000)
 
     assert set(taken) == {FollowLog(None, 120.0)}
     assert reader.now > 1000 + 900 * 10
+
+
+REFUSALS = [
+    pytest.param(SERVER_ERROR, id="500 of the kubelet"),
+    pytest.param(FORBIDDEN, id="403"),
+    pytest.param(ReadOutcome(ReadEnd.REFUSED, detail="No log."), id="200 with an excuse"),
+]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_refused_log_is_read_from_the_copy_in_turns_while_the_container_lives(
+    refusal: ReadOutcome,
+) -> None:
+    reader = Reader()
+    follow, copy = FollowLog(None, 120.0), ReadCopy(1, holds=True)
+
+    assert reader.steps([refusal] * 3) == [follow, follow, follow, copy]
+    begun = reader.now
+    for _ in range(10):
+        reader.note(copy, READ_COPY)
+        assert seconds_of(reader.step()) == pytest.approx(5.0)
+        assert reader.steps([refusal]) == [follow, copy]
+    assert reader.now - begun == pytest.approx(50.0)
+    assert reader.policy.log_refusal == refusal.detail
+
+
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_refused_log_costs_no_line_at_the_end_and_the_script_is_let_go(
+    refusal: ReadOutcome,
+) -> None:
+    reader = Reader()
+    reader.steps([refusal] * 3)
+    reader.print(1)
+    reader.print_trailer(1, 5)
+    reader.note(ReadCopy(1, holds=True), ReadOutcome(ReadEnd.END_OF_FILE, True, True))
+
+    assert reader.steps([refusal, READ_COPY]) == [WHOLE_LOG, Acknowledge(), Stop()]
+
+
+def test_refused_log_with_a_gap_is_read_from_the_copy_at_once() -> None:
+    reader = Reader()
+    reader.steps([SERVER_ERROR] * 3)
+    reader.lose_lines()
+
+    assert reader.step() == ReadCopy(3, holds=True)
+
+
+def test_log_that_is_served_again_is_followed_again_and_the_script_still_let_go() -> None:
+    reader = Reader()
+    reader.steps([SERVER_ERROR] * 3)
+    reader.note(ReadCopy(1, holds=True), READ_COPY)
+    assert reader.steps([SILENT, SILENT]) == [FollowLog(None, 120.0)] * 3
+    assert reader.policy.log_refusal is None
+    reader.print(1)
+    reader.print_trailer(1, 5)
+    trailer = ReadOutcome(ReadEnd.TRAILER, had_bytes=True, progressed=True)
+    reader.note(FollowLog(None, 120.0), trailer)
+
+    assert reader.steps([READ_COPY]) == [Acknowledge(), Stop()]
+
+
+def test_refused_log_and_refused_copy_take_turns() -> None:
+    reader = Reader()
+    taken = reader.steps([SERVER_ERROR] * 12)
+
+    assert [isinstance(step, ReadCopy) for step in taken] == ([False] * 3 + [True]) * 3 + [False]
 
 
 def test_missing_lines_are_looked_for_further_back_then_from_the_start_then_in_the_copy() -> None:
