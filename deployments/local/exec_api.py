@@ -1,7 +1,6 @@
 """`pods/exec` over websockets: the channel protocols `v4.channel.k8s.io` and `v5.channel.k8s.io`.
 
-The fourth version is what a real 1.20 speaks; kubectl 1.32 asks for the fifth, which adds the
-closing of standard input.
+The fifth, which kubectl asks for, adds the closing of standard input to the fourth.
 """
 
 import asyncio

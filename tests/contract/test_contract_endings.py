@@ -217,7 +217,7 @@ def test_suspended_job_has_no_pod_and_goes_on_with_another_one(space: RawSpace) 
     assert space.pods("queued") == []
     assert "startTime" not in space.job("queued")["status"]
 
-    place = [{"op": "add", "path": "/spec/template/spec/nodeSelector", "value": {}}]
+    place: list[Any] = [{"op": "add", "path": "/spec/template/spec/nodeSelector", "value": {}}]
     kind = "application/json-patch+json"
     space.cluster.ok("PATCH", f"{space.jobs}/queued", place, kind)
     set_suspended(space, "queued", False)

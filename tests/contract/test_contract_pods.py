@@ -36,7 +36,7 @@ def ready(pod: Any) -> tuple[str, str | None]:
 
 
 def the_pod(space: RawSpace, name: str) -> Any:
-    [pod] = space.pods(name)
+    [pod] = space.until(lambda: space.pods(name))
     return pod
 
 
@@ -89,7 +89,7 @@ def test_native_sidecar_ends_after_the_agent_and_the_pod_after_the_sidecar(
 def test_sidecar_that_crashes_is_restarted_and_fails_nothing(space: RawSpace) -> None:
     crashing = sidecar("if [ -e /shared/once ]; then exec sleep 60; fi; touch /shared/once; exit 9")
     mount = {"volumeMounts": [{"name": "shared", "mountPath": "/shared"}]}
-    pod_fields = {
+    pod_fields: dict[str, Any] = {
         "initContainers": [{**crashing, **mount}],
         "volumes": [{"name": "shared", "emptyDir": {}}],
         "terminationGracePeriodSeconds": 2,

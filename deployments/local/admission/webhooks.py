@@ -24,7 +24,6 @@ from deployments.local.resources import (
 )
 from deployments.local.store import Store
 
-_REASONS = {400: "BadRequest", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 422: "Invalid"}
 _DEFAULT_SECONDS = 10
 
 
@@ -112,12 +111,8 @@ class Webhooks:
 def _denial(hook: _Hook, status: JsonObject) -> ApiError:
     denied = f'admission webhook "{hook.name}" denied the request'
     message = status.get("message") or status.get("reason")
-    code = status.get("code") or 403
-    # A reason that is missing is told by the code, as far as codes do.
-    reason = status.get("reason") or _REASONS.get(code, "")
-    return ApiError(
-        code, reason, f"{denied}: {message}" if message else f"{denied} without explanation"
-    )
+    text = f"{denied}: {message}" if message else f"{denied} without explanation"
+    return ApiError(status.get("code") or 400, status.get("reason", ""), text)
 
 
 async def _post(hook: _Hook, body: JsonObject) -> Any:
