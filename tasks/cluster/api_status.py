@@ -5,6 +5,7 @@ import json
 import re
 import ssl
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, cast
 
 import aiohttp
@@ -225,3 +226,23 @@ def _brief(failure: BaseException) -> str:
     if isinstance(failure, (aiohttp.ClientConnectionError, ssl.SSLError, OSError)):
         return _one_line(str(failure)) or type(failure).__name__
     return type(failure).__name__
+
+
+# The kubelet answers 200 before it opens the log, and then has the body alone to say that there is
+# none (`kuberuntime_container.go`, `logs.go`).
+_EXCUSES = (
+    b"unable to retrieve container logs for ",
+    b"failed to try resolving symlinks in path ",
+    b"failed to open log file ",
+)
+
+
+def refuse_kubelet_excuse(start: bytes) -> None:
+    """Refuse the start of a log that the kubelet has written in place of a log.
+
+    Raises:
+        RequestRefused: It is no log.
+    """
+    if start.startswith(_EXCUSES):
+        said = start.partition(b"\n")[0][:500].decode(errors="replace").strip()
+        raise RequestRefused(f"The kubelet has no log to show: {said}.", status=HTTPStatus.OK)

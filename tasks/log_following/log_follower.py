@@ -11,9 +11,9 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.cluster.api_status import refuse_kubelet_excuse
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.cluster_errors import ClusterError
-from tasks.cluster.kinds.pod_logs import refuse_kubelet_excuse
 from tasks.log_following.line_delivery import LineDelivery, OnLines
 from tasks.log_following.log_reads import (
     LogTarget,

@@ -99,11 +99,13 @@ def test_init_container_that_keeps_failing_ends_the_wait_early_with_its_last_lin
     agents_namespace: str,
     replay_image: str,
 ) -> None:
-    vault = {
+    vault: dict[str, Any] = {
         "name": "vault",
         "image": replay_image,
         "restartPolicy": "Always",
-        "command": ["/bin/sh", "-c", "echo 'no token for this role'; exit 3"],
+        "command": ["/bin/sh", "-c", "echo 'no token for this role'; sleep 1; exit 3"],
+        # Without one, a sidecar counts as started as soon as its process runs.
+        "startupProbe": {"exec": {"command": ["false"]}, "failureThreshold": 1000},
     }
     patch = [{"op": "add", "path": "/spec/initContainers", "value": [vault]}]
     started = time.monotonic()

@@ -294,6 +294,18 @@ def test_large_output_waits_for_the_acknowledgement(script: ScriptRun):
     assert printed.trailer.lines == 100
 
 
+def test_small_output_waits_for_the_acknowledgement_of_a_reader_who_asks_for_it(script: ScriptRun):
+    settings = {**LARGE_OUTPUT, "CLAUDE_JOBS_ACK_ABOVE_BYTES": "8388608"}
+    source = f"echo one; true >{script.work}/hold"
+    process = script.start("sh", "-c", source, env=settings)
+    head = read_until(process, b" t 1 ")
+    time.sleep(1)
+    assert process.poll() is None
+    (script.work / "ack").touch()
+
+    assert script.finish(process, head).exit_code == 0
+
+
 def test_wait_for_the_acknowledgement_ends_on_sigterm(script: ScriptRun):
     process, head = start_large_output(script)
     process.terminate()

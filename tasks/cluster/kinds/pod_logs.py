@@ -6,22 +6,14 @@ stream brings may be rotated away, cut, or repeated; the reader must number its 
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from http import HTTPStatus
 
+from tasks.cluster.api_status import refuse_kubelet_excuse
 from tasks.cluster.cluster_client import ClusterClient
-from tasks.cluster.cluster_errors import RequestRefused
 from tasks.cluster.http_transport import ByteStream
 from tasks.cluster.json_objects import PODS
 
 _FOLLOW_SILENCE_SECONDS = 120.0  # a silent agent is normal; a dead connection is found in this time
 _READ_SILENCE_SECONDS = 30.0
-# The kubelet answers 200 before it opens the log, and then has the body alone to say that there is
-# none (`kuberuntime_container.go`, `logs.go`).
-_EXCUSES = (
-    b"unable to retrieve container logs for ",
-    b"failed to try resolving symlinks in path ",
-    b"failed to open log file ",
-)
 
 
 @asynccontextmanager
@@ -113,14 +105,3 @@ async def read_log_tail(
         log = b"".join([chunk async for chunk in stream.chunks()])
     refuse_kubelet_excuse(log)
     return log
-
-
-def refuse_kubelet_excuse(start: bytes) -> None:
-    """Refuse the start of a log that the kubelet has written in place of a log.
-
-    Raises:
-        RequestRefused: It is no log.
-    """
-    if start.startswith(_EXCUSES):
-        said = start.partition(b"\n")[0][:500].decode(errors="replace").strip()
-        raise RequestRefused(f"The kubelet has no log to show: {said}.", status=HTTPStatus.OK)
