@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from tasks.observation.cluster_evidence import ClusterEvidence
 from tasks.observation.completion_rules import find_replacement
+from tasks.observation.container_states import ContainerSnapshot
 from tasks.orchestrator.stage import stage
 from tasks.outcome.result_building import AttemptRecord, agent_timed_out, build_result
 from tasks.outcome.run_facts import JobGone, PodReplacement, RunFacts, StageFailure
@@ -118,11 +119,12 @@ def _with_attempt(
         stderr_line=work.stderr_line,
         trailer=followed.trailer if followed else None,
         termination_trailer=parse_trailer_text(ended.message or "") if ended else None,
-        container_started=work.agent_started or (agent.has_run if agent else None),
+        container_started=work.agent_started or _has_started(agent, pod_is_gone=work.pod_is_gone),
         container_exit_code=ended.exit_code if ended else None,
         container_signal=ended.signal if ended else None,
         container_reason=ended.reason if ended else None,
         container_message=ended.message if ended else None,
+        container_ended_at=ended.finished_at if ended else None,
         pod_name=pod.name if pod else None,
         pod_phase=pod.phase if pod else None,
         pod_reason=pod.reason if pod else None,
@@ -141,6 +143,13 @@ def _with_attempt(
         kubernetes_events=evidence.kubernetes_events,
         node=evidence.node,
     )
+
+
+def _has_started(agent: ContainerSnapshot | None, *, pod_is_gone: bool) -> bool | None:
+    if agent is None or (agent.waiting is not None and pod_is_gone):
+        # It may have started after the last look.
+        return None
+    return agent.has_run
 
 
 def _replacement(work: AttemptAtWork) -> PodReplacement | None:

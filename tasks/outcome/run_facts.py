@@ -68,7 +68,8 @@ class RunFacts:
         resume_requested: Claude was told to resume a session.
         stderr_line: The most informative line that the agent wrote to stderr.
         trailer: From the log stream; `termination_trailer` from the termination message.
-        container_started: Whether the agent's process was ever started.
+        container_started: Whether the agent's process was ever started; `None` also where it was
+            seen waiting, and its pod has gone since.
         container_reason: Reason of the terminated state, else of the waiting state.
         init_containers: The init containers, as last seen.
         pod_deleting: Somebody asked for the pod's deletion.
@@ -101,6 +102,7 @@ class RunFacts:
     container_signal: int | None = None
     container_reason: str | None = None
     container_message: str | None = None
+    container_ended_at: datetime | None = None
     init_containers: tuple[ContainerSnapshot, ...] = ()
     pod_name: str | None = None
     pod_phase: str | None = None
