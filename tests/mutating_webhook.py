@@ -25,6 +25,7 @@ def mutating_webhook(
     folder: Path,
     resource: str,
     patch: Json,
+    denial: str = "",
 ) -> Generator[None]:
     """Have every new object of a resource changed in the namespace, while the context is open.
 
@@ -35,13 +36,14 @@ def mutating_webhook(
         folder: For the certificate of the webhook.
         resource: `pods` or `jobs`.
         patch: A JSON patch.
+        denial: Why every object is denied instead; empty for none.
     """
     library: Any = client
     api: Any = core_api
     hooks = library.AdmissionregistrationV1Api(api.api_client)
     api.patch_namespace(namespace, {"metadata": {"labels": {"mutated": namespace}}})
     certificate = make_certificate([address])
-    with _serve(address, certificate, folder, patch) as port:
+    with _serve(address, certificate, folder, _answer(patch, denial)) as port:
         hooks.create_mutating_webhook_configuration(
             _configuration(namespace, f"https://{address}:{port}/", certificate.authority, resource)
         )
@@ -74,22 +76,22 @@ def _configuration(name: str, url: str, authority: bytes, resource: str) -> dict
     }
 
 
+def _answer(patch: Json, denial: str) -> dict[str, Any]:
+    if denial:
+        return {"allowed": False, "status": {"message": denial}}
+    encoded = base64.b64encode(json.dumps(patch).encode()).decode()
+    return {"allowed": True, "patchType": "JSONPatch", "patch": encoded}
+
+
 @contextmanager
 def _serve(
-    address: str, certificate: ServerCertificate, folder: Path, patch: Json
+    address: str, certificate: ServerCertificate, folder: Path, answer: dict[str, Any]
 ) -> Generator[int]:
-    encoded = base64.b64encode(json.dumps(patch).encode()).decode()
-
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             review = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            answer: dict[str, Any] = {
-                "uid": review["request"]["uid"],
-                "allowed": True,
-                "patchType": "JSONPatch",
-                "patch": encoded,
-            }
-            body = json.dumps({**review, "request": None, "response": answer}).encode()
+            response = {"uid": review["request"]["uid"], **answer}
+            body = json.dumps({**review, "request": None, "response": response}).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))

@@ -11,8 +11,10 @@ from aiohttp import web
 
 from deployments.local import api_errors, discovery, protobuf
 from deployments.local.access import Access
+from deployments.local.admission.webhooks import Webhooks
 from deployments.local.answer_forms import AnswerForm, parse_form
 from deployments.local.api_errors import ApiError
+from deployments.local.call_notes import CallNotes
 from deployments.local.deletion import parse_delete_options
 from deployments.local.exec_api import serve_exec
 from deployments.local.faults import CallFaults, ConnectionDrop, FaultEngine
@@ -25,7 +27,8 @@ from deployments.local.logs_api import open_log
 from deployments.local.node import Node
 from deployments.local.objects import after, name_of, now, uid_of
 from deployments.local.registry import Registry
-from deployments.local.resources import NAMESPACES, REVIEWS, JsonObject
+from deployments.local.request_options import check_dry_run, parse_field_validation
+from deployments.local.resources import JOBS, NAMESPACES, REVIEWS, JsonObject
 from deployments.local.reviews import answer_review, answer_token_request
 from deployments.local.routing import Request, parse_request
 from deployments.local.schema import read_recorded
@@ -34,6 +37,11 @@ from deployments.local.tokens import Tokens, User
 
 BODY_LIMIT_BYTES = 3 * 1024 * 1024
 _PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+_SUCCESS: JsonObject = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
+_ORPHANS_WARNING = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background "
+    "to remove them or set propagationPolicy=Orphan to suppress this warning"
+)
 _log = logging.getLogger(__name__)
 
 
@@ -41,10 +49,17 @@ class Api:
     """Answers every request of the Kubernetes API."""
 
     def __init__(
-        self, registry: Registry, tokens: Tokens, access: Access, node: Node, faults: FaultEngine
+        self,
+        registry: Registry,
+        webhooks: Webhooks,
+        tokens: Tokens,
+        access: Access,
+        node: Node,
+        faults: FaultEngine,
     ) -> None:
         self.clock_skew_seconds = 0.0
         self._registry = registry
+        self._webhooks = webhooks
         self._store = registry.store
         self._tokens = tokens
         self._access = access
@@ -111,10 +126,14 @@ class Api:
         if request.resource == NAMESPACES and wish.name:
             # A Namespace counts as lying within itself, so that its Roles can grant it.
             wish = replace(wish, namespace=wish.name)
-        allowed, _ = self._access.may(user, wish)
-        if not allowed:
-            why = f'User "{user.name}" cannot {wish}'
-            raise api_errors.forbidden(request.resource, wish.name, why)
+        wishes = [wish]
+        if request.subresource == "exec" and wish.verb == "get":
+            # The handshake of a websocket is a GET, but what it begins is a create.
+            wishes.append(replace(wish, verb="create"))
+        for each in wishes:
+            if not self._access.may(user, each)[0]:
+                why = f'User "{user.name}" cannot {each}'
+                raise api_errors.forbidden(request.resource, each.name, why)
 
     def _answer_path(self, http: web.Request, user: User, path: str) -> web.Response:
         if not self._access.may_read_path(user, path):
@@ -151,13 +170,21 @@ class Api:
                 account = self._registry.read(request.target)
                 body = await _read_body(http)
                 return self.json(answer_token_request(self._tokens, account, body), 201)
+            case "eviction":
+                return self._evict(request)
             case _:
-                return await self._carry_out_verb(http, request, faults)
+                notes = CallNotes(
+                    user.name, user.groups, parse_field_validation(request), request.is_dry_run
+                )
+                answer = await self._carry_out_verb(http, request, faults, notes)
+                for text in notes.warnings:
+                    answer.headers.add("Warning", _warning(text))
+                return answer
 
     async def _carry_out_verb(
-        self, http: web.Request, request: Request, faults: CallFaults
+        self, http: web.Request, request: Request, faults: CallFaults, notes: CallNotes
     ) -> web.StreamResponse:
-        target, dry_run = request.target, request.is_dry_run
+        target = request.target
         match request.verb:
             case "get":
                 return self._object(http, request, self._registry.read(target))
@@ -174,33 +201,49 @@ class Api:
             case "deletecollection":
                 return await self._delete_all(http, request)
             case "delete":
-                return await self._delete(http, request)
+                return await self._delete(http, request, notes)
             case _:
                 pass
+        return await self._write(http, request, notes)
+
+    async def _write(self, http: web.Request, request: Request, notes: CallNotes) -> web.Response:
+        target = request.target
         if (request.verb == "create") is bool(target.name):
             raise api_errors.method_not_allowed()
-        _check_dry_run(request)
+        check_dry_run(request)
         body = await _read_body(http)
         match request.verb:
             case "create":
-                created = self._registry.create(target, body, dry_run=dry_run)
+                made = self._registry.prepare(target, body, notes)
+                if self._webhooks.concern(target, made):
+                    made = await self._webhooks.review(target, made, notes)
+                created = self._registry.keep(target, made, notes)
                 return self._object(http, request, created, 201)
             case "update":
-                replaced = self._registry.replace(target, body, dry_run=dry_run)
+                replaced = self._registry.replace(target, body, notes)
                 return self._object(http, request, replaced)
             case _:
-                patched = self._registry.patch(target, http.content_type, body, dry_run=dry_run)
+                patched = self._registry.patch(target, http.content_type, body, notes)
                 return self._object(http, request, patched)
+
+    def _evict(self, request: Request) -> web.Response:
+        target = replace(request.target, subresource="")
+        self._node.disrupt(
+            self._registry.read(target), "EvictionByEvictionAPI", "Eviction API: evicting"
+        )
+        return self.json({**_SUCCESS, "code": 201}, 201)
 
     def _object(
         self, http: web.Request, request: Request, obj: JsonObject, code: int = 200
     ) -> web.Response:
         return self.json(_form(http, request).one(request.resource, obj), code)
 
-    async def _delete(self, http: web.Request, request: Request) -> web.Response:
+    async def _delete(self, http: web.Request, request: Request, notes: CallNotes) -> web.Response:
         target = request.target
         body = await _read_body(http, optional=True)
         options = parse_delete_options(body, dict(request.query), dry_run=request.is_dry_run)
+        if target.resource == JOBS and not options.policy:
+            notes.warnings.append(_ORPHANS_WARNING)
         uid = uid_of(self._registry.read(target))
         obj, is_gone = self._registry.delete(target, options)
         if not is_gone or target.resource.returns_deleted:
@@ -209,15 +252,7 @@ class Api:
         if target.resource.group:
             details["group"] = target.resource.group
         details |= {"kind": target.resource.plural, "uid": uid}
-        return self.json(
-            {
-                "kind": "Status",
-                "apiVersion": "v1",
-                "metadata": {},
-                "status": "Success",
-                "details": details,
-            }
-        )
+        return self.json({**_SUCCESS, "details": details})
 
     async def _delete_all(self, http: web.Request, request: Request) -> web.Response:
         body = await _read_body(http, optional=True)
@@ -254,6 +289,11 @@ class Api:
         response.enable_chunked_encoding()
         await send_stream(http, response, reader.blocks(), faults.stream_limit)
         return response
+
+
+def _warning(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'299 - "{escaped}"'
 
 
 def _form(http: web.Request, request: Request) -> AnswerForm:
@@ -305,15 +345,3 @@ async def _read_body(http: web.Request, *, optional: bool = False) -> Any:
         raise api_errors.bad_request(
             f"couldn't get version/kind; json parse error: {error}"
         ) from None
-
-
-def _check_dry_run(request: Request) -> None:
-    value = request.query.get("dryRun", "All")
-    if value == "All":
-        return
-    kinds = {"create": "CreateOptions", "update": "UpdateOptions", "patch": "PatchOptions"}
-    kind = kinds[request.verb]
-    message = f'Unsupported value: []string{{"{value}"}}: supported values: "All"'
-    details = {"group": "meta.k8s.io", "kind": kind}
-    causes = [("FieldValueNotSupported", message, "dryRun")]
-    raise api_errors.invalid_kind(f"{kind}.meta.k8s.io", details, "", causes)

@@ -1,6 +1,6 @@
 """Failures as the API words them: one exception that carries a whole `Status` body.
 
-The wording is 1.20's, recorded from a real server; clients must not decide on it, people read it.
+The wording was recorded from a real server; clients must not decide on it, people read it.
 """
 
 from typing import Any

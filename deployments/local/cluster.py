@@ -16,6 +16,8 @@ from pathlib import Path
 from aiohttp import web
 
 from deployments.local.access import Access
+from deployments.local.admission.quota_controller import QuotaController
+from deployments.local.admission.webhooks import Webhooks
 from deployments.local.api import BODY_LIMIT_BYTES, Api
 from deployments.local.certificates import ServerCertificate, make_certificate
 from deployments.local.collector import Collector
@@ -24,11 +26,11 @@ from deployments.local.containers import ContainerRuntime
 from deployments.local.event_recorder import EventRecorder
 from deployments.local.faults import FaultEngine
 from deployments.local.faults_api import PREFIX, FaultsApi
-from deployments.local.jobs_controller import JobsController
+from deployments.local.jobs.jobs_controller import JobsController
 from deployments.local.namespaces_controller import NamespacesController
 from deployments.local.node import NODE_NAME, Node
 from deployments.local.objects import namespace_of
-from deployments.local.pod_worker import NodeServices
+from deployments.local.pods.container_worker import NodeServices
 from deployments.local.registry import Registry, Target
 from deployments.local.resources import NAMESPACES, SERVICE_ACCOUNTS, JsonObject
 from deployments.local.store import Store
@@ -125,9 +127,11 @@ class LocalCluster:
     def _assemble(self, runtime: ContainerRuntime, authority: bytes) -> web.Application:
         registry = Registry(self._store)
         events = EventRecorder(registry, NODE_NAME)
-        NamespacesController(registry, self._tokens, authority)
+        NamespacesController(registry, authority)
+        QuotaController(registry)
+        webhooks = Webhooks(self._store)
         Collector(registry)
-        jobs = JobsController(registry, events)
+        jobs = JobsController(registry, webhooks, events)
         binder = VolumeBinder(registry, self.folder / "claims")
         services = NodeServices(
             registry=registry,
@@ -149,17 +153,19 @@ class LocalCluster:
             registry.create(Target(NAMESPACES, ""), {"metadata": {"name": name}})
         node.register()
         engine = FaultEngine()
-        api = Api(registry, self._tokens, Access(self._store), node, engine)
+        api = Api(registry, webhooks, self._tokens, Access(self._store), node, engine)
         faults = FaultsApi(api, engine, registry, node, jobs, self._restart)
         app = web.Application(client_max_size=BODY_LIMIT_BYTES + 1024)
         app.router.add_route("*", f"{PREFIX}{{tail:(/.*)?}}", faults.handle)
         app.router.add_route("*", "/{tail:.*}", api.handle)
         return app
 
-    def _issue_token(self, pod: JsonObject) -> str:
+    def _issue_token(self, pod: JsonObject, lifetime_seconds: int) -> str:
         name = pod["spec"]["serviceAccountName"]
         account = self._store.get(SERVICE_ACCOUNTS, namespace_of(pod), name)
-        return self._tokens.issue(account)[0] if account else ""
+        if account is None:
+            return ""
+        return self._tokens.issue(account, lifetime_seconds=lifetime_seconds, pod=pod)[0]
 
     async def _restart(self, down_seconds: float) -> None:
         """Cut every connection, refuse new ones for a while, and forget the history."""

@@ -92,11 +92,7 @@ class Collector:
             if left:
                 fresh["metadata"]["finalizers"] = left
 
-        if listed(obj["metadata"], "finalizers") == [finalizer]:
-            # As on a real server, the last event still shows the finalizer.
-            self._store.remove(resource, obj)
-        else:
-            self._registry.finish(resource, obj, edit)
+        self._registry.finish(resource, obj, edit)
 
     def _collect(self, resource: Resource, obj: JsonObject) -> None:
         """Delete an object all of whose owners have gone or are waiting for it."""

@@ -43,7 +43,7 @@ class PlanSettings:
         host_ip: The address of node and pods.
         api_port: Where containers reach the API server, on `host_ip`.
         claim_folder: From namespace and claim to the bound directory; None while unbound.
-        issue_token: Makes a token for the pod's ServiceAccount.
+        issue_token: Makes a token for the pod's ServiceAccount, with a lifetime in seconds.
     """
 
     isolated: bool
@@ -52,7 +52,7 @@ class PlanSettings:
     host_ip: str
     api_port: int
     claim_folder: Callable[[str, str], Path | None]
-    issue_token: Callable[[JsonObject], str]
+    issue_token: Callable[[JsonObject, int], str]
 
 
 @dataclass(frozen=True)
@@ -101,10 +101,9 @@ def check_image(manifest: JsonObject, settings: PlanSettings) -> None:
     name, _, tag = path.partition(":")
     raise WaitingError(
         "ErrImagePull",
-        f'rpc error: code = Unknown desc = failed to pull and unpack image "{image}": failed to '
-        f'resolve reference "{image}": failed to do request: Head '
-        f'"http://{host}/v2/{name}/manifests/{tag or "latest"}": dial tcp {host}: connect: '
-        "connection refused",
+        f'failed to pull and unpack image "{image}": failed to resolve image: failed to do '
+        f'request: Head "https://{host}/v2/{name}/manifests/{tag or "latest"}": dial tcp {host}: '
+        "connect: connection refused",
         "Failed",
     )
 

@@ -2,11 +2,14 @@
 
 import base64
 
-from deployments.local.objects import format_time, listed, mapped, now
+from deployments.local.objects import format_time, listed, mapped, now, random_suffix
 from deployments.local.resources import (
+    EVENTS,
     JOBS,
+    LIMIT_RANGES,
     NAMESPACES,
     PODS,
+    RESOURCE_QUOTAS,
     ROLE_BINDINGS,
     SECRETS,
     VOLUME_CLAIMS,
@@ -15,7 +18,10 @@ from deployments.local.resources import (
     Resource,
 )
 
+_BATCH = "batch.kubernetes.io"
 _RBAC = "rbac.authorization.k8s.io"
+ROOT_CERTIFICATE_MAP = "kube-root-ca.crt"
+_BOUND_TOKEN_SECONDS = 3607
 _FILE_MODE = 0o644
 _LIFECYCLE_TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
@@ -30,6 +36,9 @@ def apply_defaults(resource: Resource, obj: JsonObject) -> None:
         VOLUME_CLAIMS: _default_claim,
         VOLUMES: _default_volume,
         ROLE_BINDINGS: _default_binding,
+        LIMIT_RANGES: _default_limit_range,
+        RESOURCE_QUOTAS: _default_quota,
+        EVENTS: _default_event,
     }.get(resource)
     if resource.kind == "ClusterRoleBinding":
         fill = _default_binding
@@ -48,6 +57,8 @@ def _default_secret(secret: JsonObject) -> None:
 
 
 def _default_namespace(namespace: JsonObject) -> None:
+    labels = namespace["metadata"].setdefault("labels", {})
+    labels["kubernetes.io/metadata.name"] = namespace["metadata"].get("name", "")
     namespace.setdefault("spec", {}).setdefault("finalizers", ["kubernetes"])
     namespace.setdefault("status", {}).setdefault("phase", "Active")
 
@@ -71,20 +82,53 @@ def _default_binding(binding: JsonObject) -> None:
             subject.setdefault("apiGroup", _RBAC)
 
 
+def _default_limit_range(limit_range: JsonObject) -> None:
+    """Fill in the limits and requests that follow from the others."""
+    for item in listed(mapped(limit_range, "spec"), "limits"):
+        if item.get("type") != "Container":
+            continue
+        limits = {**mapped(item, "max"), **mapped(item, "default")}
+        requests = {**mapped(item, "min"), **limits, **mapped(item, "defaultRequest")}
+        for field, values in (("default", limits), ("defaultRequest", requests)):
+            if values:
+                item[field] = values
+
+
+def _default_quota(quota: JsonObject) -> None:
+    quota.setdefault("status", {})
+
+
+def _default_event(event: JsonObject) -> None:
+    event.setdefault("source", {})
+    for field in ("firstTimestamp", "lastTimestamp", "eventTime"):
+        event.setdefault(field, None)
+    for field in ("reportingComponent", "reportingInstance"):
+        event.setdefault(field, "")
+
+
 def _default_job(job: JsonObject) -> None:
     spec = job.setdefault("spec", {})
     if "completions" not in spec and "parallelism" not in spec:
         spec["completions"] = 1
     spec.setdefault("parallelism", 1)
     spec.setdefault("backoffLimit", 6)
+    spec.setdefault("completionMode", "NonIndexed")
+    spec.setdefault("suspend", False)
+    spec.setdefault("manualSelector", False)
+    replacement = "Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed"
+    spec.setdefault("podReplacementPolicy", replacement)
+    for rule in listed(mapped(spec, "podFailurePolicy"), "rules"):
+        for pattern in listed(rule, "onPodConditions"):
+            pattern.setdefault("status", "True")
     template = spec.setdefault("template", {})
     metadata = template.setdefault("metadata", {})
-    metadata["creationTimestamp"] = None
     _default_pod_spec(template.setdefault("spec", {}))
-    if not spec.get("manualSelector") and "uid" in job["metadata"]:
+    if not spec["manualSelector"] and "uid" in job["metadata"]:
         own = {"controller-uid": job["metadata"]["uid"], "job-name": job["metadata"]["name"]}
-        metadata["labels"] = {**mapped(metadata, "labels"), **own}
-        spec["selector"] = {"matchLabels": {"controller-uid": job["metadata"]["uid"]}}
+        prefixed = {f"{_BATCH}/{key}": value for key, value in own.items()}
+        metadata["labels"] = {**mapped(metadata, "labels"), **prefixed, **own}
+        key = f"{_BATCH}/controller-uid"
+        spec["selector"] = {"matchLabels": {key: job["metadata"]["uid"]}}
     if not job["metadata"].get("labels") and metadata.get("labels"):
         job["metadata"]["labels"] = dict(metadata["labels"])
     job.setdefault("status", {})
@@ -94,6 +138,10 @@ def _default_pod(pod: JsonObject) -> None:
     spec = pod.setdefault("spec", {})
     spec.setdefault("restartPolicy", "Always")
     _default_pod_spec(spec)
+    for container in (*listed(spec, "initContainers"), *listed(spec, "containers")):
+        # A limit without a request is the request; the template of a Job is left as it is.
+        for name, quantity in mapped(container["resources"], "limits").items():
+            container["resources"].setdefault("requests", {}).setdefault(name, quantity)
     spec.setdefault("enableServiceLinks", True)
     spec.setdefault("serviceAccountName", spec.get("serviceAccount", "default"))
     spec.setdefault("serviceAccount", spec["serviceAccountName"])
@@ -131,10 +179,6 @@ def _default_container(container: JsonObject) -> None:
     container.setdefault("terminationMessagePath", "/dev/termination-log")
     container.setdefault("terminationMessagePolicy", "File")
     container.setdefault("imagePullPolicy", _pull_policy(container.get("image", "")))
-    for resources in (container["resources"],):
-        # A limit without a request is the request.
-        for name, quantity in mapped(resources, "limits").items():
-            resources.setdefault("requests", {}).setdefault(name, quantity)
     for variable in listed(container, "env"):
         reference = mapped(variable, "valueFrom").get("fieldRef")
         if reference:
@@ -176,23 +220,33 @@ def _quality_of_service(spec: JsonObject) -> str:
     return "Guaranteed"
 
 
-def mount_account_token(pod: JsonObject, secret_name: str) -> None:
-    """Mount the ServiceAccount's token as admission does, unless the pod declines it."""
+def mount_account_token(pod: JsonObject) -> None:
+    """Mount a token of the pod's ServiceAccount, as admission does."""
     spec = pod["spec"]
     path = "/var/run/secrets/kubernetes.io/serviceaccount"
-    volume = {
-        "name": secret_name,
-        "secret": {"secretName": secret_name, "defaultMode": _FILE_MODE},
-    }
+    containers = [*listed(spec, "initContainers"), *listed(spec, "containers")]
+    lacking = [
+        c for c in containers if all(m["mountPath"] != path for m in listed(c, "volumeMounts"))
+    ]
+    if not lacking:
+        return
+    name = f"kube-api-access-{random_suffix()}"
+    token = {"expirationSeconds": _BOUND_TOKEN_SECONDS, "path": "token"}
+    authority = {"name": ROOT_CERTIFICATE_MAP, "items": [{"key": "ca.crt", "path": "ca.crt"}]}
+    namespace = {"apiVersion": "v1", "fieldPath": "metadata.namespace"}
+    sources = [
+        {"serviceAccountToken": token},
+        {"configMap": authority},
+        {"downwardAPI": {"items": [{"path": "namespace", "fieldRef": namespace}]}},
+    ]
+    volume = {"name": name, "projected": {"sources": sources, "defaultMode": _FILE_MODE}}
     spec["volumes"] = [*listed(spec, "volumes"), volume]
-    mount = {"name": secret_name, "readOnly": True, "mountPath": path}
-    for container in (*listed(spec, "initContainers"), *listed(spec, "containers")):
-        mounts = listed(container, "volumeMounts")
-        if not any(entry["mountPath"] == path for entry in mounts):
-            container["volumeMounts"] = [*mounts, dict(mount)]
+    for container in lacking:
+        mount = {"name": name, "readOnly": True, "mountPath": path}
+        container["volumeMounts"] = [*listed(container, "volumeMounts"), mount]
 
 
-def stamp(obj: JsonObject, namespace: str, uid: str) -> None:
+def stamp(resource: Resource, obj: JsonObject, namespace: str, uid: str) -> None:
     """Set what the server alone decides about a new object's metadata."""
     metadata = obj["metadata"]
     if namespace:
@@ -201,3 +255,5 @@ def stamp(obj: JsonObject, namespace: str, uid: str) -> None:
     metadata["creationTimestamp"] = format_time(now())
     for field in ("deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion"):
         metadata.pop(field, None)
+    if resource in (JOBS, PODS):
+        metadata["generation"] = 1

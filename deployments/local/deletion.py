@@ -155,6 +155,8 @@ def _mark(obj: JsonObject, finalizers: list[str], grace_seconds: int) -> JsonObj
         begun = after(parse_time(metadata["deletionTimestamp"]), -earlier)
     else:
         begun = now()
+        if "generation" in metadata:
+            metadata["generation"] += 1
     metadata["deletionTimestamp"] = format_time(after(begun, grace_seconds))
     metadata["deletionGracePeriodSeconds"] = grace_seconds
     return marked

@@ -12,8 +12,8 @@ from deployments.local.resources import (
 
 VERSION: JsonObject = {
     "major": "1",
-    "minor": "20",
-    "gitVersion": "v1.20.2-local",
+    "minor": "36",
+    "gitVersion": "v1.36.3-local",
     "gitCommit": "0" * 40,
     "gitTreeState": "clean",
     "buildDate": "1970-01-01T00:00:00Z",
@@ -87,6 +87,8 @@ def _rows(resource: Resource) -> list[JsonObject]:
     if resource == PODS:
         rows.append(_row(resource, "/log", "Pod", ["get"]))
         rows.append(_row(resource, "/exec", "PodExecOptions", ["create", "get"]))
+        eviction = _row(resource, "/eviction", "Eviction", ["create"])
+        rows.append({**eviction, "group": "policy", "version": "v1"})
     if resource == SERVICE_ACCOUNTS:
         token = _row(resource, "/token", "TokenRequest", ["create"])
         rows.append({**token, "group": "authentication.k8s.io", "version": "v1"})

@@ -66,6 +66,8 @@ class EventRecorder:
             # The scheduler alone uses the newer Events API.
             return {
                 "source": {},
+                "firstTimestamp": None,
+                "lastTimestamp": None,
                 "eventTime": format_micro_time(moment),
                 "action": "Binding",
                 "reportingComponent": component,
@@ -75,8 +77,8 @@ class EventRecorder:
         if component == "kubelet":
             source["host"] = self._node_name
         times = {"firstTimestamp": format_time(moment), "lastTimestamp": format_time(moment)}
-        rest = {"reportingComponent": "", "reportingInstance": ""}
-        return {"source": source, **times, "count": 1, **rest}
+        rest = {"reportingComponent": component, "reportingInstance": source.get("host", "")}
+        return {"source": source, **times, "count": 1, "eventTime": None, **rest}
 
 
 def _count(event: JsonObject) -> None:

@@ -1,7 +1,6 @@
 """`pods/exec` over websockets: the channel protocols `v4.channel.k8s.io` and `v5.channel.k8s.io`.
 
-The fourth version is what a real 1.20 speaks; kubectl 1.32 asks for the fifth, which adds the
-closing of standard input.
+The fifth, which kubectl asks for, adds the closing of standard input to the fourth.
 """
 
 import asyncio
@@ -42,7 +41,8 @@ async def serve_exec(
     container = choose_container(pod, request.query.get("container", ""))
     check_node(node, pod)
     worker = node.worker_of(pod)
-    main = worker.processes.get(container) if worker else None
+    entered = worker.containers[container] if worker else None
+    main, plan = (entered.process, entered.plan) if entered else (None, None)
     if mapped(pod, "status").get("phase") in ("Succeeded", "Failed"):
         phase = pod["status"]["phase"]
         raise ApiError(
@@ -51,7 +51,7 @@ async def serve_exec(
             "Internal error occurred: cannot exec into a container in a completed pod; "
             f"current phase is {phase}",
         )
-    if worker is None or main is None:
+    if main is None or plan is None:
         raise ApiError(
             500,
             "InternalError",
@@ -60,7 +60,6 @@ async def serve_exec(
         )
     socket = web.WebSocketResponse(protocols=_PROTOCOLS, max_msg_size=0)
     await socket.prepare(http)
-    plan = worker.plans[container]
     spec = replace(
         plan.spec,
         argv=[plan.rewriter.rewrite(word) for word in request.commands],

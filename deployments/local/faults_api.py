@@ -20,7 +20,7 @@ from deployments.local.api import Api
 from deployments.local.api_errors import ApiError
 from deployments.local.deletion import FOREGROUND, DeleteOptions
 from deployments.local.faults import FaultEngine, RuleError
-from deployments.local.jobs_controller import JobsController
+from deployments.local.jobs.jobs_controller import JobsController
 from deployments.local.node import Node
 from deployments.local.objects import listed, uid_of
 from deployments.local.registry import Registry, Target
@@ -124,15 +124,11 @@ class FaultsApi:
         return self._settings()
 
     async def _act(self, body: JsonObject) -> JsonObject:
-        match body["do"]:
-            case "delete-pod":
-                self._delete(PODS, body, body.get("graceSeconds"))
-            case "delete-job":
-                self._delete(JOBS, body, None)
-            case "evict-pod":
-                self._end_pod(body, "Evicted", "The node was low on resource: memory.")
-            case "preempt-pod":
-                self._end_pod(body, "Preempting", "Preempted in order to admit critical pod")
+        action: str = body["do"]
+        if action.endswith(("-pod", "-job")):
+            self._act_on_object(action, body)
+            return {}
+        match action:
             case "node-gone":
                 self._node.leave(kill=bool(body.get("kill", True)))
                 if body.get("evict"):
@@ -146,6 +142,24 @@ class FaultsApi:
             case unknown:
                 raise RuleError(f"unknown action {unknown}")
         return {}
+
+    def _act_on_object(self, action: str, body: JsonObject) -> None:
+        match action:
+            case "delete-pod":
+                self._delete(PODS, body, body.get("graceSeconds"))
+            case "delete-job":
+                self._delete(JOBS, body, None)
+            case "evict-pod":
+                self._end_pod(body, "Evicted", "The node was low on resource: memory.")
+            case "preempt-pod":
+                self._end_pod(body, "Preempting", "Preempted in order to admit critical pod")
+            case "displace-pod":
+                pod = self._registry.read(Target(PODS, body["namespace"], body["name"]))
+                reason = body.get("reason", "PreemptionByScheduler")
+                text = "default-scheduler: preempting to accommodate a higher priority pod"
+                self._node.disrupt(pod, reason, body.get("message", text))
+            case unknown:
+                raise RuleError(f"unknown action {unknown}")
 
     def _delete(self, resource: Resource, body: JsonObject, grace: int | None) -> None:
         target = Target(resource, body["namespace"], body["name"])

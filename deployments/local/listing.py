@@ -4,11 +4,11 @@ import asyncio
 import base64
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 from deployments.local.answer_forms import AnswerForm
-from deployments.local.api_errors import ApiError, bad_request, expired
+from deployments.local.api_errors import ApiError, bad_request, expired, invalid_kind
 from deployments.local.objects import name_of, namespace_of
 from deployments.local.resources import JsonObject
 from deployments.local.routing import Request
@@ -141,24 +141,36 @@ class WatchPlan:
     Attributes:
         initial: Objects to report as ADDED first.
         version: Changes after this one follow.
+        marks_end: Whether a bookmark says that the initial objects are complete.
     """
 
     initial: list[JsonObject]
     version: int
+    marks_end: bool = False
 
 
 def plan_watch(store: Store, request: Request) -> WatchPlan:
     """Decide where a watch begins; a watch from 0 or from nowhere reports what there is.
 
     Raises:
-        ApiError: 500 for a resourceVersion that is no number.
+        ApiError: 500 for a resourceVersion that is no number; 422 for `sendInitialEvents` without
+            the match that it needs.
     """
-    text = request.query.get("resourceVersion", "")
-    if text not in ("", "0"):
+    query = request.query
+    text = query.get("resourceVersion", "")
+    wants_initial = request.flag("sendInitialEvents")
+    if wants_initial and query.get("resourceVersionMatch") != "NotOlderThan":
+        rule = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        cause = ("FieldValueForbidden", f"Forbidden: {rule}", "resourceVersionMatch")
+        kind = "ListOptions.meta.k8s.io"
+        raise invalid_kind(kind, {"group": "meta.k8s.io", "kind": "ListOptions"}, "", [cause])
+    if text not in ("", "0") and not wants_initial:
         return WatchPlan([], _parse_version(text))
     predicate = request_predicate(request)
     objects = store.list(request.resource, request.target.namespace)
-    return WatchPlan([obj for obj in objects if predicate(obj)], store.version)
+    found = [obj for obj in objects if predicate(obj)]
+    marks_end = request.flag("allowWatchBookmarks") and (wants_initial or not text)
+    return WatchPlan(found, store.version, marks_end)
 
 
 def watch_seconds(request: Request) -> float:
@@ -177,8 +189,8 @@ async def watch_events(
     """
     predicate = request_predicate(request)
     shape = _EventShape(request, form)
-    for obj in plan.initial:
-        yield shape.event("ADDED", obj)
+    for event in shape.initial(plan):
+        yield event
     loop = asyncio.get_running_loop()
     ends_at = loop.time() + watch_seconds(request)
     bookmark_at = loop.time() + _BOOKMARK_SECONDS
@@ -231,18 +243,21 @@ class _EventShape:
         self._form = form
         self._is_first = True
 
+    def initial(self, plan: WatchPlan) -> Iterator[JsonObject]:
+        for obj in plan.initial:
+            yield self.event("ADDED", obj)
+        if plan.marks_end:
+            yield self.bookmark(plan.version, {"k8s.io/initial-events-end": "true"})
+
     def event(self, kind: str, obj: JsonObject) -> JsonObject:
         shown = self._form.watched(self._request.resource, obj, is_first=self._is_first)
         self._is_first = False
         return {"type": kind, "object": shown}
 
-    def bookmark(self, version: int) -> JsonObject:
+    def bookmark(self, version: int, annotations: dict[str, str] | None = None) -> JsonObject:
         resource = self._request.resource
-        return {
-            "type": "BOOKMARK",
-            "object": {
-                "kind": resource.kind,
-                "apiVersion": resource.api_version,
-                "metadata": {"resourceVersion": str(version), "creationTimestamp": None},
-            },
-        }
+        metadata: JsonObject = {"resourceVersion": str(version), "creationTimestamp": None}
+        if annotations:
+            metadata["annotations"] = annotations
+        head = {"kind": resource.kind, "apiVersion": resource.api_version}
+        return {"type": "BOOKMARK", "object": {**head, "metadata": metadata}}

@@ -44,8 +44,6 @@ class LogFile:
     def __init__(self, path: Path, settings: LogSettings) -> None:
         self.path = path
         self.is_closed = False
-        self.is_removed = False
-        self.is_doomed = False
         self.generation = 0
         self._settings = settings
         self._file = path.open("ab", buffering=0)
@@ -79,18 +77,13 @@ class LogFile:
             # The runtime marks an unterminated end as a piece, so that readers add no newline.
             self._file.write(_piece(stream, b"P", rest, nanoseconds))
 
-    def doom(self) -> None:
-        """Say that the container will be removed soon; followers wait for that."""
-        self.is_doomed = True
-
     def close(self) -> None:
         """Say that the container has ended."""
         self.is_closed = True
         self._file.close()
 
     def remove(self) -> None:
-        """Delete the file with its container; followers are told so in the stream."""
-        self.is_removed = True
+        """Delete the file with its container; who follows it has read it already."""
         if not self.is_closed:
             self.close()
         self.path.unlink(missing_ok=True)
@@ -120,7 +113,7 @@ class LogRequest:
 
     Attributes:
         follow: Go on until the container has ended.
-        timestamps: Put the time before every piece, so in the middle of long lines too.
+        timestamps: Put the time before every line.
         since: Only pieces from this instant on.
         tail_lines: Only the last lines; None for all.
         limit_bytes: Stop after as many bytes; None for no limit.
@@ -140,13 +133,12 @@ class LogReader:
     Attributes:
         log: The container's log.
         request: What is wanted.
-        container_id: For the sentence that ends the stream of a removed container.
     """
 
     log: LogFile
     request: LogRequest
-    container_id: str
     _sent_bytes: int = field(default=0, init=False)
+    _is_inside: bool = field(default=False, init=False)
 
     async def blocks(self) -> AsyncIterator[bytes]:
         """Yield output as it comes.
@@ -170,20 +162,10 @@ class LogReader:
                     if block:
                         yield block
                     await asyncio.sleep(0)
-                elif not self.request.follow or (was_closed and not self._awaits_removal):
+                elif not self.request.follow or was_closed:
                     break
                 else:
                     await asyncio.sleep(FOLLOW_LOOK_SECONDS)
-        if self.request.follow and self.log.is_removed and not self._is_full:
-            yield (
-                "rpc error: code = NotFound desc = an error occurred when try to find container "
-                f'"{self.container_id}": not found'
-            ).encode()
-
-    @property
-    def _awaits_removal(self) -> bool:
-        # The kubelet asks the runtime about the container once more, and by then it has gone.
-        return self.log.is_doomed and not self.log.is_removed
 
     @property
     def _is_full(self) -> bool:
@@ -209,9 +191,10 @@ class LogReader:
             time, _, tag, content = line.split(b" ", 3)
             if since and time < earliest:
                 continue
-            if self.request.timestamps:
+            if self.request.timestamps and not self._is_inside:
                 yield time + b" "
             yield content
+            self._is_inside = tag == b"P"
             if tag == b"F":
                 yield b"\n"
 

@@ -7,7 +7,6 @@ from deployments.local.api_errors import ApiError, Cause
 from deployments.local.log_files import LogReader, LogRequest
 from deployments.local.node import Node
 from deployments.local.objects import after, mapped, now, parse_time, uid_of
-from deployments.local.pod_status import ContainerRecord
 from deployments.local.resources import JsonObject
 from deployments.local.routing import Request
 
@@ -34,6 +33,8 @@ def parse_log_request(request: Request) -> LogRequest:
             rule = "greater than 0" if least else "greater than or equal to 0"
             message = f"Invalid value: {numbers[name]}: must be {rule}"
             causes.append(("FieldValueInvalid", message, name))
+    if "stream" in query:
+        causes.append(("FieldValueForbidden", "Forbidden: may not be specified", "stream"))
     if "sinceSeconds" in query and "sinceTime" in query:
         message = "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified"
         causes.append(("FieldValueForbidden", message, "[]"))
@@ -101,10 +102,8 @@ def open_log(node: Node, pod: JsonObject, request: Request) -> LogReader | None:
         )
     if worker is None:
         return None
-    records = {r.name: r for r in (*worker.record.init, *worker.record.containers)}
-    record = records[container]
-    log = worker.logs.get(container)
-    if log is None or not _has_started(record):
+    record, log = worker.containers[container].record, worker.containers[container].log
+    if log is None or not record.has_started:
         reason = record.waiting_reason
         if reason in ("ErrImagePull", "ImagePullBackOff"):
             reason = "trying and failing to pull image"
@@ -113,11 +112,7 @@ def open_log(node: Node, pod: JsonObject, request: Request) -> LogReader | None:
         raise api_errors.bad_request(
             f'container "{container}" in pod "{name}" is waiting to start: {reason}'
         )
-    return LogReader(log, wanted, record.container_id.removeprefix("local://"))
-
-
-def _has_started(record: ContainerRecord) -> bool:
-    return record.started_at is not None or record.has_ended or record.restarts > 0
+    return LogReader(log, wanted)
 
 
 def check_node(node: Node, pod: JsonObject) -> None:

@@ -1,93 +1,47 @@
-"""Namespaces: their default ServiceAccount, tokens, and what goes with them when they go."""
+"""Namespaces: what every new one holds, and what goes with them when they go."""
 
-import base64
-
-from deployments.local.api_errors import ApiError
+from deployments.local.defaults import ROOT_CERTIFICATE_MAP
 from deployments.local.deletion import BACKGROUND, DeleteOptions
-from deployments.local.objects import (
-    is_deleting,
-    listed,
-    name_of,
-    namespace_of,
-    random_suffix,
-    uid_of,
-)
+from deployments.local.objects import is_deleting, name_of, namespace_of, uid_of
 from deployments.local.registry import Registry, Target
 from deployments.local.resources import (
+    CONFIG_MAPS,
     NAMESPACES,
-    SECRETS,
     SERVICE_ACCOUNTS,
     STORED,
     JsonObject,
     Resource,
 )
 from deployments.local.store import Change, Key
-from deployments.local.tokens import Tokens
 from deployments.local.work_queue import WorkQueue
-
-_ACCOUNT_NAME = "kubernetes.io/service-account.name"
-_ACCOUNT_UID = "kubernetes.io/service-account.uid"
-_TOKEN_TYPE = "kubernetes.io/service-account-token"
 
 
 class NamespacesController:
     """Fills new namespaces and empties deleted ones."""
 
-    def __init__(self, registry: Registry, tokens: Tokens, authority: bytes) -> None:
+    def __init__(self, registry: Registry, authority: bytes) -> None:
         self._registry = registry
         self._store = registry.store
-        self._tokens = tokens
         self._authority = authority
         self._queue = WorkQueue[str](self._empty)
         registry.store.listen(self._on_change)
 
     def _on_change(self, resource: Resource, change: Change) -> None:
         if resource == NAMESPACES and change.type == "ADDED":
-            self._add_default_account(name_of(change.obj))
+            self._fill(name_of(change.obj))
         elif resource == NAMESPACES and is_deleting(change.obj):
             self._queue.add(name_of(change.obj))
-        elif resource == SERVICE_ACCOUNTS and change.type != "DELETED":
-            self._add_token(change.obj)
-        elif resource == SERVICE_ACCOUNTS:
-            self._remove_tokens(change.obj)
         elif change.type == "DELETED" and resource.namespaced:
             self._queue.add(namespace_of(change.obj))
 
-    def _add_default_account(self, namespace: str) -> None:
-        target = Target(SERVICE_ACCOUNTS, namespace)
-        self._registry.create(target, {"metadata": {"name": "default"}})
-
-    def _add_token(self, account: JsonObject) -> None:
-        if listed(account, "secrets") or is_deleting(account):
-            return
-        name = f"{name_of(account)}-token-{random_suffix()}"
-        token, _ = self._tokens.issue(account)
-        values = {
-            "ca.crt": self._authority,
-            "namespace": namespace_of(account).encode(),
-            "token": token.encode(),
+    def _fill(self, namespace: str) -> None:
+        account = {"metadata": {"name": "default"}}
+        self._registry.create(Target(SERVICE_ACCOUNTS, namespace), account)
+        certificate = {
+            "metadata": {"name": ROOT_CERTIFICATE_MAP},
+            "data": {"ca.crt": self._authority.decode()},
         }
-        annotations = {_ACCOUNT_NAME: name_of(account), _ACCOUNT_UID: uid_of(account)}
-        body: JsonObject = {
-            "metadata": {"name": name, "annotations": annotations},
-            "data": {key: base64.b64encode(value).decode() for key, value in values.items()},
-            "type": _TOKEN_TYPE,
-        }
-        try:
-            self._registry.create(Target(SECRETS, namespace_of(account)), body)
-        except ApiError:
-            return  # the namespace is going away
-
-        def edit(fresh: JsonObject) -> None:
-            fresh["secrets"] = [{"name": name}]
-
-        self._store.change(SERVICE_ACCOUNTS, account, edit)
-
-    def _remove_tokens(self, account: JsonObject) -> None:
-        for reference in listed(account, "secrets"):
-            target = Target(SECRETS, namespace_of(account), reference["name"])
-            if self._store.get(SECRETS, target.namespace, target.name) is not None:
-                self._registry.delete(target)
+        self._registry.create(Target(CONFIG_MAPS, namespace), certificate)
 
     def _empty(self, name: str) -> None:
         namespace = self._store.get(NAMESPACES, "", name)

@@ -15,7 +15,8 @@ from deployments.local.objects import (
     now,
     uid_of,
 )
-from deployments.local.pod_worker import NodeServices, PodWorker
+from deployments.local.pods.container_worker import NodeServices
+from deployments.local.pods.pod_worker import PodWorker
 from deployments.local.registry import Registry, Target
 from deployments.local.resources import NODES, PODS, JsonObject, Resource
 from deployments.local.scheduler import find_obstacle
@@ -77,7 +78,7 @@ class Node:
                     {"type": "Hostname", "address": NODE_NAME},
                 ],
                 "nodeInfo": {
-                    "kubeletVersion": "v1.20.2-local",
+                    "kubeletVersion": "v1.36.3-local",
                     "containerRuntimeVersion": "local://1",
                     "operatingSystem": "linux",
                     "architecture": "amd64",
@@ -103,8 +104,9 @@ class Node:
         self._set_ready("Unknown", "NodeStatusUnknown")
         if kill:
             for worker in self.workers.values():
-                for process in worker.processes.values():
-                    process.kill()
+                for container in worker.containers.values():
+                    if container.process:
+                        container.process.kill()
 
     def come_back(self) -> None:
         """Report again, beginning with what happened meanwhile."""
@@ -119,8 +121,27 @@ class Node:
         """Ask for the deletion of all pods, as the taint manager does; a gone node lets none go."""
         for pod in self._store.list(PODS):
             if pod["spec"].get("nodeName") == NODE_NAME and not is_deleting(pod):
-                target = Target(PODS, namespace_of(pod), name_of(pod))
-                self._registry.delete(target, DeleteOptions(policy=BACKGROUND))
+                text = "Taint manager: deleting due to NoExecute taint"
+                self.disrupt(pod, "DeletionByTaintManager", text)
+
+    def disrupt(self, pod: JsonObject, reason: str, message: str) -> None:
+        """Ask for a pod's deletion and say in a condition why, as drains and preemptions do."""
+
+        def edit(fresh: JsonObject) -> None:
+            condition = {
+                "type": "DisruptionTarget",
+                "status": "True",
+                "lastProbeTime": None,
+                "lastTransitionTime": format_time(now()),
+                "reason": reason,
+                "message": message,
+            }
+            status = fresh.setdefault("status", {})
+            status["conditions"] = [*listed(status, "conditions"), condition]
+
+        self._store.change(PODS, pod, edit)
+        target = Target(PODS, namespace_of(pod), name_of(pod))
+        self._registry.delete(target, DeleteOptions(policy=BACKGROUND, uid=uid_of(pod)))
 
     async def close(self) -> None:
         """Kill all containers and return when they have ended."""
@@ -182,6 +203,8 @@ class Node:
 
     def _schedule(self, pod: JsonObject) -> None:
         node = self._store.get(NODES, "", NODE_NAME)
+        if node is not None and is_deleting(pod):
+            self._fail_unscheduled(pod)
         if node is None or is_deleting(pod):
             return
         holders = [
@@ -217,6 +240,14 @@ class Node:
             status["conditions"] = [condition]
             if not obstacle:
                 fresh["spec"]["nodeName"] = NODE_NAME
+
+        self._store.change(PODS, pod, edit)
+
+    def _fail_unscheduled(self, pod: JsonObject) -> None:
+        """End a pod that goes before it had a node, as the pod garbage collector does."""
+
+        def edit(fresh: JsonObject) -> None:
+            fresh["status"]["phase"] = "Failed"
 
         self._store.change(PODS, pod, edit)
 

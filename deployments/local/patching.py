@@ -1,7 +1,7 @@
 """JSON patch, JSON merge patch and strategic merge patch. Pure: documents in, a new document out.
 
-JSON patch follows the library that 1.20 uses where it is more lenient than RFC 6902: `replace` of a
-missing key adds it, and `test` of a missing key against null passes.
+JSON patch follows the library that API servers use where it is more lenient than RFC 6902:
+`replace` of a missing key adds it, and `test` of a missing key against null passes.
 """
 
 import copy

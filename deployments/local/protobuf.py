@@ -31,7 +31,7 @@ def _fields(text: str) -> dict[int, _Field]:
     return fields
 
 
-# Numbers from the generated.proto files of Kubernetes 1.20; they never change.
+# Numbers from the generated.proto files of Kubernetes; they never change.
 _MESSAGES = {
     "Meta": _fields(
         "1:name:string 2:generateName:string 3:namespace:string 5:uid:string "

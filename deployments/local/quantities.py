@@ -46,3 +46,16 @@ def format_resource(container: JsonObject, reference: JsonObject) -> str:
     amount = mapped(mapped(container, "resources"), kind).get(name, "0")
     divisor = parse_quantity(reference.get("divisor") or "1") or Decimal(1)
     return str(-int(-parse_quantity(amount) // divisor))
+
+
+def format_quantity(name: str, amount: Decimal) -> str:
+    """Write an amount of a resource (`limits.memory`, `cpu`) as the server does."""
+    if amount != amount.to_integral_value():
+        return f"{int(amount * 1000)}m"
+    whole = int(amount)
+    is_binary = name.rpartition(".")[2] in ("memory", "storage", "ephemeral-storage")
+    base, units = (1024, ("Ti", "Gi", "Mi", "Ki")) if is_binary else (1000, ("T", "G", "M", "k"))
+    for power, unit in zip((4, 3, 2, 1), units, strict=True):
+        if whole and whole % base**power == 0:
+            return f"{whole // base**power}{unit}"
+    return str(whole)

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployments.local import api_errors, defaults, validation
+from deployments.local.admission.admission import Admission
 from deployments.local.api_errors import ApiError
+from deployments.local.call_notes import CallNotes
 from deployments.local.deletion import DeleteOptions, check_preconditions, prepare_deletion
 from deployments.local.objects import (
     generated_name,
@@ -14,6 +16,7 @@ from deployments.local.objects import (
     listed,
     mapped,
     name_of,
+    namespace_of,
     new_uid,
     uid_of,
 )
@@ -25,8 +28,6 @@ from deployments.local.patching import (
 from deployments.local.resources import (
     LEASES,
     NAMESPACES,
-    PODS,
-    SERVICE_ACCOUNTS,
     JsonObject,
     Resource,
 )
@@ -41,6 +42,7 @@ _KEPT_METADATA = (
     "generateName",
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
+    "generation",
 )
 
 
@@ -66,6 +68,7 @@ class Registry:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        self._admission = Admission(store)
 
     def read(self, target: Target) -> JsonObject:
         """Return one object.
@@ -78,40 +81,60 @@ class Registry:
             raise api_errors.not_found(target.resource, target.name)
         return obj
 
-    def create(self, target: Target, body: Any, *, dry_run: bool = False) -> JsonObject:
-        """Create an object; with `dry_run` everything but the write happens.
+    def create(self, target: Target, body: Any) -> JsonObject:
+        """Create an object for a controller of the cluster, which no webhook reviews.
+
+        Raises:
+            ApiError: The API's refusal.
+        """
+        notes = CallNotes()
+        return self.keep(target, self.prepare(target, body, notes), notes)
+
+    def prepare(self, target: Target, body: Any, notes: CallNotes) -> JsonObject:
+        """Return a new object as it would be stored if no webhook minded, not yet checked.
 
         Raises:
             ApiError: The API's refusal.
         """
         resource = target.resource
-        obj = self._admit_body(target, body)
+        obj = self._admit_body(target, body, notes)
         metadata = obj["metadata"]
         if metadata.get("resourceVersion"):
             raise ApiError(500, "", "resourceVersion should not be set on objects to be created")
         if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = generated_name(metadata["generateName"])
         self._check_namespace(target, metadata.get("name", ""))
-        defaults.stamp(obj, target.namespace, new_uid())
+        defaults.stamp(resource, obj, target.namespace, new_uid())
         if resource.has_status:
             obj.pop("status", None)
         defaults.apply_defaults(resource, obj)
-        if resource == PODS:
-            self._admit_pod(obj)
+        self._admission.complete(resource, obj)
+        return obj
+
+    def keep(self, target: Target, obj: JsonObject, notes: CallNotes) -> JsonObject:
+        """Check a prepared object and store it, unless it is a dry run.
+
+        Raises:
+            ApiError: The API's refusal.
+        """
+        resource = target.resource
+        name = obj["metadata"].get("name", "")
+        defaults.apply_defaults(resource, obj)
         causes = validation.find_faults(resource, obj)
         if causes:
-            raise api_errors.invalid(resource, metadata.get("name", ""), causes)
-        if self.store.get(resource, target.namespace, metadata["name"]) is not None:
-            raise api_errors.already_exists(resource, metadata["name"])
-        return obj if dry_run else self.store.create(resource, obj)
+            raise api_errors.invalid(resource, name, causes)
+        self._admission.check(resource, obj, notes)
+        if self.store.get(resource, target.namespace, name) is not None:
+            raise api_errors.already_exists(resource, name)
+        return obj if notes.dry_run else self.store.create(resource, obj)
 
-    def replace(self, target: Target, body: Any, *, dry_run: bool = False) -> JsonObject:
+    def replace(self, target: Target, body: Any, notes: CallNotes) -> JsonObject:
         """Carry out a PUT.
 
         Raises:
             ApiError: The API's refusal.
         """
-        new = self._admit_body(target, body)
+        new = self._admit_body(target, body, notes)
         name = new["metadata"].setdefault("name", target.name)
         if name != target.name:
             raise api_errors.bad_request(
@@ -134,11 +157,9 @@ class Registry:
             cause = ("FieldValueInvalid", f"Invalid value: 0x0: {rule}", "metadata.resourceVersion")
             details = {"name": target.name, "group": LEASES.group, "kind": LEASES.plural}
             raise api_errors.invalid_kind(LEASES.qualified, details, target.name, [cause])
-        return self._update(target, current, new, dry_run=dry_run)
+        return self._update(target, current, new, dry_run=notes.dry_run)
 
-    def patch(
-        self, target: Target, content_type: str, patch: Any, *, dry_run: bool = False
-    ) -> JsonObject:
+    def patch(self, target: Target, content_type: str, patch: Any, notes: CallNotes) -> JsonObject:
         """Carry out a PATCH of one of the three forms.
 
         Raises:
@@ -157,7 +178,7 @@ class Registry:
                 raise ApiError(
                     415, "UnsupportedMediaType", "415: Unsupported Media Type", details={}
                 )
-        new = self._admit_body(target, patched)
+        new = self._admit_body(target, patched, notes)
         causes = [
             ("FieldValueInvalid", f'Invalid value: "{value}": field is immutable', path)
             for path, value, kept in (
@@ -168,7 +189,7 @@ class Registry:
         ]
         if causes:
             raise api_errors.invalid(target.resource, target.name, causes)
-        return self._update(target, current, new, dry_run=dry_run)
+        return self._update(target, current, new, dry_run=notes.dry_run)
 
     def delete(
         self, target: Target, options: DeleteOptions | None = None
@@ -194,21 +215,33 @@ class Registry:
     def finish(
         self, resource: Resource, obj: JsonObject, edit: Callable[[JsonObject], None]
     ) -> None:
-        """Edit an object that is being deleted and remove it if nothing holds it any more."""
-        edited = self.store.change(resource, obj, edit)
-        if edited is not None and is_deleting(edited):
-            self._remove_when_due(resource, edited, plain=False)
+        """Edit an object, and remove it if it is being deleted and nothing holds it any more.
+
+        As on a real server, the last event of one that goes still shows what held it.
+        """
+        current = self.store.get(resource, namespace_of(obj), name_of(obj))
+        if current is None or uid_of(current) != uid_of(obj):
+            return
+        edited = copy.deepcopy(current)
+        edit(edited)
+        if is_deleting(edited) and not self._is_held(resource, edited, plain=False):
+            self.store.remove(resource, current)
+        else:
+            self.store.update(resource, edited)
 
     def _remove_when_due(
         self, resource: Resource, obj: JsonObject, *, plain: bool
     ) -> tuple[JsonObject, bool]:
+        if self._is_held(resource, obj, plain=plain):
+            return obj, False
+        return self.store.remove(resource, obj), True
+
+    def _is_held(self, resource: Resource, obj: JsonObject, *, plain: bool) -> bool:
         held = bool(listed(obj["metadata"], "finalizers"))
         if resource == NAMESPACES:
             held = held or bool(listed(mapped(obj, "spec"), "finalizers"))
         grace = obj["metadata"].get("deletionGracePeriodSeconds", 0)
-        if held or (grace > 0 and not plain):
-            return obj, False
-        return self.store.remove(resource, obj), True
+        return held or (grace > 0 and not plain)
 
     def _update(
         self, target: Target, current: JsonObject, new: JsonObject, *, dry_run: bool
@@ -226,6 +259,8 @@ class Registry:
         elif resource.has_status:
             new = {**{k: v for k, v in new.items() if k != "status"}, **_status(current)}
         defaults.apply_defaults(resource, new)
+        if "generation" in current["metadata"] and new.get("spec") != current.get("spec"):
+            new["metadata"]["generation"] = current["metadata"]["generation"] + 1
         causes = validation.find_changes(resource, current, new)
         causes = causes or validation.find_faults(resource, new)
         if causes:
@@ -238,7 +273,7 @@ class Registry:
             return self._remove_when_due(resource, updated, plain=False)[0]
         return updated
 
-    def _admit_body(self, target: Target, body: Any) -> JsonObject:
+    def _admit_body(self, target: Target, body: Any, notes: CallNotes) -> JsonObject:
         resource = target.resource
         obj = _object(body)
         kind = obj.get("kind", resource.kind)
@@ -250,7 +285,9 @@ class Registry:
                 "unknown conversion"
             )
         # The body may be part of a stored object, which is never changed in place.
-        obj = copy.deepcopy(decode(resource, obj))
+        unknown: list[str] = []
+        obj = copy.deepcopy(decode(resource, obj, unknown))
+        notes.meet_unknown(resource.version, resource.kind, unknown)
         metadata = obj.setdefault("metadata", {})
         for field in ("managedFields", "selfLink"):
             metadata.pop(field, None)
@@ -284,24 +321,6 @@ class Registry:
             }
             error.details = {**(error.details or {}), "causes": [cause]}
             raise error
-
-    def _admit_pod(self, pod: JsonObject) -> None:
-        spec = pod["spec"]
-        name, namespace = spec["serviceAccountName"], pod["metadata"]["namespace"]
-        account = self.store.get(SERVICE_ACCOUNTS, namespace, name)
-        if account is None:
-            raise api_errors.forbidden(
-                PODS,
-                pod["metadata"].get("name", ""),
-                f"error looking up service account {namespace}/{name}: "
-                f'serviceaccount "{name}" not found',
-            )
-        wants = spec.get(
-            "automountServiceAccountToken", account.get("automountServiceAccountToken", True)
-        )
-        tokens = listed(account, "secrets")
-        if wants and tokens:
-            defaults.mount_account_token(pod, tokens[0]["name"])
 
 
 def _object(body: Any) -> JsonObject:

@@ -50,6 +50,7 @@ class Resource:
 
 
 _RBAC = "rbac.authorization.k8s.io"
+_ADMISSION = "admissionregistration.k8s.io"
 
 NAMESPACES = Resource(
     "", "v1", "namespaces", "Namespace", False, ("ns",), has_status=True, returns_deleted=True
@@ -84,7 +85,6 @@ VOLUMES = Resource(
     has_status=True,
     returns_deleted=True,
 )
-# Kept and answered; nothing counts what is used.
 RESOURCE_QUOTAS = Resource(
     "",
     "v1",
@@ -94,6 +94,17 @@ RESOURCE_QUOTAS = Resource(
     ("quota",),
     has_status=True,
     returns_deleted=True,
+)
+LIMIT_RANGES = Resource("", "v1", "limitranges", "LimitRange", True, ("limits",))
+PRIORITY_CLASSES = Resource(
+    "scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", False, ("pc",)
+)
+RUNTIME_CLASSES = Resource("node.k8s.io", "v1", "runtimeclasses", "RuntimeClass", False)
+MUTATING_WEBHOOKS = Resource(
+    _ADMISSION, "v1", "mutatingwebhookconfigurations", "MutatingWebhookConfiguration", False
+)
+VALIDATING_WEBHOOKS = Resource(
+    _ADMISSION, "v1", "validatingwebhookconfigurations", "ValidatingWebhookConfiguration", False
 )
 JOBS = Resource("batch", "v1", "jobs", "Job", True, has_status=True, in_all=True)
 LEASES = Resource("coordination.k8s.io", "v1", "leases", "Lease")
@@ -113,6 +124,11 @@ STORED = (
     VOLUME_CLAIMS,
     VOLUMES,
     RESOURCE_QUOTAS,
+    LIMIT_RANGES,
+    PRIORITY_CLASSES,
+    RUNTIME_CLASSES,
+    MUTATING_WEBHOOKS,
+    VALIDATING_WEBHOOKS,
     JOBS,
     LEASES,
     ROLES,

@@ -18,7 +18,7 @@ class Request:
     Attributes:
         verb: As a Role names it.
         target: What it is about.
-        subresource: `log`, `exec`, `status`, `token`, or empty.
+        subresource: `log`, `exec`, `eviction`, `status`, `token`, or empty.
         query: Parameters; of repeated ones the last, but see `commands`.
         commands: The repeated `command` of an exec.
     """
@@ -94,7 +94,7 @@ def parse_request(method: str, path: str, query: list[tuple[str, str]]) -> Reque
 def _subresources(resource: Resource) -> tuple[str, ...]:
     found = ("status",) if resource.has_status else ()
     if resource == PODS:
-        return (*found, "log", "exec")
+        return (*found, "log", "exec", "eviction")
     if resource == SERVICE_ACCOUNTS:
         return (*found, "token")
     if resource == NAMESPACES:

@@ -6,6 +6,11 @@ from deployments.local.objects import listed, mapped
 from deployments.local.quantities import parse_quantity
 from deployments.local.resources import JsonObject
 
+_NO_PREEMPTION = (
+    "no new claims to deallocate, preemption: 0/1 nodes are available: "
+    "1 Preemption is not helpful for scheduling."
+)
+
 
 def find_obstacle(pod: JsonObject, node: JsonObject, others: list[JsonObject]) -> str:
     """Return why a pod cannot be scheduled; empty when it can.
@@ -31,10 +36,12 @@ def find_obstacle(pod: JsonObject, node: JsonObject, others: list[JsonObject]) -
     elif mapped(node, "spec").get("unschedulable"):
         reasons.append("1 node(s) were unschedulable")
     elif any(labels.get(key) != value for key, value in selector.items()):
-        reasons.append("1 node(s) didn't match Pod's node affinity")
+        reasons.append("1 node(s) didn't match Pod's node affinity/selector")
     else:
         reasons += _shortages(pod, node, others)
-    return f"0/1 nodes are available: {', '.join(reasons)}." if reasons else ""
+    if not reasons:
+        return ""
+    return f"0/1 nodes are available: {', '.join(reasons)}. {_NO_PREEMPTION}"
 
 
 def _tolerates(pod: JsonObject, taint: JsonObject) -> bool:

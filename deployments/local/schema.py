@@ -1,7 +1,7 @@
-"""The recorded OpenAPI definitions of 1.20: which fields exist, of what type, how lists merge.
+"""The recorded OpenAPI definitions of 1.36: which fields exist, of what type, how lists merge.
 
-A real server decodes into fixed structures, so that fields which it does not know vanish without a
-word (`suspend` of a Job, on 1.20) and a wrong type is refused.
+A real server decodes into fixed structures, so that fields which it does not know are dropped (it
+warns of them, or refuses them when asked to be strict) and a wrong type is refused.
 """
 
 import functools
@@ -95,22 +95,33 @@ class Schema:
         return Schema(self.definition.get("items", {}))
 
 
-def decode(resource: Resource, body: JsonObject) -> JsonObject:
+def decode(resource: Resource, body: JsonObject, unknown: list[str] | None = None) -> JsonObject:
     """Return the object as the server understands it: unknown fields and nulls gone.
+
+    Args:
+        resource: The kind.
+        body: The object as it came.
+        unknown: Gets the paths of the fields that are dropped.
 
     Raises:
         ApiError: 400, a field has the wrong type.
     """
-    return _decode(Schema.of(resource), body, _Place(resource, ()))
+    return _decode(
+        Schema.of(resource), body, _Place(resource, (), [] if unknown is None else unknown)
+    )
 
 
 @dataclass(frozen=True)
 class _Place:
     resource: Resource
     path: tuple[str, ...]
+    unknown: list[str]
 
     def below(self, name: str) -> "_Place":
-        return _Place(self.resource, (*self.path, name))
+        return _Place(self.resource, (*self.path, name), self.unknown)
+
+    def miss(self, name: str) -> None:
+        self.unknown.append(".".join((*self.path, name)).replace(".[", "["))
 
     def refuse(self, why: str) -> Exception:
         kind = self.resource.kind
@@ -153,7 +164,10 @@ def _decode_object(schema: Schema, value: Any, place: _Place) -> JsonObject:
     is_map = "additionalProperties" in schema.definition
     decoded: JsonObject = {}
     for key, item in cast("dict[str, Any]", value).items():
-        if item is None or not (known is None or key in known):
+        if not (known is None or key in known):
+            place.miss(key)
+            continue
+        if item is None:
             continue
         if known is None and not is_map:
             decoded[key] = item

@@ -17,7 +17,7 @@ _REQUIREMENT = re.compile(
     r"|(?P<key>[\w./-]+)\s*(?:(?P<op>==|!=|=)\s*(?P<value>[\w.-]*))?)\s*(?:,|$)"
 )
 
-# What 1.20 can select by, besides name and namespace.
+# What a server can select by, besides name and namespace.
 _FIELDS: Mapping[str, tuple[str, ...]] = {
     "Pod": (
         "spec.nodeName",

@@ -11,7 +11,7 @@ from typing import Any
 
 from deployments.local.api_errors import unauthorized
 from deployments.local.objects import after, name_of, namespace_of, now, uid_of
-from deployments.local.resources import SERVICE_ACCOUNTS, JsonObject
+from deployments.local.resources import PODS, SERVICE_ACCOUNTS, JsonObject
 from deployments.local.store import Store
 
 ADMIN_GROUP = "system:masters"
@@ -48,9 +48,19 @@ class Tokens:
         self.admin_token = secrets.token_urlsafe(32)
 
     def issue(
-        self, account: JsonObject, *, lifetime_seconds: int | None = None
+        self,
+        account: JsonObject,
+        *,
+        lifetime_seconds: int | None = None,
+        pod: JsonObject | None = None,
     ) -> tuple[str, datetime | None]:
-        """Return a token for a ServiceAccount, and when it ends; None means never."""
+        """Return a token for a ServiceAccount, and when it ends; None means never.
+
+        Args:
+            account: The ServiceAccount.
+            lifetime_seconds: None for no end.
+            pod: The token is worth nothing once this pod has gone.
+        """
         expires_at = after(now(), lifetime_seconds) if lifetime_seconds else None
         claims: JsonObject = {
             "iss": "https://kubernetes.default.svc",
@@ -60,6 +70,8 @@ class Tokens:
             "uid": uid_of(account),
             "jti": secrets.token_hex(8),
         }
+        if pod:
+            claims["pod"] = {"name": name_of(pod), "uid": uid_of(pod)}
         if expires_at:
             claims["exp"] = int(expires_at.timestamp())
         head = _encode(json.dumps({"alg": "HS256", "typ": "JWT"}).encode())
@@ -90,6 +102,11 @@ class Tokens:
         is_late = "exp" in claims and now().timestamp() >= claims["exp"]
         if account is None or uid_of(account) != claims["uid"] or is_late:
             raise unauthorized()
+        bound = claims.get("pod")
+        if bound:
+            pod = self._store.get(PODS, claims["namespace"], bound["name"])
+            if pod is None or uid_of(pod) != bound["uid"]:
+                raise unauthorized()
         groups = (
             "system:serviceaccounts",
             f"system:serviceaccounts:{claims['namespace']}",

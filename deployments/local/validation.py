@@ -5,6 +5,7 @@ import binascii
 import re
 from collections.abc import Callable
 
+from deployments.local.admission.pod_security import LEVELS
 from deployments.local.api_errors import Cause, bad_request
 from deployments.local.objects import listed, mapped
 from deployments.local.quantities import parse_quantity
@@ -12,6 +13,7 @@ from deployments.local.resources import (
     CONFIG_MAPS,
     JOBS,
     LEASES,
+    NAMESPACES,
     PODS,
     SECRETS,
     JsonObject,
@@ -22,6 +24,9 @@ _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-
 _LABEL_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _QUALIFIED = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 _CONFIG_KEY = re.compile(r"[-._a-zA-Z0-9]+")
+_FAILURE_ACTIONS = ("Count", "FailIndex", "FailJob", "Ignore")
+_PLACEMENT = ("nodeSelector", "affinity", "tolerations", "schedulingGates")
+_LEVEL_LABEL = re.compile(r"pod-security\.kubernetes\.io/(enforce|warn|audit)")
 _SECRET_LIMIT_BYTES = 1024 * 1024
 _ANNOTATIONS_LIMIT_BYTES = 256 * 1024
 
@@ -61,6 +66,7 @@ def find_faults(resource: Resource, obj: JsonObject) -> list[Cause]:
         JOBS: _job_faults,
         PODS: _pod_faults,
         LEASES: _lease_faults,
+        NAMESPACES: _namespace_faults,
     }.get(resource)
     return causes + (check(obj) if check else [])
 
@@ -68,7 +74,12 @@ def find_faults(resource: Resource, obj: JsonObject) -> list[Cause]:
 def find_changes(resource: Resource, old: JsonObject, new: JsonObject) -> list[Cause]:
     """Return which immutable fields an update changes."""
     fields: dict[Resource, list[tuple[str, ...]]] = {
-        JOBS: [("spec", "completions"), ("spec", "selector"), ("spec", "template")],
+        JOBS: [
+            ("spec", "completions"),
+            ("spec", "selector"),
+            ("spec", "podFailurePolicy"),
+            ("spec", "template"),
+        ],
         SECRETS: [("type",)],
     }
     causes: list[Cause] = []
@@ -79,11 +90,28 @@ def find_changes(resource: Resource, old: JsonObject, new: JsonObject) -> list[C
             "(only additions to existing tolerations)"
         )
         causes.append(("FieldValueForbidden", f"Forbidden: {rule}", "spec"))
+    if resource == JOBS and _may_still_be_placed(old):
+        old, new = _without_placement(old), _without_placement(new)
     for path in fields.get(resource, []):
         before, after = _at(old, path), _at(new, path)
         if before != after:
             causes.append(_invalid(".".join(path), after, "field is immutable"))
     return causes
+
+
+def _may_still_be_placed(job: JsonObject) -> bool:
+    """Tell whether a queue may still say where the pods of a Job run and what they get."""
+    return bool(job["spec"].get("suspend")) and "startTime" not in mapped(job, "status")
+
+
+def _without_placement(job: JsonObject) -> JsonObject:
+    template = job["spec"]["template"]
+    kept = ("labels", "annotations")
+    metadata = {k: v for k, v in mapped(template, "metadata").items() if k not in kept}
+    spec = {k: v for k, v in template["spec"].items() if k not in _PLACEMENT}
+    for group in ("containers", "initContainers"):
+        spec[group] = [{**c, "resources": {}} for c in listed(spec, group)]
+    return {**job, "spec": {**job["spec"], "template": {"metadata": metadata, "spec": spec}}}
 
 
 def _pod_rest(pod: JsonObject) -> JsonObject:
@@ -226,14 +254,48 @@ def _job_faults(job: JsonObject) -> list[Cause]:
         hint = 'valid values: "OnFailure", "Never"'
         causes.append(_required("spec.template.spec.restartPolicy", hint))
     elif policy not in ("OnFailure", "Never"):
-        causes.append(
-            (
-                "FieldValueNotSupported",
-                f'Unsupported value: "{policy}": supported values: "OnFailure", "Never"',
-                "spec.template.spec.restartPolicy",
-            )
-        )
+        place = "spec.template.spec.restartPolicy"
+        causes.append(_unsupported(place, policy, ("OnFailure", "Never")))
+    return causes + _policy_faults(job["spec"], policy)
+
+
+def _policy_faults(spec: JsonObject, restart_policy: str | None) -> list[Cause]:
+    """Return what is wrong with when pods are replaced, and with what their failures mean."""
+    field = "spec.podFailurePolicy"
+    causes: list[Cause] = []
+    for index, rule in enumerate(listed(mapped(spec, "podFailurePolicy"), "rules")):
+        place = f"{field}.rules[{index}]"
+        if rule.get("action") not in _FAILURE_ACTIONS:
+            causes.append(_unsupported(f"{place}.action", rule.get("action"), _FAILURE_ACTIONS))
+        codes = mapped(rule, "onExitCodes")
+        if not codes and not listed(rule, "onPodConditions"):
+            text = "specifying one of OnExitCodes and OnPodConditions is required"
+            causes.append(("FieldValueInvalid", f"Invalid value: {text}", place))
+        if codes.get("operator") == "In" and 0 in listed(codes, "values"):
+            at = f"{place}.onExitCodes.values[{codes['values'].index(0)}]"
+            causes.append(_invalid(at, 0, "must not be 0 for the In operator"))
+    allowed = ("Failed",) if "podFailurePolicy" in spec else ("Failed", "TerminatingOrFailed")
+    replacement = spec.get("podReplacementPolicy", "Failed")
+    if replacement not in allowed:
+        causes.append(_unsupported("spec.podReplacementPolicy", replacement, allowed))
+    if "podFailurePolicy" in spec and restart_policy == "OnFailure":
+        text = 'only "Never" is supported when podFailurePolicy is specified'
+        causes.append(_invalid("spec.template.spec.restartPolicy", restart_policy, text))
     return causes
+
+
+def _unsupported(field: str, value: object, supported: tuple[str, ...]) -> Cause:
+    names = ", ".join(f'"{name}"' for name in supported)
+    text = f"Unsupported value: {_quoted(value)}: supported values: {names}"
+    return "FieldValueNotSupported", text, field
+
+
+def _namespace_faults(namespace: JsonObject) -> list[Cause]:
+    return [
+        _invalid(f"metadata.labels[{key}]", value, f"must be one of {', '.join(LEVELS)}")
+        for key, value in mapped(namespace["metadata"], "labels").items()
+        if _LEVEL_LABEL.fullmatch(key) and value not in LEVELS
+    ]
 
 
 def _pod_faults(pod: JsonObject) -> list[Cause]:

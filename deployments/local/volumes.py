@@ -9,7 +9,7 @@ from deployments.local.environment import Lookup, pod_field
 from deployments.local.objects import listed, mapped
 from deployments.local.resources import JsonObject
 
-TokenIssuer = Callable[[JsonObject], str]
+TokenIssuer = Callable[[JsonObject, int], str]
 
 
 class MountError(Exception):
@@ -108,7 +108,8 @@ class PodVolumes:
                     value = pod_field(self._pod, mapped(item, "fieldRef").get("fieldPath", ""))
                     yield item["path"], (value.encode(), item.get("mode", mode))
             case "serviceAccountToken":
-                yield source["path"], (self._issue_token(self._pod).encode(), mode)
+                token = self._issue_token(self._pod, source["expirationSeconds"])
+                yield source["path"], (token.encode(), mode)
             case _:
                 values = self._values(kind, source, volume)
                 everything: list[JsonObject] = [{"key": key, "path": key} for key in values]

@@ -12,15 +12,9 @@ IMAGE = "busybox:1.36"
 # Everything that the tests expect differently from version to version:
 # name -> (first version with the new behaviour, before it, from it on).
 DIFFERENCES: dict[str, tuple[tuple[int, int], Any, Any]] = {
-    # KEP-2307: until the pods are accounted for, the Job's finalizer holds them.
-    "pod finalizers": ((1, 26), [], ["batch.kubernetes.io/job-tracking"]),
-    # KEP-3998: the labels got a prefix; those without stayed.
-    "prefixed job-name label": ((1, 27), False, True),
-    # The handshake of a websocket is a GET. From about here on servers ask for `create` as well;
-    # read about, not measured.
+    # The handshake of a websocket is a GET. From about here on servers ask for `create` as well:
+    # 1.36 does, for the releases between it was read.
     "exec by get alone": ((1, 35), True, False),
-    # A Job can be created suspended; before, the field was dropped without a word.
-    "suspend": ((1, 21), False, True),
 }
 
 

@@ -24,7 +24,6 @@ from tasks.cluster.kinds.api_objects import list_objects
 from tasks.cluster.kinds.jobs import create_job, list_jobs, read_job
 from tasks.cluster.kinds.leases import create_lease, list_leases, read_lease
 from tasks.cluster.kinds.read_only import (
-    ServerVersion,
     list_kubernetes_events,
     list_pods,
     read_volume_claim,
@@ -34,7 +33,7 @@ from tasks.cluster.kinds.secrets import (
     list_secrets_metadata,
     read_secret,
 )
-from tests.cluster.contract_objects import expected, job, lease, secret, unique
+from tests.cluster.contract_objects import job, lease, secret, unique
 from tests.cluster.service_accounts import client_allowed, connection_with_token, rule
 
 pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(60)]
@@ -168,14 +167,12 @@ async def test_dry_run_checks_and_defaults_and_stores_nothing(
         await read_job(cluster_client, namespace, manifest["metadata"]["name"])
 
 
-async def test_unknown_suspend_field_is_kept_or_dropped_by_version(
-    cluster_client: ClusterClient, namespace: str, server_version: ServerVersion
-) -> None:
+async def test_job_can_be_created_suspended(cluster_client: ClusterClient, namespace: str) -> None:
     stored = await create_job(
         cluster_client, namespace, job(unique("held"), suspend=True), dry_run=True
     )
 
-    assert ("suspend" in stored["spec"]) is expected("suspend", server_version)
+    assert stored["spec"]["suspend"] is True
 
 
 async def test_list_is_whole_over_several_pages_and_follows_the_selector(

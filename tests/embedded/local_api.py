@@ -106,6 +106,12 @@ class Space:
             time.sleep(0.05)
         return found
 
+    def conditions(self, job_name: str, kind: str) -> list[Any]:
+        """Return the conditions of a Job once this one is among them; empty before."""
+        status = self.api.ok("GET", f"{self.jobs}/{job_name}")["status"]
+        found: list[Any] = status.get("conditions") or []
+        return found if any(condition["type"] == kind for condition in found) else []
+
     def ended_pod(self, job_name: str) -> Any:
         def find() -> Any:
             found = self.pods(job_name)

@@ -102,7 +102,7 @@ def test_job_is_applied_watched_read_entered_and_deleted(
     lines, _ = logs.communicate(timeout=10)
 
     assert entered == "through"
-    assert "Started container agent" in described
+    assert "Container started" in described
     assert "Created pod: k-" in job_described
     assert unchanged == "job.batch/k unchanged\n"
     assert lines.splitlines()[:2] == ["up", "stopped"]

@@ -330,8 +330,11 @@ def missing_verb(s: SetUp) -> None:
 
 
 def no_exec(s: SetUp) -> None:
-    rules = shipped_rules("flow-run", "preflight")
-    s.use(token=s.allow([r for r in rules if r["resources"] != ["pods/exec"]]))
+    rules = [
+        {**r, "verbs": ["create"]} if r["resources"] == ["pods/exec"] else r
+        for r in shipped_rules("flow-run", "preflight")
+    ]
+    s.use(token=s.allow(rules))
 
 
 def missing_secret(s: SetUp) -> None:
