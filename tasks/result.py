@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from tasks.log_following.log_follower import FollowedLog
 from tasks.observation.cluster_evidence import ClusterEvidence
 from tasks.observation.completion_rules import find_replacement
+from tasks.observation.container_states import ContainerSnapshot
 from tasks.orchestrator.stage import stage
 from tasks.outcome.result_building import AttemptRecord, agent_timed_out, build_result
 from tasks.outcome.run_facts import JobGone, PodReplacement, RunFacts, StageFailure
@@ -128,7 +129,7 @@ def _with_attempt(
         foreign_line=_foreign_line(followed),
         trailer=followed.trailer if followed else None,
         termination_trailer=parse_trailer_text(ended.message or "") if ended else None,
-        container_started=work.agent_started or (agent.has_run if agent else None),
+        container_started=work.agent_started or _has_started(agent, pod_is_gone=work.pod_is_gone),
         container_exit_code=ended.exit_code if ended else None,
         container_signal=ended.signal if ended else None,
         container_reason=ended.reason if ended else None,
@@ -158,6 +159,13 @@ def _with_attempt(
 def _foreign_line(followed: FollowedLog | None) -> str | None:
     line = followed.foreign_line if followed else None
     return None if line is None else line.decode("utf-8", errors="replace")
+
+
+def _has_started(agent: ContainerSnapshot | None, *, pod_is_gone: bool) -> bool | None:
+    if agent is None or (agent.waiting is not None and pod_is_gone):
+        # It may have started after the last look.
+        return None
+    return agent.has_run
 
 
 def _replacement(work: AttemptAtWork) -> PodReplacement | None:

@@ -40,12 +40,17 @@ def find_cause(facts: RunFacts, ending: Ending, table: Sequence[CauseRule]) -> C
 def deletion_ended_agent(facts: RunFacts, ending: Ending) -> bool:
     """Return whether the Job's deletion ended the agent, rather than following its own end.
 
-    It did not if the Job had finished before, for example when its TTL passed, if the agent had
-    printed a result and exited by itself, or if the agent was killed for its memory use.
+    It did not if the Job had finished or the agent's container had ended before, for example when
+    its TTL passed, if the agent had printed a result and exited by itself, or if the agent was
+    killed for its memory use.
     """
     if facts.job_gone is None and not facts.job_deletion_seen:
         return False
-    return not (_finished_before_deletion(facts) or _ended_of_itself(facts, ending))
+    return not (
+        _finished_before_deletion(facts)
+        or _agent_ended_before_deletion(facts)
+        or _ended_of_itself(facts, ending)
+    )
 
 
 def _finished_before_deletion(facts: RunFacts) -> bool:
@@ -58,6 +63,13 @@ def _finished_before_deletion(facts: RunFacts) -> bool:
         and (deleted_at is None or (item.changed_at is not None and item.changed_at < deleted_at))
         for item in facts.job_conditions
     )
+
+
+def _agent_ended_before_deletion(facts: RunFacts) -> bool:
+    """Return whether the agent had ended, while another container kept its Job from finishing."""
+    deleted_at, ended_at = facts.job_deletion_at, facts.container_ended_at
+    # As above, equal times prove nothing.
+    return deleted_at is not None and ended_at is not None and ended_at < deleted_at
 
 
 def _ended_of_itself(facts: RunFacts, ending: Ending) -> bool:
@@ -94,7 +106,7 @@ def _job_deleted(facts: RunFacts, ending: Ending) -> str | None:
         return None
     if facts.job_gone is not None:
         return f"the Job was gone ({facts.job_gone.detected_by})"
-    return "the Job was being deleted before the agent had ended"
+    return "the Job was being deleted before the agent was seen to end"
 
 
 def _own_exit(facts: RunFacts, ending: Ending) -> str | None:
@@ -186,8 +198,9 @@ def _container_reason(reasons: frozenset[str]) -> Evidence:
     def evidence(facts: RunFacts, _ending: Ending) -> str | None:
         if facts.container_reason in reasons:
             return f"container reason {facts.container_reason}"
+        # Once the agent has started, a native sidecar that waits to be started again ends nothing.
         waiting = (item for item in facts.init_containers if item.waiting is not None)
-        for container in waiting:
+        for container in () if facts.container_started else waiting:
             if container.waiting and container.waiting.reason in reasons:
                 return f"init container {container.name}, reason {container.waiting.reason}"
         return None

@@ -42,7 +42,7 @@ def describe(reason: Reason, facts: RunFacts, ending: Ending, cause: Cause | Non
     if reason is Reason.STAGE and failed is not None:
         return Diagnosis(failed.message, failed.advice)
     wording = WORDINGS[reason]
-    happened = wording.happened.format_map(_words(facts))
+    happened = wording.happened.format_map(_words(facts, ending))
     beside = "; ".join(_beside(facts, ending, cause))
     check, advice = wording.check, wording.advice
     if check is None:
@@ -56,7 +56,7 @@ def describe(reason: Reason, facts: RunFacts, ending: Ending, cause: Cause | Non
     return Diagnosis(f"{happened} ({beside}); first check {check}.", advice)
 
 
-def _words(facts: RunFacts) -> dict[str, str]:
+def _words(facts: RunFacts, ending: Ending) -> dict[str, str]:
     """Return the values of the placeholders; empty if there is nothing to report."""
     session, result = facts.session, facts.session.last_result
     said = next(iter(result.errors), None) if result is not None else None
@@ -79,7 +79,33 @@ def _words(facts: RunFacts) -> dict[str, str]:
         "forensics": _forensics(facts),
         "refused": f" ({facts.refusal})" if facts.refusal else "",
         "missing": _missing(facts),
+        "before": _before(facts, ending),
+        "never_ran": "was not seen to run" if facts.pod_gone else "never ran",
+        "silent_end": _silent_end(facts, ending),
     }
+
+
+def _has_been_seen(facts: RunFacts, ending: Ending) -> bool:
+    """Return whether anybody saw the agent's process: running, ended, or by its output."""
+    output = max(facts.transcript.lines, facts.session.lines)
+    seen = facts.container_started is True or facts.any_trailer is not None or output > 0
+    return seen or ending.exit_code is not None
+
+
+def _before(facts: RunFacts, ending: Ending) -> str:
+    if ending.exit_code is not None:
+        return "before the agent had ended"
+    if _has_been_seen(facts, ending):
+        return "before the agent was seen to end"
+    if facts.pod_name is None:
+        return "at a time when nobody saw its agent, which may have ended before"
+    return "before the agent was seen to start"
+
+
+def _silent_end(facts: RunFacts, ending: Ending) -> str:
+    if _has_been_seen(facts, ending):
+        return "Claude Code ended without printing anything"
+    return "Nothing was seen of Claude Code: neither that it started, nor its output or its end"
 
 
 def _beside(facts: RunFacts, ending: Ending, cause: Cause | None) -> list[str]:

@@ -37,8 +37,7 @@ WORDINGS: dict[Reason, Wording] = {
         "Give that tool a time limit of its own, or raise or remove `stall_seconds`.",
     ),
     Reason.JOB_DELETED: Wording(
-        "{job} was deleted by somebody else before the agent had ended, after {output} had been "
-        "read [{forensics}]",
+        "{job} was deleted by somebody else {before}, after {output} had been read [{forensics}]",
         "who deletes Jobs in that namespace: people, quotas, clean-up jobs or a drain",
         "Find the deletion in the API server's audit log, then start the run again; the session is "
         "kept.",
@@ -165,9 +164,9 @@ WORDINGS: dict[Reason, Wording] = {
     ),
     Reason.SUCCESS: Wording("Claude Code finished and gave an answer", None, None),
     Reason.NEVER_RAN: Wording(
-        "The agent's container never ran",
+        "The agent's container {never_ran}",
         "the pod's events in the report",
-        "Fix what keeps the pod from starting, then run again; nothing was sent to Claude.",
+        "Fix what keeps the pod from starting, then run again.",
     ),
     Reason.LINES_LOST: Wording(
         "Some of the agent's output could not be read{missing}, and no result was found in the "
@@ -186,7 +185,7 @@ WORDINGS: dict[Reason, Wording] = {
         "Run again; if it happens again, check whether something changes the Secrets of runs.",
     ),
     Reason.NO_STDOUT: Wording(
-        "Claude Code ended without printing anything{stderr}",
+        "{silent_end}{stderr}",
         "the image and the extra arguments of the agent block",
         "Fix what stderr reports. If stderr is empty, run the image by hand with `claude "
         "--version`.",

@@ -153,7 +153,8 @@ def _silent(facts: RunFacts) -> bool:
 def never_ran(facts: RunFacts, _ending: Ending) -> str | None:
     """The agent's process was never started."""
     if facts.container_started is False and facts.refusal is None and _silent(facts):
-        return "the agent's container never ran"
+        seen = "was not seen to run" if facts.pod_gone else "never ran"
+        return f"the agent's container {seen}"
     return None
 
 

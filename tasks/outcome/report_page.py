@@ -89,7 +89,7 @@ def _essentials(result: AgentRunResult) -> list[str]:
     if result.cluster_said:
         lines.append(f"**Reported by the cluster:** {escape_markdown(result.cluster_said)}")
     if result.kubernetes.job_name is None:
-        lines.append("**Cost:** none; no agent was started.")
+        lines.append("**Cost:** none; this run started no agent.")
     else:
         lines += [f"**Cost:** {_bill(result)}", f"**Transcript:** {_proof(result)}"]
     if result.permission_denials:

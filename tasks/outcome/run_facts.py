@@ -70,7 +70,8 @@ class RunFacts:
         foreign_line: The first line of the container's log that is not the run script's.
         log_refusal: Why the container's log could not be read when it was asked for last.
         trailer: From the log stream; `termination_trailer` from the termination message.
-        container_started: Whether the agent's process was ever started.
+        container_started: Whether the agent's process was ever started; `None` also where it was
+            seen waiting, and its pod has gone since.
         container_reason: Reason of the terminated state, else of the waiting state.
         init_containers: The init containers, as last seen.
         pod_deleting: Somebody asked for the pod's deletion; `pod_deletion_asked_at` is when.

@@ -59,7 +59,7 @@ def test_waiting_reason_has_its_kind_and_patience(
     assert (rule.hold_up, rule.patience_seconds) == (hold_up, seconds)
 
 
-@pytest.mark.parametrize("reason", [*NORMAL, "SomethingNewer"])
+@pytest.mark.parametrize("reason", [*sorted(NORMAL), "SomethingNewer"])
 def test_waiting_reason_that_is_normal_or_unknown_has_no_rule(reason: str) -> None:
     assert find_waiting_rule(waits(reason)) is None
 

@@ -104,7 +104,7 @@ def test_report_of_a_run_without_a_job_says_that_it_cost_nothing() -> None:
         )
     )
 
-    assert "**Cost:** none; no agent was started." in report
+    assert "**Cost:** none; this run started no agent." in report
     assert "**Cause:**" not in report
     assert "**Transcript:**" not in report
     assert "### Answer" not in report
