@@ -2,6 +2,7 @@
 
 import asyncio
 import http.server
+import socket
 import ssl
 import threading
 from base64 import b64encode
@@ -214,11 +215,18 @@ def serve_with_alerts(tls: ssl.SSLContext) -> Generator[str]:
 
     class Server(http.server.ThreadingHTTPServer):
         def finish_request(self, request: Any, client_address: Any) -> None:
-            with (
-                suppress(ssl.SSLError, ConnectionError),
-                tls.wrap_socket(request, server_side=True) as secured,
-            ):
-                super().finish_request(secured, client_address)
+            request.settimeout(5)
+            secured = tls.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
+            with secured, suppress(ConnectionError, TimeoutError):
+                try:
+                    secured.do_handshake()
+                except ssl.SSLError:
+                    # A close with a request unread would be a reset, which may overtake the alert.
+                    secured.shutdown(socket.SHUT_WR)
+                    while socket.socket.recv(secured, 65_536):
+                        pass
+                else:
+                    super().finish_request(secured, client_address)
 
     server = Server(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
