@@ -5,6 +5,7 @@ import json
 import ssl
 import time
 from collections.abc import Iterator
+from typing import cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -125,9 +126,15 @@ def _explain(link: BaseException, error: BaseException, *, asked: bool) -> tuple
             return "sends us elsewhere, again and again", f"{_PROXY} {_ADDRESS}"
         case httpx.TransportError() | httpx.DecodingError():
             return f"broke off the connection{_words(link)}", _AWAY
-        case TimeoutError() if asked:
+        case _:
+            return _explain_answer(link) if asked else None
+
+
+def _explain_answer(link: BaseException) -> tuple[str, str] | None:
+    match link:
+        case TimeoutError():
             return f"did not answer within {_ANSWER_SECONDS:.0f} s", _AWAY
-        case json.JSONDecodeError() | ValidationError() if asked:
+        case json.JSONDecodeError() | ValidationError():
             return "answers, but not as Prefect does", f"{_PROXY} {_ADDRESS}"
         case _:
             return None
@@ -156,7 +163,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(link))
         yield link
         if isinstance(link, BaseExceptionGroup):
-            waiting += link.exceptions
+            waiting += cast("BaseExceptionGroup[BaseException]", link).exceptions
         waiting += [e for e in (link.__cause__, link.__context__) if e is not None]
 
 

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,7 +24,7 @@ HUSH = "hush-hush"
 @contextmanager
 def answering(
     status: int, body: str = "{}", content_type: str = "application/json", *, hangs: bool = False
-) -> Iterator[str]:
+) -> Generator[str]:
     """Run a server with the same answer to everything; gives its address."""
     ended = threading.Event()
 
@@ -59,12 +59,12 @@ def answering(
 
 
 @contextmanager
-def at(url: str) -> Iterator[str]:
+def at(url: str) -> Generator[str]:
     yield url
 
 
 @contextmanager
-def plain_http_as_https() -> Iterator[str]:
+def plain_http_as_https() -> Generator[str]:
     with answering(200) as url:
         yield url.replace("http:", "https:")
 
@@ -124,7 +124,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tu
 
     def run(url: str, *arguments: str) -> tuple[int, str]:
         files = {name: str(tmp_path / name) for name in ("REQUEST", "BLOCK", "KUBECONFIG")}
-        settings = {PREFECT_API_URL: url, PREFECT_API_REQUEST_TIMEOUT: 1.0}
+        settings: Any = {PREFECT_API_URL: url, PREFECT_API_REQUEST_TIMEOUT: 1.0}
         with temporary_settings(settings):
             ended = CliRunner().invoke(app, [files.get(word, word) for word in arguments])
         assert ended.exception is None or isinstance(ended.exception, SystemExit)
