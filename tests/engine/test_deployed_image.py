@@ -17,9 +17,7 @@ ROOT = Path(__file__).parents[2]
 PREFECT_FILE = ROOT / "deployments" / "prefect.yaml"
 
 
-def deploy(
-    server: PrefectServer, image: str | None, name: str
-) -> "subprocess.CompletedProcess[str]":
+def deploy(server: PrefectServer, image: str | None, name: str) -> tuple[int, str]:
     environment = {**os.environ, "PREFECT_API_URL": server.api_url, "NO_COLOR": "1"}
     environment.pop("CLAUDE_JOBS_IMAGE", None)
     if image is not None:

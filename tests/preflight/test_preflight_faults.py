@@ -65,7 +65,8 @@ class PrefectAnswers:
 
             def do_POST(self) -> None:
                 self.rfile.read(int(self.headers["Content-Length"]))
-                self._answer([] if self.path == "/api/deployments/filter" else None)
+                asked = {"/api/deployments/filter", "/api/flows/filter"}
+                self._answer([] if self.path in asked else None)
 
             def _answer(self, value: Any) -> None:
                 body = json.dumps(value).encode()

@@ -29,8 +29,6 @@ SHORT_MODULES = {
     "tasks/run/found.py": "what the guard hands to the stages after it",
     "tasks/storage/stored_sessions.py": "the one read and write of a remembered session",
     "tasks/sweep/sweep_lists.py": "the one read of a sweep; what it finds is joined without I/O",
-    "tasks/usage/usage_config.py": "the form of a flow",
-    "tasks/vocabulary/errors.py": "the errors that every room raises",
 }
 # Where a library is looked into, and what for.
 LOOKS_INTO_LIBRARIES = {

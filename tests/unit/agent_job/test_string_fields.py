@@ -6,7 +6,7 @@ a text stands on one line. A new field fails here until it is known which of bot
 
 import json
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -247,7 +247,7 @@ def test_blanks_around_an_id_are_taken_off() -> None:
 
 TEXTS = st.text(st.characters(), max_size=20) | st.sampled_from(["\x00", "\ud800", " ", "\n", "a"])
 # What a request holds in itself, its agent and its runtime.
-FIELDS = {
+FIELDS: dict[type[BaseModel], Callable[[dict[str, Any]], dict[str, Any]]] = {
     AgentRunRequest: lambda value: value,
     AgentSpec: lambda value: {**REQUEST, "agent": value},
     RuntimeSpec: lambda value: {**REQUEST, "runtime": value},
