@@ -138,21 +138,6 @@ def _explain_request(link: httpx.RequestError, error: BaseException) -> tuple[st
             return f"cannot be reached{_words(link)}", _AWAY
         case httpx.TooManyRedirects():
             return "sends us elsewhere, again and again", f"{_PROXY} {_ADDRESS}"
-<<<<<<< HEAD
-=======
-        case httpx.TransportError() | httpx.DecodingError():
-            return f"broke off the connection{_words(link)}", _AWAY
-        case _:
-            return _explain_answer(link) if asked else None
-
-
-def _explain_answer(link: BaseException) -> tuple[str, str] | None:
-    match link:
-        case TimeoutError():
-            return f"did not answer within {_ANSWER_SECONDS:.0f} s", _AWAY
-        case json.JSONDecodeError() | ValidationError():
-            return "answers, but not as Prefect does", f"{_PROXY} {_ADDRESS}"
->>>>>>> k36-requests
         case _:
             return f"broke off the connection{_words(link)}", _AWAY
 
