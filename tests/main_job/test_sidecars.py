@@ -16,7 +16,7 @@ from tests.main_job.endings import AT_WORK, StartedRun
 from tests.mutating_webhook import mutating_webhook
 from tests.waits import wait_until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 
 # Ends as soon as it is told to, and never by itself.
 RUNS_ON = "trap 'exit 0' TERM; while :; do sleep 0.2; done"
@@ -91,6 +91,7 @@ def of_job(result: dict[str, Any]) -> str:
     return str(result["kubernetes"]["job_name"])
 
 
+@pytest.mark.any_cluster
 def test_job_whose_mesh_runs_on_is_deleted_after_a_success(
     inject: Inject,
     run_cli: Callable[..., CliRun],
@@ -119,6 +120,7 @@ def test_job_whose_mesh_runs_on_is_deleted_after_a_success(
     )
 
 
+@pytest.mark.any_cluster
 def test_job_whose_mesh_ends_after_the_agent_keeps_its_ttl(
     inject: Inject,
     run_cli: Callable[..., CliRun],
@@ -138,6 +140,7 @@ def test_job_whose_mesh_ends_after_the_agent_keeps_its_ttl(
     assert traces.job(agents_namespace, job)["spec"]["ttlSecondsAfterFinished"] == 300
 
 
+@pytest.mark.any_cluster
 def test_kept_job_whose_mesh_runs_on_blocks_no_run_and_is_no_live_agent(
     inject: Inject,
     run_cli: Callable[..., CliRun],
@@ -171,6 +174,7 @@ def test_kept_job_whose_mesh_runs_on_blocks_no_run_and_is_no_live_agent(
     assert traces.job(agents_namespace, job) is not None
 
 
+@pytest.mark.any_cluster
 @pytest.mark.waits(60)
 def test_result_of_an_agent_without_an_owner_is_stored_while_its_mesh_runs_on(
     inject: Inject,
@@ -210,6 +214,7 @@ def test_result_of_an_agent_without_an_owner_is_stored_while_its_mesh_runs_on(
     wait_until(lambda: traces.job(agents_namespace, job) is None, seconds=60)
 
 
+@pytest.mark.any_cluster
 def test_native_sidecar_that_crashes_once_delays_the_agent_only(
     inject: Inject,
     run_cli: Callable[..., CliRun],
@@ -232,6 +237,8 @@ def test_native_sidecar_that_crashes_once_delays_the_agent_only(
     wait_until(lambda: "Complete" in json.dumps(traces.job(agents_namespace, job)), seconds=60)
 
 
+# The embedded cluster runs no startup probes.
+@pytest.mark.cluster
 def test_native_sidecar_that_never_starts_is_named(
     inject: Inject,
     run_cli: Callable[..., CliRun],
