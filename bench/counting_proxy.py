@@ -15,7 +15,7 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 
-from tasks.cluster.api_session import ApiSession
+from tasks.cluster.api_session import ApiSession, headers_of, routing_of, url_of
 from tasks.cluster.connection import ClusterConnection
 from tasks.cluster.json_objects import describe_request
 
@@ -69,16 +69,17 @@ class CountingProxy:
         target = describe_request(request.method, request.path, watch="watch" in request.query)
         noted = NotedRequest(target.rule, time.monotonic())
         self.requests.append(noted)
-        headers = await self._upstream.headers(request.headers.get("Accept", "*/*"))
+        access = await self._upstream.access()
+        headers = headers_of(access, request.headers.get("Accept", "*/*"))
         headers["Content-Type"] = request.headers.get("Content-Type", "application/json")
         try:
             async with self._upstream.http.request(
                 request.method,
-                self._upstream.url(request.raw_path, {}),
+                url_of(access, request.raw_path, {}),
                 headers=headers,
                 data=await request.read() or None,
                 timeout=_CALL,
-                **self._upstream.routing(),
+                **routing_of(access),
             ) as answer:
                 await asyncio.sleep(self._distance_seconds)
                 noted.head_at = time.monotonic()
