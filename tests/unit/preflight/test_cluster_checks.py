@@ -63,6 +63,8 @@ GOOD = ClusterFacts(
     claim=ClaimFacts("Bound", ("ReadWriteMany",)),
     quotas=(QuotaFacts("all", {"pods": "40", "requests.cpu": "12"}, {"pods": "39"}),),
     job=job(SECURE),
+    pod={"spec": SECURE},
+    pod_as_sent={"spec": SECURE},
     secret_accepted=True,
 )
 EXEC = [p for p in RUN_PERMISSIONS if p not in NEEDED_PERMISSIONS]
@@ -285,10 +287,44 @@ CASES: list[tuple[str, dict[str, Any], Check, Level, str]] = [
     ),
     (
         "pod opened",
-        {"job": job({**SECURE, "hostNetwork": True})},
+        {"pod": {"spec": {**SECURE, "hostNetwork": True}}},
         Check.POD_SECURITY,
         Level.ERROR,
         "restricted",
+    ),
+    (
+        "pod opened by a webhook for Jobs, and not tried",
+        {
+            "job": job({**SECURE, "hostNetwork": True}),
+            "pod": Unread(WhyUnread.REFUSED, "no"),
+        },
+        Check.POD_SECURITY,
+        Level.ERROR,
+        "restricted",
+    ),
+    (
+        "pod opened by its template",
+        {
+            "pod": {"spec": {**SECURE, "hostNetwork": True}},
+            "pod_as_sent": {"spec": {**SECURE, "hostNetwork": True}},
+        },
+        Check.POD_SECURITY,
+        Level.WARNING,
+        "hostNetwork",
+    ),
+    (
+        "pod refused",
+        {"pod": Unread(WhyUnread.FORBIDDEN, 'serviceaccount "agents" not found')},
+        Check.POD,
+        Level.ERROR,
+        'serviceaccount "agents" not found',
+    ),
+    (
+        "pod not tried",
+        {"pod": Unread(WhyUnread.NOT_ASKED, "`create pods` is not allowed.")},
+        Check.POD,
+        Level.WARNING,
+        "create pods",
     ),
 ]
 
