@@ -186,6 +186,34 @@ def test_annotations_of_the_job_alone_are_not_the_pods() -> None:
     assert own(job["spec"]["template"]["metadata"]) == {"both": "1", "queue": "all", "pod": "1"}
 
 
+def test_ids_that_the_cluster_assigns_are_left_out_and_files_stay_readable() -> None:
+    ids = {"run_as_user": None, "run_as_group": None, "fs_group": None}
+
+    pod = pod_of({}, **ids)
+
+    assert pod["spec"]["securityContext"] == {
+        "runAsNonRoot": True,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert pod["spec"]["volumes"][0]["secret"]["defaultMode"] == 0o444
+    assert restricted_violations(pod["spec"]) == []
+
+
+def test_mounts_may_be_optional() -> None:
+    mounts = [
+        {"kind": "secret", "name": "keys", "path": "/keys", "optional": True},
+        {"kind": "config_map", "name": "places", "path": "/places", "optional": True},
+    ]
+
+    volumes = pod_of({}, mounts=mounts)["spec"]["volumes"]
+
+    assert [v for v in volumes if v["name"].startswith("mount-")] == [
+        {"name": "mount-1", "secret": {"secretName": "keys", "optional": True}},
+        {"name": "mount-2", "configMap": {"name": "places", "optional": True}},
+    ]
+
+
 # --- what is refused -----------------------------------------------------------------------------
 
 

@@ -394,3 +394,13 @@ def test_any_verb_that_runs_need_and_that_is_missing_is_named_with_what_to_do(
     assert (missing.check, missing.level) == (Check.PERMISSIONS, Level.ERROR)
     assert f"`{permission}` is not allowed" in missing.finding
     assert f"Add verb `{permission.verb}` on `{permission.resource}`" in missing.advice
+
+
+def test_secret_that_may_be_absent_is_no_fault() -> None:
+    mount = {"kind": "secret", "name": "extra", "path": "/extra", "optional": True}
+    runtime = RuntimeSpec.model_validate({"image": "agent:1", "mounts": [mount]})
+    secrets = {**GOOD.secrets, "extra": unread(WhyUnread.NOT_FOUND)}
+
+    results = judge_cluster(replace(GOOD, secrets=secrets), AGENT, runtime)
+
+    assert [r for r in results if r.check is Check.SECRETS and r.level is not Level.OK] == []
