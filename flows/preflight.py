@@ -39,6 +39,7 @@ from tasks.preflight.preflight_results import (
     build_role,
     error,
     ok,
+    render_pod,
 )
 from tasks.preflight.surroundings_checks import judge_prefect, judge_retention, judge_storage
 from tasks.run.check_request import read_run_script
@@ -48,6 +49,7 @@ from tasks.vocabulary.names import FlowRunId
 
 TABLE_KEY = "preflight"
 ROLES_KEY = "preflight-roles"
+POD_KEY = "preflight-pod"
 _PUBLISH_SECONDS = 15.0
 # Stands in for the flow run that does not exist yet; as long as any flow run id.
 _NO_FLOW_RUN = FlowRunId(str(UUID(int=0)))
@@ -104,6 +106,13 @@ async def preflight(config: PreflightConfig) -> State[dict[str, object]]:
             "Roles that runs, preflights and sweeps need",
             seconds=_PUBLISH_SECONDS,
         )
+        if report.pod is not None:
+            await publish_markdown(
+                POD_KEY,
+                f"```yaml\n{render_pod(report.pod)}```\n",
+                "The agent's pod, with the runtime's pod_template and the cluster's changes",
+                seconds=_PUBLISH_SECONDS,
+            )
     except Exception as failure:
         logger.warning("The findings could not be published (%s).", type(failure).__name__)
     data = report.model_dump(mode="json")
@@ -137,7 +146,9 @@ async def check_surroundings(
             results += judge_cluster(facts, loaded.agent, runtime)
         except ClusterError as failure:
             results.append(error(Check.CLUSTER, failure.message, "Correct the kubeconfig."))
-    return build_preflight_report(results), facts.namespace if facts else None
+    if facts is None:
+        return build_preflight_report(results), None
+    return build_preflight_report(results, facts.shown_pod), facts.namespace
 
 
 def describe_roles(namespace: str) -> str:

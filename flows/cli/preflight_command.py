@@ -14,7 +14,12 @@ from flows.cli.foreground_run import EXIT_INPUT_INVALID, EXIT_RUN_FAILED
 from flows.cli.operator_tables import print_json
 from flows.cli.request_file import read_request
 from tasks.preflight.preflight_facts import LONGEST_OUTAGE_SECONDS, PreflightConfig
-from tasks.preflight.preflight_results import Level, PreflightReport, build_preflight_table
+from tasks.preflight.preflight_results import (
+    Level,
+    PreflightReport,
+    build_preflight_table,
+    render_pod,
+)
 from tasks.text.safe_text import escape_control_characters
 from tasks.vocabulary.errors import InputInvalid
 
@@ -35,6 +40,10 @@ def preflight(
             min=0, help="Longest outage of Prefect or its workers that must not lose a result."
         ),
     ] = LONGEST_OUTAGE_SECONDS,
+    show_pod: Annotated[
+        bool,
+        typer.Option("--pod", help="Print the agent's pod too, as the cluster would store it."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
     """Check whether a run is possible with your credentials, and report what is missing.
@@ -53,6 +62,8 @@ def preflight(
         print_json(report.model_dump(mode="json"))
     else:
         _show(report)
+        if show_pod and report.pod is not None:
+            typer.echo(escape_control_characters(render_pod(report.pod)))
     raise typer.Exit(EXIT_RUN_FAILED if report.errors else 0)
 
 

@@ -146,6 +146,28 @@ def build_job_manifest(spec: JobSpec) -> dict[str, Any]:
     }
 
 
+def build_pod_of_job(job: Mapping[str, Any], *, uid: names.JobUid) -> dict[str, Any]:
+    """Return the pod that the Job controller would create for a Job.
+
+    Args:
+        job: As sent or as stored.
+        uid: Stands for the Job's own, which only a stored Job has.
+    """
+    name, template = job["metadata"]["name"], job["spec"]["template"]
+    # Policies may want every pod to have an owner.
+    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": uid, "controller": True}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            **template["metadata"],
+            "generateName": f"{name}-",
+            "ownerReferences": [owner],
+        },
+        "spec": template["spec"],
+    }
+
+
 def build_secret_manifest(
     spec: JobSpec, *, job_uid: names.JobUid, pod_uid: names.PodUid
 ) -> dict[str, Any]:

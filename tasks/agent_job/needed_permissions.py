@@ -93,9 +93,12 @@ SWEEP_PERMISSIONS: tuple[Permission, ...] = (
 )
 """All permissions of a sweep; with `dry_run` it only lists."""
 
+TRY_PODS = Permission("create", "", "pods", "have the cluster try an agent's pod, by a dry run")
+
 PREFLIGHT_PERMISSIONS: tuple[Permission, ...] = (
     Permission("get", "", "persistentvolumeclaims", "check the claim for the agents' homes"),
     Permission("list", "", "resourcequotas", "check whether quotas allow another agent"),
+    TRY_PODS,
 )
 """Permissions of a preflight in addition to those of runs; without them it skips these checks."""
 

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import Any
 
-from tasks.agent_job.environment import quantity_value, secret_references
+from tasks.agent_job.environment import optional_secrets, quantity_value, secret_references
 from tasks.agent_job.needed_permissions import (
     NEEDED_PERMISSIONS,
     READ_NODES,
@@ -14,7 +13,7 @@ from tasks.agent_job.needed_permissions import (
 from tasks.agent_job.pod_settings import Resources
 from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.claude_code.agent_spec import AgentSpec
-from tasks.preflight.pod_security import restricted_violations
+from tasks.preflight.offer_checks import judge_offers
 from tasks.preflight.preflight_facts import (
     ClusterFacts,
     KubernetesVersion,
@@ -39,6 +38,7 @@ _ASKED_OF_THE_CLUSTER = (
     Check.HOME_CLAIM,
     Check.QUOTA,
     Check.JOB,
+    Check.POD,
     Check.RUN_SECRET,
     Check.POD_SECURITY,
 )
@@ -66,9 +66,7 @@ def judge_cluster(
         *_judge_secrets(facts, agent, runtime),
         _judge_claim(facts, runtime),
         *_judge_quotas(facts, runtime),
-        _judge_job(facts),
-        _judge_run_secret(facts),
-        *_judge_pod_security(facts),
+        *judge_offers(facts),
     ]
 
 
@@ -173,10 +171,13 @@ def _judge_secrets(
         return
     wanted = secret_references(agent, runtime)
     optional = {(e.name, e.key) for e in runtime.env_from_keys if e.optional}
+    may_be_absent = optional_secrets(runtime)
     found: list[CheckResult] = []
     for name, content in facts.secrets.items():
         keys = [key for key in sorted(wanted.get(name, ())) if (name, key) not in optional]
         if name in wanted and not keys:
+            continue
+        if name in may_be_absent and _is_absent(content):
             continue
         found += _judge_secret(facts.namespace, name, keys, content)
     yield from found
@@ -188,6 +189,10 @@ def _judge_secrets(
             if names
             else "The agent needs no Secrets.",
         )
+
+
+def _is_absent(content: Mapping[str, int] | Unread) -> bool:
+    return isinstance(content, Unread) and content.why is WhyUnread.NOT_FOUND
 
 
 def _judge_secret(
@@ -315,66 +320,3 @@ def _needs_of_one_agent(resources: Resources) -> dict[str, str]:
         needs["limits.cpu"] = resources.cpu_limit
     shorter = {name: needs[f"requests.{name}"] for name in ("cpu", "memory", "ephemeral-storage")}
     return {**dict.fromkeys(once, "1"), **needs, **shorter}
-
-
-def _judge_job(facts: ClusterFacts) -> CheckResult:
-    return _judge_offer(
-        Check.JOB,
-        "agent's Job",
-        facts.job if isinstance(facts.job, Unread) else None,
-        "Correct what it names in the runtime's block: image, resources, labels, mounts.",
-    )
-
-
-def _judge_run_secret(facts: ClusterFacts) -> CheckResult:
-    accepted = facts.secret_accepted
-    return _judge_offer(
-        Check.RUN_SECRET,
-        "Secret with prompt and script",
-        accepted if isinstance(accepted, Unread) else None,
-        "Ask the cluster's administrators which policy rejects such Secrets.",
-    )
-
-
-def _judge_offer(check: Check, what: str, unread: Unread | None, advice: str) -> CheckResult:
-    if unread is None:
-        return ok(check, f"The cluster would accept the {what}.")
-    refused = f"The cluster would not accept the {what}: {unread.message}"
-    match unread.why:
-        case WhyUnread.NAMESPACE_NOT_FOUND | WhyUnread.NAMESPACE_TERMINATING:
-            return error(check, refused, f"See `{Check.NAMESPACE}`.")
-        case WhyUnread.FORBIDDEN:
-            return error(
-                check,
-                refused,
-                f"Check the permissions (`{Check.PERMISSIONS}`), the quota (`{Check.QUOTA}`) "
-                "and the policies of the cluster; the message names the reason.",
-            )
-        case WhyUnread.REFUSED:
-            return error(check, refused, advice)
-        case _:
-            return not_checked(check, unread)
-
-
-def _judge_pod_security(facts: ClusterFacts) -> Iterator[CheckResult]:
-    if isinstance(facts.job, Unread):
-        yield not_checked(
-            Check.POD_SECURITY,
-            Unread(WhyUnread.NOT_ASKED, "it is unknown how the cluster would store the Job."),
-        )
-        return
-    violations = restricted_violations(_pod_of(facts.job))
-    for violation in violations:
-        yield error(
-            Check.POD_SECURITY,
-            "As the cluster would store it, the agent's pod violates the restricted Pod Security "
-            f"Standard: {violation}.",
-            "The pod conforms when it is sent: find the webhook or policy that changes Jobs in "
-            "this namespace (`kubectl get mutatingwebhookconfigurations`).",
-        )
-    if not violations:
-        yield ok(Check.POD_SECURITY, "The agent's pod meets the restricted Pod Security Standard.")
-
-
-def _pod_of(job: Mapping[str, Any]) -> Mapping[str, Any]:
-    return job["spec"]["template"]["spec"]

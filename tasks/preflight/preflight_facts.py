@@ -107,6 +107,8 @@ class ClusterFacts:
         secrets: Sizes of the values by key, in bytes, of each Secret.
         claim: The claim for homes; `None` if the runtime names none.
         job: The Job as the server would store it, including changes by webhooks.
+        pod: The pod of that Job as the server would store it, including changes by webhooks.
+        pod_as_sent: The same pod without any change by the cluster; `None` if there is no request.
         secret_accepted: `True`, or why the server would not store the run's Secret.
     """
 
@@ -121,7 +123,14 @@ class ClusterFacts:
     claim: ClaimFacts | Unread | None
     quotas: tuple[QuotaFacts, ...] | Unread
     job: Mapping[str, Any] | Unread
+    pod: Mapping[str, Any] | Unread
     secret_accepted: bool | Unread
+    pod_as_sent: Mapping[str, Any] | None = None
+
+    @property
+    def shown_pod(self) -> Mapping[str, Any] | None:
+        """The pod as it would be stored, or at least as it is sent."""
+        return self.pod_as_sent if isinstance(self.pod, Unread) else self.pod
 
 
 @dataclass(frozen=True, slots=True)

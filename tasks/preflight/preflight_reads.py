@@ -14,8 +14,14 @@ from typing import TypeVar
 from uuid import UUID, uuid4
 
 from tasks.agent_job.environment import mounted_secrets, secret_references
-from tasks.agent_job.manifest import JobSpec, build_job_manifest, build_secret_manifest
-from tasks.agent_job.needed_permissions import READ_NODES, RUN_PERMISSIONS, Permission
+from tasks.agent_job.manifest import (
+    JobSpec,
+    build_job_manifest,
+    build_pod_of_job,
+    build_secret_manifest,
+)
+from tasks.agent_job.needed_permissions import READ_NODES, RUN_PERMISSIONS, TRY_PODS, Permission
+from tasks.agent_job.pod_template import pull_secrets_of_template
 from tasks.agent_job.prepared_run import PreparedRun
 from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.claude_code.agent_spec import AgentSpec
@@ -39,6 +45,7 @@ from tasks.cluster.kinds.read_only import (
     list_resource_quotas,
     read_server_version,
     read_volume_claim,
+    try_pod,
 )
 from tasks.cluster.kinds.secrets import create_secret, read_secret
 from tasks.observation.api_fields import RawObject, object_at, text_at, texts_at
@@ -110,11 +117,12 @@ async def read_cluster(
         claim=None,
         quotas=unread,
         job=unread,
+        pod=unread,
         secret_accepted=unread,
     )
     if isinstance(version, Unread):
         return known
-    permissions, secrets, claim, quotas, (job, secret_accepted) = await asyncio.gather(
+    permissions, secrets, claim, quotas, offers = await asyncio.gather(
         _read_permissions(client, namespace),
         _read_secrets(client, namespace, _secret_names(wanted)),
         _read_claim(client, namespace, wanted.runtime.home_claim),
@@ -127,8 +135,10 @@ async def read_cluster(
         secrets=secrets,
         claim=claim,
         quotas=quotas,
-        job=job,
-        secret_accepted=secret_accepted,
+        job=offers.job,
+        pod=offers.pod,
+        secret_accepted=offers.secret_accepted,
+        pod_as_sent=offers.pod_as_sent,
     )
 
 
@@ -189,6 +199,7 @@ async def _is_allowed(client: ClusterClient, permission: Permission, place: str 
 
 def _secret_names(wanted: Wanted) -> list[str]:
     names = [*mounted_secrets(wanted.runtime), *wanted.runtime.image_pull_secrets]
+    names += pull_secrets_of_template(wanted.runtime.pod_template)
     if wanted.agent is not None:
         names += secret_references(wanted.agent, wanted.runtime)
     return list(dict.fromkeys(names))
@@ -239,21 +250,51 @@ def _quota(raw: JsonObject) -> QuotaFacts:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Offers:
+    """What the server says to the objects of a run, as in `ClusterFacts`."""
+
+    job: JsonObject | Unread = _NOT_ASKED
+    pod: JsonObject | Unread = _NOT_ASKED
+    secret_accepted: bool | Unread = _NOT_ASKED
+    pod_as_sent: JsonObject | None = None
+
+
 async def _offer_objects(
     client: ClusterClient, namespace: str, prepared: PreparedRun | None
-) -> tuple[JsonObject | Unread, bool | Unread]:
-    """Have the server check the exact Job and Secret; nothing is stored."""
+) -> _Offers:
+    """Have the server check the exact Job, its pod and its Secret; nothing is stored."""
     if prepared is None:
-        return _NOT_ASKED, _NOT_ASKED
+        return _Offers()
     spec = JobSpec(prepared, namespace, attempt=1, owner_epoch=1)
     secret = build_secret_manifest(spec, job_uid=JobUid(_NO_UID), pod_uid=PodUid(_NO_UID))
+    sent = build_job_manifest(spec)
     job, stored = await asyncio.gather(
-        _try(
-            create_job(client, namespace, build_job_manifest(spec), retry=RETRY_SAFE, dry_run=True)
-        ),
+        _try(create_job(client, namespace, sent, retry=RETRY_SAFE, dry_run=True)),
         _try(create_secret(client, namespace, secret, retry=RETRY_SAFE, dry_run=True)),
     )
-    return job, stored if isinstance(stored, Unread) else True
+    return _Offers(
+        job=job,
+        pod=await _offer_pod(client, namespace, job),
+        secret_accepted=stored if isinstance(stored, Unread) else True,
+        pod_as_sent=build_pod_of_job(sent, uid=JobUid(_NO_UID)),
+    )
+
+
+async def _offer_pod(
+    client: ClusterClient, namespace: str, job: JsonObject | Unread
+) -> JsonObject | Unread:
+    """Have the server check the pod that the Job controller would create."""
+    if isinstance(job, Unread):
+        return Unread(WhyUnread.NOT_ASKED, "there is no Job that could create the pod.")
+    allowed = await _try(_is_allowed(client, TRY_PODS, namespace))
+    if isinstance(allowed, Unread):
+        return allowed
+    if not allowed:
+        # What forbids the pod itself is answered with 403 too.
+        return Unread(WhyUnread.NOT_ASKED, f"`{TRY_PODS}` is not allowed.")
+    pod = build_pod_of_job(job, uid=JobUid(_NO_UID))
+    return await _try(try_pod(client, namespace, pod, retry=RETRY_SAFE))
 
 
 async def read_storage(storage: ResultStorage, *, in_pod: bool) -> StorageFacts:

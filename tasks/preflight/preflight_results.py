@@ -1,10 +1,13 @@
 """The results of a preflight: one per check, and the report of all of them."""
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
+import yaml
 from pydantic import BaseModel
 
 from tasks.agent_job.needed_permissions import Permission
@@ -32,6 +35,7 @@ class Check(StrEnum):
     HOME_CLAIM = "home-claim"
     QUOTA = "quota"
     JOB = "job"
+    POD = "pod"
     RUN_SECRET = "run-secret"
     POD_SECURITY = "pod-security"
     RETENTION = "retention"
@@ -61,11 +65,14 @@ class PreflightReport(BaseModel):
 
     Attributes:
         results: In the order of the checks.
+        pod: The agent's pod as the cluster would store it, or at least as it is sent; `None` if the
+            request is not valid or there is no cluster.
     """
 
     errors: int
     warnings: int
     results: list[CheckResult]
+    pod: dict[str, Any] | None = None
 
     @property
     def summary(self) -> str:
@@ -101,14 +108,17 @@ def not_checked(check: Check, unread: Unread, advice: str = "") -> CheckResult:
     )
 
 
-def build_preflight_report(results: Sequence[CheckResult]) -> PreflightReport:
-    """Count and sort the results."""
+def build_preflight_report(
+    results: Sequence[CheckResult], pod: Mapping[str, Any] | None = None
+) -> PreflightReport:
+    """Count and sort the results, and add the pod that they are about."""
     checks = list(Check)
     found = Counter(result.level for result in results)
     return PreflightReport(
         errors=found[Level.ERROR],
         warnings=found[Level.WARNING],
         results=sorted(results, key=lambda result: checks.index(result.check)),
+        pod=dict(pod) if pod is not None else None,
     )
 
 
@@ -124,6 +134,11 @@ def build_preflight_table(report: PreflightReport) -> list[dict[str, str]]:
         }
         for result in sorted(report.results, key=lambda result: levels.index(result.level))
     ]
+
+
+def render_pod(pod: Mapping[str, Any]) -> str:
+    """Return the agent's pod as YAML."""
+    return yaml.safe_dump(json.loads(json.dumps(pod)), sort_keys=False, width=100)
 
 
 def build_role(name: str, namespace: str, permissions: Iterable[Permission]) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 from base64 import b64decode
 
-from tasks.agent_job.environment import mounted_secrets, secret_references
+from tasks.agent_job.environment import mounted_secrets, optional_secrets, secret_references
 from tasks.cluster.cluster_errors import ClusterError, ObjectNotFound
 from tasks.cluster.kinds.secrets import read_secret
 from tasks.observation.api_fields import texts_at
@@ -22,9 +22,13 @@ async def learn_credentials(run: AgentRun) -> None:
     """
     prepared = run.prepared
     references = secret_references(prepared.agent, prepared.runtime)
+    optional = optional_secrets(prepared.runtime)
     mounted = mounted_secrets(prepared.runtime)
     found = await asyncio.gather(
-        *(_read_values(run, name) for name in dict.fromkeys([*references, *mounted]))
+        *(
+            _read_values(run, name, optional=name in optional)
+            for name in dict.fromkeys([*references, *mounted])
+        )
     )
     for name, values in found:
         wanted = references.get(name, frozenset())
@@ -35,12 +39,13 @@ async def learn_credentials(run: AgentRun) -> None:
             )
 
 
-async def _read_values(run: AgentRun, name: str) -> tuple[str, dict[str, str]]:
+async def _read_values(run: AgentRun, name: str, *, optional: bool) -> tuple[str, dict[str, str]]:
     try:
         async with asyncio.timeout(_READ_SECONDS):
             secret = await read_secret(run.outside.client, run.outside.namespace, name)
     except ObjectNotFound:
-        _note(run, name, "it does not exist")
+        if not optional:
+            _note(run, name, "it does not exist")
         return name, {}
     except ClusterError as error:
         _note(run, name, error.message)

@@ -1,5 +1,6 @@
 """The built Job and Secret on a real cluster: admitted, started, and read as they were meant."""
 
+import json
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +19,7 @@ from tasks.agent_job.manifest import (
 from tasks.agent_job.prepared_run import prepare_run
 from tasks.agent_job.run_request import parse_request
 from tasks.agent_job.runtime_spec import RuntimeSpec
+from tasks.agent_job.strategic_merge import POD_TEMPLATE, Place
 from tasks.claude_code.agent_spec import AgentSpec
 from tasks.vocabulary.names import FlowRunId, JobUid, PodUid
 
@@ -133,6 +135,100 @@ def test_job_and_secrets_pass_the_servers_own_checks(
     # A field that the server does not know is dropped without a word.
     kept = core_api.api_client.sanitize_for_serialization(stored)
     assert _lost(sent, kept) == []
+
+
+@pytest.mark.cluster
+def test_merge_keys_of_pod_templates_are_the_servers(core_api: Api) -> None:
+    api = core_api.api_client
+    asked = api.param_serialize(
+        "GET",
+        "/openapi/v2",
+        header_params={"Accept": "application/json"},
+        auth_settings=["BearerToken"],
+    )
+    answer = json.loads(api.call_api(*asked).read())
+    definitions = answer["definitions"]
+    definition = definitions["io.k8s.api.core.v1.PodTemplateSpec"]
+
+    found = dict(_merge_keys(definitions, definition, ()))
+
+    # Nothing that a template may set has owners.
+    found = {path: key for path, key in found.items() if path[-1] != "ownerReferences"}
+    assert found == dict(_known_merge_keys(POD_TEMPLATE, ()))
+
+
+def _merge_keys(definitions: Any, definition: Any, path: Any) -> Iterator[tuple[Any, str]]:
+    for name, field in definition.get("properties", {}).items():
+        below = field.get("items", field)
+        if key := field.get("x-kubernetes-patch-merge-key"):
+            yield (*path, name), key
+        reference = below.get("$ref", "").rpartition("/")[2]
+        # What lies below a list that is replaced as a whole is not merged either.
+        if reference and ("items" not in field or key) and len(path) < 6:
+            yield from _merge_keys(definitions, definitions[reference], (*path, name))
+
+
+def _known_merge_keys(place: Place, path: Any) -> Iterator[tuple[Any, str]]:
+    for name, below in place.fields.items():
+        if below.merge_key is not None:
+            yield (*path, name), below.merge_key
+        yield from _known_merge_keys(below, (*path, name))
+
+
+@pytest.mark.cluster
+def test_agent_works_in_a_pod_of_a_template(core_api: Api, batch_api: Api, namespace: str) -> None:
+    core_api.create_namespaced_config_map(
+        namespace, {"metadata": {"name": "proxies"}, "data": {"PROXIED": "yes"}}
+    )
+    secure = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    forever = ["sh", "-c", "trap exit TERM; while :; do sleep 0.1; done"]
+    small = {"requests": {"cpu": "10m", "memory": "16Mi"}}
+    sidecar = {"image": "busybox:1.36", "securityContext": secure, "resources": small}
+    template = {
+        "metadata": {"labels": {"team": "x"}},
+        "spec": {
+            "hostAliases": [{"ip": "10.0.0.7", "hostnames": ["git.internal"]}],
+            "securityContext": {"supplementalGroups": [4444]},
+            "initContainers": [
+                {**sidecar, "name": "mesh", "restartPolicy": "Always", "command": forever},
+                {
+                    **sidecar,
+                    "name": "vault",
+                    "command": ["sh", "-c", "echo from-vault >/vault/secret"],
+                    "volumeMounts": [{"name": "vault", "mountPath": "/vault"}],
+                },
+            ],
+            "containers": [
+                {
+                    "name": "agent",
+                    "env": [
+                        {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}
+                    ],
+                    "envFrom": [{"configMapRef": {"name": "proxies"}}],
+                    "volumeMounts": [{"name": "vault", "mountPath": "/vault"}],
+                }
+            ],
+            "volumes": [{"name": "vault", "emptyDir": {"medium": "Memory"}}],
+        },
+    }
+    show = SHOW + "cat /vault/secret; grep git.internal /etc/hosts\n"
+
+    log, exit_code = _run_to_its_end(
+        core_api,
+        batch_api,
+        _spec(namespace, run_script=show, runtime={"pod_template": template}, agent={}),
+    )
+
+    lines = log.splitlines()
+    assert exit_code == 0
+    assert "PROXIED=yes" in lines
+    assert [line for line in lines if line.startswith("NODE=")] != ["NODE="]
+    assert "from-vault" in lines
+    assert any("git.internal" in line for line in lines)
+    assert any(line.startswith("uid=1000") and "4444" in line for line in lines)
 
 
 def _lost(sent: Any, kept: Any) -> list[str]:

@@ -256,7 +256,7 @@ async def test_correct_set_up_is_all_green(set_up: SetUp) -> None:
     results = await set_up.check()
 
     assert [r for r in results if r.level is not Level.OK] == []
-    assert len(results) == 17
+    assert len(results) == 18
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,8 @@ def test_flow_publishes_findings_and_roles(set_up: SetUp, prefect_server: Prefec
     assert "home-claim" in state["message"]
     artifacts = prefect_server.artifacts(state["flow_run_id"])
     found = {artifact["key"]: artifact["data"] for artifact in artifacts}
-    assert set(found) == {"preflight", "preflight-roles"}
+    assert set(found) == {"preflight", "preflight-roles", "preflight-pod"}
+    assert "image: busybox:1.36" in found["preflight-pod"]
     assert json.loads(found["preflight"])[0]["check"] == "home-claim"
     assert f"namespace: {set_up.namespace}" in found["preflight-roles"]
 
@@ -393,6 +394,49 @@ def refused_resources(s: SetUp) -> None:
     s.runtime["resources"] = {"memory_request": "2Gi", "memory_limit": "1Gi"}
 
 
+def missing_account(s: SetUp) -> None:
+    s.runtime["service_account"] = "agents"
+
+
+def quota_that_wants_limits(s: SetUp) -> None:
+    s.runtime["resources"] = {"cpu_limit": None}
+    quota = {"metadata": {"name": "limits"}, "spec": {"hard": {"limits.cpu": "100"}}}
+    s.core.create_namespaced_resource_quota(s.namespace, quota)
+    s.stack.callback(s.core.delete_namespaced_resource_quota, "limits", s.namespace)
+
+    def is_counted() -> bool:
+        return bool(s.core.read_namespaced_resource_quota("limits", s.namespace).status.used)
+
+    wait_until(is_counted)
+
+
+def missing_runtime_class(s: SetUp) -> None:
+    s.runtime["pod_template"] = {"spec": {"runtimeClassName": "gvisor"}}
+
+
+def missing_priority_class(s: SetUp) -> None:
+    s.runtime["pod_template"] = {"spec": {"priorityClassName": "agents"}}
+
+
+def pod_security_of_the_namespace(s: SetUp) -> None:
+    enforce = "pod-security.kubernetes.io/enforce"
+
+    def label(level: str | None) -> None:
+        s.core.patch_namespace(s.namespace, {"metadata": {"labels": {enforce: level}}})
+
+    label("restricted")
+    s.stack.callback(label, None)
+    sidecar = {"name": "proxy", "image": "proxy:1"}
+    s.runtime["pod_template"] = {"spec": {"containers": [sidecar]}}
+
+
+def no_pods(s: SetUp) -> None:
+    rules = shipped_rules("flow-run", "preflight")
+    s.use(
+        token=s.allow([r for r in rules if (r["resources"], r["verbs"]) != (["pods"], ["create"])])
+    )
+
+
 def storage_in_memory(s: SetUp) -> None:
     folder = Path("/dev/shm") / f"claude-jobs-{uuid.uuid4().hex[:8]}"
     if not folder.parent.is_dir():
@@ -446,6 +490,7 @@ FAULTS: list[tuple[Callable[[SetUp], None], str, str, str, str]] = [
     (bad_token, "cluster", "error", "does not accept our credentials", "Renew the token"),
     (unreachable_server, "cluster", "error", "does not answer", "Compare the server address"),
     (refused_resources, "job", "error", "less than or equal to memory limit", "resources"),
+    (no_pods, "pod", "warning", "`create pods` is not allowed", "the Role `preflight` has it"),
     (storage_in_memory, "result-storage", "error", "is in memory", "PersistentVolumeClaim"),
     (storage_not_writable, "result-storage", "error", "Results cannot be kept", "rights"),
     (short_ttl, "retention", "error", "30 min", "unharvested_seconds"),
@@ -479,6 +524,42 @@ async def test_seeded_fault_is_named_with_what_to_do(
     follows = {"wrong_namespace": no_objects, "namespace_that_goes": no_objects}
     errors = {r.check.value for r in results if r.level is Level.ERROR} - {check}
     assert errors <= follows.get(seed.__name__, set()) | ({"job"} if check == "quota" else set())
+
+
+REFUSED_PODS: list[tuple[Callable[[SetUp], None], str]] = [
+    (missing_account, 'serviceaccount "agents" not found'),
+    (quota_that_wants_limits, "must specify limits.cpu"),
+    (missing_runtime_class, 'RuntimeClass "gvisor" not found'),
+    (missing_priority_class, "no PriorityClass with name agents was found"),
+    (pod_security_of_the_namespace, "violates PodSecurity"),
+]
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize(
+    ("seed", "finding"), REFUSED_PODS, ids=[seed.__name__ for seed, _ in REFUSED_PODS]
+)
+async def test_pod_that_the_cluster_would_refuse_is_named(
+    set_up: SetUp, seed: Callable[[SetUp], None], finding: str
+) -> None:
+    seed(set_up)
+
+    results = await set_up.check()
+
+    [found] = [r for r in results if r.check == "pod"]
+    assert found.level is Level.ERROR
+    assert finding in found.finding
+
+
+@pytest.mark.cluster
+async def test_field_that_kubernetes_does_not_have_is_named(set_up: SetUp) -> None:
+    set_up.runtime["pod_template"] = {"spec": {"runtimeClasName": "gvisor"}}
+
+    results = await set_up.check()
+
+    [found] = [r for r in results if r.level is Level.ERROR]
+    assert found.check == "job"
+    assert 'unknown field "spec.template.spec.runtimeClasName"' in found.finding
 
 
 @pytest.mark.cluster

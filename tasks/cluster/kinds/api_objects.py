@@ -151,8 +151,9 @@ async def create_object(
         ObjectAlreadyExists: The name is taken; after a repeated try, perhaps by the first try.
         NamespaceNotFound: The namespace does not exist.
         ObjectInvalid: The manifest breaks a rule.
+        RequestRefused: It has a field that the server does not know, which would else be dropped.
     """
-    query = {"dryRun": "All"} if dry_run else None
+    query = {"fieldValidation": "Strict", **({"dryRun": "All"} if dry_run else {})}
     path = resource.path(namespace)
     return (await client.request("POST", path, query=query, body=manifest, retry=retry)).json
 

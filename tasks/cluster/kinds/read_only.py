@@ -1,7 +1,8 @@
 """What is only ever read: pods, nodes, events, quotas, claims, and the server's version.
 
-Pods are never deleted from here: a live Job would replace them. Nodes are for those who may: a Role
-of one namespace cannot allow it. Kubernetes Events are gone after an hour by default.
+Pods are never created or deleted from here, only tried: they are their Jobs'. Nodes are for those
+who may: a Role of one namespace cannot allow it. Kubernetes Events are gone after an hour by
+default.
 """
 
 import re
@@ -17,7 +18,7 @@ from tasks.cluster.json_objects import (
     VOLUME_CLAIMS,
     JsonObject,
 )
-from tasks.cluster.kinds.api_objects import ObjectList, list_objects, read_object
+from tasks.cluster.kinds.api_objects import ObjectList, create_object, list_objects, read_object
 
 
 async def list_pods(
@@ -29,6 +30,17 @@ async def list_pods(
 ) -> ObjectList:
     """Return the pods with these labels; `namespace` None means all namespaces."""
     return await list_objects(client, PODS, namespace, label_selector=label_selector, retry=retry)
+
+
+async def try_pod(
+    client: ClusterClient,
+    namespace: str,
+    manifest: JsonObject,
+    *,
+    retry: RetryPolicy | None = None,
+) -> JsonObject:
+    """Return a pod as it would be stored; nothing is. Errors as in `create_object`."""
+    return await create_object(client, PODS, namespace, manifest, retry=retry, dry_run=True)
 
 
 async def read_node(client: ClusterClient, name: str) -> JsonObject:

@@ -103,6 +103,56 @@ def test_credentials_of_the_clone_are_masked_like_mounted_ones() -> None:
     assert mounted_secrets(RuntimeSpec(image="a", git=GitClone(image="git:1"))) == ()
 
 
+def test_clone_has_env_and_mounts_of_its_own() -> None:
+    proxy = {"env": "HTTPS_PROXY", "kind": "secret", "name": "proxy", "key": "url"}
+    git = {
+        **CLONE,
+        "env": {"GIT_SSL_CAINFO": "/etc/ca/ca.crt"},
+        "env_from_keys": [{**proxy, "optional": True}],
+        "mounts": [{"kind": "config_map", "name": "ca", "path": "/etc/ca", "optional": True}],
+    }
+
+    pod = pod_of({"workspace": WORKSPACE}, {"git": git})
+
+    [clone] = pod["initContainers"]
+    reference = {"name": "proxy", "key": "url", "optional": True}
+    assert clone["env"][0] == {"name": "HTTPS_PROXY", "valueFrom": {"secretKeyRef": reference}}
+    assert {"name": "GIT_SSL_CAINFO", "value": "/etc/ca/ca.crt"} in clone["env"]
+    assert clone["volumeMounts"][-1] == {
+        "name": "clone-mount-1",
+        "mountPath": "/etc/ca",
+        "readOnly": True,
+    }
+    assert pod["volumes"][-1] == {
+        "name": "clone-mount-1",
+        "configMap": {"name": "ca", "optional": True},
+    }
+    assert "clone-mount-1" not in str(pod["containers"])
+    assert restricted_violations(pod) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"env": {"GIT_URL": "x"}}, "GIT_URL is set by the run itself"),
+        ({"env": {"GIT_DIR": "x"}}, "GIT_DIR is set by the run itself"),
+        ({"env": {"GITHUB_TOKEN": "x"}}, "GITHUB_TOKEN is a credential"),
+        ({"env": {"A": "x"}, "env_from_keys": [{"env": "A"}]}, "A given more than once"),
+        ({"mounts": [{"path": "/var/run/claude-jobs"}]}, "is used by the run itself"),
+        ({"mounts": [{"path": "/workspace/ca"}]}, "is used by the run itself"),
+    ],
+)
+def test_clone_is_not_given_what_the_run_sets(fields: dict[str, Any], expected: str) -> None:
+    required = {"kind": "secret", "name": "s", "key": "k"}
+    git: dict[str, Any] = {**CLONE, **fields}
+    for name, more in (("env_from_keys", required), ("mounts", {"kind": "secret", "name": "s"})):
+        if name in git:
+            git[name] = [{**more, **item} for item in git[name]]
+
+    with pytest.raises(InputInvalid, match=expected):
+        parse_request({"agent": "ada", "runtime": {"image": "a", "git": git}})
+
+
 def test_clone_does_not_take_the_place_of_what_the_run_needs() -> None:
     request = {"agent": "ada", "runtime": {"image": "a", "git": {**CLONE, "path": "/home/agent"}}}
 

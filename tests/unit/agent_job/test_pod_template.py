@@ -3,9 +3,10 @@
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -185,6 +186,34 @@ def test_annotations_of_the_job_alone_are_not_the_pods() -> None:
     assert own(job["spec"]["template"]["metadata"]) == {"both": "1", "queue": "all", "pod": "1"}
 
 
+def test_ids_that_the_cluster_assigns_are_left_out_and_files_stay_readable() -> None:
+    ids = {"run_as_user": None, "run_as_group": None, "fs_group": None}
+
+    pod = pod_of({}, **ids)
+
+    assert pod["spec"]["securityContext"] == {
+        "runAsNonRoot": True,
+        "fsGroupChangePolicy": "OnRootMismatch",
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert pod["spec"]["volumes"][0]["secret"]["defaultMode"] == 0o444
+    assert restricted_violations(pod["spec"]) == []
+
+
+def test_mounts_may_be_optional() -> None:
+    mounts = [
+        {"kind": "secret", "name": "keys", "path": "/keys", "optional": True},
+        {"kind": "config_map", "name": "places", "path": "/places", "optional": True},
+    ]
+
+    volumes = pod_of({}, mounts=mounts)["spec"]["volumes"]
+
+    assert [v for v in volumes if v["name"].startswith("mount-")] == [
+        {"name": "mount-1", "secret": {"secretName": "keys", "optional": True}},
+        {"name": "mount-2", "configMap": {"name": "places", "optional": True}},
+    ]
+
+
 # --- what is refused -----------------------------------------------------------------------------
 
 
@@ -303,75 +332,46 @@ def controlled(pod: Json) -> Json:
     }
 
 
-any_value = st.sampled_from([None, True, 0, 1, "x", "Always", "/x", [], {}, ["x"], {"name": "x"}])
-names = st.sampled_from(["agent", "clone", "b", "input", "work", "home", "workspace", "v"])
-paths = st.sampled_from(
-    ["/x", "/home/agent", "/home/agent/", "/var/run", "/run/claude-jobs/input", "/workspace", "x"]
-)
-variables = st.sampled_from(["HOME", "CLAUDE_JOBS_POD_UID", "A", "TERM", "GH_TOKEN"])
+def objects_in(value: Any) -> Iterator[Json]:
+    parts: list[Any] = cast("list[Any]", value) if isinstance(value, list) else []
+    if isinstance(value, dict):
+        yield cast("Json", value)
+        parts = list(cast("Json", value).values())
+    for part in parts:
+        yield from objects_in(part)
 
 
-def maybe(value: Any) -> Any:
-    return value | any_value
+def values_by_field() -> dict[str, list[Any]]:
+    """Return every field that a case sets, with all values that it is set to."""
+    found: dict[str, list[Any]] = {}
+    for case in (*ACCEPTED.values(), *(template for _, template in REFUSED)):
+        for part in objects_in(case):
+            for name, value in part.items():
+                found.setdefault(name, []).append(value)
+    return found
 
 
-contexts = st.dictionaries(
-    st.sampled_from(["runAsUser", "runAsNonRoot", "fsGroup", "privileged", "seLinuxOptions"]),
-    any_value,
-    max_size=2,
-)
-containers = st.fixed_dictionaries(
-    {"name": names},
-    optional={
-        "env": maybe(
-            st.lists(
-                st.fixed_dictionaries({"name": variables}, optional={"value": any_value}),
-                max_size=2,
-            )
-        ),
-        "volumeMounts": maybe(
-            st.lists(st.fixed_dictionaries({"mountPath": paths, "name": names}), max_size=2)
-        ),
-        "resources": maybe(st.fixed_dictionaries({"limits": maybe(st.just({"memory": "1Gi"}))})),
-        "securityContext": maybe(contexts),
-        **dict.fromkeys(
-            ("image", "command", "args", "stdin", "tty", "lifecycle", "restartPolicy"), any_value
-        ),
-    },
-)
-templates = st.fixed_dictionaries(
-    {},
-    optional={
-        "metadata": maybe(
-            st.dictionaries(
-                st.sampled_from(["labels", "annotations", "finalizers", "name"]),
-                maybe(
-                    st.dictionaries(
-                        st.sampled_from(["a", "claude-jobs.dev/agent-id", "job-name"]), any_value
-                    )
-                ),
-                max_size=2,
-            )
-        ),
-        "spec": maybe(
-            st.fixed_dictionaries(
-                {},
-                optional={
-                    "containers": maybe(st.lists(containers, max_size=2)),
-                    "initContainers": maybe(st.lists(containers, max_size=2)),
-                    "volumes": maybe(st.lists(st.fixed_dictionaries({"name": names}), max_size=2)),
-                    "securityContext": maybe(contexts),
-                    "runtimeClassName": any_value,
-                    **dict.fromkeys(FIELDS_OF_THE_POD[:4], any_value),
-                },
-            )
-        ),
-    },
-)
+KNOWN_VALUES = values_by_field()
+ODD_VALUES: list[Any] = [
+    *(None, True, 0, "x", "agent", "clone", "input", "/var/run"),
+    *([], {}, {"name": "home"}),
+]
 
 
-@given(template=templates)
-@settings(max_examples=400, deadline=None)
+@st.composite
+def changed_templates(draw: st.DrawFn) -> Json:
+    """Return a template that is accepted, but for a few fields set anew."""
+    template = deepcopy(draw(st.sampled_from([FULL, beside(), agent(), *ACCEPTED.values()])))
+    for _ in range(draw(st.integers(1, 3))):
+        part = draw(st.sampled_from(list(objects_in(template))))
+        name = draw(st.sampled_from(sorted({*part, *KNOWN_VALUES})))
+        values = [*KNOWN_VALUES.get(name, ()), *ODD_VALUES]
+        part[name] = deepcopy(draw(st.sampled_from(values)))
+    return template
+
+
+@given(template=changed_templates())
+@settings(max_examples=500, deadline=None)
 def test_template_that_is_accepted_changes_nothing_that_a_run_controls(template: Json) -> None:
     try:
         pod = pod_of(template)

@@ -63,6 +63,8 @@ GOOD = ClusterFacts(
     claim=ClaimFacts("Bound", ("ReadWriteMany",)),
     quotas=(QuotaFacts("all", {"pods": "40", "requests.cpu": "12"}, {"pods": "39"}),),
     job=job(SECURE),
+    pod={"spec": SECURE},
+    pod_as_sent={"spec": SECURE},
     secret_accepted=True,
 )
 EXEC = [p for p in RUN_PERMISSIONS if p not in NEEDED_PERMISSIONS]
@@ -299,10 +301,44 @@ CASES: list[tuple[str, dict[str, Any], Check, Level, str]] = [
     ),
     (
         "pod opened",
-        {"job": job({**SECURE, "hostNetwork": True})},
+        {"pod": {"spec": {**SECURE, "hostNetwork": True}}},
         Check.POD_SECURITY,
         Level.ERROR,
         "restricted",
+    ),
+    (
+        "pod opened by a webhook for Jobs, and not tried",
+        {
+            "job": job({**SECURE, "hostNetwork": True}),
+            "pod": Unread(WhyUnread.REFUSED, "no"),
+        },
+        Check.POD_SECURITY,
+        Level.ERROR,
+        "restricted",
+    ),
+    (
+        "pod opened by its template",
+        {
+            "pod": {"spec": {**SECURE, "hostNetwork": True}},
+            "pod_as_sent": {"spec": {**SECURE, "hostNetwork": True}},
+        },
+        Check.POD_SECURITY,
+        Level.WARNING,
+        "hostNetwork",
+    ),
+    (
+        "pod refused",
+        {"pod": Unread(WhyUnread.FORBIDDEN, 'serviceaccount "agents" not found')},
+        Check.POD,
+        Level.ERROR,
+        'serviceaccount "agents" not found',
+    ),
+    (
+        "pod not tried",
+        {"pod": Unread(WhyUnread.NOT_ASKED, "`create pods` is not allowed.")},
+        Check.POD,
+        Level.WARNING,
+        "create pods",
     ),
 ]
 
@@ -372,3 +408,13 @@ def test_any_verb_that_runs_need_and_that_is_missing_is_named_with_what_to_do(
     assert (missing.check, missing.level) == (Check.PERMISSIONS, Level.ERROR)
     assert f"`{permission}` is not allowed" in missing.finding
     assert f"Add verb `{permission.verb}` on `{permission.resource}`" in missing.advice
+
+
+def test_secret_that_may_be_absent_is_no_fault() -> None:
+    mount = {"kind": "secret", "name": "extra", "path": "/extra", "optional": True}
+    runtime = RuntimeSpec.model_validate({"image": "agent:1", "mounts": [mount]})
+    secrets = {**GOOD.secrets, "extra": unread(WhyUnread.NOT_FOUND)}
+
+    results = judge_cluster(replace(GOOD, secrets=secrets), AGENT, runtime)
+
+    assert [r for r in results if r.check is Check.SECRETS and r.level is not Level.OK] == []
