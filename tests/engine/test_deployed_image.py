@@ -31,11 +31,12 @@ def deploy(server: PrefectServer, image: str | None, name: str) -> tuple[int, st
 
 
 @pytest.fixture
-def pools(prefect_server: PrefectServer) -> PrefectServer:
-    found = {pool["name"] for pool in prefect_server.post("/work_pools/filter", {})}
+def pools(own_prefect_server: PrefectServer) -> PrefectServer:
+    """A server of its own: the deployed sweep has a schedule."""
+    found = {pool["name"] for pool in own_prefect_server.post("/work_pools/filter", {})}
     for kind in {"kubernetes", "process"} - found:
-        prefect_server.post("/work_pools/", {"name": kind, "type": kind})
-    return prefect_server
+        own_prefect_server.post("/work_pools/", {"name": kind, "type": kind})
+    return own_prefect_server
 
 
 @pytest.mark.waits(60)
@@ -57,7 +58,7 @@ def test_deployment_without_an_image_is_refused_in_a_sentence(pools: PrefectServ
 
 @pytest.mark.waits(60)
 def test_named_image_is_deployed_and_processes_need_none(pools: PrefectServer) -> None:
-    exit_code, said = deploy(pools, "registry.example.com/ours:1", "run-agent/kubernetes")
+    exit_code, said = deploy(pools, "registry.example.com/ours:1", "kubernetes")
     assert exit_code == 0, said
     exit_code, said = deploy(pools, None, "process")
     assert exit_code == 0, said

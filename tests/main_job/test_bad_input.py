@@ -260,6 +260,21 @@ def test_missing_namespace_is_refused(refuse: Refuse, build_request: BuildReques
 
 
 @pytest.mark.any_cluster
+@pytest.mark.timeout(90)
+def test_request_above_prefects_limit_is_refused_before_it_is_sent(
+    run_cli: Callable[..., CliRun], build_request: BuildRequest
+) -> None:
+    request = {**build_request("agent:1"), "prompt": "hush-hush " * 60_000}
+
+    refused = run_cli(request)
+
+    assert refused.exit_code == 2, refused.output[-2000:]
+    assert refused.result["error_code"] == "prompt_too_large"
+    assert "name it in `prompt_secret`" in refused.result["message"]
+    assert "hush-hush" not in refused.output
+
+
+@pytest.mark.any_cluster
 @pytest.mark.timeout(120)
 def test_namespace_that_is_being_deleted_is_told(
     refuse: Refuse, build_request: BuildRequest, namespace_that_goes: str
