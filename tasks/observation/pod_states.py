@@ -2,7 +2,8 @@
 
 Kubelets and controllers write over what they said before: a deleted pod's last state may lack how
 its container ended, a restarted node reports every container as `ContainerStatusUnknown`, and the
-reason of an eviction may be gone once the pod is collected.
+reason of an eviction may be gone once the pod is collected. The kubelet's own last DELETE, with no
+grace, puts its time in the place of the time at which somebody asked for the deletion.
 """
 
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from tasks.observation.container_states import ContainerTerminated
 from tasks.vocabulary.names import AGENT_CONTAINER
 
 _STATUSES = "containerStatuses"
+_DELETION = ("deletionTimestamp", "deletionGracePeriodSeconds")
 
 
 def has_observed_ending(pod: RawObject) -> bool:
@@ -55,7 +57,13 @@ def merge_states(latest: RawObject, ended: RawObject | None) -> RawObject:
         _STATUSES: statuses,
         "conditions": [*objects_at(now, "conditions"), *_lost_conditions(now, before)],
     }
-    return {**latest, "status": merged}
+    return {**latest, "metadata": _with_first_deletion(latest, ended), "status": merged}
+
+
+def _with_first_deletion(latest: RawObject, ended: RawObject) -> RawObject:
+    before = object_at(ended, "metadata")
+    asked = {key: before[key] for key in _DELETION if key in before}
+    return {**object_at(latest, "metadata"), **asked}
 
 
 def _ended_or(before: RawObject | None, now: RawObject) -> RawObject:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from tasks.observation import pod_reasons
-from tasks.observation.snapshots import JOB_FAILED
 from tasks.outcome.run_facts import SIGKILL_NUMBER, SIGTERM_NUMBER, Ending, RunFacts
 from tasks.transcript.line_grammar import Refusal
 from tasks.vocabulary.error_codes import Cause
@@ -91,9 +90,10 @@ def deadline_fact(facts: RunFacts, ending: Ending) -> str | None:
         return "the run script stopped the agent at its time limit"
     if _ended_of_itself(facts, ending):
         return None
-    for item in facts.job_conditions:
-        if item.is_true and item.type in JOB_FAILED and item.reason == "DeadlineExceeded":
-            return f"Job condition {item.type}, reason DeadlineExceeded"
+    # The final condition says it best, but comes only once the pod is gone.
+    for kind in ("Failed", "FailureTarget"):
+        if facts.true_condition_reason(facts.job_conditions, kind) == "DeadlineExceeded":
+            return f"Job condition {kind}, reason DeadlineExceeded"
     if facts.pod_reason == "DeadlineExceeded":
         return "pod reason DeadlineExceeded"
     if facts.event_about_job(pod_reasons.DEADLINE_EVENTS) is not None:

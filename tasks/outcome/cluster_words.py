@@ -71,11 +71,16 @@ def _waiting_words(container: ContainerSnapshot) -> str | None:
 
 
 def pod_words(facts: RunFacts) -> str | None:
-    """Return the pod's name, phase, reason, message and node."""
+    """Return the pod's name, phase, reason, message and node.
+
+    The phase follows a container's end by a second: until then it still says Running.
+    """
     reason = facts.pod_reason or facts.disruption_reason
+    is_late = facts.container_exit_code is not None and facts.pod_phase == "Running"
+    phase = None if is_late else facts.pod_phase
     parts = (
         f"pod {_name(facts.pod_name)}" if facts.pod_name else "",
-        f"pod phase {_name(facts.pod_phase)}" if facts.pod_phase else "",
+        f"pod phase {_name(phase)}" if phase else "",
         f"pod reason {_name(reason)}" if reason else "",
         quote(facts.pod_message),
         f"node {_name(facts.node_name)}" if facts.node_name else "",

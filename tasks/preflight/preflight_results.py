@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-import yaml
 from pydantic import BaseModel
 
 from tasks.agent_job.needed_permissions import Permission
@@ -138,6 +137,9 @@ def build_preflight_table(report: PreflightReport) -> list[dict[str, str]]:
 
 def render_pod(pod: Mapping[str, Any]) -> str:
     """Return the agent's pod as YAML."""
+    # The command line imports this module at its start, and seldom shows a pod.
+    import yaml
+
     return yaml.safe_dump(json.loads(json.dumps(pod)), sort_keys=False, width=100)
 
 

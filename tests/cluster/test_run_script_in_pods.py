@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from kubernetes import client
 
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.kinds.pod_logs import read_log_tail
@@ -38,7 +39,7 @@ async def read_stdout(client: ClusterClient, namespace: str, pod: str) -> list[b
 
 
 async def test_replacement_of_a_deleted_pod_refuses_and_never_reads_the_prompt(
-    cluster_client: ClusterClient, core_api: Any, namespace: str
+    cluster_client: ClusterClient, core_api: client.CoreV1Api, namespace: str
 ) -> None:
     first = await start_agent(cluster_client, namespace, "cat; echo; sleep 60", {})
     while True:
@@ -48,6 +49,9 @@ async def test_replacement_of_a_deleted_pod_refuses_and_never_reads_the_prompt(
         await asyncio.sleep(0.1)
     assert await read_stdout(cluster_client, namespace, first) == [b"Go on."]
     job = (await pod_named(cluster_client, namespace, first))["metadata"]["labels"]["job-name"]
+    # A run's Job makes no second pod, unless its limit is raised.
+    batch_api = client.BatchV1Api(core_api.api_client)
+    batch_api.patch_namespaced_job(job, namespace, {"spec": {"backoffLimit": 1}})
     core_api.delete_namespaced_pod(first, namespace, grace_period_seconds=0)
 
     second = first

@@ -50,7 +50,7 @@ def test_run_completes_in_pods_that_hold_no_more_than_they_need(
     [agent_pod] = [
         pod
         for pod in traces.pods(NAMESPACE)
-        if pod["metadata"]["annotations"].get("claude-jobs.dev/agent-id") == run.agent_id
+        if pod["metadata"].get("annotations", {}).get("claude-jobs.dev/agent-id") == run.agent_id
     ]
     assert flow_run_pod["spec"]["serviceAccountName"] == "flow-run"
     assert agent_pod["spec"]["serviceAccountName"] == "agent"
@@ -138,7 +138,7 @@ def test_failed_agent_is_told_by_us_and_not_by_the_observer(
 
     assert (state["type"], state["name"]) == ("FAILED", "Max turns reached"), failing_run.logs
     [job] = jobs_of(traces, NAMESPACE, failing_run.agent_id)
-    assert [c["type"] for c in job["status"]["conditions"]] == ["Failed"]
+    assert [c["type"] for c in job["status"]["conditions"]] == ["FailureTarget", "Failed"]
     ended_seconds = (datetime.now(UTC) - datetime.fromisoformat(state["timestamp"])).total_seconds()
     time.sleep(max(0, OBSERVER_SECONDS + 5 - ended_seconds))
     assert "Crashed" not in failing_run.states

@@ -181,7 +181,7 @@ def test_job_deleted_by_somebody_else_is_told(
     assert ended.result["clear_session"] is False
 
 
-def test_deleted_pod_is_told_with_the_pod_that_came_in_its_place(
+def test_deleted_pod_is_told_and_no_other_comes_in_its_place(
     start_run: StartRun, core_api: client.CoreV1Api
 ) -> None:
     run = start_run(env=AT_WORK)
@@ -191,9 +191,11 @@ def test_deleted_pod_is_told_with_the_pod_that_came_in_its_place(
     ended = run.end()
 
     assert ended.verdict == ("claude_truncated", "PodReplaced", 143, "Pod deleted")
-    ended.assert_told(f"pod {first} was lost and replaced by", "exit code 143")
+    ended.assert_told(f"pod {first}", "the pod was deleted at", "exit code 143")
     # The kubelet may lose a deleted pod's container before it reports how it ended.
-    ended.assert_proven(first, "replaced", "exit code 143 (", "SuccessfulCreate")
+    ended.assert_proven(first, "the pod was deleted at", "exit code 143 (", "SuccessfulCreate")
+    pods = core_api.list_namespaced_pod(run.namespace, label_selector=f"job-name={run.job_name}")
+    assert [pod.metadata.name for pod in pods.items if pod.metadata.name != first] == []
 
 
 def test_job_that_was_cleared_away_by_its_ttl_keeps_its_own_ending(

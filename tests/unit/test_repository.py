@@ -24,6 +24,7 @@ SHORT_MODULES = {
     "flows/run/beside.py": "the one way in which tasks run beside a block and end with it",
     "flows/run/verdicts.py": "the one place where a verdict leaves the run",
     "tasks/cluster/server_clock.py": "the one clock by which Leases are judged",
+    "tasks/outcome/proven_end.py": "the one rule on which a run does not wait for its Job",
     "tasks/orchestrator/run_events.py": "the one place where Prefect events leave",
     "tasks/run/budget_check.py": "between the budget's rule and the records that it reads",
     "tasks/run/found.py": "what the guard hands to the stages after it",

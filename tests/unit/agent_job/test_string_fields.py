@@ -17,6 +17,14 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from tasks.agent_job.manifest import JobSpec, build_job_manifest, build_secret_manifest
+from tasks.agent_job.pod_settings import (
+    Dns,
+    DnsOption,
+    EnvFromKey,
+    GitClone,
+    ReadOnlyMount,
+    Toleration,
+)
 from tasks.agent_job.prepared_run import prepare_run
 from tasks.agent_job.run_request import (
     AgentRunRequest,
@@ -26,14 +34,8 @@ from tasks.agent_job.run_request import (
     parse_request,
 )
 from tasks.agent_job.runtime_spec import (
-    Dns,
-    DnsOption,
-    EnvFromKey,
-    GitClone,
-    ReadOnlyMount,
     RuntimeFields,
     RuntimeSpec,
-    Toleration,
     WholeRunRetry,
 )
 from tasks.claude_code.agent_spec import (
@@ -86,8 +88,10 @@ FREE_TEXTS = {
     "AgentSpec.extra_args[]",
     "AgentSpec.instructions",
     "AgentSpec.prompt_template",
+    "GitClone.env{}",
     "RuntimeSpec.annotations{}",
     "RuntimeSpec.env{}",
+    "RuntimeSpec.job_annotations{}",
     "Skill.files{}",
     "Wake.reason",
     "WakeComment.body",

@@ -12,7 +12,7 @@ PROGRAMS = {
     "flows.cli.app": {"prefect", "httpx", "aiohttp", "kubernetes", "asyncssh", "google", "yaml"}
     | SERVER
     | OTHER_CLIENTS,
-    "flows.run_agent": SERVER | OTHER_CLIENTS,
+    "flows.run_agent": {"kubernetes", "google"} | SERVER | OTHER_CLIENTS,
 }
 
 

@@ -1,3 +1,4 @@
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -49,6 +50,23 @@ def test_observed_ending_outlives_what_comes_later(later: dict[str, Any] | None)
     assert seen is not None
     assert (seen.exit_code, seen.reason) == (3, "Error")
     assert PodSnapshot.from_api(merged).phase == "Failed"
+
+
+def test_deletion_was_asked_for_when_it_was_first_said() -> None:
+    asked = {"deletionTimestamp": "2026-11-29T01:08:03Z", "deletionGracePeriodSeconds": 20}
+    # The kubelet's own DELETE, once the container has ended.
+    last = {"deletionTimestamp": "2026-11-29T01:07:44Z", "deletionGracePeriodSeconds": 0}
+    earlier, latest = pod(EXIT_3), pod(EXIT_3)
+    earlier["metadata"] = {"name": "pod-1", **asked}
+    latest["metadata"] = {"name": "pod-1", "labels": {"a": "b"}, **last}
+
+    merged = merge_states(latest, earlier)
+
+    seen = PodSnapshot.from_api(merged).deletion_asked_at
+    assert seen == datetime(2026, 11, 29, 1, 7, 43, tzinfo=UTC)
+    assert merged["metadata"]["labels"] == {"a": "b"}
+    alone = PodSnapshot.from_api(merge_states(latest, pod(EXIT_3))).deletion_asked_at
+    assert alone == datetime(2026, 11, 29, 1, 7, 44, tzinfo=UTC)
 
 
 def test_ending_that_is_said_again_is_taken_as_said_last() -> None:
