@@ -101,6 +101,8 @@ def _exit_fact(ending: Ending) -> str | None:
 
 def _not_observed(facts: RunFacts, ending: Ending) -> tuple[str, ...]:
     proof = facts.transcript
+    # Then nobody waits for what the Job controller says of it.
+    is_proven = ending.source == "container state" and proof.complete is True
     absent = {
         "exit code": ending.exit_code is None,
         "result event": facts.session.last_result is None,
@@ -108,7 +110,8 @@ def _not_observed(facts: RunFacts, ending: Ending) -> tuple[str, ...]:
         "proof that the transcript is complete": proof.complete is not True,
         "whether the container started": facts.container_started is None,
         "pod phase": facts.pod_phase is None,
-        "final Job condition": not any(
+        "final Job condition": not is_proven
+        and not any(
             item.is_true and item.type in {"Complete", "Failed"} for item in facts.job_conditions
         ),
     }

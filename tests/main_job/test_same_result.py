@@ -16,8 +16,11 @@ EXPECTED = Path(__file__).parents[1] / "data" / "results"
 IDS = ("agent_id", "flow_run_id")
 # Of the exact ids, which differ from run to run.
 HASH = re.compile(r"(?<=<agent_id>)-[0-9a-f]{20}(?=/)")
-# Which Events have arrived by the end is a matter of time, and so is the phase.
-EVENTS = re.compile(r"; Kubernetes Event \w+ “[^”]*”|, pod phase (Running|Succeeded|Failed)")
+# Which of them has arrived by the end is a matter of time.
+EVENT = r"; Kubernetes Event \w+ “[^”]*”"
+PHASE = r", pod phase (Running|Succeeded|Failed)"
+CONDITION = r"; Job condition Failed, reason BackoffLimitExceeded “[^”]*”"
+LATE = re.compile(f"{EVENT}|{PHASE}|{CONDITION}")
 
 
 @pytest.mark.parametrize("recording", ["tools", "max_turns"])
@@ -41,6 +44,6 @@ def without_ids_and_times(result: dict[str, Any]) -> dict[str, Any]:
     # Names of Jobs and pods begin with shorter ones.
     for name, value in sorted(named.items(), key=lambda item: -len(item[1])):
         text = text.replace(value, f"<{name}>")
-    found: dict[str, Any] = json.loads(HASH.sub("-<hash>", EVENTS.sub("", text)))
+    found: dict[str, Any] = json.loads(HASH.sub("-<hash>", LATE.sub("", text)))
     timings = {name: instant is not None for name, instant in found["timings"].items()}
     return {**found, "timings": timings}
