@@ -34,13 +34,30 @@ def _agent_status(pod: RawObject) -> RawObject:
     return next((item for item in statuses if item.get("name") == AGENT_CONTAINER), nothing)
 
 
-def merge_states(latest: RawObject, ended: RawObject | None) -> RawObject:
-    """Return the newest state, with what an earlier one said of the ending and it no longer does.
+def is_being_deleted(pod: RawObject) -> bool:
+    """Tell whether somebody has asked for the pod's deletion."""
+    return text_at(object_at(pod, "metadata"), "deletionTimestamp") is not None
+
+
+def merge_states(
+    latest: RawObject, ended: RawObject | None, leaving: RawObject | None = None
+) -> RawObject:
+    """Return the newest state, with what earlier ones said and it no longer does.
 
     Args:
         latest: The newest state of the pod.
         ended: The one that told most about how its agent's container ended, if it did.
+        leaving: The first one in which the pod was being deleted, if it is.
     """
+    merged = _with_ending(latest, ended)
+    if leaving is None or leaving is latest:
+        return merged
+    before = object_at(leaving, "metadata")
+    asked = {key: before[key] for key in _DELETION if key in before}
+    return {**merged, "metadata": {**object_at(latest, "metadata"), **asked}}
+
+
+def _with_ending(latest: RawObject, ended: RawObject | None) -> RawObject:
     if ended is None or ended is latest:
         return latest
     now, before = object_at(latest, "status"), object_at(ended, "status")
@@ -57,13 +74,7 @@ def merge_states(latest: RawObject, ended: RawObject | None) -> RawObject:
         _STATUSES: statuses,
         "conditions": [*objects_at(now, "conditions"), *_lost_conditions(now, before)],
     }
-    return {**latest, "metadata": _with_first_deletion(latest, ended), "status": merged}
-
-
-def _with_first_deletion(latest: RawObject, ended: RawObject) -> RawObject:
-    before = object_at(ended, "metadata")
-    asked = {key: before[key] for key in _DELETION if key in before}
-    return {**object_at(latest, "metadata"), **asked}
+    return {**latest, "status": merged}
 
 
 def _ended_or(before: RawObject | None, now: RawObject) -> RawObject:

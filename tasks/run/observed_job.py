@@ -45,7 +45,7 @@ class ObservedJob:
     def raw_pods(self) -> tuple[RawObject, ...]:
         """The same as the API server gave them, oldest first."""
         observed = self.observer.observation.pods
-        return tuple(merge_states(pod.latest, pod.terminated) for pod in observed)
+        return tuple(merge_states(pod.latest, pod.terminated, pod.leaving) for pod in observed)
 
     @property
     def pod(self) -> PodSnapshot | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tasks.cluster.json_objects import JsonObject
-from tasks.observation.pod_states import has_ending, has_observed_ending
+from tasks.observation.pod_states import has_ending, has_observed_ending, is_being_deleted
 
 
 @dataclass(frozen=True)
@@ -15,11 +15,14 @@ class ObservedPod:
         latest: The newest state that was seen; of a deleted pod, its last.
         terminated: The newest state in which the agent's container had ended; outlives later states
             that no longer say so, or no longer how.
+        leaving: The first state in which its deletion had been asked for; later ones may tell of
+            the kubelet's own deletion in its place.
         is_gone: It was deleted; what is known of it is all there will ever be.
     """
 
     latest: JsonObject
     terminated: JsonObject | None
+    leaving: JsonObject | None
     is_gone: bool
 
 
@@ -52,7 +55,9 @@ class JobRecords:
             if known.is_gone or not is_gone:
                 return False
             pod = known.latest
-        self.pods[uid] = ObservedPod(pod, _ended_state(known, pod), is_gone)
+        self.pods[uid] = ObservedPod(
+            pod, _ended_state(known, pod), _leaving_state(known, pod), is_gone
+        )
         return True
 
     def accept_pod_list(self, pods: Iterable[JsonObject], resource_version: str) -> bool:
@@ -73,6 +78,11 @@ def _ended_state(known: ObservedPod | None, pod: JsonObject) -> JsonObject | Non
     if has_observed_ending(pod) or (before is None and has_ending(pod)):
         return pod
     return before
+
+
+def _leaving_state(known: ObservedPod | None, pod: JsonObject) -> JsonObject | None:
+    before = known.leaving if known is not None else None
+    return pod if before is None and is_being_deleted(pod) else before
 
 
 def _version(found: JsonObject) -> str:

@@ -44,7 +44,19 @@ def test_terminated_state_outlives_later_states_that_lost_it() -> None:
     records.accept_pod(pod(2, ended=True))
     records.accept_pod(pod(3))
 
-    assert records.pods["p1"] == ObservedPod(pod(3), pod(2, ended=True), is_gone=False)
+    assert records.pods["p1"] == ObservedPod(pod(3), pod(2, ended=True), None, is_gone=False)
+
+
+def test_first_state_of_a_deletion_is_kept() -> None:
+    records = JobRecords()
+    asked, last = pod(2), pod(3, ended=True)
+    asked["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:20Z"}
+    last["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:01Z"}
+
+    for state in (pod(1), asked, last):
+        records.accept_pod(state)
+
+    assert records.pods["p1"] == ObservedPod(last, last, asked, is_gone=False)
 
 
 def test_last_state_of_a_deleted_pod_is_kept() -> None:
@@ -52,7 +64,9 @@ def test_last_state_of_a_deleted_pod_is_kept() -> None:
     records.accept_pod(pod(1))
 
     assert records.accept_pod(pod(2, ended=True), is_gone=True)
-    assert records.pods["p1"] == ObservedPod(pod(2, ended=True), pod(2, ended=True), is_gone=True)
+    assert records.pods["p1"] == ObservedPod(
+        pod(2, ended=True), pod(2, ended=True), None, is_gone=True
+    )
 
 
 def test_older_state_of_a_deleted_pod_does_not_bring_it_back() -> None:
@@ -70,8 +84,8 @@ def test_pod_missing_in_a_list_has_gone_with_its_last_state() -> None:
 
     assert records.accept_pod_list([pod(6, uid="p2")], "7")
     assert records.pods == {
-        "p1": ObservedPod(pod(5, ended=True), pod(5, ended=True), is_gone=True),
-        "p2": ObservedPod(pod(6, uid="p2"), None, is_gone=False),
+        "p1": ObservedPod(pod(5, ended=True), pod(5, ended=True), None, is_gone=True),
+        "p2": ObservedPod(pod(6, uid="p2"), None, None, is_gone=False),
     }
     assert not records.accept_pod_list([pod(6, uid="p2")], "8")
 

@@ -56,16 +56,16 @@ def test_deletion_was_asked_for_when_it_was_first_said() -> None:
     asked = {"deletionTimestamp": "2026-11-29T01:08:03Z", "deletionGracePeriodSeconds": 20}
     # The kubelet's own DELETE, once the container has ended.
     last = {"deletionTimestamp": "2026-11-29T01:07:44Z", "deletionGracePeriodSeconds": 0}
-    earlier, latest = pod(EXIT_3), pod(EXIT_3)
+    earlier, ended, latest = pod(RUNNING), pod(EXIT_3), pod(EXIT_3)
     earlier["metadata"] = {"name": "pod-1", **asked}
     latest["metadata"] = {"name": "pod-1", "labels": {"a": "b"}, **last}
 
-    merged = merge_states(latest, earlier)
+    merged = merge_states(latest, ended, earlier)
 
     seen = PodSnapshot.from_api(merged).deletion_asked_at
     assert seen == datetime(2026, 11, 29, 1, 7, 43, tzinfo=UTC)
     assert merged["metadata"]["labels"] == {"a": "b"}
-    alone = PodSnapshot.from_api(merge_states(latest, pod(EXIT_3))).deletion_asked_at
+    alone = PodSnapshot.from_api(merge_states(latest, ended, latest)).deletion_asked_at
     assert alone == datetime(2026, 11, 29, 1, 7, 44, tzinfo=UTC)
 
 
