@@ -45,6 +45,7 @@ _EMPTY_READS_OF_COPY = 2  # a line may reach the log a moment before the copy
 _TRIES_TO_ACKNOWLEDGE = 6
 _BARREN_READS_BEFORE_COPY = 3
 _REFUSED_READS_BEFORE_COPY = 3
+_REFUSED_READS_AT_END = 4  # one after the other, before stderr is given up
 _REFUSALS = {ReadEnd.FORBIDDEN, ReadEnd.REFUSED, ReadEnd.SERVER_ERROR}
 _COPY_PAUSE_SECONDS = 5.0  # each look into the pod is a process there and two requests
 _WHOLE_READS_IN_VAIN = 3  # one may have ended early; servers on the way cut without an error
@@ -130,7 +131,8 @@ class ReadPolicy:
     @property
     def _has_everything(self) -> bool:
         # Where the log is refused to its end, its stderr is given up; the copy has the rest.
-        is_enough = self._has_seen_end or (self._holds_script and self._refused_reads_at_end > 0)
+        is_refused = self._refused_reads_at_end >= _REFUSED_READS_AT_END
+        is_enough = self._has_seen_end or (self._holds_script and is_refused)
         return self._transcript.is_at_end and is_enough
 
     @property
@@ -251,7 +253,8 @@ class ReadPolicy:
         if self._is_refused and self._over_since is None:
             if isinstance(attempt, ReadCopy) and not outcome.has_failed:
                 return 0.0 if self._transcript.is_at_end else _COPY_PAUSE_SECONDS
-            if isinstance(attempt, FollowLog | ReadLog) and self._copy_is_there:
+            is_log = isinstance(attempt, FollowLog | ReadLog)
+            if is_log and self._copy_is_there and not self._transcript.is_at_end:
                 return outcome.retry_after_seconds or 0.0
         is_early = outcome.end is ReadEnd.END_OF_FILE and (
             isinstance(attempt, FollowLog)
@@ -312,7 +315,7 @@ class ReadPolicy:
         self._barren_reads += outcome.had_bytes and not outcome.progressed
         # Whoever refuses the log may still let commands be run in the pod.
         self._refused_reads += outcome.end in _REFUSALS
-        self._refused_reads_at_end += self._transcript.is_at_end
+        self._refused_reads_at_end += self._transcript.is_at_end and outcome.end in _REFUSALS
         is_barren = self._barren_reads >= _BARREN_READS_BEFORE_COPY
         self._copy_is_wanted = is_barren or self._is_refused
 

@@ -206,7 +206,19 @@ def test_refused_log_costs_no_line_at_the_end_and_the_script_is_let_go(
     reader.print_trailer(1, 5)
     reader.note(ReadCopy(1, holds=True), ReadOutcome(ReadEnd.END_OF_FILE, True, True))
 
-    assert reader.steps([refusal, READ_COPY]) == [WHOLE_LOG, Acknowledge(), Stop()]
+    taken = reader.steps([refusal] * 4 + [READ_COPY])
+    assert taken == [WHOLE_LOG] * 4 + [Acknowledge(), Stop()]
+
+
+def test_log_that_is_refused_now_and_then_at_the_end_still_brings_its_stderr() -> None:
+    reader = Reader()
+    reader.steps([SERVER_ERROR] * 3)
+    reader.print(1)
+    reader.print_trailer(1, 5)
+    reader.note(ReadCopy(1, holds=True), ReadOutcome(ReadEnd.END_OF_FILE, True, True))
+
+    cut = ReadOutcome(ReadEnd.UNAVAILABLE, had_bytes=True)
+    assert reader.steps([SERVER_ERROR] * 3 + [cut] * 3) == [WHOLE_LOG] * 7
 
 
 def test_refused_log_with_a_gap_is_read_from_the_copy_at_once() -> None:
