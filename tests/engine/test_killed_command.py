@@ -32,6 +32,7 @@ def ended(live: LiveProcess, seconds: float) -> tuple[int, dict[str, Any]]:
     return code, json.loads(live.last_line)
 
 
+@pytest.mark.slice
 @pytest.mark.waits(100)
 def test_same_request_takes_over_the_agent_of_a_killed_run(
     live_cli: StartCli,

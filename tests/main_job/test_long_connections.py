@@ -25,7 +25,7 @@ from tests.certificates import Authority, replace_file, server_context, show
 from tests.main_job.conftest import COMMAND, CliRun, Traces
 from tests.waits import wait_until
 
-pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.any_cluster, pytest.mark.slice, pytest.mark.timeout(300)]
 
 CHECKOUT = Path(__file__).parents[2]
 CERTIFICATE_SECONDS = 20

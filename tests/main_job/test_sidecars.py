@@ -16,7 +16,7 @@ from tests.main_job.endings import AT_WORK, StartedRun
 from tests.mutating_webhook import mutating_webhook
 from tests.waits import wait_until
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slice, pytest.mark.timeout(300)]
 
 # Ends as soon as it is told to, and never by itself.
 RUNS_ON = "trap 'exit 0' TERM; while :; do sleep 0.2; done"

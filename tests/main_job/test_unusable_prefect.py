@@ -161,6 +161,7 @@ def test_command_that_needs_prefect_says_what_is_wrong_with_it(
     assert HUSH not in output
 
 
+@pytest.mark.slice
 @pytest.mark.parametrize("kind", ["nobody there", "401", "login page", "503"])
 def test_preflight_names_it_and_goes_on(kind: str, command: Callable[..., tuple[int, str]]) -> None:
     fails, words = FAILURES[kind]
