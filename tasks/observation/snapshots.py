@@ -366,5 +366,5 @@ def _flow_run_id(annotations: RawObject, key: str) -> FlowRunId | None:
 def _owning_job(metadata: RawObject) -> JobUid | None:
     owners = objects_at(metadata, "ownerReferences")
     found = next((text_at(item, "uid") for item in owners if item.get("kind") == "Job"), None)
-    found = found or text_at(object_at(metadata, "labels"), "controller-uid")
+    found = found or text_at(object_at(metadata, "labels"), "batch.kubernetes.io/controller-uid")
     return JobUid(found) if found else None

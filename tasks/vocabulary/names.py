@@ -34,8 +34,7 @@ LABEL_ATTEMPT = f"{PREFIX}attempt"
 LABEL_VERSION = f"{PREFIX}version"
 # Kueue's, not ours: which queue a Job waits in until it is admitted.
 LABEL_QUEUE = "kueue.x-k8s.io/queue-name"
-# The Job controller's own; `batch.kubernetes.io/job-name` exists only since 1.27.
-LABEL_JOB_NAME = "job-name"
+LABEL_JOB_NAME = "batch.kubernetes.io/job-name"  # the Job controller's own
 
 # On Job, pod template and Secret.
 ANNOTATION_AGENT_ID = f"{PREFIX}agent-id"

@@ -4,7 +4,7 @@ import asyncio
 import time
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -160,11 +160,14 @@ class AgentFollow:
         )
 
     async def follow(self) -> FollowedLog:
-        watching = asyncio.create_task(self._watch())
+        ended = asyncio.Event()
+        watching = asyncio.create_task(self._watch(ended))
         try:
             return await self.follower.follow()
         finally:
-            watching.cancel()
+            # Not cancelled: asyncio may leave a connection open whose making is cancelled.
+            ended.set()
+            await watching
 
     async def delivered(self, lines: int) -> None:
         """Wait until so many lines were delivered."""
@@ -182,8 +185,8 @@ class AgentFollow:
             await self.taker(lines)
         self.arrived.set()
 
-    async def _watch(self) -> None:
-        while True:
+    async def _watch(self, ended: asyncio.Event) -> None:
+        while not ended.is_set():
             try:
                 pod = await pod_named(self.client, self.namespace, self.pod_name)
                 self.view = _view_of(pod)
@@ -192,7 +195,9 @@ class AgentFollow:
             except ClusterError:
                 pass
             self.follower.look_again()
-            await asyncio.sleep(self.look_seconds)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.look_seconds):
+                    await ended.wait()
 
 
 def _view_of(pod: Mapping[str, Any]) -> PodView:
@@ -215,6 +220,7 @@ async def choppy_tunnel(port: int, cuts: Sequence[int]) -> AsyncGenerator[int, N
         The port to connect to. Connections beyond `cuts` are left alone.
     """
     limits = iter(cuts)
+    serving: set[asyncio.Task[None]] = set()
 
     async def pump(
         reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limit: int | None
@@ -226,6 +232,11 @@ async def choppy_tunnel(port: int, cuts: Sequence[int]) -> AsyncGenerator[int, N
                 return
             writer.write(data)
             await writer.drain()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(serve(reader, writer))
+        serving.add(task)
+        task.add_done_callback(serving.discard)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         up_reader, up_writer = await asyncio.open_connection("127.0.0.1", port)
@@ -242,6 +253,15 @@ async def choppy_tunnel(port: int, cuts: Sequence[int]) -> AsyncGenerator[int, N
             writer.transport.abort()
             up_writer.transport.abort()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    try:
+        async with server:
+            yield server.sockets[0].getsockname()[1]
+    finally:
+        # The loop opens and closes connections in turns of its own, which it must still have.
+        await asyncio.sleep(0.05)
+        left = list(serving)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await asyncio.sleep(0.05)

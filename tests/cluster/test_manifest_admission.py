@@ -73,7 +73,7 @@ def _spec(
 
 
 def _pods(core_api: Api, spec: JobSpec) -> list[Any]:
-    selector = f"job-name={spec.name}"
+    selector = f"batch.kubernetes.io/job-name={spec.name}"
     return core_api.list_namespaced_pod(spec.namespace, label_selector=selector).items
 
 

@@ -48,7 +48,9 @@ async def test_replacement_of_a_deleted_pod_refuses_and_never_reads_the_prompt(
             break
         await asyncio.sleep(0.1)
     assert await read_stdout(cluster_client, namespace, first) == [b"Go on."]
-    job = (await pod_named(cluster_client, namespace, first))["metadata"]["labels"]["job-name"]
+    job = (await pod_named(cluster_client, namespace, first))["metadata"]["labels"][
+        "batch.kubernetes.io/job-name"
+    ]
     # A run's Job makes no second pod, unless its limit is raised.
     batch_api = client.BatchV1Api(core_api.api_client)
     batch_api.patch_namespaced_job(job, namespace, {"spec": {"backoffLimit": 1}})
@@ -57,7 +59,9 @@ async def test_replacement_of_a_deleted_pod_refuses_and_never_reads_the_prompt(
     second = first
     while second == first:
         await asyncio.sleep(0.1)
-        pods = await list_pods(cluster_client, namespace, label_selector=f"job-name={job}")
+        pods = await list_pods(
+            cluster_client, namespace, label_selector=f"batch.kubernetes.io/job-name={job}"
+        )
         names = [pod["metadata"]["name"] for pod in pods.items]
         second = next((name for name in names if name != first), first)
     ended = await await_terminated(cluster_client, namespace, second)

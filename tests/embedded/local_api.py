@@ -97,7 +97,9 @@ class Space:
         return self.api.ok("POST", self.jobs, job(name, script, **pod_spec))
 
     def pods(self, job_name: str) -> list[Any]:
-        return self.api.ok("GET", f"{self.core}/pods?labelSelector=job-name={job_name}")["items"]
+        return self.api.ok(
+            "GET", f"{self.core}/pods?labelSelector=batch.kubernetes.io/job-name={job_name}"
+        )["items"]
 
     def until(self, check: Callable[[], Any], seconds: float = 15.0) -> Any:
         deadline = time.monotonic() + seconds

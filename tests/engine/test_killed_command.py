@@ -66,6 +66,7 @@ def test_same_request_takes_over_the_agent_of_a_killed_run(
     assert not holder_of(traces, agents_namespace, agent_id)
 
 
+@pytest.mark.slice
 @pytest.mark.waits(45)
 def test_runs_that_may_not_take_over_leave_a_live_agent_alone(
     live_cli: StartCli,

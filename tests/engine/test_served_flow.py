@@ -82,6 +82,7 @@ def test_cancelled_run_ends_its_agent_with_grace(
     assert stages >= {"Guard", "Create Job", "Wait for pod", "Stop agent", "Result", "Report"}
 
 
+@pytest.mark.slice
 def test_terminated_run_leaves_its_agent_and_takes_it_up_when_rescheduled(
     deployment: Deployment,
     prefect_server: PrefectServer,

@@ -127,6 +127,7 @@ def create_automations(
         prefect_server.delete(f"/automations/{automation['id']}")
 
 
+@pytest.mark.slice
 @pytest.mark.waits(28)
 def test_automations_fire_on_a_failed_run_of_a_deployment(
     prefect: Callable[..., str],

@@ -136,7 +136,9 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tu
 # Every kind meets two commands; the others share their way of asking.
 OTHERS = ("nobody there", "401", "login page")
 ROWS = [
-    (name, kind) for name in COMMANDS for kind in (FAILURES if name in {"run", "usage"} else OTHERS)
+    pytest.param(name, kind, marks=[] if name == "run" or kind == "401" else [pytest.mark.slice])
+    for name in COMMANDS
+    for kind in (FAILURES if name in {"run", "usage"} else OTHERS)
 ]
 
 

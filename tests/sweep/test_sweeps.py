@@ -80,6 +80,7 @@ def _done(sweep: Sweep) -> Counter[tuple[str, str]]:
     )
 
 
+@pytest.mark.slice
 @pytest.mark.waits(36)
 async def test_two_hundred_objects_end_as_the_table_says(
     orphanage: Orphanage, connection: ClusterConnection

@@ -12,7 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CODE_FOLDERS = ("bench", "blocks", "flows", "tasks", "deployments")
-TEST_COMMAND = '.uv/bin/uv run pytest -n 4 --dist loadfile -m "not cluster and not long and not slice"'
+TEST_COMMAND = (
+    '.uv/bin/uv run pytest -n 4 --dist loadfile -m "not cluster and not long and not slice"'
+)
 LONGEST_MODULE_LINES = 400
 MOST_MODULES = 20
 SHORTEST_MODULE_LINES = 50

@@ -62,6 +62,7 @@ def _jobs_ever_made(batch: Any, namespace: str, since: str) -> set[str]:
     return {event["object"].metadata.uid for event in events}
 
 
+@pytest.mark.slice
 @pytest.mark.any_cluster
 @pytest.mark.timeout(300)
 @pytest.mark.waits(25)

@@ -199,7 +199,7 @@ class ScenarioRun(AgentSpace):
             self._record.allow_deletion(pod.job_uid)
         node = await self._call("GET", "/api/v1/nodes")
         places = {
-            "job": pod.manifest["metadata"]["labels"]["job-name"],
+            "job": pod.manifest["metadata"]["labels"]["batch.kubernetes.io/job-name"],
             "pod": pod.name,
             "node": node["items"][0]["metadata"]["name"],
         }

@@ -55,7 +55,11 @@ def raw_pod(
         *({"name": item["name"]} for item in plain_init),
     ]
     return {
-        "metadata": {"name": uid, "uid": uid, "labels": {"controller-uid": "job-1"}},
+        "metadata": {
+            "name": uid,
+            "uid": uid,
+            "labels": {"batch.kubernetes.io/controller-uid": "job-1"},
+        },
         "spec": {"nodeName": "node-1", "initContainers": init},
         "status": {
             "phase": phase,

@@ -71,7 +71,7 @@ RAW_POD: dict[str, Any] = {
         "creationTimestamp": NOON_TEXT,
         "deletionTimestamp": "2024-05-01T12:00:20Z",
         "deletionGracePeriodSeconds": 20,
-        "labels": {"controller-uid": "label-uid"},
+        "labels": {"batch.kubernetes.io/controller-uid": "label-uid"},
         "annotations": {
             "claude-jobs.dev/agent-id": "Reviewer: exact",
             "claude-jobs.dev/flow-run-id": "run-1",
@@ -241,7 +241,11 @@ def test_pod_is_read_whole_with_its_agent_found_by_name() -> None:
 def test_pod_that_the_kubelet_has_not_reported_is_read() -> None:
     pod = PodSnapshot.from_api(
         {
-            "metadata": {"name": "p", "uid": "u", "labels": {"controller-uid": "job-uid"}},
+            "metadata": {
+                "name": "p",
+                "uid": "u",
+                "labels": {"batch.kubernetes.io/controller-uid": "job-uid"},
+            },
             "spec": {"terminationGracePeriodSeconds": 30},
         }
     )

@@ -168,7 +168,7 @@ def test_selectors_name_our_objects_by_label() -> None:
         "app.kubernetes.io/managed-by=claude-jobs,"
         f"claude-jobs.dev/agent-id={names.label_value(agent)}"
     )
-    assert names.job_pods_selector(JobName("job-1")) == "job-name=job-1"
+    assert names.job_pods_selector(JobName("job-1")) == "batch.kubernetes.io/job-name=job-1"
 
 
 def test_keys_are_all_below_our_prefix_or_kubernetes_own() -> None:
@@ -178,6 +178,6 @@ def test_keys_are_all_below_our_prefix_or_kubernetes_own() -> None:
 
     assert {key for key in keys if not key.startswith("claude-jobs.dev/")} == {
         "app.kubernetes.io/managed-by",
-        "job-name",
+        "batch.kubernetes.io/job-name",
         "kueue.x-k8s.io/queue-name",
     }
