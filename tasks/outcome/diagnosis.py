@@ -7,12 +7,13 @@ kubelet are quoted, shortened and made safe; they never influence the verdict.
 from dataclasses import dataclass
 from signal import Signals
 
-from tasks.claude_code.event_types import ApiRetryEvent
+from tasks.claude_code.event_types import ApiRetryEvent, ResultEvent
 from tasks.claude_code.rendering import render_epoch
 from tasks.outcome.api_failures import api_fields, api_status, reset_epoch
 from tasks.outcome.cluster_words import container_words, init_words, node_words, pod_words
 from tasks.outcome.diagnosis_texts import BY_CAUSE, EXPLAINED_BY_CAUSE, WORDINGS
-from tasks.outcome.precedence import Reason
+from tasks.outcome.ending_vocabulary import find_word
+from tasks.outcome.reasons import Reason
 from tasks.outcome.run_facts import Ending, RunFacts
 from tasks.text.quoting import plain_words, quote
 from tasks.vocabulary.error_codes import Cause
@@ -47,10 +48,14 @@ def describe(reason: Reason, facts: RunFacts, ending: Ending, cause: Cause | Non
 def _words(facts: RunFacts) -> dict[str, str]:
     """Return the values of the placeholders; empty if there is nothing to report."""
     session, result = facts.session, facts.session.last_result
-    said = next(iter(result.errors), None) if result is not None else None
+    text = result.text if result is not None else session.error_text
     status, resets = api_status(facts), render_epoch(reset_epoch(facts))
     return {
-        "said": _after_colon(result.text or said if result is not None else None),
+        "said": _first_quote(*_said(result, text)),
+        "last_words": _after_colon(text),
+        "word": _word(result),
+        "hook": f": {_name(session.last_hook)}" if session.last_hook else "",
+        "tool": f": {_name(result.deferred_tool)}" if result and result.deferred_tool else "",
         "subtype": f" of subtype {_name(result.subtype)}" if result and result.subtype else "",
         "status": f" with status {status}" if status is not None else "",
         "fields": _in_brackets(facts),
@@ -175,6 +180,22 @@ def _missing(facts: RunFacts) -> str:
     ]
     more = " and more" if len(facts.transcript.missing) > len(ranges) else ""
     return f" (missing lines {', '.join(ranges)}{more})" if ranges else ""
+
+
+def _said(result: ResultEvent | None, text: str | None) -> tuple[str | None, ...]:
+    if result is None:
+        return (text,)
+    # The text of a result that is no error by its flag is an answer, not a word about the errors.
+    return (text, *result.errors) if result.is_error is not False else (*result.errors, text)
+
+
+def _first_quote(*texts: str | None) -> str:
+    return next((quoted for text in texts if (quoted := _after_colon(text))), "")
+
+
+def _word(result: ResultEvent | None) -> str:
+    word = find_word(result, Reason.UNFINISHED) if result is not None else None
+    return f" [{_name(f'{word.field}={word.value}')}]" if word is not None else ""
 
 
 def _after_colon(text: str | None) -> str:

@@ -84,6 +84,7 @@ def _essentials(result: AgentRunResult) -> list[str]:
     lines: list[str] = []
     if result.advice:
         lines.append(f"**What to do:** {escape_markdown(result.advice)}")
+    lines += [f"**Warning:** {escape_markdown(warning)}" for warning in result.warnings]
     if result.cause is not None:
         lines.append(f"**Cause:** {result.cause} – {CAUSE_MEANINGS[result.cause]}.")
     if result.cluster_said:

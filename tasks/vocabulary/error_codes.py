@@ -33,6 +33,7 @@ class ErrorCode(StrEnum):
     CLAUDE_TRUNCATED = "claude_truncated"
     CLAUDE_FAILED = "claude_failed"
     CLAUDE_NO_OUTPUT = "claude_no_output"
+    CLAUDE_OUTPUT_INVALID = "claude_output_invalid"
     CLAUDE_MAX_TURNS = "claude_max_turns"
     CLAUDE_MAX_BUDGET = "claude_max_budget"
     CLAUDE_AUTH_REQUIRED = "claude_auth_required"
