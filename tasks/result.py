@@ -16,7 +16,7 @@ from tasks.run.agent_run import AgentRun
 from tasks.run.attempt_at_work import AttemptAtWork, StopReason
 from tasks.run.ended_attempt import ConcludedAttempt, EndedAttempt
 from tasks.run.evidence_reads import gather_evidence
-from tasks.run.task_sessions import note_session
+from tasks.run.task_sessions import clear_session_if_it_recurs, note_session
 from tasks.storage.result_storage import compress_file
 from tasks.storage.storage_keys import transcript_key
 from tasks.storage.stored_results import write_result
@@ -58,6 +58,7 @@ async def conclude_run(ended: EndedAttempt) -> ConcludedAttempt:
         timed_out=agent_timed_out(facts),
         redactor=run.outside.redactor,
     )
+    result = await clear_session_if_it_recurs(run, result)
     is_stored = False
     if work is not None and not ended.lease_lost:
         await _record_usage(run, result)

@@ -193,10 +193,11 @@ def _timeout_seconds(request: AgentRunRequest, runtime: RuntimeSpec) -> int:
 def _choose_session(
     request: AgentRunRequest, runtime: RuntimeSpec
 ) -> tuple[str | None, str | None]:
-    if request.session_id is None or runtime.home_claim is not None:
-        return request.session_id, None
+    asked = request.asked_session
+    if asked is None or runtime.home_claim is not None:
+        return asked, None
     return None, (
-        f"Session {request.session_id} is not resumed: the runtime has no home_claim, so sessions "
+        f"Session {asked} is not resumed: the runtime has no home_claim, so sessions "
         "end with their pod; a fresh one is started."
     )
 

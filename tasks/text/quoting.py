@@ -13,7 +13,6 @@ QUOTE_LIMIT_CHARACTERS = 300
 _STREAM_JSON = re.compile(r'"(type|uuid|session_id|message|content|parent_tool_use_id)"\s*:')
 _SEARCH_LIMIT_CHARACTERS = 20_000
 _TRACEBACK = "Traceback (most recent call last)"
-_PYTHON_ERROR = re.compile(r"[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit|Warning|Group)?(: |$)")
 # Where Node quotes the source that threw: file and line, alone.
 _NODE_SOURCE = re.compile(r"(node:|file:///|/)\S*:\d+$")
 _NODE_VERSION = re.compile(r"Node\.js v\d")
@@ -59,9 +58,10 @@ def telling_line(lines: Iterable[str]) -> str | None:
         found = next((line for line in said if pattern.search(line)), None)
         if found is not None:
             return found
-    if any(line.startswith(_TRACEBACK) for line in said):
-        error = next((line for line in reversed(said) if _PYTHON_ERROR.match(line)), None)
-        return error or next((line for line in reversed(said[1:]) if not line[0].isspace()), None)
+    headers = [index for index, line in enumerate(said) if line.startswith(_TRACEBACK)]
+    if headers:
+        # Frames are indented, and the error follows them; of several the last one is the outcome.
+        return next((line for line in said[headers[-1] + 1 :] if not line[0].isspace()), None)
     if _NODE_SOURCE.match(said[0]) or any(_NODE_VERSION.match(line) for line in said):
         error = next((line for line in said if _NODE_ERROR.match(line)), None)
         return error or said[0]

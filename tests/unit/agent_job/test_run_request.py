@@ -101,3 +101,29 @@ def test_request_that_is_wrong_is_refused_in_one_sentence_without_its_values(
     assert expected.removeprefix("env.") in refusal.value.message
     assert "ell-nobody" not in refusal.value.message
     assert "\n" not in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    ("fields", "asked", "fresh"),
+    [
+        ({}, None, False),
+        ({"session": "resume"}, None, False),
+        ({"session": "fresh"}, None, True),
+        ({"session": "s-1"}, "s-1", False),
+        ({"session_id": "s-1"}, "s-1", False),
+    ],
+)
+def test_session_is_asked_for_by_a_word_or_an_id(
+    fields: dict[str, Any], asked: str | None, fresh: bool
+) -> None:
+    request = AgentRunRequest.model_validate({"agent": "a", "runtime": "r", **fields})
+
+    assert (request.asked_session, request.asks_for_fresh_session) == (asked, fresh)
+    assert request.in_session("s-2").asked_session == "s-2"
+    assert request.in_session(None).asked_session is None
+    assert request.in_session(None).asks_for_fresh_session is fresh
+
+
+def test_session_is_asked_for_only_once() -> None:
+    with pytest.raises(InputInvalid, match="set session or session_id, not both"):
+        parse_request({"agent": "a", "runtime": "r", "session": "fresh", "session_id": "s-1"})
