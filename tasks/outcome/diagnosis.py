@@ -11,7 +11,7 @@ from tasks.claude_code.event_types import ApiRetryEvent, ResultEvent
 from tasks.claude_code.rendering import render_epoch
 from tasks.outcome.api_failures import api_fields, api_status, reset_epoch
 from tasks.outcome.cluster_words import container_words, init_words, node_words, pod_words
-from tasks.outcome.diagnosis_texts import BY_CAUSE, EXPLAINED_BY_CAUSE, WORDINGS
+from tasks.outcome.diagnosis_texts import AFTER_RESULT, BY_CAUSE, EXPLAINED_BY_CAUSE, WORDINGS
 from tasks.outcome.ending_vocabulary import find_word
 from tasks.outcome.reasons import Reason
 from tasks.outcome.run_facts import Ending, RunFacts
@@ -38,6 +38,8 @@ def describe(reason: Reason, facts: RunFacts, ending: Ending, cause: Cause | Non
     happened = wording.happened.format_map(_words(facts))
     beside = "; ".join(_beside(facts, ending, cause))
     check, advice = wording.check, wording.advice
+    if _printed_result(facts):
+        advice = AFTER_RESULT.get(reason, advice)
     if check is None:
         return Diagnosis(f"{happened} ({beside}).", None)
     if reason in EXPLAINED_BY_CAUSE and cause in BY_CAUSE:
@@ -54,6 +56,7 @@ def _words(facts: RunFacts) -> dict[str, str]:
         "said": _first_quote(*_said(result, text)),
         "last_words": _after_colon(text),
         "word": _word(result),
+        "had": _had(facts),
         "hook": f": {_name(session.last_hook)}" if session.last_hook else "",
         "tool": f": {_name(result.deferred_tool)}" if result and result.deferred_tool else "",
         "subtype": f" of subtype {_name(result.subtype)}" if result and result.subtype else "",
@@ -187,6 +190,20 @@ def _said(result: ResultEvent | None, text: str | None) -> tuple[str | None, ...
         return (text,)
     # The text of a result that is no error by its flag is an answer, not a word about the errors.
     return (text, *result.errors) if result.is_error is not False else (*result.errors, text)
+
+
+def _printed_result(facts: RunFacts) -> bool:
+    session = facts.session
+    return session.last_result is not None and not session.turn_open and session.has_answer
+
+
+def _had(facts: RunFacts) -> str:
+    """Tell what a run that was stopped had brought about by then."""
+    if facts.session.last_result is None:
+        return ""
+    cost = facts.session.cost_usd
+    paid = "" if cost is None else f", with a cost of ${cost:.4f}"
+    return f"; it had printed a result by then{paid}"
 
 
 def _first_quote(*texts: str | None) -> str:

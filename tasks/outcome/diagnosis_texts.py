@@ -25,14 +25,14 @@ WORDINGS: dict[Reason, Wording] = {
     ),
     Reason.TIMEOUT: Wording(
         "The agent was stopped because a time limit{limit} was reached, after {output} had been "
-        "read",
+        "read{had}",
         "at the end of the log whether the agent was busy or waiting",
         "Give the run a longer timeout or a smaller task. The session is kept, so the next run "
         "continues from here.",
     ),
     Reason.STALLED: Wording(
         "The agent was stopped because it had printed nothing for {silence}, after {output} had "
-        "been read",
+        "been read{had}",
         "the last tool call in the log, which may still have been waiting",
         "Give that tool a time limit of its own, or raise or remove `stall_seconds`.",
     ),
@@ -237,6 +237,13 @@ WORDINGS: dict[Reason, Wording] = {
         "Fix what the output reports, then run again.",
     ),
 }
+
+# What to do about a limit that was reached although the result had been printed by then.
+AFTER_RESULT: dict[Reason, str] = dict.fromkeys(
+    (Reason.TIMEOUT, Reason.STALLED),
+    "The answer is in the report. Find what kept Claude Code from ending, such as an MCP server "
+    "or a command in the background; more time would not help.",
+)
 
 # Endings that their reason does not explain: if the cause is known, it decides what to check.
 EXPLAINED_BY_CAUSE = frozenset(

@@ -134,8 +134,10 @@ def ended_after_result(_result: ResultEvent, facts: RunFacts, ending: Ending) ->
     return None
 
 
-def exit_after_result(_result: ResultEvent, _facts: RunFacts, ending: Ending) -> str | None:
-    """The last result is no error, but the exit code is not 0."""
+def exit_after_result(_result: ResultEvent, facts: RunFacts, ending: Ending) -> str | None:
+    """The last result is no error, but the exit code is not 0, and not because we ended it."""
+    if facts.ended_after_result:
+        return None
     return f"a result, but exit code {ending.exit_code}" if ending.exit_code != 0 else None
 
 
@@ -149,9 +151,10 @@ def no_answer(_result: ResultEvent, facts: RunFacts, _ending: Ending) -> str | N
     return None if facts.session.has_answer else "exit code 0 and an empty result"
 
 
-def success(_result: ResultEvent, _facts: RunFacts, _ending: Ending) -> str:
+def success(_result: ResultEvent, facts: RunFacts, _ending: Ending) -> str:
     """None of the rows above holds, so the run succeeded."""
-    return "exit code 0, result is_error=false, an answer"
+    how = "ended after its result" if facts.ended_after_result else "exit code 0"
+    return f"{how}, result is_error=false, an answer"
 
 
 def _silent(facts: RunFacts) -> bool:

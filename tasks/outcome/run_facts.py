@@ -137,6 +137,14 @@ class RunFacts:
         return self.any_trailer.refused if self.any_trailer else None
 
     @property
+    def ended_after_result(self) -> bool:
+        """Whether the run script ended an agent that stayed after its result.
+
+        Its exit code then tells nothing about the work.
+        """
+        return self.any_trailer is not None and self.any_trailer.ended_after_result
+
+    @property
     def disruption_reason(self) -> str | None:
         """Why the cluster itself ended the pod, according to the pod's condition."""
         return self.true_condition_reason(self.pod_conditions, "DisruptionTarget")
@@ -211,6 +219,8 @@ def read_ending(facts: RunFacts) -> Ending:
     refused = _REFUSED_POD_EXIT_CODE if facts.refusal is Refusal.POD_REPLACED else None
     for source, exit_code in sources:
         if exit_code is not None and exit_code != refused:
+            if facts.ended_after_result:
+                return Ending(exit_code, source)
             # A process that exited with 0 was not ended by a signal, whatever else is reported.
             signal = (facts.container_signal if exit_code else None) or _signal_of(exit_code)
             return Ending(exit_code, source, signal)

@@ -16,7 +16,7 @@ _NAMED_TASKS = 5
 
 def find_warnings(facts: RunFacts) -> tuple[str, ...]:
     """Return the warnings about a run, each one sentence."""
-    return (*_unknown_endings(facts), *_stopped_tasks(facts))
+    return (*_unknown_endings(facts), *_stopped_tasks(facts), *_stayed(facts))
 
 
 def _unknown_endings(facts: RunFacts) -> Iterator[str]:
@@ -37,6 +37,15 @@ def _stopped_tasks(facts: RunFacts) -> Iterator[str]:
     named = ", ".join(map(_name, tasks[:_NAMED_TASKS]))
     more = f" and {len(tasks) - _NAMED_TASKS:,} more" if len(tasks) > _NAMED_TASKS else ""
     yield f"Background work was stopped before it was done: {named}{more}."
+
+
+def _stayed(facts: RunFacts) -> Iterator[str]:
+    """Say that Claude Code did not exit by itself."""
+    if facts.ended_after_result:
+        yield (
+            "Claude Code stayed after its result and was ended; a server or a shell that it left "
+            "in the background was ended with it."
+        )
 
 
 def _name(text: str) -> str:

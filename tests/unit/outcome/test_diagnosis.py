@@ -210,3 +210,16 @@ def test_model_without_a_name_that_can_be_read_is_called_so() -> None:
 )
 def test_quote_is_one_safe_line_without_stream_json(text: str | None, quoted: str) -> None:
     assert quote(text) == quoted
+
+
+@pytest.mark.parametrize("how", [{"agent_timed_out": True}, {"stalled_seconds": 3600.0}])
+def test_limit_reached_after_the_result_says_so_and_asks_for_no_more_time(
+    how: dict[str, Any],
+) -> None:
+    session = summarise(read_recording("ok").stdout)
+
+    outcome = judge_run(RunFacts(session=session, container_exit_code=143, **how))
+
+    assert "it had printed a result by then, with a cost of $0.0" in outcome.message
+    assert "answer is in the report" in (outcome.advice or "")
+    assert "longer" not in (outcome.advice or "")

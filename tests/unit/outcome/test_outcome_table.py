@@ -141,6 +141,25 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         Cause.SIGKILL,
     ),
     "exit code 0 with a signal": (_ended(ANSWERED, 0, container_signal=9), None, None),
+    "ended by us after its good result": (
+        _ended(ANSWERED, 143, trailer=replace(TRAILER, exit_code=143, ended_after_result=True)),
+        None,
+        None,
+    ),
+    "killed by us after its good result": (
+        _ended(ANSWERED, 137, trailer=replace(TRAILER, exit_code=137, ended_after_result=True)),
+        None,
+        None,
+    ),
+    "ended by us after a result that is an error": (
+        _ended(
+            _recorded("auth_401"),
+            143,
+            trailer=replace(TRAILER, exit_code=143, ended_after_result=True),
+        ),
+        Code.CLAUDE_AUTH_REQUIRED,
+        Cause.APP_EXIT,
+    ),
     # The result's own.
     "good result, exit 1": (_ended(ANSWERED, 1), Code.CLAUDE_FAILED, Cause.APP_EXIT),
     "good result, then SIGTERM": (_ended(ANSWERED, 143), Code.CLAUDE_FAILED, Cause.SIGTERM),
