@@ -77,6 +77,7 @@ def collect_facts(ended: EndedAttempt, evidence: ClusterEvidence) -> RunFacts:
         if failure is not None
         else None,
         resume_requested=prepared.resume_session is not None,
+        output_asked=prepared.agent.output_schema is not None,
         namespace=run.outside.namespace,
         cancelled=ended.was_stopped_for(StopReason.CANCELLED),
         timeout_seconds=float(prepared.timeout_seconds),
@@ -94,6 +95,7 @@ def collect_facts(ended: EndedAttempt, evidence: ClusterEvidence) -> RunFacts:
         evidence,
         now=run.outside.server_now(),
         deleted_by_us=stopped is not None,
+        asked_by_us=ended.work.flow_run_id == run.flow_run_id,
     )
 
 
@@ -104,6 +106,7 @@ def _with_attempt(
     *,
     now: datetime,
     deleted_by_us: bool,
+    asked_by_us: bool,
 ) -> RunFacts:
     pod, job = work.pod, work.job
     agent = pod.agent if pod else None
@@ -115,6 +118,8 @@ def _with_attempt(
         session=work.session.summary(),
         transcript=_proof(work, None),
         resume_requested=work.resumed,
+        # A Job of another run was given that run's schema, if any.
+        output_asked=common.output_asked and asked_by_us,
         stderr_line=work.stderr_line,
         trailer=followed.trailer if followed else None,
         termination_trailer=parse_trailer_text(ended.message or "") if ended else None,

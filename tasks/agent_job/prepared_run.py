@@ -114,6 +114,8 @@ def prepare_run(
             `prompt_too_large` or `k8s_agent_id_invalid`.
     """
     agent_id = parse_agent_id(agent.agent_id)
+    if request.output_schema is not None:
+        agent = agent.model_copy(update={"output_schema": request.output_schema})
     if request.task_id is not None:
         label_value(request.task_id)
     check_plain_env(request, agent, runtime)

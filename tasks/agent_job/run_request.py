@@ -19,6 +19,7 @@ from tasks.claude_code.agent_spec import (
     AgentSpec,
     EnvName,
     Identifier,
+    OutputSchema,
     SecretKey,
     SpecModel,
 )
@@ -123,6 +124,9 @@ class AgentRunRequest(BaseModel):
     env: dict[EnvName, str] = Field(
         default_factory=dict,
         description="Additional environment variables for the agent. Visible in Prefect.",
+    )
+    output_schema: OutputSchema | None = Field(
+        default=None, description="JSON Schema of the answer, instead of the agent's own."
     )
     timeout_seconds: int | None = Field(
         default=None,

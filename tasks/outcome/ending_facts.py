@@ -146,6 +146,13 @@ def error_unsaid(result: ResultEvent, _facts: RunFacts, _ending: Ending) -> str 
     return "a result without is_error" if result.is_error is None else None
 
 
+def output_missing(_result: ResultEvent, facts: RunFacts, _ending: Ending) -> str | None:
+    """An answer by a schema was asked for, and there is none; the CLI exits with 0 nevertheless."""
+    if facts.output_asked and facts.session.structured_output is None:
+        return "a schema, but no structured_output in the result"
+    return None
+
+
 def no_answer(_result: ResultEvent, facts: RunFacts, _ending: Ending) -> str | None:
     """No successful result has a text or a JSON value."""
     return None if facts.session.has_answer else "exit code 0 and an empty result"

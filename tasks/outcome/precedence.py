@@ -124,6 +124,11 @@ SUCCESS_RULE: tuple[Row, ...] = (
         Reason.EXIT_AFTER_RESULT, ErrorCode.CLAUDE_FAILED, of_result(ending_facts.exit_after_result)
     ),
     Row(Reason.ERROR_UNSAID, ErrorCode.CLAUDE_FAILED, of_result(ending_facts.error_unsaid)),
+    Row(
+        Reason.OUTPUT_INVALID,
+        ErrorCode.CLAUDE_OUTPUT_INVALID,
+        of_result(ending_facts.output_missing),
+    ),
     Row(Reason.NO_ANSWER, ErrorCode.CLAUDE_NO_OUTPUT, of_result(ending_facts.no_answer)),
 )
 

@@ -113,6 +113,7 @@ def _session_fields(session: SessionSummary, redactor: Redactor) -> dict[str, An
         "num_turns": session.num_turns,
         "duration_ms": None if session.duration_ms is None else round(session.duration_ms),
         "summary": redactor.text(session.summary) if session.summary else None,
+        "output": redactor.json(session.structured_output),
         "permission_denials": tuple(
             PermissionDenial(tool_name=denial.tool_name, tool_use_id=denial.tool_use_id)
             for denial in session.permission_denials

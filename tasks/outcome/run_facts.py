@@ -66,6 +66,7 @@ class RunFacts:
 
     Attributes:
         resume_requested: Claude was told to resume a session.
+        output_asked: Claude was given a schema of its answer.
         stderr_line: The most informative line that the agent wrote to stderr.
         trailer: From the log stream; `termination_trailer` from the termination message.
         container_started: Whether the agent's process was ever started.
@@ -91,6 +92,7 @@ class RunFacts:
     transcript: TranscriptProof = _NO_PROOF
     stage_failure: StageFailure | None = None
     resume_requested: bool = False
+    output_asked: bool = False
     stderr_line: str | None = None
     trailer: Trailer | None = None
     termination_trailer: Trailer | None = None

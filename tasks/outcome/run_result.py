@@ -98,6 +98,7 @@ class AgentRunResult(FrozenModel):
         recurs_in_session: The session itself may be why it ended so; resumed, it may end likewise.
         cost_usd: From the last result; cumulative over the run.
         summary: The last non-empty result text, else the main agent's own texts.
+        output: The answer as JSON, where the run has an `output_schema`; else null.
         reattached_from: Flow run id of the earlier run that the Job, prompt and output belong to.
         cluster_said: What the cluster reported about the ending; null if it reported nothing.
         facts_used: The facts behind the verdict, the deciding one first.
@@ -138,6 +139,7 @@ class AgentRunResult(FrozenModel):
     num_turns: int | None = None
     duration_ms: int | None = None
     summary: str | None = None
+    output: Any = None
     permission_denials: tuple[PermissionDenial, ...] = ()
     unknown_events: tuple[tuple[str, int], ...] = ()
 

@@ -17,8 +17,8 @@ Every line is bytes, ends with LF and starts with the run's token, eight lowerca
         When the payloads with one LF each make one byte more than `bytes`, the last line had no
         LF. `last_result` is the number of the last line that looks like a result event, 0 for
         none: a hint. `copied` lines from 1 on stand in the pod's own copy. `stderr_lines` were
-        kept, `stderr_skipped` were not. `after_result=1` comes last where the script ended the agent, which had
-        printed its result and stayed.
+        kept, `stderr_skipped` were not. `after_result=1` comes last where the
+        script ended the agent, which had printed its result and stayed.
 
 The termination message is the trailer without `TOKEN `. Keys unknown to a reader are skipped; a
 change of meaning raises the version. Whatever does not match, or whose length is wrong, was not

@@ -288,6 +288,16 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         Code.CLAUDE_OUTPUT_INVALID,
         Cause.APP_EXIT,
     ),
+    "asked for JSON, answered in words": (
+        _ended(ANSWERED, 0, output_asked=True),
+        Code.CLAUDE_OUTPUT_INVALID,
+        Cause.APP_EXIT,
+    ),
+    "asked for JSON, given some": (
+        _ended(_said(result="", structured_output=[1]), 0, output_asked=True),
+        None,
+        None,
+    ),
     "JSON is an answer": (
         _ended(_said(result="", stop_reason="tool_use", structured_output={"n": 1}), 0),
         None,
