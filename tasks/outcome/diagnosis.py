@@ -36,7 +36,13 @@ def describe(reason: Reason, facts: RunFacts, ending: Ending, cause: Cause | Non
         return Diagnosis(failed.message, failed.advice)
     wording = WORDINGS[reason]
     happened = wording.happened.format_map(_words(facts))
-    beside = "; ".join(_beside(facts, ending, cause))
+    stderr = quote(facts.stderr_line)
+    beside = "; ".join(
+        [
+            *_beside(facts, ending, cause),
+            *([f"stderr {stderr}"] if wording.check and stderr and stderr not in happened else []),
+        ]
+    )
     check, advice = wording.check, wording.advice
     if _printed_result(facts):
         advice = AFTER_RESULT.get(reason, advice)

@@ -274,6 +274,11 @@ BY_CAUSE: dict[Cause | None, CauseWording] = {
         "what the agent ran just before that, and the memory limit in the runtime block",
         "Raise the memory limit, then run again; the session is kept.",
     ),
+    Cause.HEAP_EXHAUSTED: CauseWording(
+        "what the agent held in memory just before that; the container had some left",
+        "Give Node.js a larger heap (`--max-old-space-size` in NODE_OPTIONS) within the "
+        "container's memory limit, then run again; the session is kept.",
+    ),
     Cause.SIGKILL: CauseWording(
         "the node's events for a memory or disk problem, since the signal's sender is unknown",
         _START_AGAIN,

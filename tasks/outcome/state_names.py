@@ -41,6 +41,7 @@ STATE_NAMES: dict[ErrorCode, str] = {
 
 _CAUSE_NAMES: dict[Cause, str] = {
     Cause.OOM_KILLED: "OOM killed",
+    Cause.HEAP_EXHAUSTED: "Out of heap",
     Cause.EVICTED: "Evicted",
     Cause.POD_REPLACED: "Pod replaced",
     Cause.PREEMPTED: "Preempted",

@@ -1,10 +1,11 @@
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.claude_code.event_types import PlainLine, ResultEvent
+from tasks.claude_code.event_types import AssistantEvent, PlainLine, ResultEvent
 from tasks.claude_code.events import parse_event, parse_event_leniently
 from tasks.claude_code.rendering import render_event
 from tests.unit.outcome.recordings import read_recording
@@ -70,7 +71,8 @@ def test_torn_line_is_never_shown_raw(data: st.DataObject) -> None:
 
 
 def test_count_of_tokens_beside_the_usage_counts() -> None:
-    message = {"content": [], "output_tokens": 5, "usage": {"output_tokens": 0}}
+    message: dict[str, Any] = {"content": [], "output_tokens": 5, "usage": {"output_tokens": 0}}
     event = parse_event(json.dumps({"type": "assistant", "message": message}).encode())
 
+    assert isinstance(event, AssistantEvent)
     assert event.usage.output_tokens == 5

@@ -223,3 +223,11 @@ def test_limit_reached_after_the_result_says_so_and_asks_for_no_more_time(
     assert "it had printed a result by then, with a cost of $0.0" in outcome.message
     assert "answer is in the report" in (outcome.advice or "")
     assert "longer" not in (outcome.advice or "")
+
+
+@pytest.mark.parametrize("name", ["api_error_500", "max_turns", "killed_sigterm_during_tool"])
+def test_failing_verdict_quotes_stderr(name: str) -> None:
+    session = summarise(read_recording(name).stdout)
+    facts = RunFacts(session=session, container_exit_code=1, stderr_line="disk quota exceeded")
+
+    assert "stderr “disk quota exceeded”" in judge_run(facts).message

@@ -29,13 +29,13 @@ LISTS: dict[str, tuple[bytes, ...]] = {
 UNFINISHED = [key for key, meaning in VOCABULARY.items() if meaning.reason is not None]
 
 
-def _judge(is_error: bool = False, **fields: Any) -> Outcome:
+def _judge(**fields: Any) -> Outcome:
     line = {
         "type": "result",
         "subtype": "success",
         "terminal_reason": "completed",
         "stop_reason": "end_turn",
-        "is_error": is_error,
+        "is_error": False,
         "result": "Done.",
         **fields,
     }

@@ -484,6 +484,21 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         Code.CLAUDE_AUTH_REQUIRED,
         Cause.APP_EXIT,
     ),
+    "V8's heap was full": (
+        _ended(WORKING, 134, stderr_line="FATAL ERROR: JavaScript heap out of memory"),
+        Code.CLAUDE_TRUNCATED,
+        Cause.HEAP_EXHAUSTED,
+    ),
+    "aborted without a word of the heap": (
+        _ended(WORKING, 134, stderr_line="abort"),
+        Code.CLAUDE_TRUNCATED,
+        Cause.APP_EXIT,
+    ),
+    "word of the heap, but an exit of its own": (
+        _ended(WORKING, 1, stderr_line="FATAL ERROR: JavaScript heap out of memory"),
+        Code.CLAUDE_TRUNCATED,
+        Cause.APP_EXIT,
+    ),
     # What the cluster did.
     "evicted": (
         _ended(WORKING, 137, pod_reason="Evicted", pod_message="The node was low on memory."),

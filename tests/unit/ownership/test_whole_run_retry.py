@@ -129,7 +129,7 @@ def test_attempts_of_another_run_cost_this_one_nothing_more() -> None:
 
 
 def test_session_that_ended_twice_for_its_own_reasons_is_not_resumed_again() -> None:
-    rules = WholeRunRetry(codes=frozenset({ErrorCode.LLM_API_ERROR}), max_attempts=5)
+    rules = WholeRunRetry(codes=(ErrorCode.LLM_API_ERROR,), max_attempts=5)
     rejected = [ended(recurs_in_session=True, attempt=number) for number in (1, 2)]
 
     first, second = (plan_next_attempt(rules, rejected[:count], None) for count in (1, 2))
@@ -140,7 +140,7 @@ def test_session_that_ended_twice_for_its_own_reasons_is_not_resumed_again() -> 
 
 
 def test_session_that_could_not_be_resumed_is_not_tried_again() -> None:
-    rules = WholeRunRetry(codes=frozenset({ErrorCode.SESSION_UNAVAILABLE}), max_attempts=9)
+    rules = WholeRunRetry(codes=(ErrorCode.SESSION_UNAVAILABLE,), max_attempts=9)
     results = [ended(ErrorCode.SESSION_UNAVAILABLE, resumed=True, attempt=n) for n in (1, 2)]
 
     planned = plan_next_attempt(rules, results, None)
