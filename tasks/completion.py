@@ -118,4 +118,4 @@ def _stalled_seconds(run: AgentRun, work: AttemptAtWork) -> float | None:
     if limit is None or follower is None or follower.last_output_at is None:
         return None
     silent = time.monotonic() - follower.last_output_at
-    return silent if silent >= limit else None
+    return silent if silent >= limit + work.progress.allowed_silence_seconds else None

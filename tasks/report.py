@@ -8,7 +8,13 @@ from prefect import get_run_logger
 from tasks.orchestrator.artifacts import artifact_address, publish_markdown
 from tasks.orchestrator.stage import stage
 from tasks.outcome.forensics_page import render_forensics
-from tasks.outcome.report_page import Link, outcome_name, render_report, summarize_result
+from tasks.outcome.report_page import (
+    Link,
+    outcome_name,
+    render_output,
+    render_report,
+    summarize_result,
+)
 from tasks.outcome.run_result import AgentRunResult
 from tasks.run.agent_run import AgentRun
 from tasks.run.ended_attempt import ConcludedAttempt, EndedAttempt
@@ -71,6 +77,8 @@ async def _publish_details(
     if work is not None:
         page = work.page.render(_transcript_file(run, result))
         pages["transcript"] = (page, "What the agent said and did, in readable form.")
+    if result.output is not None:
+        pages["output"] = (render_output(result), "The answer as JSON.")
     *published, _ = await asyncio.gather(
         *(_publish(run, kind, *page, seconds) for kind, page in pages.items()),
         _end_progress(ended, result),

@@ -18,7 +18,7 @@ from tasks.run.agent_run import AgentRun
 from tasks.run.attempt_at_work import AttemptAtWork, StopReason
 from tasks.run.ended_attempt import ConcludedAttempt, EndedAttempt
 from tasks.run.evidence_reads import gather_evidence
-from tasks.run.task_sessions import note_session
+from tasks.run.task_sessions import clear_session_if_it_recurs, note_session
 from tasks.storage.result_storage import compress_file
 from tasks.storage.storage_keys import transcript_key
 from tasks.storage.stored_results import write_result
@@ -60,6 +60,7 @@ async def conclude_run(ended: EndedAttempt) -> ConcludedAttempt:
         timed_out=agent_timed_out(facts),
         redactor=run.outside.redactor,
     )
+    result = await clear_session_if_it_recurs(run, result)
     is_stored = False
     if work is not None and not ended.lease_lost:
         await _record_usage(run, result)
@@ -78,6 +79,7 @@ def collect_facts(ended: EndedAttempt, evidence: ClusterEvidence) -> RunFacts:
         if failure is not None
         else None,
         resume_requested=prepared.resume_session is not None,
+        output_asked=prepared.agent.output_schema is not None,
         namespace=run.outside.namespace,
         cancelled=ended.was_stopped_for(StopReason.CANCELLED),
         preempted_by_queue=ended.was_stopped_for(StopReason.PREEMPTED),
@@ -97,6 +99,7 @@ def collect_facts(ended: EndedAttempt, evidence: ClusterEvidence) -> RunFacts:
         evidence,
         now=run.outside.server_now(),
         deleted_by_us=stopped is not None,
+        asked_by_us=ended.work.flow_run_id == run.flow_run_id,
     )
 
 
@@ -113,6 +116,7 @@ def _with_attempt(
     *,
     now: datetime,
     deleted_by_us: bool,
+    asked_by_us: bool,
 ) -> RunFacts:
     pod, job = work.pod, work.job
     agent = pod.agent if pod else None
@@ -124,6 +128,8 @@ def _with_attempt(
         session=work.session.summary(),
         transcript=_proof(work, None),
         resume_requested=work.resumed,
+        # A Job of another run was given that run's schema, if any.
+        output_asked=common.output_asked and asked_by_us,
         stderr_line=work.stderr_line,
         log_refusal=followed.log_refusal if followed else None,
         foreign_line=_foreign_line(followed),

@@ -87,6 +87,8 @@ async def _conclude_earlier_run(run: AgentRun, found: Reattach | Harvest) -> Age
         f"({result.error_code or 'success'}: {result.message})"
     )
     may_resume = found.resume_session if isinstance(found, Harvest) else not run.asked_session_id
+    if run.prepared.request.asks_for_fresh_session:
+        return run
     if may_resume and result.session_id and not result.clear_session:
         return run.resuming(result.session_id)
     return run

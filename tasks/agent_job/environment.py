@@ -81,6 +81,7 @@ def script_env(
     *,
     timeout_seconds: int,
     kill_after_seconds: int,
+    after_result_seconds: int,
     acknowledgement_seconds: int,
     copy_bytes: int,
 ) -> dict[str, str]:
@@ -90,6 +91,7 @@ def script_env(
         f"{PREFIX}WORK_DIR": WORK_DIR,
         f"{PREFIX}TIMEOUT_SECONDS": str(timeout_seconds),
         f"{PREFIX}KILL_AFTER_SECONDS": str(kill_after_seconds),
+        f"{PREFIX}AFTER_RESULT_SECONDS": str(after_result_seconds),
         f"{PREFIX}ACK_WAIT_SECONDS": str(acknowledgement_seconds),
         f"{PREFIX}COPY_LIMIT_BYTES": str(copy_bytes),
     }

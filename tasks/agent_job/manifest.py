@@ -234,6 +234,7 @@ def _environment(spec: JobSpec) -> list[dict[str, Any]]:
     script = script_env(
         timeout_seconds=run.timeout_seconds,
         # Half of the grace, so that the trailer is out before the kubelet kills the container.
+        after_result_seconds=limits.after_result_seconds or 0,
         kill_after_seconds=max(1, limits.termination_grace_seconds // 2),
         acknowledgement_seconds=limits.acknowledgement_seconds if spec.exec_permitted else 0,
         # The rest is for skills; a volume that is full would cost the pod.

@@ -115,6 +115,8 @@ def prepare_run(
             `prompt_too_large` or `k8s_agent_id_invalid`.
     """
     agent_id = parse_agent_id(agent.agent_id)
+    if request.output_schema is not None:
+        agent = agent.model_copy(update={"output_schema": request.output_schema})
     if request.task_id is not None:
         label_value(request.task_id)
     check_plain_env(request, agent, runtime)
@@ -195,10 +197,11 @@ def _timeout_seconds(request: AgentRunRequest, runtime: RuntimeSpec) -> int:
 def _choose_session(
     request: AgentRunRequest, runtime: RuntimeSpec
 ) -> tuple[str | None, str | None]:
-    if request.session_id is None or runtime.home_claim is not None:
-        return request.session_id, None
+    asked = request.asked_session
+    if asked is None or runtime.home_claim is not None:
+        return asked, None
     return None, (
-        f"Session {request.session_id} is not resumed: the runtime has no home_claim, so sessions "
+        f"Session {asked} is not resumed: the runtime has no home_claim, so sessions "
         "end with their pod; a fresh one is started."
     )
 

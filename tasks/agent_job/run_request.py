@@ -2,7 +2,7 @@
 
 import json
 import re
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
@@ -19,6 +19,7 @@ from tasks.claude_code.agent_spec import (
     AgentSpec,
     EnvName,
     Identifier,
+    OutputSchema,
     SecretKey,
     SpecModel,
 )
@@ -36,6 +37,9 @@ LinkedId = Annotated[
     # variable, separated by commas.
     str, StringConstraints(pattern=rf"^[^{CONTROLS},]+$", max_length=256, strip_whitespace=True)
 ]
+
+
+_SESSION_WORDS = frozenset({"fresh", "resume"})
 
 
 class WakeComment(SpecModel):
@@ -91,7 +95,12 @@ class AgentRunRequest(SpecModel):
         description="Task the agent works on. Jobs of other tasks are not taken over.",
     )
     session_id: SessionId | None = Field(
-        default=None, description="Session to resume; if empty, the task's last one or a new one."
+        default=None, description="Session to resume, as an id in `session`; the older name of it."
+    )
+    session: Literal["fresh", "resume"] | SessionId | None = Field(
+        default=None,
+        description="`fresh` for a new session, `resume` for the task's last one (a new one if "
+        "there is none), or the id of the session to resume. Empty is the same as `resume`.",
     )
     prompt: str | None = Field(
         default=None,
@@ -121,6 +130,9 @@ class AgentRunRequest(SpecModel):
         default_factory=dict,
         description="Additional environment variables for the agent. Visible in Prefect.",
     )
+    output_schema: OutputSchema | None = Field(
+        default=None, description="JSON Schema of the answer, instead of the agent's own."
+    )
     timeout_seconds: int | None = Field(
         default=None,
         ge=1,
@@ -137,7 +149,26 @@ class AgentRunRequest(SpecModel):
         given = [self.prompt, self.prompt_secret, self.prompt_block]
         if sum(source is not None for source in given) > 1:
             raise ValueError("set only one of prompt, prompt_secret and prompt_block")
+        if self.session is not None and self.session_id is not None:
+            raise ValueError("set session or session_id, not both")
         return self
+
+    @property
+    def asked_session(self) -> str | None:
+        """The id of the session to resume; `None` if the request names none."""
+        return self.session_id or (None if self.session in _SESSION_WORDS else self.session)
+
+    @property
+    def asks_for_fresh_session(self) -> bool:
+        """Whether no session is to be resumed, remembered or not."""
+        return self.session == "fresh"
+
+    def in_session(self, session_id: str | None) -> "AgentRunRequest":
+        """Return the request for another session; `None` for a fresh one."""
+        session = None if session_id else self.session
+        if session not in _SESSION_WORDS:
+            session = None
+        return self.model_copy(update={"session_id": session_id, "session": session})
 
 
 def parse_request(raw: object) -> AgentRunRequest:

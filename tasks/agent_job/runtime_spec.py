@@ -129,11 +129,21 @@ class Limits(SpecModel):
         "if there is more than a log file holds. Set to 0 if exec is not permitted.",
     )
     stall_seconds: int | None = Field(
-        # Long tool calls are legitimate, and retries of the model's API are silent for 40 s.
-        default=None,
+        # Hung processes held their pods for a day. Long tool calls are legitimate, so a tool's own
+        # time limit and the delays of API retries come on top.
+        default=3_600,
         ge=60,
         description="Seconds without output after which a run is ended as stalled; off if empty. "
-        "1,800 is a good start.",
+        "The time limit of a tool at work comes on top.",
+    )
+    after_result_seconds: int | None = Field(
+        # Claude Code itself waits 600 s for a shell in the background, and for ever for others.
+        default=60,
+        ge=1,
+        le=86_400,
+        description="Seconds that Claude Code may stay after its result before it is ended, which "
+        "does not change the verdict; no limit if empty. Set 660 if agents may leave work in the "
+        "background.",
     )
 
 

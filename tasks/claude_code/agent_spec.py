@@ -4,10 +4,18 @@ A spec holds no secrets: credentials are references to keys of Kubernetes Secret
 a flow parameter, and can be logged and stored.
 """
 
+import json
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from tasks.claude_code.extra_args import refused_extra_args
 from tasks.text.safe_text import find_unusable
@@ -39,6 +47,18 @@ _PROBLEMS_NAMED = 5
 
 # Names that MCP servers use for credentials, in headers and in env.
 _CREDENTIAL_NAME = re.compile(r"authorization|token|secret|password|api[-_]?key", re.IGNORECASE)
+
+
+def _check_schema_size(schema: dict[str, Any]) -> dict[str, Any]:
+    size = len(json.dumps(schema))
+    if size > OUTPUT_SCHEMA_LIMIT_BYTES:
+        raise ValueError(f"has {size:,} bytes of at most {OUTPUT_SCHEMA_LIMIT_BYTES:,}")
+    return schema
+
+
+# It stands on the command line, where Linux takes 128 KiB of one argument.
+OUTPUT_SCHEMA_LIMIT_BYTES = 64 * 1024
+OutputSchema = Annotated[dict[str, Any], AfterValidator(_check_schema_size)]
 
 
 class CheckedText(BaseModel):
@@ -192,6 +212,11 @@ class AgentFields(CheckedText):
     )
     callback: Callback | None = Field(
         default=None, description="API that the agent may call while it works."
+    )
+    output_schema: OutputSchema | None = Field(
+        default=None,
+        description="JSON Schema of the answer. The result then has it as `output`; a run without "
+        "an answer that fits ends with `claude_output_invalid`.",
     )
     tool_output_limit_bytes: int | None = Field(
         default=None,

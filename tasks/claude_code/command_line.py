@@ -60,6 +60,7 @@ def build_command_line(
         *(() if resume_session else _instructions(agent, bundle)),
         # Takes every word up to the next option; extra arguments begin with one.
         *(() if bundle is None else ("--add-dir", BUNDLE_REFERENCE)),
+        *_option("--json-schema", _compact_json(agent.output_schema)),
         *_run_files(agent),
         *map(escape_for_kubernetes, agent.extra_args),
     )
@@ -92,6 +93,10 @@ def _run_files(agent: AgentSpec) -> tuple[str, ...]:
         *(mcp if agent.mcp_servers else ()),
         *(settings if agent.tool_output_limit_bytes is not None else ()),
     )
+
+
+def _compact_json(value: Mapping[str, Any] | None) -> str | None:
+    return None if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _plain_decimal(number: float | None) -> str | None:

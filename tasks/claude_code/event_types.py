@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from tasks.claude_code.json_fields import JsonObject
 
 NAME_LIMIT_CHARACTERS = 100
+TASK_NOTIFICATION = "task-notification"
+"""The `origin.kind` of a turn that the CLI begins by itself when a background task has ended."""
 SYNTHETIC_MODEL = "<synthetic>"
 """The model of messages that the CLI wrote itself; their text is an error, not an answer."""
 
@@ -166,7 +168,10 @@ class ResultEvent:
     Attributes:
         subtype: Says `success` for failed API requests too; `is_error` is what counts.
         text: Last text block of the answer, or the error's text; `None` without the field.
-        errors: Texts of the `errors` list.
+        errors: Texts of the `errors` list; an entry that is no text is named, a blank one is not.
+        structured_output: What `StructuredOutput` was called with, where the run has a schema.
+        origin_kind: What the turn answers; `None` for the prompt.
+        deferred_tool: Name of the tool that waits for somebody's approval.
         total_cost_usd: Cumulative over the run.
         usage: Of this turn, like `num_turns` and `duration_ms`.
         provider: Who served the model, where the CLI names one and only one.
@@ -192,7 +197,20 @@ class ResultEvent:
     models: tuple[str, ...]
     session_id: str | None
     uuid: str | None
+    structured_output: object = field(hash=False)
+    origin_kind: str | None
+    deferred_tool: str | None
     raw: JsonObject = field(hash=False, repr=False)
+
+    @property
+    def has_structured_output(self) -> bool:
+        """Whether the run's answer is a JSON value."""
+        return self.structured_output is not None
+
+    @property
+    def answers_the_prompt(self) -> bool:
+        """Whether its turn answers the prompt, and not a notification of a background task."""
+        return self.origin_kind != TASK_NOTIFICATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +289,7 @@ class PlainLine:
     """A line that is no event.
 
     Attributes:
-        is_fragment: It begins like a JSON object and is none: most likely an event cut short.
+        is_fragment: A piece of an event: cut short, torn, or written into by another one.
     """
 
     text: str

@@ -41,6 +41,7 @@ from tasks.claude_code.json_fields import (
     parse_json,
     text_field,
 )
+from tasks.claude_code.line_damage import looks_like_fragment, without_terminal_codes
 from tasks.claude_code.result_event import parse_result, parse_usage
 
 # Subtypes of `system` that are for reading only, with the fields worth reading.
@@ -69,11 +70,14 @@ def parse_event(payload: bytes) -> StreamEvent:
     """
     text = payload.decode("utf-8", errors="replace")
     value = parse_json(text)
+    if value is None:
+        # A program beside the agent may have moved the cursor or cleared the screen.
+        value = parse_json(without_terminal_codes(text))
     event = as_object(value)
     event_type = text_field(event, "type") if event is not None else None
     if event is None or event_type is None:
         # Half an event is no text to show to people, even though it is no JSON either.
-        return PlainLine(text, is_fragment=value is None and text.lstrip().startswith("{"))
+        return PlainLine(text, is_fragment=value is None and looks_like_fragment(text))
     parser = _PARSERS.get(event_type)
     if parser is None:
         return _parse_unknown(event)
@@ -151,9 +155,10 @@ def _parse_assistant(event: JsonObject) -> AssistantEvent:
     model = text_field(message, "model")
     is_api_error = flag_field(event, "is_api_error_message") is True
     usage = parse_usage(object_field(message, "usage"))
-    if usage.output_tokens is None and "output_tokens" in message:
-        # Some gateways put the count beside `usage` instead of into it.
-        usage = replace(usage, output_tokens=count_field(message, "output_tokens"))
+    # Some gateways put the count beside `usage` instead of into it, or leave a zero there.
+    beside = count_field(message, "output_tokens")
+    if beside is not None:
+        usage = replace(usage, output_tokens=max(beside, usage.output_tokens or 0))
     return AssistantEvent(
         blocks=parse_blocks(content),
         model=None if model == SYNTHETIC_MODEL else model,

@@ -48,6 +48,7 @@ _REFUSED: dict[str, str] = {
     "--allow-dangerously-skip-permissions": "the agent's `permission_mode` says it",
     "--append-system-prompt": "the agent's `instructions` say it",
     "--append-system-prompt-file": "the agent's `instructions` say it",
+    "--json-schema": "the agent's `output_schema` says it",
     "--mcp-config": "the agent's `mcp_servers` say it",
     "--strict-mcp-config": "the agent's `mcp_servers` say it",
     "--settings": "the run has a settings file of its own",

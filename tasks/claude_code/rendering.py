@@ -116,6 +116,9 @@ def render_event(event: StreamEvent | EventParseError) -> list[RenderedLine]:
             return [_block(block, event) for block in event.blocks if not _is_empty(block)]
         case ResultEvent():
             return list(_result(event))
+        case PlainLine(is_fragment=True):
+            text = f"piece of a damaged event, {len(event.text):,} characters, not shown"
+            return [RenderedLine(LineKind.UNKNOWN, text)]
         case PlainLine():
             return [_entry(LineKind.PLAIN, "", event.text)] if event.text.strip() else []
         case PartialMessageEvent():

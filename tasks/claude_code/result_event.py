@@ -41,6 +41,9 @@ def parse_result(event: JsonObject) -> ResultEvent:
         models=tuple(models),
         session_id=text_field(event, "session_id"),
         uuid=text_field(event, "uuid"),
+        structured_output=event.get("structured_output"),
+        origin_kind=text_field(object_field(event, "origin"), "kind"),
+        deferred_tool=text_field(object_field(event, "deferred_tool_use"), "name"),
         raw=event,
     )
 
@@ -58,15 +61,25 @@ def parse_usage(usage: JsonObject) -> TokenCounts:
 
 
 def _parse_errors(event: JsonObject) -> tuple[str, ...]:
-    texts: list[str] = []
-    for entry in list_field(event, "errors") or []:
-        error = as_object(entry)
-        if error is None:
-            texts.append(entry if isinstance(entry, str) else "")
-        else:
-            named = (text_field(error, name) for name in ("message", "error", "code"))
-            texts.append(next((text for text in named if text), ""))
-    return tuple(text for text in texts if text)
+    """Return every error that says something; one blank entry must not hide the next."""
+    texts = map(_error_text, list_field(event, "errors") or [])
+    return tuple(text for text in texts if text.strip())
+
+
+def _error_text(entry: object) -> str:
+    error = as_object(entry)
+    if error is None:
+        return "" if entry is None else str(entry)
+    within = object_field(error, "error")
+    named = (
+        text_field(source, name)
+        for source in (error, within)
+        for name in ("message", "error", "reason", "code", "type")
+    )
+    fields = ", ".join(sorted(error))
+    return next(
+        (text for text in named if text and text.strip()), f"an error with {fields or 'no fields'}"
+    )
 
 
 def _parse_denials(event: JsonObject) -> tuple[ToolDenial, ...]:

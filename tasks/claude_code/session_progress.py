@@ -17,6 +17,7 @@ from tasks.claude_code.event_types import (
     ToolUseBlock,
     UserEvent,
 )
+from tasks.claude_code.json_fields import number_field
 from tasks.claude_code.rendering import render_event
 from tasks.claude_code.session_totals import sum_usage
 from tasks.text.markdown import code_span, escape_markdown, table
@@ -71,6 +72,9 @@ class ProgressState:
         self._message_id: str | None = None
         # The answer's tools by id, until their results come.
         self._tools: dict[str, str] = {}
+        # Of those, the time limits in seconds that they name.
+        self._tool_limits: dict[str, float] = {}
+        self._retry_seconds = 0.0
 
     @property
     def progress(self) -> RunProgress:
@@ -85,8 +89,14 @@ class ProgressState:
             cost_usd=self._cost_usd,
         )
 
+    @property
+    def allowed_silence_seconds(self) -> float:
+        """How much longer than usual the agent may be silent: for its tools, or until a retry."""
+        return max([self._retry_seconds, *self._tool_limits.values()])
+
     def apply(self, event: StreamEvent | EventParseError) -> None:
         """Take the next event."""
+        self._retry_seconds = 0.0
         match event:
             case AssistantEvent():
                 if event.parent_tool_use_id is None and not event.is_synthetic:
@@ -99,6 +109,7 @@ class ProgressState:
             case ApiRetryEvent():
                 [line] = render_event(event)
                 self._activity = line.text
+                self._retry_seconds = (event.retry_delay_ms or 0.0) / 1000
             case ResultEvent():
                 self._apply_result(event)
             case _:
@@ -108,6 +119,7 @@ class ProgressState:
         if event.message_id is None or event.message_id != self._message_id:
             self._message_id = event.message_id
             self._tools.clear()
+            self._tool_limits.clear()
             self._turns += 1
             self._read_tokens = sum_usage(self._read_tokens, event.usage)
         for block in event.blocks:
@@ -116,16 +128,21 @@ class ProgressState:
             elif isinstance(block, ToolUseBlock) and len(self._tools) < _TOOLS_LIMIT:
                 [line] = render_event(replace(event, blocks=(block,)))
                 self._tools[block.tool_use_id or ""] = one_line(line.text, _TEXT_CHARACTERS)
+                # In milliseconds, as the tool `Bash` takes it.
+                limit = number_field(block.tool_input, "timeout") or 0.0
+                self._tool_limits[block.tool_use_id or ""] = limit / 1000
         self._activity = self._at_work() or "the model answers"
 
     def _apply_user(self, event: UserEvent) -> None:
         for block in event.blocks:
             if isinstance(block, ToolResultBlock):
                 self._tools.pop(block.tool_use_id or "", None)
+                self._tool_limits.pop(block.tool_use_id or "", None)
         self._activity = self._at_work() or "waiting for the model"
 
     def _apply_result(self, event: ResultEvent) -> None:
         self._tools.clear()
+        self._tool_limits.clear()
         known = self._output_tokens
         output = event.usage.output_tokens
         self._activity = "turn ended"

@@ -4,12 +4,14 @@ Memory does not grow with the run: texts, names and denials are bounded, events 
 the last result.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import assert_never
 
 from tasks.claude_code.event_types import (
+    NAME_LIMIT_CHARACTERS,
     ApiFailure,
     ApiRetryEvent,
     AssistantEvent,
@@ -31,11 +33,12 @@ from tasks.claude_code.event_types import (
     UserEvent,
     event_name,
 )
-from tasks.claude_code.session_totals import TEXT_LIMIT_CHARACTERS, LastTexts, ResultTotals
+from tasks.claude_code.session_totals import Answers, LastTexts, ResultTotals, TurnCount
 
 PLAIN_LINE_LIMIT_CHARACTERS = 2_000
 DENIALS_LIMIT = 100
 NAMES_LIMIT = 100
+STOPPED_TASK = frozenset({"stopped", "killed"})
 OTHER_NAMES = "other"
 """Counts what comes once `NAMES_LIMIT` names are known."""
 
@@ -57,14 +60,20 @@ class SessionSummary:
         plain_line: First of the last run of plain lines that are no fragments.
         model_output_seen: The model, or a tool for it, has said something.
         output_after_result: It has said something after the last result.
+        turn_open: The main agent began a turn that no result has closed.
         empty_answer_open: The last message of the model is open, empty and of zero tokens.
         last_result: The run's closing result, if it got there.
-        answer: Last non-empty text of a result that is no error.
+        answer: Last non-empty text of a result that is no error and answers the prompt, trimmed;
+            else of one that answers a notification.
+        structured_output: Of the result that answers the prompt, else of the last that has one.
         texts: The main agent's own texts, the last `TEXT_LIMIT_CHARACTERS` of them.
         usage, num_turns, duration_ms: Summed over the results; unknown once one of them is.
         cost_usd: The last result's, which is cumulative.
         api_failure: The failed request that the last result, or the end of the run, is about.
         refusal: The model's refusal, of the same turn.
+        error_text: What the CLI itself said instead of an answer, of the same turn.
+        stopped_tasks: Background tasks that were stopped before they were done, as described.
+        last_hook: The hook that answered last.
     """
 
     session_id: str | None = None
@@ -79,9 +88,11 @@ class SessionSummary:
     plain_line: str | None = None
     model_output_seen: bool = False
     output_after_result: bool = False
+    turn_open: bool = False
     empty_answer_open: bool = False
     last_result: ResultEvent | None = None
     answer: str | None = None
+    structured_output: object = None
     texts: str | None = None
     usage: TokenCounts = _NO_COUNTS
     cost_usd: float | None = None
@@ -92,11 +103,21 @@ class SessionSummary:
     last_rate_limit: RateLimitEvent | None = None
     api_failure: ApiFailure | None = None
     refusal: ModelRefusalEvent | None = None
+    error_text: str | None = None
+    stopped_tasks: tuple[str, ...] = ()
+    last_hook: str | None = None
 
     @property
     def summary(self) -> str | None:
         """Return the answer, else what the main agent has said; never an error's text."""
+        if self.answer is None and self.structured_output is not None:
+            return json.dumps(self.structured_output, ensure_ascii=False)
         return self.answer or self.texts
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether a result that is no error holds a text or a JSON value."""
+        return self.answer is not None or self.structured_output is not None
 
     @property
     def events(self) -> int:
@@ -119,7 +140,10 @@ class SessionState:
         self._answering_model: str | None = None
         self._model_output_seen = self._output_after_result = self._empty_answer_open = False
         self._texts = LastTexts()
-        self._answer: str | None = None
+        self._turns = TurnCount()
+        self._answers = Answers()
+        self._stopped_tasks: dict[str, None] = {}
+        self._last_hook: str | None = None
         self._results = ResultTotals()
         self._denials: dict[ToolDenial, None] = {}
         self._last_api_retry: ApiRetryEvent | None = None
@@ -129,6 +153,8 @@ class SessionState:
         self._turn_refusal: ModelRefusalEvent | None = None
         self._result_failure: ApiFailure | None = None
         self._result_refusal: ModelRefusalEvent | None = None
+        self._turn_error_text: str | None = None
+        self._result_error_text: str | None = None
 
     def apply(self, event: StreamEvent | EventParseError) -> None:
         """Take the event of the next line."""
@@ -145,12 +171,15 @@ class SessionState:
                 self._apply_assistant(event)
             case UserEvent() | PartialMessageEvent():
                 self._note_output(event)
+                if _is_output(event) and _is_of_main_agent(event):
+                    self._turns.note_output()
             case EventParseError():
                 pass
             case UnknownEvent():
                 _count(self._unknown_events, name)
             case InitEvent():
                 self._init_seen = True
+                self._turns.note_init()
                 self._session_id = event.session_id or self._session_id
                 self._init_model = event.model or self._init_model
             case ResultEvent():
@@ -175,9 +204,11 @@ class SessionState:
             plain_line=self._plain_line,
             model_output_seen=self._model_output_seen,
             output_after_result=self._output_after_result,
+            turn_open=last is not None and self._turns.is_open,
             empty_answer_open=self._empty_answer_open,
             last_result=last,
-            answer=self._answer,
+            answer=self._answers.text,
+            structured_output=self._answers.structured_output,
             texts=self._texts.joined(),
             usage=self._results.usage,
             cost_usd=last.total_cost_usd if last else None,
@@ -188,6 +219,9 @@ class SessionState:
             last_rate_limit=self._last_rate_limit,
             api_failure=self._turn_failure or self._result_failure,
             refusal=self._turn_refusal or self._result_refusal,
+            error_text=self._turn_error_text or self._result_error_text,
+            stopped_tasks=tuple(self._stopped_tasks),
+            last_hook=self._last_hook,
         )
 
     def _apply_plain_line(self, line: PlainLine) -> None:
@@ -207,12 +241,15 @@ class SessionState:
             self._note_output(event)
             return
         self._session_id = event.session_id or self._session_id
+        if _is_output(event):
+            self._turns.note_output()
         if event.is_synthetic:
             self._turn_failure = event.api_failure or self._turn_failure
+            self._turn_error_text = _only_text(event) or self._turn_error_text
             return
         self._note_output(event)
         # The model has answered after all.
-        self._turn_failure = None
+        self._turn_failure = self._turn_error_text = None
         self._answering_model = event.model or self._answering_model
         self._empty_answer_open = (
             event.is_open and not event.blocks and event.usage.output_tokens == 0
@@ -224,12 +261,12 @@ class SessionState:
     def _apply_result(self, event: ResultEvent) -> None:
         self._results.add(event)
         self._session_id = event.session_id or self._session_id
-        # The text of a failed turn is the error's, not an answer.
-        if event.is_error is not True and event.text and event.text.strip():
-            self._answer = event.text[:TEXT_LIMIT_CHARACTERS]
+        self._turns.note_result()
+        self._answers.add(event)
         self._note_denials(event.permission_denials)
         self._result_failure, self._turn_failure = self._turn_failure, None
         self._result_refusal, self._turn_refusal = self._turn_refusal, None
+        self._result_error_text, self._turn_error_text = self._turn_error_text, None
         self._output_after_result = self._empty_answer_open = False
 
     def _apply_note(
@@ -250,9 +287,25 @@ class SessionState:
             case ModelRefusalEvent():
                 self._turn_refusal = event
             case SystemNoteEvent():
-                pass
+                self._apply_system_note(event)
             case _:
                 assert_never(event)
+
+    def _apply_system_note(self, event: SystemNoteEvent) -> None:
+        details = dict(event.details)
+        match event.subtype:
+            case "task_notification":
+                self._turns.note_notification()
+                # What comes before the first turn is about tasks of an earlier process.
+                if self._init_seen and details.get("status") in STOPPED_TASK:
+                    what = str(details.get("summary") or details.get("task_id") or "unnamed")
+                    if len(self._stopped_tasks) < NAMES_LIMIT:
+                        self._stopped_tasks[what[:NAME_LIMIT_CHARACTERS]] = None
+            case "hook_response":
+                name = details.get("hook_name")
+                self._last_hook = str(name)[:NAME_LIMIT_CHARACTERS] if name else self._last_hook
+            case _:
+                pass
 
     def _note_output(self, event: AssistantEvent | UserEvent | PartialMessageEvent) -> None:
         if not self._output_after_result and _is_output(event):
@@ -277,6 +330,15 @@ def _is_output(event: AssistantEvent | UserEvent | PartialMessageEvent) -> bool:
             return True
         case _:
             assert_never(event)
+
+
+def _is_of_main_agent(event: UserEvent | PartialMessageEvent) -> bool:
+    return isinstance(event, PartialMessageEvent) or event.parent_tool_use_id is None
+
+
+def _only_text(event: AssistantEvent) -> str | None:
+    texts = (block.text for block in event.blocks if isinstance(block, TextBlock))
+    return next((text[:PLAIN_LINE_LIMIT_CHARACTERS] for text in texts if text.strip()), None)
 
 
 def _count(counter: Counter[str], name: str) -> None:

@@ -33,6 +33,71 @@ class ResultTotals:
         self.last = event
 
 
+class Answers:
+    """What the results answered: the prompt's own answer before that of a notification's turn."""
+
+    def __init__(self) -> None:
+        # By whether they answer the prompt.
+        self._texts: dict[bool, str] = {}
+        self._outputs: dict[bool, object] = {}
+
+    def add(self, event: ResultEvent) -> None:
+        """Take the next result; the text of one that is an error is no answer."""
+        if event.is_error is True:
+            return
+        text = (event.text or "").strip()
+        if text:
+            self._texts[event.answers_the_prompt] = text[:TEXT_LIMIT_CHARACTERS]
+        if event.has_structured_output:
+            self._outputs[event.answers_the_prompt] = event.structured_output
+
+    @property
+    def text(self) -> str | None:
+        """The answer as text; `None` where every result is empty."""
+        return self._texts.get(True) or self._texts.get(False)
+
+    @property
+    def structured_output(self) -> object:
+        """The answer as a JSON value; `None` where no result has one."""
+        return self._outputs.get(True, self._outputs.get(False))
+
+
+class TurnCount:
+    """Which turns of the main agent began and which ended.
+
+    A result may stand behind the events of the turn after its own, so turns are counted: one begins
+    with the first init, with each init after a notification, and with anything after a result.
+    """
+
+    def __init__(self) -> None:
+        self._begun = self._ended = 0
+        self._notified = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a turn began that no result has closed."""
+        return self._begun > self._ended
+
+    def note_init(self) -> None:
+        """Take an init event."""
+        if self._notified or not self.is_open:
+            self._begun += 1
+        self._notified = False
+
+    def note_notification(self) -> None:
+        """Take the note that a background task has ended; the next init is a turn about it."""
+        self._notified = True
+
+    def note_output(self) -> None:
+        """Take what the main agent, or a tool for it, has said."""
+        if not self.is_open:
+            self._begun += 1
+
+    def note_result(self) -> None:
+        """Take a result."""
+        self._ended = min(self._ended + 1, self._begun)
+
+
 class LastTexts:
     """The last texts, whole ones but for the oldest kept; at most `TEXT_LIMIT_CHARACTERS`."""
 

@@ -1,7 +1,8 @@
 """Which kind of model API failure ended a run, according to the CLI's fields.
 
-The fields count if the last result is an error, or if there is no result but the CLI reported a
-failed request and then exited by itself with an error. The subtype `success` proves nothing.
+The fields count if the last result says that the work was not finished, or if there is no result
+but the CLI reported a failed request and then exited by itself with an error. The subtype
+`success` proves nothing.
 
 Source:
     Recordings of Claude Code 2.1.329, `tests/data/transcripts`.
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from tasks.claude_code.event_types import ApiFailure, ResultEvent
+from tasks.outcome.ending_vocabulary import find_word, says_unfinished
+from tasks.outcome.reasons import Reason
 from tasks.outcome.run_facts import Ending, RunFacts
 
 LOGIN_STATUSES = frozenset({401, 403})
@@ -54,10 +57,19 @@ _MODEL_UNKNOWN = frozenset(
 _OUTPUT_LIMIT = frozenset(
     {ApiField("api_error", "max_output_tokens"), ApiField("error", "max_output_tokens")}
 )
-_PROMPT_TOO_LONG = frozenset({ApiField("terminal_reason", "prompt_too_long")})
-_REFUSAL = frozenset({ApiField("stop_reason", "refusal")})
 _BILLING = frozenset({ApiField("error", "billing_error")})
 _CONNECTION = frozenset({ApiField("api_error", "connection_failed")})
+_REJECTED = frozenset(
+    {ApiField("api_error_type", "invalid_request_error"), ApiField("error", "invalid_request")}
+)
+_UNAVAILABLE = frozenset(
+    {
+        ApiField("api_error_type", "overloaded_error"),
+        ApiField("api_error_type", "api_error"),
+        ApiField("error", "overloaded"),
+        ApiField("error", "server_error"),
+    }
+)
 
 
 def login_fact(facts: RunFacts, ending: Ending) -> str | None:
@@ -90,9 +102,24 @@ def connection_fact(facts: RunFacts, ending: Ending) -> str | None:
     return _first(facts, ending, _CONNECTION)
 
 
-def prompt_too_long_fact(facts: RunFacts, ending: Ending) -> str | None:
-    """Return the field that shows that the context is larger than the model allows."""
-    return _first(facts, ending, _PROMPT_TOO_LONG)
+def rejected_fact(facts: RunFacts, ending: Ending) -> str | None:
+    """Return the field that shows that the API rejects the request, and will do so again."""
+    if not _counts(facts, ending):
+        return None
+    status = api_status(facts)
+    if status is not None:
+        return f"api_error_status={status}" if 400 <= status < 500 else None
+    return _first(facts, ending, _REJECTED) or _word(facts, Reason.API_REJECTED)
+
+
+def unavailable_fact(facts: RunFacts, ending: Ending) -> str | None:
+    """Return the field that shows a failure that usually passes: a 5xx, or overload."""
+    if not _counts(facts, ending):
+        return None
+    status = api_status(facts)
+    if status is not None and status >= 500:
+        return f"api_error_status={status}"
+    return _first(facts, ending, _UNAVAILABLE)
 
 
 def refusal_fact(facts: RunFacts, ending: Ending) -> str | None:
@@ -105,7 +132,7 @@ def refusal_fact(facts: RunFacts, ending: Ending) -> str | None:
     # A request that failed with an HTTP status failed for that reason, not for an earlier refusal.
     if facts.session.refusal is not None and api_status(facts) is None:
         return "a model_refusal_no_fallback event"
-    return _first(facts, ending, _REFUSAL)
+    return _word(facts, Reason.REFUSED)
 
 
 def failed_request_fact(facts: RunFacts, ending: Ending) -> str | None:
@@ -113,9 +140,9 @@ def failed_request_fact(facts: RunFacts, ending: Ending) -> str | None:
     if not _counts(facts, ending):
         return None
     for field in api_fields(facts):
-        if field.name.startswith(("api_error", "error")) or field.value == "api_error":
+        if field.name.startswith(("api_error", "error")):
             return str(field)
-    return None
+    return _word(facts, Reason.API_FAILED)
 
 
 def api_status(facts: RunFacts) -> int | None:
@@ -151,8 +178,6 @@ def _result_pairs(result: ResultEvent) -> tuple[tuple[str, str | int | None], ..
         ("api_error_status", result.api_error_status),
         ("api_error", result.api_error),
         ("api_error_type", result.api_error_type),
-        ("terminal_reason", result.terminal_reason),
-        ("stop_reason", result.stop_reason),
     )
 
 
@@ -168,8 +193,14 @@ def _failure_pairs(failure: ApiFailure) -> tuple[tuple[str, str | int | None], .
 def _counts(facts: RunFacts, ending: Ending) -> bool:
     result = facts.session.last_result
     if result is not None:
-        return result.is_error is True
+        return result.is_error is True or bool(result.errors) or says_unfinished(result)
     return facts.session.api_failure is not None and ending.by_itself and ending.exit_code != 0
+
+
+def _word(facts: RunFacts, reason: Reason) -> str | None:
+    result = facts.session.last_result
+    word = find_word(result, reason) if result is not None else None
+    return str(word) if word is not None else None
 
 
 def _first(facts: RunFacts, ending: Ending, wanted: frozenset[ApiField]) -> str | None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from tasks.observation import pod_reasons
-from tasks.outcome.run_facts import SIGKILL_NUMBER, SIGTERM_NUMBER, Ending, RunFacts
+from tasks.outcome.run_facts import SIGABRT_NUMBER, SIGKILL_NUMBER, SIGTERM_NUMBER, Ending, RunFacts
+from tasks.text.quoting import is_heap_exhaustion
 from tasks.transcript.line_grammar import Refusal
 from tasks.vocabulary.error_codes import Cause
 
@@ -232,6 +233,13 @@ def _unschedulable(facts: RunFacts, ending: Ending) -> str | None:
     return None
 
 
+def _heap_exhausted(facts: RunFacts, ending: Ending) -> str | None:
+    """Return V8's own word for it; an abort alone may have another reason."""
+    if ending.signal == SIGABRT_NUMBER and is_heap_exhaustion(facts.stderr_line):
+        return "signal 6, and V8 reports that its heap is full"
+    return None
+
+
 def _signal(number: int) -> Evidence:
     def evidence(_facts: RunFacts, ending: Ending) -> str | None:
         return f"signal {number}" if ending.signal == number else None
@@ -264,6 +272,7 @@ CAUSE_TABLE: tuple[CauseRule, ...] = (
     (Cause.CONFIG_ERROR, _bad_input),
     (Cause.APP_EXIT, partial(_init_container, out_of_memory=False)),
     (Cause.UNSCHEDULABLE, _unschedulable),
+    (Cause.HEAP_EXHAUSTED, _heap_exhausted),
     (Cause.SIGKILL, _signal(SIGKILL_NUMBER)),
     (Cause.SIGTERM, _signal(SIGTERM_NUMBER)),
     (Cause.APP_EXIT, _app_exit),

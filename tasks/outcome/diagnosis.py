@@ -7,11 +7,12 @@ kubelet are quoted, shortened and made safe; they never influence the verdict.
 from dataclasses import dataclass
 from signal import Signals
 
-from tasks.claude_code.event_types import ApiRetryEvent
+from tasks.claude_code.event_types import ApiRetryEvent, ResultEvent
 from tasks.claude_code.rendering import render_epoch
 from tasks.outcome.api_failures import api_fields, api_status, reset_epoch
 from tasks.outcome.cluster_words import container_words, init_words, node_words, pod_words
 from tasks.outcome.diagnosis_texts import (
+    AFTER_RESULT,
     BY_CAUSE,
     EXPLAINED_BY_CAUSE,
     LOG_REFUSED,
@@ -20,7 +21,8 @@ from tasks.outcome.diagnosis_texts import (
     WORDINGS,
     WRONG_ARCHITECTURE,
 )
-from tasks.outcome.precedence import Reason
+from tasks.outcome.ending_vocabulary import find_word
+from tasks.outcome.reasons import Reason
 from tasks.outcome.run_facts import Ending, RunFacts
 from tasks.text.quoting import plain_words, quote
 from tasks.vocabulary.error_codes import Cause
@@ -43,8 +45,16 @@ def describe(reason: Reason, facts: RunFacts, ending: Ending, cause: Cause | Non
         return Diagnosis(failed.message, failed.advice)
     wording = WORDINGS[reason]
     happened = wording.happened.format_map(_words(facts, ending))
-    beside = "; ".join(_beside(facts, ending, cause))
+    stderr = quote(facts.stderr_line)
+    beside = "; ".join(
+        [
+            *_beside(facts, ending, cause),
+            *([f"stderr {stderr}"] if wording.check and stderr and stderr not in happened else []),
+        ]
+    )
     check, advice = wording.check, wording.advice
+    if _printed_result(facts):
+        advice = AFTER_RESULT.get(reason, advice)
     if check is None:
         return Diagnosis(f"{happened} ({beside}).", None)
     if reason in LOSES_LINES and facts.unread_because is not None:
@@ -59,10 +69,15 @@ def describe(reason: Reason, facts: RunFacts, ending: Ending, cause: Cause | Non
 def _words(facts: RunFacts, ending: Ending) -> dict[str, str]:
     """Return the values of the placeholders; empty if there is nothing to report."""
     session, result = facts.session, facts.session.last_result
-    said = next(iter(result.errors), None) if result is not None else None
+    text = result.text if result is not None else session.error_text
     status, resets = api_status(facts), render_epoch(reset_epoch(facts))
     return {
-        "said": _after_colon(result.text or said if result is not None else None),
+        "said": _first_quote(*_said(result, text)),
+        "last_words": _after_colon(text),
+        "word": _word(result),
+        "had": _had(facts),
+        "hook": f": {_name(session.last_hook)}" if session.last_hook else "",
+        "tool": f": {_name(result.deferred_tool)}" if result and result.deferred_tool else "",
         "subtype": f" of subtype {_name(result.subtype)}" if result and result.subtype else "",
         "status": f" with status {status}" if status is not None else "",
         "fields": _in_brackets(facts),
@@ -226,6 +241,36 @@ def _missing(facts: RunFacts) -> str:
     ]
     more = " and more" if len(facts.transcript.missing) > len(ranges) else ""
     return f" (missing lines {', '.join(ranges)}{more})" if ranges else ""
+
+
+def _said(result: ResultEvent | None, text: str | None) -> tuple[str | None, ...]:
+    if result is None:
+        return (text,)
+    # The text of a result that is no error by its flag is an answer, not a word about the errors.
+    return (text, *result.errors) if result.is_error is not False else (*result.errors, text)
+
+
+def _printed_result(facts: RunFacts) -> bool:
+    session = facts.session
+    return session.last_result is not None and not session.turn_open and session.has_answer
+
+
+def _had(facts: RunFacts) -> str:
+    """Tell what a run that was stopped had brought about by then."""
+    if facts.session.last_result is None:
+        return ""
+    cost = facts.session.cost_usd
+    paid = "" if cost is None else f", with a cost of ${cost:.4f}"
+    return f"; it had printed a result by then{paid}"
+
+
+def _first_quote(*texts: str | None) -> str:
+    return next((quoted for text in texts if (quoted := _after_colon(text))), "")
+
+
+def _word(result: ResultEvent | None) -> str:
+    word = find_word(result, Reason.UNFINISHED) if result is not None else None
+    return f" [{_name(f'{word.field}={word.value}')}]" if word is not None else ""
 
 
 def _after_colon(text: str | None) -> str:

@@ -5,7 +5,7 @@ Names in braces are filled in by the diagnosis; they are empty if there is nothi
 
 from typing import NamedTuple
 
-from tasks.outcome.precedence import Reason
+from tasks.outcome.reasons import Reason
 from tasks.vocabulary.error_codes import Cause
 
 
@@ -25,14 +25,14 @@ WORDINGS: dict[Reason, Wording] = {
     ),
     Reason.TIMEOUT: Wording(
         "The agent was stopped because a time limit{limit} was reached, after {output} had been "
-        "read",
+        "read{had}",
         "at the end of the log whether the agent was busy or waiting",
         "Give the run a longer timeout or a smaller task. The session is kept, so the next run "
         "continues from here.",
     ),
     Reason.STALLED: Wording(
         "The agent was stopped because it had printed nothing for {silence}, after {output} had "
-        "been read",
+        "been read{had}",
         "the last tool call in the log, which may still have been waiting",
         "Give that tool a time limit of its own, or raise or remove `stall_seconds`.",
     ),
@@ -70,9 +70,9 @@ WORDINGS: dict[Reason, Wording] = {
         "answer again.",
     ),
     Reason.SESSION_UNKNOWN: Wording(
-        "Claude Code does not know the session it was told to resume{said}",
+        "Claude Code could not resume the session{said}",
         "that HOME and the working folder are on the persistent volume of the session's run",
-        "The session has been cleared; the next run starts a new one.",
+        "A fresh session is tried once; the old one is forgotten as soon as that has begun.",
     ),
     Reason.MAX_TURNS: Wording(
         "The agent reached its maximum number of turns before it was done{said}",
@@ -87,7 +87,8 @@ WORDINGS: dict[Reason, Wording] = {
     Reason.PROMPT_TOO_LONG: Wording(
         "The session has become longer than the model can read{said}",
         "the size of the prompt and of the session's history",
-        "Shorten the prompt or start a new session.",
+        "It will fail again in the same session. Shorten the prompt, or start a fresh session "
+        "(`session: fresh`).",
     ),
     Reason.REFUSED: Wording(
         "The model declined to answer{said}",
@@ -126,15 +127,51 @@ WORDINGS: dict[Reason, Wording] = {
         "the pod's connection to the API: network policy, proxy, DNS and ANTHROPIC_BASE_URL",
         "Run again once the connection works; the session is kept.",
     ),
-    Reason.API_FAILED: Wording(
+    Reason.API_REJECTED: Wording(
+        "The model API rejected the request{status}{fields}{said}",
+        "what the API names: the prompt, a file or image in the session, or an option",
+        "It will fail again in the same session. Correct what the API names, or start a fresh one "
+        "(`session: fresh`).",
+    ),
+    Reason.API_UNAVAILABLE: Wording(
         "A request to the model API failed{status}{fields}{retries}{said}",
         "the status page of the model's provider",
         "Usually temporary: run again later; the session is kept.",
+    ),
+    Reason.API_FAILED: Wording(
+        "A request to the model API failed{status}{fields}{retries}{said}",
+        "what the API or the gateway in front of it said, in the transcript",
+        "Run again once that is mended; the session is kept.",
+    ),
+    Reason.OUTPUT_INVALID: Wording(
+        "The agent gave no answer that fits its output schema{said}",
+        "in the transcript how it called `StructuredOutput`, and what it was told",
+        "Make `output_schema` simpler, or say in the prompt what each field means.",
+    ),
+    Reason.HOOK_STOPPED: Wording(
+        "A hook ended the run before the work was done{hook}{said}",
+        "the hook's answer in the transcript, and the settings that configure it",
+        "Change the hook or the task, then run again; the session is kept.",
+    ),
+    Reason.TOOL_DEFERRED: Wording(
+        "The run ended at a tool call that a hook put off{tool}",
+        "which hook answered `defer`, and whether the tool is still configured",
+        "Resume the session where that hook allows or denies the call.",
+    ),
+    Reason.ABORTED: Wording(
+        "Claude Code was interrupted before the work was done{said}",
+        "what interrupted it: a signal, a hook or a permission check",
+        "Run again to resume the session.",
     ),
     Reason.ERROR_RESULT: Wording(
         "Claude Code ended the run with an error result{subtype}{said}",
         "the last lines of the transcript",
         "Run again to resume the session, or fix what fails in the transcript.",
+    ),
+    Reason.UNFINISHED: Wording(
+        "Claude Code ended in the middle of its work{word}{last_words}",
+        "the end of the transcript",
+        "Run again to resume the session.",
     ),
     Reason.EXIT_UNREADABLE: Wording(
         "Claude Code printed a result, but its exit code could not be observed",
@@ -143,7 +180,7 @@ WORDINGS: dict[Reason, Wording] = {
         "finished.",
     ),
     Reason.ENDED_AFTER_RESULT: Wording(
-        "The agent was still working after its last result when it ended",
+        "The agent was still working after its last result when its output ended",
         "at the end of the transcript what was running in the background",
         "The answer so far is in the report; run again to resume the session.",
     ),
@@ -207,6 +244,13 @@ WORDINGS: dict[Reason, Wording] = {
     ),
 }
 
+# What to do about a limit that was reached although the result had been printed by then.
+AFTER_RESULT: dict[Reason, str] = dict.fromkeys(
+    (Reason.TIMEOUT, Reason.STALLED),
+    "The answer is in the report. Find what kept Claude Code from ending, such as an MCP server "
+    "or a command in the background; more time would not help.",
+)
+
 # Endings that their reason does not explain: if the cause is known, it decides what to check.
 EXPLAINED_BY_CAUSE = frozenset(
     {
@@ -251,6 +295,11 @@ BY_CAUSE: dict[Cause | None, CauseWording] = {
     Cause.OOM_KILLED: CauseWording(
         "what the agent ran just before that, and the memory limit in the runtime block",
         "Raise the memory limit, then run again; the session is kept.",
+    ),
+    Cause.HEAP_EXHAUSTED: CauseWording(
+        "what the agent held in memory just before that; the container had some left",
+        "Give Node.js a larger heap (`--max-old-space-size` in NODE_OPTIONS) within the "
+        "container's memory limit, then run again; the session is kept.",
     ),
     Cause.SIGKILL: CauseWording(
         "the node's events for a memory or disk problem, since the signal's sender is unknown",

@@ -8,8 +8,13 @@ from collections.abc import Callable
 
 from tasks.claude_code.event_types import ResultEvent
 from tasks.outcome.causes import deadline_fact, deletion_ended_agent, preempted_by_queue_fact
+from tasks.outcome.ending_vocabulary import find_word
+from tasks.outcome.reasons import Reason
 from tasks.outcome.run_facts import Ending, RunFacts
 from tasks.transcript.line_grammar import Refusal
+
+# Of the run script: out of time, and what a shell says of a program that it could not start.
+_NOT_OF_THE_CLI = frozenset({0, 124, 126, 127})
 
 Evidence = Callable[[RunFacts, Ending], str | None]
 
@@ -78,39 +83,48 @@ def of_result(judge: Callable[[ResultEvent, RunFacts, Ending], str | None]) -> E
     return evidence
 
 
-def session_unknown(result: ResultEvent, facts: RunFacts, _ending: Ending) -> str | None:
-    """Resume requested, error result, zero turns and no init event: nothing was resumed."""
-    if not facts.resume_requested or facts.session.init_seen:
+def session_unknown(facts: RunFacts, ending: Ending) -> str | None:
+    """Resume requested, no init event and no turn, and an error of the CLI's own.
+
+    A wrong flag or a missing file looks the same, so this alone clears no session.
+    """
+    session, result = facts.session, facts.session.last_result
+    if not facts.resume_requested or session.init_seen or session.model_output_seen:
         return None
-    if result.is_error is True and result.num_turns == 0:
-        return "resume requested, result is_error=true, num_turns=0, no init event"
+    if result is not None:
+        if result.is_error is True and not result.num_turns:
+            return "resume requested, result is_error=true, no turn, no init event"
+        return None
+    if lines_lost(facts, ending) is not None or never_ran(facts, ending) is not None:
+        return None
+    if facts.refusal is None and ending.by_itself and ending.exit_code not in _NOT_OF_THE_CLI:
+        return f"resume requested, exit code {ending.exit_code}, no turn, no init event"
     return None
 
 
-def turns_used_up(result: ResultEvent, _facts: RunFacts, _ending: Ending) -> str | None:
-    """The CLI stopped at its maximum number of turns."""
-    return _limit_fact(result, "error_max_turns", "max_turns")
+def means(reason: Reason) -> Evidence:
+    """Return evidence that a word of the last result means this ending."""
+
+    def evidence(facts: RunFacts, _ending: Ending) -> str | None:
+        result = facts.session.last_result
+        word = find_word(result, reason) if result is not None else None
+        return str(word) if word is not None else None
+
+    return evidence
 
 
-def budget_used_up(result: ResultEvent, _facts: RunFacts, _ending: Ending) -> str | None:
-    """The CLI stopped at its budget."""
-    return _limit_fact(result, "error_max_budget_usd", "budget_exhausted")
+def error_result(result: ResultEvent, facts: RunFacts, ending: Ending) -> str | None:
+    """The last result is an error: by its flag, by a word of it, or because it lists errors."""
+    if result.is_error is True:
+        return "result is_error=true"
+    if result.errors:
+        return "result errors"
+    return means(Reason.ERROR_RESULT)(facts, ending)
 
 
-def _limit_fact(result: ResultEvent, subtype: str, reason: str) -> str | None:
-    if result.subtype == subtype:
-        return f"result subtype={subtype}"
-    if result.terminal_reason == reason:
-        return f"result terminal_reason={reason}"
-    # Older versions and gateways report it here, in upper or lower case.
-    if result.stop_reason is not None and result.stop_reason.lower() == reason:
-        return f"result stop_reason={reason}"
-    return None
-
-
-def error_result(result: ResultEvent, _facts: RunFacts, _ending: Ending) -> str | None:
-    """The last result is an error, whatever its subtype."""
-    return "result is_error=true" if result.is_error is True else None
+def turn_left_open(_result: ResultEvent, facts: RunFacts, _ending: Ending) -> str | None:
+    """The main agent began another turn, and no result closed it."""
+    return "a turn without a result after the last result" if facts.session.turn_open else None
 
 
 def exit_unreadable(_result: ResultEvent, _facts: RunFacts, ending: Ending) -> str | None:
@@ -125,8 +139,10 @@ def ended_after_result(_result: ResultEvent, facts: RunFacts, ending: Ending) ->
     return None
 
 
-def exit_after_result(_result: ResultEvent, _facts: RunFacts, ending: Ending) -> str | None:
-    """The last result is no error, but the exit code is not 0."""
+def exit_after_result(_result: ResultEvent, facts: RunFacts, ending: Ending) -> str | None:
+    """The last result is no error, but the exit code is not 0, and not because we ended it."""
+    if facts.ended_after_result:
+        return None
     return f"a result, but exit code {ending.exit_code}" if ending.exit_code != 0 else None
 
 
@@ -135,14 +151,22 @@ def error_unsaid(result: ResultEvent, _facts: RunFacts, _ending: Ending) -> str 
     return "a result without is_error" if result.is_error is None else None
 
 
+def output_missing(_result: ResultEvent, facts: RunFacts, _ending: Ending) -> str | None:
+    """An answer by a schema was asked for, and there is none; the CLI exits with 0 nevertheless."""
+    if facts.output_asked and facts.session.structured_output is None:
+        return "a schema, but no structured_output in the result"
+    return None
+
+
 def no_answer(_result: ResultEvent, facts: RunFacts, _ending: Ending) -> str | None:
-    """No successful result has any text."""
-    return None if facts.session.answer else "exit code 0 and an empty result"
+    """No successful result has a text or a JSON value."""
+    return None if facts.session.has_answer else "exit code 0 and an empty result"
 
 
-def success(_result: ResultEvent, _facts: RunFacts, _ending: Ending) -> str:
+def success(_result: ResultEvent, facts: RunFacts, _ending: Ending) -> str:
     """None of the rows above holds, so the run succeeded."""
-    return "exit code 0, result is_error=false, an answer"
+    how = "ended after its result" if facts.ended_after_result else "exit code 0"
+    return f"{how}, result is_error=false, an answer"
 
 
 def _silent(facts: RunFacts) -> bool:

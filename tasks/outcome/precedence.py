@@ -2,69 +2,34 @@
 
 The order: input, guard, create, pod, cancelled, timeout, stalled, Job deleted, preempted by a
 queue, API lost, what the result shows, no result. Fields select a row, never the content of a text,
-and each row returns the fact that selected it. The one row without a code is success: exit code 0,
-a last result with `is_error: false`, and an answer.
+and each row returns the fact that selected it. The one row without a code is success: none of the
+conditions of `SUCCESS_RULE` is broken.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum, auto
 
 from tasks.outcome import api_failures, ending_facts
-from tasks.outcome.ending_facts import Evidence, of_result
+from tasks.outcome.ending_facts import Evidence, means, of_result
+from tasks.outcome.reasons import Reason
 from tasks.outcome.run_facts import Ending, RunFacts
 from tasks.vocabulary.error_codes import ErrorCode
 
 
-class Reason(StrEnum):
-    """The ending that a row of the table describes; several reasons may share a code."""
-
-    STAGE = auto()
-    CANCELLED = auto()
-    TIMEOUT = auto()
-    STALLED = auto()
-    JOB_DELETED = auto()
-    PREEMPTED_BY_QUEUE = auto()
-    API_LOST = auto()
-    REVOKED = auto()
-    CLOSING_RESULT_LOST = auto()
-    SESSION_UNKNOWN = auto()
-    MAX_TURNS = auto()
-    MAX_BUDGET = auto()
-    PROMPT_TOO_LONG = auto()
-    REFUSED = auto()
-    LOGIN = auto()
-    RATE_LIMITED = auto()
-    BILLING = auto()
-    MODEL_UNKNOWN = auto()
-    OUTPUT_LIMIT = auto()
-    CONNECTION = auto()
-    API_FAILED = auto()
-    ERROR_RESULT = auto()
-    EXIT_UNREADABLE = auto()
-    ENDED_AFTER_RESULT = auto()
-    EXIT_AFTER_RESULT = auto()
-    ERROR_UNSAID = auto()
-    NO_ANSWER = auto()
-    SUCCESS = auto()
-    NEVER_RAN = auto()
-    LINES_LOST = auto()
-    EMPTY_MODEL_ANSWER = auto()
-    BAD_INPUT = auto()
-    NO_STDOUT = auto()
-    NO_RESULT = auto()
-    START_UP_ONLY = auto()
-    UNMATCHED = auto()
-
-
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One possible ending; `evidence` returns the fact that shows it, or `None`."""
+    """One possible ending; `evidence` returns the fact that shows it, or `None`.
+
+    Attributes:
+        clear_session: The session must not be resumed.
+        recurs_in_session: The session itself may be why, so that a resumed one ends likewise.
+    """
 
     reason: Reason
     code: ErrorCode | None
     evidence: Evidence
     clear_session: bool = False
+    recurs_in_session: bool = False
 
 
 def find_row(facts: RunFacts, ending: Ending, table: Sequence[Row]) -> tuple[Row, str]:
@@ -110,32 +75,23 @@ _STAGE_CODES = (
     ErrorCode.POD_REATTACH_FAILED,
 )
 
-PRECEDENCE: tuple[Row, ...] = (
-    *(Row(Reason.STAGE, code, ending_facts.only_by_stage) for code in _STAGE_CODES),
-    Row(Reason.CANCELLED, ErrorCode.CANCELLED, ending_facts.cancelled),
-    Row(Reason.TIMEOUT, ErrorCode.TIMEOUT, ending_facts.timed_out),
-    Row(Reason.STALLED, ErrorCode.STALLED, ending_facts.stalled),
-    Row(Reason.JOB_DELETED, ErrorCode.JOB_DELETED_EXTERNALLY, ending_facts.job_deleted),
-    Row(Reason.PREEMPTED_BY_QUEUE, ErrorCode.CLAUDE_TRUNCATED, ending_facts.preempted_by_queue),
-    Row(Reason.API_LOST, ErrorCode.JOB_STATE_MISMATCH, ending_facts.api_lost),
-    Row(Reason.REVOKED, ErrorCode.CONCURRENT_RUN_BLOCKED, ending_facts.revoked),
-    # What the result shows.
+# What keeps a result from being a success, each condition with the code of a run that breaks it.
+# None may be left out: the last one that is broken would make the run a success.
+SUCCESS_RULE: tuple[Row, ...] = (
     Row(Reason.CLOSING_RESULT_LOST, ErrorCode.CLAUDE_TRUNCATED, ending_facts.closing_result_lost),
     Row(
-        Reason.SESSION_UNKNOWN,
-        ErrorCode.SESSION_UNAVAILABLE,
-        of_result(ending_facts.session_unknown),
-        clear_session=True,
+        Reason.ENDED_AFTER_RESULT,
+        ErrorCode.CLAUDE_TRUNCATED,
+        of_result(ending_facts.turn_left_open),
     ),
+    Row(Reason.SESSION_UNKNOWN, ErrorCode.SESSION_UNAVAILABLE, ending_facts.session_unknown),
+    Row(Reason.MAX_TURNS, ErrorCode.CLAUDE_MAX_TURNS, means(Reason.MAX_TURNS), clear_session=True),
+    Row(Reason.MAX_BUDGET, ErrorCode.CLAUDE_MAX_BUDGET, means(Reason.MAX_BUDGET)),
     Row(
-        Reason.MAX_TURNS,
-        ErrorCode.CLAUDE_MAX_TURNS,
-        of_result(ending_facts.turns_used_up),
-        clear_session=True,
-    ),
-    Row(Reason.MAX_BUDGET, ErrorCode.CLAUDE_MAX_BUDGET, of_result(ending_facts.budget_used_up)),
-    Row(
-        Reason.PROMPT_TOO_LONG, ErrorCode.CLAUDE_PROMPT_TOO_LONG, api_failures.prompt_too_long_fact
+        Reason.PROMPT_TOO_LONG,
+        ErrorCode.CLAUDE_PROMPT_TOO_LONG,
+        means(Reason.PROMPT_TOO_LONG),
+        recurs_in_session=True,
     ),
     Row(Reason.REFUSED, ErrorCode.CLAUDE_REFUSED, api_failures.refusal_fact),
     Row(Reason.LOGIN, ErrorCode.CLAUDE_AUTH_REQUIRED, api_failures.login_fact),
@@ -144,8 +100,20 @@ PRECEDENCE: tuple[Row, ...] = (
     Row(Reason.MODEL_UNKNOWN, ErrorCode.LLM_API_ERROR, api_failures.model_unknown_fact),
     Row(Reason.OUTPUT_LIMIT, ErrorCode.LLM_API_ERROR, api_failures.output_limit_fact),
     Row(Reason.CONNECTION, ErrorCode.LLM_API_ERROR, api_failures.connection_fact),
+    Row(
+        Reason.API_REJECTED,
+        ErrorCode.LLM_API_ERROR,
+        api_failures.rejected_fact,
+        recurs_in_session=True,
+    ),
+    Row(Reason.API_UNAVAILABLE, ErrorCode.LLM_API_ERROR, api_failures.unavailable_fact),
     Row(Reason.API_FAILED, ErrorCode.LLM_API_ERROR, api_failures.failed_request_fact),
+    Row(Reason.OUTPUT_INVALID, ErrorCode.CLAUDE_OUTPUT_INVALID, means(Reason.OUTPUT_INVALID)),
+    Row(Reason.HOOK_STOPPED, ErrorCode.CLAUDE_FAILED, means(Reason.HOOK_STOPPED)),
+    Row(Reason.TOOL_DEFERRED, ErrorCode.CLAUDE_TRUNCATED, means(Reason.TOOL_DEFERRED)),
+    Row(Reason.ABORTED, ErrorCode.CLAUDE_FAILED, means(Reason.ABORTED)),
     Row(Reason.ERROR_RESULT, ErrorCode.CLAUDE_FAILED, of_result(ending_facts.error_result)),
+    Row(Reason.UNFINISHED, ErrorCode.CLAUDE_TRUNCATED, means(Reason.UNFINISHED)),
     Row(Reason.EXIT_UNREADABLE, ErrorCode.CLAUDE_FAILED, of_result(ending_facts.exit_unreadable)),
     Row(
         Reason.ENDED_AFTER_RESULT,
@@ -156,7 +124,25 @@ PRECEDENCE: tuple[Row, ...] = (
         Reason.EXIT_AFTER_RESULT, ErrorCode.CLAUDE_FAILED, of_result(ending_facts.exit_after_result)
     ),
     Row(Reason.ERROR_UNSAID, ErrorCode.CLAUDE_FAILED, of_result(ending_facts.error_unsaid)),
+    Row(
+        Reason.OUTPUT_INVALID,
+        ErrorCode.CLAUDE_OUTPUT_INVALID,
+        of_result(ending_facts.output_missing),
+    ),
     Row(Reason.NO_ANSWER, ErrorCode.CLAUDE_NO_OUTPUT, of_result(ending_facts.no_answer)),
+)
+
+PRECEDENCE: tuple[Row, ...] = (
+    *(Row(Reason.STAGE, code, ending_facts.only_by_stage) for code in _STAGE_CODES),
+    Row(Reason.CANCELLED, ErrorCode.CANCELLED, ending_facts.cancelled),
+    Row(Reason.TIMEOUT, ErrorCode.TIMEOUT, ending_facts.timed_out),
+    Row(Reason.STALLED, ErrorCode.STALLED, ending_facts.stalled),
+    Row(Reason.JOB_DELETED, ErrorCode.JOB_DELETED_EXTERNALLY, ending_facts.job_deleted),
+    Row(Reason.PREEMPTED_BY_QUEUE, ErrorCode.CLAUDE_TRUNCATED, ending_facts.preempted_by_queue),
+    Row(Reason.API_LOST, ErrorCode.JOB_STATE_MISMATCH, ending_facts.api_lost),
+    Row(Reason.REVOKED, ErrorCode.CONCURRENT_RUN_BLOCKED, ending_facts.revoked),
+    # What the result shows.
+    *SUCCESS_RULE,
     Row(Reason.SUCCESS, None, of_result(ending_facts.success)),
     # No result.
     Row(Reason.NEVER_RAN, ErrorCode.POD_SCHEDULE_FAILED, ending_facts.never_ran),

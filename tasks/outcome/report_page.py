@@ -5,13 +5,14 @@ report can be rendered again from a stored result. Texts of the agent and of the
 escaped, so they cannot change the structure of the page.
 """
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from tasks.outcome.run_result import AgentRunResult, TranscriptProof
 from tasks.outcome.state_names import SUCCEEDED, state_name
-from tasks.text.markdown import code_span, escape_markdown, quote_prose, table
+from tasks.text.markdown import code_span, escape_markdown, quote_code, quote_prose, table
 from tasks.text.quoting import without_json_events
 from tasks.text.safe_text import duration_text
 from tasks.vocabulary.error_codes import CAUSE_MEANINGS
@@ -39,6 +40,11 @@ def render_report(result: AgentRunResult, links: Sequence[Link] = ()) -> str:
         _links(links),
     )
     return "\n\n".join(section for section in sections if section)
+
+
+def render_output(result: AgentRunResult) -> str:
+    """Return the page of a run's answer by its schema."""
+    return quote_code(json.dumps(result.output, ensure_ascii=False, indent=2))
 
 
 def summarize_result(result: AgentRunResult) -> str:
@@ -84,6 +90,7 @@ def _essentials(result: AgentRunResult) -> list[str]:
     lines: list[str] = []
     if result.advice:
         lines.append(f"**What to do:** {escape_markdown(result.advice)}")
+    lines += [f"**Warning:** {escape_markdown(warning)}" for warning in result.warnings]
     if result.cause is not None:
         lines.append(f"**Cause:** {result.cause} – {CAUSE_MEANINGS[result.cause]}.")
     if result.cluster_said:

@@ -83,11 +83,13 @@ def build_result(
         "cluster_said": redactor.text(outcome.cluster_said) if outcome.cluster_said else None,
         "facts_used": tuple(map(redactor.text, outcome.facts_used)),
         "not_observed": outcome.not_observed,
+        "warnings": tuple(map(redactor.text, outcome.warnings)),
         "exit_code": outcome.exit_code,
         "signal": outcome.signal,
         "timed_out": timed_out,
         "session": session_parameters(prepared) if own else SessionParameters(),
         "clear_session": outcome.clear_session,
+        "recurs_in_session": outcome.recurs_in_session,
         "resumed": attempt.resumed if attempt else False,
         "transcript": attempt.transcript if attempt else TranscriptProof(),
         "timings": _timings(attempt, started_at, ended_at),
@@ -112,6 +114,7 @@ def _session_fields(session: SessionSummary, redactor: Redactor) -> dict[str, An
         "num_turns": session.num_turns,
         "duration_ms": None if session.duration_ms is None else round(session.duration_ms),
         "summary": redactor.text(session.summary) if session.summary else None,
+        "output": redactor.json(session.structured_output),
         "permission_denials": tuple(
             PermissionDenial(tool_name=denial.tool_name, tool_use_id=denial.tool_use_id)
             for denial in session.permission_denials

@@ -17,7 +17,8 @@ class RunEvent:
 
     Attributes:
         resource: The agent, with the ending as labels to match: `claude-jobs.code`,
-            `claude-jobs.cause` and `claude-jobs.outcome`; labels without a value are left out.
+            `claude-jobs.cause`, `claude-jobs.outcome`, and the number of `claude-jobs.warnings`;
+            labels without a value are left out.
         payload: Values for messages: the sentence, the advice, the cost.
     """
 
@@ -34,6 +35,7 @@ def build_run_event(result: AgentRunResult) -> RunEvent:
         "claude-jobs.outcome": outcome_name(result),
         "claude-jobs.code": result.error_code,
         "claude-jobs.cause": result.cause,
+        "claude-jobs.warnings": len(result.warnings) or None,
         "claude-jobs.task-id": result.task_id,
         "claude-jobs.namespace": result.kubernetes.namespace,
         "claude-jobs.model": result.model,
@@ -45,6 +47,7 @@ def build_run_event(result: AgentRunResult) -> RunEvent:
             "flow_run_id": result.flow_run_id,
             "message": result.message,
             "advice": result.advice,
+            "warnings": list(result.warnings),
             "cost_usd": result.cost_usd,
             "num_turns": result.num_turns,
             "exit_code": result.exit_code,

@@ -12,6 +12,7 @@ from tasks.outcome.run_result import TranscriptProof
 from tasks.transcript.line_grammar import Refusal, Trailer
 from tasks.vocabulary.error_codes import Cause, ErrorCode
 
+SIGABRT_NUMBER = 6
 SIGKILL_NUMBER = 9
 SIGTERM_NUMBER = 15
 
@@ -66,6 +67,7 @@ class RunFacts:
 
     Attributes:
         resume_requested: Claude was told to resume a session.
+        output_asked: Claude was given a schema of its answer.
         stderr_line: The most informative line that the agent wrote to stderr.
         foreign_line: The first line of the container's log that is not the run script's.
         log_refusal: Why the container's log could not be read when it was asked for last.
@@ -97,6 +99,7 @@ class RunFacts:
     transcript: TranscriptProof = _NO_PROOF
     stage_failure: StageFailure | None = None
     resume_requested: bool = False
+    output_asked: bool = False
     stderr_line: str | None = None
     foreign_line: str | None = None
     log_refusal: str | None = None
@@ -147,6 +150,14 @@ class RunFacts:
     def refusal(self) -> Refusal | None:
         """Why the run script did not start the agent; `None` if it did, or without a trailer."""
         return self.any_trailer.refused if self.any_trailer else None
+
+    @property
+    def ended_after_result(self) -> bool:
+        """Whether the run script ended an agent that stayed after its result.
+
+        Its exit code then tells nothing about the work.
+        """
+        return self.any_trailer is not None and self.any_trailer.ended_after_result
 
     @property
     def disruption_reason(self) -> str | None:
@@ -233,6 +244,8 @@ def read_ending(facts: RunFacts) -> Ending:
     refused = _REFUSED_POD_EXIT_CODE if facts.refusal is Refusal.POD_REPLACED else None
     for source, exit_code in sources:
         if exit_code is not None and exit_code != refused:
+            if facts.ended_after_result:
+                return Ending(exit_code, source)
             # A process that exited with 0 was not ended by a signal, whatever else is reported.
             signal = (facts.container_signal if exit_code else None) or _signal_of(exit_code)
             return Ending(exit_code, source, signal)

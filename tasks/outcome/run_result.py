@@ -101,12 +101,15 @@ class AgentRunResult(FrozenModel):
         signal: Number of the signal that ended the agent (128 + n of the exit code, or the
             kubelet's); null for an ordinary exit.
         clear_session: The session must not be resumed by the next run.
+        recurs_in_session: The session itself may be why it ended so; resumed, it may end likewise.
         cost_usd: From the last result; cumulative over the run.
         summary: The last non-empty result text, else the main agent's own texts.
+        output: The answer as JSON, where the run has an `output_schema`; else null.
         reattached_from: Flow run id of the earlier run that the Job, prompt and output belong to.
         cluster_said: What the cluster reported about the ending; null if it reported nothing.
         facts_used: The facts behind the verdict, the deciding one first.
         not_observed: What was not observed, although it might have shown more.
+        warnings: What may be wrong although the verdict does not rest on it.
         unknown_events: Event types that this version does not know, with their counts.
         last_result: The last result event as Claude Code printed it, known secrets redacted.
     """
@@ -124,6 +127,7 @@ class AgentRunResult(FrozenModel):
     cluster_said: str | None = None
     facts_used: tuple[str, ...] = ()
     not_observed: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     exit_code: int | None = None
     signal: int | None = None
     timed_out: bool = False
@@ -131,6 +135,7 @@ class AgentRunResult(FrozenModel):
     session_id: str | None = None
     session: SessionParameters = SessionParameters()
     clear_session: bool = False
+    recurs_in_session: bool = False
     resumed: bool = False
 
     model: str | None = None
@@ -140,6 +145,7 @@ class AgentRunResult(FrozenModel):
     num_turns: int | None = None
     duration_ms: int | None = None
     summary: str | None = None
+    output: Any = None
     permission_denials: tuple[PermissionDenial, ...] = ()
     unknown_events: tuple[tuple[str, int], ...] = ()
 

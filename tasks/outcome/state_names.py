@@ -24,6 +24,7 @@ STATE_NAMES: dict[ErrorCode, str] = {
     ErrorCode.CLAUDE_TRUNCATED: "Truncated",
     ErrorCode.CLAUDE_FAILED: "Claude failed",
     ErrorCode.CLAUDE_NO_OUTPUT: "No output",
+    ErrorCode.CLAUDE_OUTPUT_INVALID: "Invalid output",
     ErrorCode.CLAUDE_MAX_TURNS: "Max turns reached",
     ErrorCode.CLAUDE_MAX_BUDGET: "Budget used up",
     ErrorCode.CLAUDE_AUTH_REQUIRED: "Login required",
@@ -40,6 +41,7 @@ STATE_NAMES: dict[ErrorCode, str] = {
 
 _CAUSE_NAMES: dict[Cause, str] = {
     Cause.OOM_KILLED: "OOM killed",
+    Cause.HEAP_EXHAUSTED: "Out of heap",
     Cause.EVICTED: "Evicted",
     Cause.POD_REPLACED: "Pod deleted",
     Cause.PREEMPTED: "Preempted",

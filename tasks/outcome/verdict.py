@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from tasks.outcome.causes import CAUSE_TABLE, CauseFinding, CauseRule, find_cause
 from tasks.outcome.cluster_words import cluster_words
 from tasks.outcome.diagnosis import describe
-from tasks.outcome.precedence import PRECEDENCE, Reason, Row, find_row
+from tasks.outcome.precedence import PRECEDENCE, Row, find_row
+from tasks.outcome.reasons import Reason
 from tasks.outcome.run_facts import Ending, RunFacts, read_ending
+from tasks.outcome.run_warnings import find_warnings
 from tasks.vocabulary.error_codes import Cause, ErrorCode
 
 # What the run itself did is not the cluster's doing.
@@ -27,6 +29,8 @@ class Outcome:
         facts_used: The facts behind the verdict, the deciding one first.
         not_observed: What was not observed, although it might have shown more.
         clear_session: The session must not be resumed.
+        recurs_in_session: The session itself may be why, so that a resumed one ends likewise.
+        warnings: What may be wrong although the verdict does not rest on it.
         exit_code: Exit code of the agent; `None` if unknown.
         signal: Number of the signal that ended the agent.
     """
@@ -40,6 +44,8 @@ class Outcome:
     facts_used: tuple[str, ...]
     not_observed: tuple[str, ...]
     clear_session: bool
+    recurs_in_session: bool
+    warnings: tuple[str, ...]
     exit_code: int | None
     signal: int | None
 
@@ -52,7 +58,8 @@ def judge_run(
 ) -> Outcome:
     """Judge a run by its facts; never raises, and never claims more than the facts show.
 
-    Success is exit code 0, a last result with `is_error: false`, and a non-empty answer. For each
+    Success is what `SUCCESS_RULE` asks for: exit code 0, a last result that says in none of its
+    fields that the work was not finished, an answer, and no turn begun after it. For each
     cause other than `Unknown`, `facts_used` contains the fact that shows it.
 
     Args:
@@ -75,6 +82,8 @@ def judge_run(
         facts_used=tuple(dict.fromkeys(item for item in used if item)),
         not_observed=_not_observed(facts, ending),
         clear_session=row.clear_session,
+        recurs_in_session=row.recurs_in_session,
+        warnings=find_warnings(facts),
         exit_code=ending.exit_code,
         signal=ending.signal,
     )

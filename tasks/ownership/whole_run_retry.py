@@ -40,8 +40,9 @@ def plan_next_attempt(
 ) -> NextAttempt | NoMoreAttempts:
     """Return what follows the last of a flow run's results.
 
-    If the session to resume is unknown, the run starts a new one, once and without a retry rule,
-    because the agent has not started to work.
+    If the session cannot be resumed, the run starts a new one, once and without a retry rule,
+    because the agent has not started to work. A session that has ended twice in a way that it may
+    itself be the reason of is not resumed again.
 
     Args:
         rules: The retry rules of the runtime.
@@ -53,7 +54,7 @@ def plan_next_attempt(
     unknown = [item for item in results if item.error_code is ErrorCode.SESSION_UNAVAILABLE]
     made = max(len(results), last.attempt or 0) - len(unknown)
     if last in unknown and last.resumed and len(unknown) == 1:
-        ended = "The session to resume is unknown in the agent's HOME"
+        ended = "The session could not be resumed"
         delay_seconds, session = 0, None
     elif last.error_code not in rules.codes or last.error_code in {None, ErrorCode.CANCELLED}:
         return NoMoreAttempts()
@@ -62,7 +63,7 @@ def plan_next_attempt(
         if made >= rules.max_attempts:
             return NoMoreAttempts(f"{ended}; no more attempts are allowed.")
         delay_seconds = rules.delay_seconds
-        session = None if last.clear_session else last.session_id
+        session = None if _is_lost(results) else last.session_id
     left = budget_usd
     if budget_usd is not None:
         spent = _spent_usd(results)
@@ -79,6 +80,19 @@ def plan_next_attempt(
         f"{f'resuming session {session}' if session else 'in a new session'}"
         f"{'' if left is None else f', with ${left:.4f} left to spend'}.",
     )
+
+
+def _is_lost(results: Sequence[AgentRunResult]) -> bool:
+    """Tell whether the session of the last result must not be resumed."""
+    last = results[-1]
+    likewise = [
+        item
+        for item in results
+        if item.recurs_in_session
+        and (item.session_id, item.error_code) == (last.session_id, last.error_code)
+    ]
+    unknown = last.error_code is ErrorCode.SESSION_UNAVAILABLE
+    return last.clear_session or unknown or (last.recurs_in_session and len(likewise) > 1)
 
 
 def _spent_usd(results: Sequence[AgentRunResult]) -> float | None:

@@ -125,7 +125,7 @@ class AgentRun:
         return cls(
             prepared=prepared,
             flow_run_id=prepared.flow_run_id,
-            asked_session_id=prepared.request.session_id,
+            asked_session_id=prepared.request.asked_session,
             asked_budget_usd=prepared.agent.max_budget_usd,
             outside=outside,
         )
@@ -156,13 +156,13 @@ class AgentRun:
 
     def resuming(self, session_id: str) -> "AgentRun":
         """Return the run with a session to resume that its request did not name."""
-        request = self.prepared.request.model_copy(update={"session_id": session_id})
+        request = self.prepared.request.in_session(session_id)
         return replace(self, prepared=prepare_again(self.prepared, request))
 
     def for_next_attempt(self, planned: NextAttempt) -> "AgentRun":
         """Return the run as its next attempt makes it, under the same Lease."""
         agent = self.prepared.agent.model_copy(update={"max_budget_usd": planned.budget_usd})
-        request = self.prepared.request.model_copy(update={"session_id": planned.session_id})
+        request = self.prepared.request.in_session(planned.session_id)
         prepared = prepare_again(replace(self.prepared, agent=agent), request)
         return replace(
             self,

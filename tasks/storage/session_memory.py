@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.agent_job.prepared_run import PreparedRun
 from tasks.outcome.run_result import AgentRunResult
+from tasks.vocabulary.error_codes import ErrorCode
 
 
 class SessionMemory(BaseModel):
@@ -21,6 +22,7 @@ class SessionMemory(BaseModel):
     Attributes:
         session_id: Null when it must not be resumed.
         flow_run_id: The run that noted it.
+        recurring: Code of the session's last ending, if the session itself may be why.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -30,6 +32,7 @@ class SessionMemory(BaseModel):
     session_id: str | None
     cwd: str
     flow_run_id: str
+    recurring: ErrorCode | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,9 @@ def remember(run: PreparedRun, result: AgentRunResult) -> SessionMemory | None:
     task_id = run.request.task_id
     if task_id is None or not remembers_sessions(run):
         return None
+    # Whether the session is lost shows the fresh attempt: it may fail for the same reason.
+    if result.error_code is ErrorCode.SESSION_UNAVAILABLE:
+        return None
     if result.session_id is None and not result.clear_session:
         return None
     return SessionMemory(
@@ -65,7 +71,28 @@ def remember(run: PreparedRun, result: AgentRunResult) -> SessionMemory | None:
         session_id=None if result.clear_session else result.session_id,
         cwd=run.working_directory,
         flow_run_id=result.flow_run_id,
+        recurring=result.error_code if result.recurs_in_session else None,
     )
+
+
+def clear_recurring(
+    run: PreparedRun, result: AgentRunResult, memory: SessionMemory | None
+) -> AgentRunResult:
+    """Return the result, its session cleared if that ended likewise the last time.
+
+    An ending such as a full context, or a request that the API rejects, comes again on each resume.
+    """
+    if not result.recurs_in_session or memory is None or result.session_id is None:
+        return result
+    noted = (memory.task_id, memory.session_id, memory.recurring)
+    if noted != (run.request.task_id, result.session_id, result.error_code):
+        return result
+    said = (
+        f"Session {result.session_id} has ended like this twice, so it has been cleared; the next "
+        "run starts a fresh one."
+    )
+    advice = f"{result.advice} {said}" if result.advice else said
+    return result.model_copy(update={"clear_session": True, "advice": advice})
 
 
 def recall(run: PreparedRun, memory: SessionMemory | None) -> RememberedSession:

@@ -13,6 +13,15 @@ QUOTE_LIMIT_CHARACTERS = 300
 _STREAM_JSON = re.compile(r'"(type|uuid|session_id|message|content|parent_tool_use_id)"\s*:')
 _SEARCH_LIMIT_CHARACTERS = 20_000
 _TRACEBACK = "Traceback (most recent call last)"
+# Where Node quotes the source that threw: file and line, alone.
+_NODE_SOURCE = re.compile(r"(node:|file:///|/)\S*:\d+$")
+_NODE_VERSION = re.compile(r"Node\.js v\d")
+_NODE_ERROR = re.compile(r"(Uncaught )?[A-Za-z_$][\w$.]*(Error|Exception)\b.*|\[?Error\b.*")
+_HEAP = re.compile(r"heap out of memory|Reached heap limit", re.IGNORECASE)
+_TELLING = (
+    _HEAP,
+    re.compile(r"command not found|: not found$|exec format error", re.IGNORECASE),
+)
 
 
 def quote(text: str | None) -> str:
@@ -37,13 +46,31 @@ def plain_words(text: str, limit_characters: int) -> str:
 def telling_line(lines: Iterable[str]) -> str | None:
     """Return the line that says most of what a program wrote to stderr; `None` where it is silent.
 
-    The first one, since later ones follow from it; of a Python traceback the last, which is the
-    error itself.
+    Of a trace the error itself, wherever the language puts it: after a Python traceback's frames,
+    below the quoted source of a Node trace, and before V8's own frames where its heap was full. A
+    program that could not be started is named before what came of it. Else the first line, since
+    later ones follow from it.
     """
     said = [line for line in lines if line.strip()]
-    if not said or not said[0].startswith(_TRACEBACK):
-        return said[0] if said else None
-    return next((line for line in reversed(said[1:]) if not line[0].isspace()), None)
+    if not said:
+        return None
+    for pattern in _TELLING:
+        found = next((line for line in said if pattern.search(line)), None)
+        if found is not None:
+            return found
+    headers = [index for index, line in enumerate(said) if line.startswith(_TRACEBACK)]
+    if headers:
+        # Frames are indented, and the error follows them; of several the last one is the outcome.
+        return next((line for line in said[headers[-1] + 1 :] if not line[0].isspace()), None)
+    if _NODE_SOURCE.match(said[0]) or any(_NODE_VERSION.match(line) for line in said):
+        error = next((line for line in said if _NODE_ERROR.match(line)), None)
+        return error or said[0]
+    return said[0]
+
+
+def is_heap_exhaustion(line: str | None) -> bool:
+    """Tell whether a line is V8's about its heap, which is full."""
+    return line is not None and _HEAP.search(line) is not None
 
 
 def without_json_events(text: str) -> str:

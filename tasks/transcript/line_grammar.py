@@ -17,7 +17,8 @@ Every line is bytes, ends with LF and starts with the run's token, eight lowerca
         When the payloads with one LF each make one byte more than `bytes`, the last line had no
         LF. `last_result` is the number of the last line that looks like a result event, 0 for
         none: a hint. `copied` lines from 1 on stand in the pod's own copy. `stderr_lines` were
-        kept, `stderr_skipped` were not.
+        kept, `stderr_skipped` were not. `after_result=1` comes last where the
+        script ended the agent, which had printed its result and stayed.
 
 The termination message is the trailer without `TOKEN `. Keys unknown to a reader are skipped; a
 change of meaning raises the version. Whatever does not match, or whose length is wrong, was not
@@ -80,6 +81,7 @@ class Trailer:
         copied_lines: Lines from 1 on that stand in the pod's own copy.
         stderr_lines: Stderr lines that were kept.
         stderr_skipped: Stderr lines between the kept head and the kept tail.
+        ended_after_result: The script ended the agent, which stayed after its result.
     """
 
     version: int
@@ -93,6 +95,7 @@ class Trailer:
     stderr_lines: int
     stderr_skipped: int
     refused: Refusal | None
+    ended_after_result: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +200,7 @@ def parse_trailer_text(text: str) -> Trailer | None:
         stderr_lines=known["stderr_lines"],
         stderr_skipped=known["stderr_skipped"],
         refused=None if refused == "-" else Refusal(str(refused)),
+        ended_after_result=fields.get("after_result") == "1",
     )
 
 

@@ -10,7 +10,8 @@
 # meant for.
 #
 # Environment: CLAUDE_JOBS_INPUT_DIR, _WORK_DIR, _LINE_TOKEN, _POD_UID, _TERMINATION_LOG,
-# _TIMEOUT_SECONDS, _KILL_AFTER_SECONDS, _ACK_WAIT_SECONDS, _ACK_ABOVE_BYTES, _COPY_LIMIT_BYTES.
+# _TIMEOUT_SECONDS, _KILL_AFTER_SECONDS, _AFTER_RESULT_SECONDS, _ACK_WAIT_SECONDS, _ACK_ABOVE_BYTES,
+# _COPY_LIMIT_BYTES.
 # Writes below WORK_DIR only: transcript (the copy), bundle/, run/ (its own pipes and counts).
 #
 # POSIX sh under dash, busybox ash and bash; perl, any awk, or none; sha256sum where there is one.
@@ -26,6 +27,7 @@ pod_uid=${CLAUDE_JOBS_POD_UID:-}
 termination_log=${CLAUDE_JOBS_TERMINATION_LOG:-/dev/termination-log}
 timeout=${CLAUDE_JOBS_TIMEOUT_SECONDS:-0}
 kill_after=${CLAUDE_JOBS_KILL_AFTER_SECONDS:-10}
+after_result_limit=${CLAUDE_JOBS_AFTER_RESULT_SECONDS:-0}
 ack_wait=${CLAUDE_JOBS_ACK_WAIT_SECONDS:-0}
 ack_above=${CLAUDE_JOBS_ACK_ABOVE_BYTES:-8388608}
 copy_limit=${CLAUDE_JOBS_COPY_LIMIT_BYTES:-943718400}
@@ -35,7 +37,7 @@ unset CLAUDE_JOBS_LINE_TOKEN
 started=$(date +%s)
 run=$work/run
 terminated='' kill_timer='' failed_reads=0
-lines=0 bytes=0 sha256=- code=0 timed_out=0 last_result=0 copied=0
+lines=0 bytes=0 sha256=- code=0 timed_out=0 after_result=0 last_result=0 copied=0
 stderr_lines=0 stderr_skipped=0 refused=-
 
 # --- signals and timers --------------------------------------------------------------------------
@@ -107,6 +109,50 @@ end_agent_at_timeout() {
     signal_agent TERM
     pause "$kill_after"
     signal_agent KILL
+}
+
+# Ends an agent that has printed its result and stays, as with a server or a shell in the background
+# that never ends: nothing but notes came after the result for so long. Of a result too long for the
+# look at the end of the copy nothing is known, and the agent stays.
+end_agent_after_result() {
+    become_timer
+    look_every=$((after_result_limit < 5 ? 1 : 5))
+    size=0 settled='' closed_at=''
+    while :; do
+        pause "$look_every"
+        size_now=$(wc -c <"$work/transcript")
+        if [ "$size_now" != "$size" ]; then
+            size=$size_now settled=''
+            continue
+        fi
+        if [ -z "$settled" ]; then
+            settled=1
+            if [ -z "$(tail -c 262144 "$work/transcript" | say_if_closed)" ]; then
+                closed_at=''
+            elif [ -z "$closed_at" ]; then
+                closed_at=$(date +%s)
+            fi
+        fi
+        [ -n "$closed_at" ] || continue
+        [ "$(($(date +%s) - closed_at))" -ge "$after_result_limit" ] || continue
+        true >"$run/after_result"
+        signal_agent TERM
+        pause "$kill_after"
+        signal_agent KILL
+    done
+}
+
+# Prints a word if the last turn in these lines has its result.
+say_if_closed() {
+    closed=''
+    while IFS= read -r entry || [ -n "$entry" ]; do
+        case $entry in
+            *'"type":"assistant"'* | *'"type":"user"'* | *'"subtype":"init"'* | \
+                *'"type":"stream_event"'*) closed='' ;;
+            *'"type":"result"'*) closed=closed ;;
+        esac
+    done
+    printf '%s' "$closed"
 }
 
 # shellcheck disable=SC2317  # called by the trap
@@ -249,6 +295,7 @@ print_trailer() {
     trailer="t 1 lines=$lines bytes=$bytes sha256=$sha256 exit=$code timed_out=$timed_out"
     trailer="$trailer last_result=$last_result copied=$copied stderr_lines=$stderr_lines"
     trailer="$trailer stderr_skipped=$stderr_skipped refused=$refused"
+    [ "$after_result" = 0 ] || trailer="$trailer after_result=1"
     printf '%s %s\n' "$token" "$trailer"
     { printf '%s' "$trailer" >"$termination_log"; } 2>/dev/null
 }
@@ -397,10 +444,17 @@ await_agent() {
         end_agent_at_timeout "$((left > 0 ? left : 0))" &
         timeout_timer=$!
     fi
+    result_timer=''
+    if [ "$after_result_limit" -gt 0 ] && [ "$numbered" = 1 ]; then
+        end_agent_after_result &
+        result_timer=$!
+    fi
     wait "$agent_pid" 2>/dev/null
     code=$?
     rm -f "$run/agent_pid"
     stop_timer "$timeout_timer"
+    stop_timer "$result_timer"
+    [ ! -e "$run/after_result" ] || after_result=1
     if [ -e "$run/timed_out" ]; then timed_out=1 code=124; fi
 }
 

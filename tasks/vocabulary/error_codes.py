@@ -33,6 +33,7 @@ class ErrorCode(StrEnum):
     CLAUDE_TRUNCATED = "claude_truncated"
     CLAUDE_FAILED = "claude_failed"
     CLAUDE_NO_OUTPUT = "claude_no_output"
+    CLAUDE_OUTPUT_INVALID = "claude_output_invalid"
     CLAUDE_MAX_TURNS = "claude_max_turns"
     CLAUDE_MAX_BUDGET = "claude_max_budget"
     CLAUDE_AUTH_REQUIRED = "claude_auth_required"
@@ -51,6 +52,7 @@ class Cause(StrEnum):
     """What ended the agent's container, in the cluster's own words where it has them."""
 
     OOM_KILLED = "OOMKilled"
+    HEAP_EXHAUSTED = "HeapExhausted"
     SIGKILL = "SIGKILL"
     SIGTERM = "SIGTERM"
     EVICTED = "Evicted"
@@ -68,6 +70,7 @@ class Cause(StrEnum):
 
 CAUSE_MEANINGS: dict[Cause, str] = {
     Cause.OOM_KILLED: "the container used too much memory, and the kernel killed it",
+    Cause.HEAP_EXHAUSTED: "Claude Code used up the heap that Node.js gives it, and aborted",
     Cause.SIGKILL: "the agent's process was killed (signal 9)",
     Cause.SIGTERM: "the agent's process was asked to stop (signal 15)",
     Cause.EVICTED: "the cluster evicted the pod from its node",

@@ -161,6 +161,11 @@ def _tools(c: Ctx):
                     text("Second part of the answer: DONE.")])
 
 
+@scenario("structured", "StructuredOutput with a field that does not fit {n: integer}, then one that does")
+def _structured(c: Ctx):
+    return Message([tool("StructuredOutput", n="many" if c.step == 0 else 2)])
+
+
 @scenario("parallel_tools", "one message with two Bash calls and one failing Read (3 tool_use blocks), then text")
 def _parallel(c: Ctx):
     if c.step == 0:

@@ -46,6 +46,21 @@ def ask_agent(
     return build
 
 
+def test_real_cli_answers_by_the_schema(
+    run_cli: Run, ask_agent: Build, model_api: ModelApi
+) -> None:
+    model_api.switch("structured")
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+
+    given = run_cli(ask_agent(output_schema=schema))
+    model_api.switch("ok")
+    not_given = run_cli(ask_agent(output_schema=schema))
+
+    assert (given.result["error_code"], given.result["output"]) == (None, {"n": 2})
+    assert not_given.result["error_code"] == "claude_output_invalid"
+    assert not_given.result["exit_code"] == 0
+
+
 def test_real_cli_with_tools_succeeds(
     run_cli: Run, ask_agent: Build, model_api: ModelApi, prefect_server: PrefectServer
 ) -> None:

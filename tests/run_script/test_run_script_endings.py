@@ -335,3 +335,39 @@ def test_work_directory_of_an_earlier_run_does_not_matter(script: ScriptRun):
     assert printed.payloads == [b"two"]
     if script.tools.numbers_lines:
         assert (script.work / "transcript").read_bytes().endswith(b"o 1 3 two\n")
+
+
+RESULT_LINE = b'{"is_error":false,"type":"result","result":"x"}'
+NOTE_LINE = b'{"type":"system","subtype":"task_notification"}'
+TURN_LINE = b'{"type":"assistant","message":{}}'
+
+
+def _printing(*lines: bytes) -> str:
+    said = "; ".join(f"say({line!r})" for line in lines)
+    return f"{PREAMBLE}{said}; [time.sleep(0.05) for _ in range(120)]"
+
+
+@pytest.mark.parametrize(
+    ("lines", "ended"),
+    [
+        ((RESULT_LINE,), True),
+        ((RESULT_LINE, NOTE_LINE), True),
+        ((RESULT_LINE, TURN_LINE), False),
+        ((TURN_LINE,), False),
+    ],
+    ids=["result", "notes after it", "another turn", "no result"],
+)
+def test_agent_that_stays_after_its_result_is_ended(
+    script: ScriptRun, lines: tuple[bytes, ...], ended: bool
+):
+    printed = script.run(
+        sys.executable,
+        "-c",
+        _printing(*lines),
+        env={"CLAUDE_JOBS_AFTER_RESULT_SECONDS": "1"},
+    )
+
+    ended = ended and printed.header.numbered
+    assert printed.exit_code == printed.trailer.exit_code == (143 if ended else 0)
+    assert printed.trailer.ended_after_result is ended
+    assert script.list_leftovers() == []

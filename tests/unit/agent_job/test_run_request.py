@@ -141,3 +141,29 @@ def test_request_above_prefects_limit_is_refused_by_its_largest_field(
     assert advice in refused.value.message
     assert "at most 524,288" in refused.value.message
     assert letter * 9 not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("fields", "asked", "fresh"),
+    [
+        ({}, None, False),
+        ({"session": "resume"}, None, False),
+        ({"session": "fresh"}, None, True),
+        ({"session": "s-1"}, "s-1", False),
+        ({"session_id": "s-1"}, "s-1", False),
+    ],
+)
+def test_session_is_asked_for_by_a_word_or_an_id(
+    fields: dict[str, Any], asked: str | None, fresh: bool
+) -> None:
+    request = AgentRunRequest.model_validate({"agent": "a", "runtime": "r", **fields})
+
+    assert (request.asked_session, request.asks_for_fresh_session) == (asked, fresh)
+    assert request.in_session("s-2").asked_session == "s-2"
+    assert request.in_session(None).asked_session is None
+    assert request.in_session(None).asks_for_fresh_session is fresh
+
+
+def test_session_is_asked_for_only_once() -> None:
+    with pytest.raises(InputInvalid, match="set session or session_id, not both"):
+        parse_request({"agent": "a", "runtime": "r", "session": "fresh", "session_id": "s-1"})

@@ -97,9 +97,16 @@ FREE_TEXTS = {
     "WakeComment.body",
 }
 # Any JSON inside: walked through, whatever it is.
-JSON_VALUES = {"AgentRunRequest.template_variables{}", "AgentSpec.mcp_servers{}{}"}
+JSON_VALUES = {
+    "AgentRunRequest.output_schema{}",
+    "AgentRunRequest.template_variables{}",
+    "AgentSpec.mcp_servers{}{}",
+    "AgentSpec.output_schema{}",
+}
 # Names of things that are not ours, in a JSON text.
 FREE_NAMES = {
+    "AgentRunRequest.output_schema.",
+    "AgentSpec.output_schema.",
     "AgentRunRequest.template_variables.",
     "AgentSpec.mcp_servers.",
     "AgentSpec.mcp_servers{}.",

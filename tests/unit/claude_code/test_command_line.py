@@ -59,6 +59,12 @@ APPEND = "--append-system-prompt-file"
             id="mcp",
         ),
         pytest.param(
+            {"output_schema": {"type": "object", "$id": "x"}},
+            None,
+            (BYPASS, "--json-schema", '{"type":"object","$$id":"x"}'),
+            id="output_schema",
+        ),
+        pytest.param(
             {"tool_output_limit_bytes": 50_000},
             None,
             (BYPASS, "--settings", f"{INPUT}/settings.json"),

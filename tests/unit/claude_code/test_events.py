@@ -295,7 +295,7 @@ def test_result_is_parsed_field_by_field() -> None:
         "is_error": True,
         "terminal_reason": "max_turns",
         "stop_reason": "tool_use",
-        "errors": ["a", {"error": "e"}, {"message": "m"}, {"code": "c"}, {}, 7, ""],
+        "errors": [" ", "a", {"error": "e"}, {"message": "m"}, {"code": "c"}, {"x": 1}, 7, ""],
         "api_error": "connection_failed",
         "api_error_type": "api_error",
         "api_error_status": 500,
@@ -307,6 +307,9 @@ def test_result_is_parsed_field_by_field() -> None:
         "modelUsage": {"m": {"provider": "firstParty"}, "n": {"provider": "firstParty"}},
         "session_id": "s",
         "uuid": "u",
+        "structured_output": {"n": 1},
+        "origin": {"kind": "task-notification"},
+        "deferred_tool_use": {"id": "t", "name": "Bash"},
     }
 
     assert parse_event(json.dumps(fields).encode()) == ResultEvent(
@@ -315,7 +318,7 @@ def test_result_is_parsed_field_by_field() -> None:
         terminal_reason="max_turns",
         stop_reason="tool_use",
         text=None,
-        errors=("a", "e", "m", "c"),
+        errors=("a", "e", "m", "c", "an error with x", "7"),
         api_error="connection_failed",
         api_error_type="api_error",
         api_error_status=500,
@@ -328,6 +331,9 @@ def test_result_is_parsed_field_by_field() -> None:
         models=("m", "n"),
         session_id="s",
         uuid="u",
+        structured_output={"n": 1},
+        origin_kind="task-notification",
+        deferred_tool="Bash",
         raw=fields,
     )
 

@@ -202,3 +202,22 @@ def test_cost_is_read_back_from_the_page_that_tells_it(
     )
 
     assert read_cost(page) == cost_usd
+
+
+def test_silence_is_allowed_for_a_tools_own_time_limit_and_until_a_retry() -> None:
+    state = ProgressState()
+    call = {"type": "tool_use", "id": "t", "name": "Bash", "input": {"timeout": 7_200_000}}
+    answered = {"type": "tool_result", "tool_use_id": "t", "content": "x"}
+    retry = {"type": "system", "subtype": "api_retry", "attempt": 1, "retry_delay_ms": 40_000}
+    allowed: list[float] = []
+
+    for event in (
+        {"type": "assistant", "message": {"id": "m", "content": [call]}},
+        {"type": "user", "message": {"content": [answered]}},
+        retry,
+        {"type": "result"},
+    ):
+        state.apply(parse_event_leniently(json.dumps(event).encode()))
+        allowed.append(state.allowed_silence_seconds)
+
+    assert allowed == [7200.0, 0.0, 40.0, 0.0]

@@ -46,14 +46,73 @@ def test_last_result_counts_and_sums_run_over_all() -> None:
 
     assert summary.last_result is not None
     assert summary.last_result.raw["result_index"] == 1
-    assert summary.summary == "The subagent finished: all fine."
+    assert summary.summary == "I started a subagent in the background."
     assert summary.cost_usd == 0.00398
     assert (summary.num_turns, summary.duration_ms) == (3, 510)
     assert summary.usage == TokenCounts(36, 78, 0, 3000)
 
 
-def test_first_result_of_a_background_run_is_not_the_last() -> None:
-    assert _recorded("bg_bash").summary == "The background command finished."
+def test_answer_is_that_of_the_prompt_and_not_of_a_notification() -> None:
+    summary = _recorded("bg_bash")
+
+    assert summary.summary == "Started it in the background."
+    assert summary.last_result is not None
+    assert summary.last_result.text == "The background command finished."
+
+
+NOTIFIED = {"origin": {"kind": "task-notification"}}
+NOTE = {"type": "system", "subtype": "task_notification", "status": "completed"}
+INIT = {"type": "system", "subtype": "init"}
+
+
+@pytest.mark.parametrize(
+    ("events", "answer"),
+    [
+        ([_result(result=" a \n"), _result(result="b", **NOTIFIED)], "a"),
+        ([_result(result="a"), _result(result="b")], "b"),
+        ([_result(result=""), _result(result="b", **NOTIFIED)], "b"),
+        ([_result(result="b", **NOTIFIED)], "b"),
+        ([_result(result="a"), _result(result="b", is_error=True)], "a"),
+        ([_result(result=" ")], None),
+    ],
+)
+def test_answer_is_the_last_of_the_prompt_that_is_not_empty(
+    events: list[dict[str, Any]], answer: str | None
+) -> None:
+    assert _summary(*events).answer == answer
+
+
+@pytest.mark.parametrize(
+    ("events", "is_open"),
+    [
+        ([INIT, _said("a"), _result(result="a")], False),
+        ([INIT, _result(), NOTE], False),
+        ([INIT, _result(), NOTE, INIT], True),
+        ([INIT, _result(), NOTE, INIT, _result()], False),
+        ([INIT, _result(), _said("more")], True),
+        ([INIT, _result(), _said(" ")], False),
+        ([INIT, _result(), _said("sub", parent_tool_use_id="t")], False),
+        # The turn about a notification began before the result of the first one was printed.
+        ([INIT, _said("a"), NOTE, INIT, _said("b"), _result(), _result()], False),
+        ([INIT, _said("a"), NOTE, INIT, _said("b"), _result()], True),
+        # Folded into the turn at work, or said again in the middle of it.
+        ([INIT, _said("a"), NOTE, _said("b"), _result()], False),
+        ([INIT, _said("a"), INIT, _said("b"), _result()], False),
+        ([NOTE, INIT, _result(), INIT, _result()], False),
+        ([_result()], False),
+        ([INIT, _said("a")], False),
+    ],
+)
+def test_turn_is_open_until_its_result(events: list[dict[str, Any]], is_open: bool) -> None:
+    assert _summary(*events).turn_open is is_open
+
+
+def test_background_task_that_was_stopped_is_named_unless_it_is_of_an_earlier_process() -> None:
+    stopped = {**NOTE, "status": "stopped", "summary": "analyse A"}
+
+    assert _summary(INIT, _result(), stopped).stopped_tasks == ("analyse A",)
+    assert _summary(stopped, INIT, _result()).stopped_tasks == ()
+    assert _summary(INIT, _result(), NOTE).stopped_tasks == ()
 
 
 def test_empty_closing_result_leaves_the_answer_given_before() -> None:

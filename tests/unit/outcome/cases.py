@@ -30,6 +30,7 @@ OUTPUT_NEEDS_RESULT = (
     "success needs a result, so output of the model without one is truncated, whether its tokens "
     "were counted or not"
 )
+TURNS_END_WITH_THEIR_RESULT = "a turn that begins after a result and gets none was cut off"
 EXACTLY_ONCE_BY_NUMBER = "lines are told apart by their numbers, so that equal texts are both kept"
 SUMMED_OVER_RESULTS = "usage is summed over the results of a run"
 FIELDS_DECIDE = "a run is judged by fields; texts are quoted and decide nothing"
@@ -47,6 +48,9 @@ OVERRIDDEN: dict[str, str] = {
             "parseClaudeStreamJson: without a result line the summary is the assistant text",
         ),
         OUTPUT_NEEDS_RESULT,
+    ),
+    "parseClaudeStreamJson: content AFTER the result is not reported as truncation": (
+        TURNS_END_WITH_THEIR_RESULT
     ),
     "parseClaudeStreamJson: replayed message without id is counted once by its text": (
         EXACTLY_ONCE_BY_NUMBER

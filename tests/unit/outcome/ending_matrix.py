@@ -72,7 +72,9 @@ STREAMS: dict[str, StreamFacts] = {
     "start-up": StreamFacts({"session": _recorded("killed_sigkill_after_init")}),
     "working": StreamFacts({"session": _recorded("killed_sigterm_during_tool")}),
     "answer": StreamFacts({"session": _recorded("ok")}),
-    "went on": StreamFacts({"session": replace(_recorded("ok"), output_after_result=True)}),
+    "went on": StreamFacts(
+        {"session": replace(_recorded("ok"), output_after_result=True, turn_open=True)}
+    ),
     "empty": StreamFacts({"session": _recorded("empty_text")}),
     "API error": StreamFacts({"session": _recorded("api_error_500")}),
     "max turns": StreamFacts({"session": _recorded("max_turns")}),

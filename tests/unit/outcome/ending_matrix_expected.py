@@ -1,10 +1,10 @@
 """How the cells of `ending_matrix.txt` are spelt, and why some pairs cannot happen."""
 
-from tasks.outcome.precedence import Reason
+from tasks.outcome.reasons import Reason
 from tasks.vocabulary.error_codes import Cause, ErrorCode
 
 REASONS = {
-    "AE": Reason.API_FAILED,
+    "AE": Reason.API_UNAVAILABLE,
     "AL": Reason.API_LOST,
     "CL": Reason.CLOSING_RESULT_LOST,
     "ER": Reason.ENDED_AFTER_RESULT,
@@ -23,7 +23,7 @@ REASONS = {
     "XU": Reason.EXIT_UNREADABLE,
 }
 CODES = {
-    Reason.API_FAILED: ErrorCode.LLM_API_ERROR,
+    Reason.API_UNAVAILABLE: ErrorCode.LLM_API_ERROR,
     Reason.API_LOST: ErrorCode.JOB_STATE_MISMATCH,
     Reason.CLOSING_RESULT_LOST: ErrorCode.CLAUDE_TRUNCATED,
     Reason.ENDED_AFTER_RESULT: ErrorCode.CLAUDE_TRUNCATED,

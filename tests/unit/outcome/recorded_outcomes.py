@@ -25,7 +25,7 @@ LOGIN_REQUIRED = Expected(ErrorCode.CLAUDE_AUTH_REQUIRED, 1)
 RATE_LIMITED = Expected(ErrorCode.CLAUDE_RATE_LIMITED, 1)
 NO_OUTPUT = Expected(ErrorCode.CLAUDE_NO_OUTPUT, 0)
 MAX_TURNS = Expected(ErrorCode.CLAUDE_MAX_TURNS, 1, clear_session=True)
-SESSION_UNKNOWN = Expected(ErrorCode.SESSION_UNAVAILABLE, 1, clear_session=True)
+SESSION_UNKNOWN = Expected(ErrorCode.SESSION_UNAVAILABLE, 1)
 KILLED_MIDWAY = Expected(ErrorCode.CLAUDE_TRUNCATED, 137, Cause.SIGKILL)
 TERMINATED_MIDWAY = Expected(ErrorCode.CLAUDE_TRUNCATED, 143, Cause.SIGTERM)
 # Exit code 0, and yet the closing result was never read.

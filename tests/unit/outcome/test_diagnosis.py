@@ -285,3 +285,24 @@ def test_refused_log_is_not_told_where_the_output_is_whole() -> None:
     whole = _facts(transcript=TranscriptProof(complete=True), log_refusal=KUBELET_SAYS)
 
     assert "could not be read" not in judge_run(whole).message
+
+
+@pytest.mark.parametrize("how", [{"agent_timed_out": True}, {"stalled_seconds": 3600.0}])
+def test_limit_reached_after_the_result_says_so_and_asks_for_no_more_time(
+    how: dict[str, Any],
+) -> None:
+    session = summarise(read_recording("ok").stdout)
+
+    outcome = judge_run(RunFacts(session=session, container_exit_code=143, **how))
+
+    assert "it had printed a result by then, with a cost of $0.0" in outcome.message
+    assert "answer is in the report" in (outcome.advice or "")
+    assert "longer" not in (outcome.advice or "")
+
+
+@pytest.mark.parametrize("name", ["api_error_500", "max_turns", "killed_sigterm_during_tool"])
+def test_failing_verdict_quotes_stderr(name: str) -> None:
+    session = summarise(read_recording(name).stdout)
+    facts = RunFacts(session=session, container_exit_code=1, stderr_line="disk quota exceeded")
+
+    assert "stderr “disk quota exceeded”" in judge_run(facts).message

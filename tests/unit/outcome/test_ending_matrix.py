@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.outcome.precedence import Reason
+from tasks.outcome.reasons import Reason
 from tasks.outcome.verdict import judge_run
 from tasks.vocabulary.error_codes import Cause
 from tests.unit.outcome.ending_matrix import ENDINGS, STREAMS, VIEWS, facts_of
@@ -75,4 +75,4 @@ def test_only_an_ended_agent_with_an_answer_succeeds() -> None:
     good = {cell for cell, expected in POSSIBLE.items() if expected[0] is Reason.SUCCESS}
 
     assert {ending for ending, _, _ in good} == {"exit 0", "child OOM", "trailer 0"}
-    assert {stream for _, stream, _ in good} == {"answer", "went on"}
+    assert {stream for _, stream, _ in good} == {"answer"}

@@ -22,7 +22,7 @@ from tasks.observation.pod_wait import (
     judge_pod_wait,
 )
 from tasks.observation.snapshots import JobSnapshot, PodSnapshot
-from tasks.outcome.precedence import Reason
+from tasks.outcome.reasons import Reason
 from tasks.outcome.run_facts import JobGone, RunFacts
 from tasks.outcome.run_result import TranscriptProof
 from tasks.outcome.verdict import judge_run

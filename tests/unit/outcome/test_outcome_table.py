@@ -18,7 +18,8 @@ from tasks.observation.container_states import (
 )
 from tasks.observation.snapshots import KubernetesEventSnapshot
 from tasks.outcome.diagnosis_texts import BY_CAUSE, WORDINGS
-from tasks.outcome.precedence import PRECEDENCE, Reason
+from tasks.outcome.precedence import PRECEDENCE
+from tasks.outcome.reasons import Reason
 from tasks.outcome.run_facts import JobGone, PodReplacement, RunFacts, StageFailure
 from tasks.outcome.run_result import LineRange, TranscriptProof
 from tasks.outcome.verdict import judge_run
@@ -141,6 +142,25 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         Cause.SIGKILL,
     ),
     "exit code 0 with a signal": (_ended(ANSWERED, 0, container_signal=9), None, None),
+    "ended by us after its good result": (
+        _ended(ANSWERED, 143, trailer=replace(TRAILER, exit_code=143, ended_after_result=True)),
+        None,
+        None,
+    ),
+    "killed by us after its good result": (
+        _ended(ANSWERED, 137, trailer=replace(TRAILER, exit_code=137, ended_after_result=True)),
+        None,
+        None,
+    ),
+    "ended by us after a result that is an error": (
+        _ended(
+            _recorded("auth_401"),
+            143,
+            trailer=replace(TRAILER, exit_code=143, ended_after_result=True),
+        ),
+        Code.CLAUDE_AUTH_REQUIRED,
+        Cause.APP_EXIT,
+    ),
     # The result's own.
     "good result, exit 1": (_ended(ANSWERED, 1), Code.CLAUDE_FAILED, Cause.APP_EXIT),
     "good result, then SIGTERM": (_ended(ANSWERED, 143), Code.CLAUDE_FAILED, Cause.SIGTERM),
@@ -221,6 +241,127 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
     "refused by message": (
         _ended(_failed_message("invalid_request", refused_message_id="msg_1"), 1),
         Code.CLAUDE_REFUSED,
+        Cause.APP_EXIT,
+    ),
+    "result of another kind lists errors": (
+        _ended(_said(result="Done", errors=[{"message": "no"}]), 0),
+        Code.CLAUDE_FAILED,
+        Cause.APP_EXIT,
+    ),
+    "blank errors are none": (_ended(_said(result="Done", errors=["", " "]), 0), None, None),
+    "error object without a message": (
+        _ended(_said(result="Done", errors=[{"x": 1}]), 0),
+        Code.CLAUDE_FAILED,
+        Cause.APP_EXIT,
+    ),
+    "a further turn without its result, exit 0": (
+        _ended(replace(ANSWERED, turn_open=True), 0),
+        Code.CLAUDE_TRUNCATED,
+        Cause.APP_EXIT,
+    ),
+    "a further turn without its result, after an error": (
+        _ended(replace(_recorded("api_error_500"), turn_open=True), 1),
+        Code.CLAUDE_TRUNCATED,
+        Cause.APP_EXIT,
+    ),
+    "stopped by a hook": (
+        _ended(_said(result="Done", terminal_reason="hook_stopped", stop_reason="tool_use"), 0),
+        Code.CLAUDE_FAILED,
+        Cause.APP_EXIT,
+    ),
+    "tool call put off": (
+        _ended(_said(result="", stop_reason="tool_deferred", deferred_tool_use={"name": "B"}), 0),
+        Code.CLAUDE_TRUNCATED,
+        Cause.APP_EXIT,
+    ),
+    "aborted, and no error by its flag": (
+        _ended(_said(result="Done", terminal_reason="aborted_tools"), 0),
+        Code.CLAUDE_FAILED,
+        Cause.APP_EXIT,
+    ),
+    "stopped in the middle of its work": (
+        _ended(_said(result="Now I", stop_reason="tool_use"), 0),
+        Code.CLAUDE_TRUNCATED,
+        Cause.APP_EXIT,
+    ),
+    "no output that fits the schema": (
+        _ended(_said(subtype="error_max_structured_output_retries", is_error=True), 1),
+        Code.CLAUDE_OUTPUT_INVALID,
+        Cause.APP_EXIT,
+    ),
+    "asked for JSON, answered in words": (
+        _ended(ANSWERED, 0, output_asked=True),
+        Code.CLAUDE_OUTPUT_INVALID,
+        Cause.APP_EXIT,
+    ),
+    "asked for JSON, given some": (
+        _ended(_said(result="", structured_output=[1]), 0, output_asked=True),
+        None,
+        None,
+    ),
+    "JSON is an answer": (
+        _ended(_said(result="", stop_reason="tool_use", structured_output={"n": 1}), 0),
+        None,
+        None,
+    ),
+    "request rejected": (
+        _ended(_said(is_error=True, api_error_status=400), 1),
+        Code.LLM_API_ERROR,
+        Cause.APP_EXIT,
+    ),
+    "request rejected, says its type": (
+        _ended(_said(is_error=True, api_error_type="invalid_request_error"), 1),
+        Code.LLM_API_ERROR,
+        Cause.APP_EXIT,
+    ),
+    "overloaded": (
+        _ended(_said(is_error=True, api_error_status=529), 1),
+        Code.LLM_API_ERROR,
+        Cause.APP_EXIT,
+    ),
+    "API failed, nobody says how": (
+        _ended(_said(is_error=True, terminal_reason="api_error"), 1),
+        Code.LLM_API_ERROR,
+        Cause.APP_EXIT,
+    ),
+    "error fields count where a word says that it failed": (
+        _ended(_said(result="x", terminal_reason="api_error", api_error_status=401), 0),
+        Code.CLAUDE_AUTH_REQUIRED,
+        Cause.APP_EXIT,
+    ),
+    "resume failed, which only the exit code tells": (
+        _ended(NOTHING, 1, resume_requested=True),
+        Code.SESSION_UNAVAILABLE,
+        Cause.APP_EXIT,
+    ),
+    "resume failed with words on stdout": (
+        _ended(summarise(b"No such thing"), 1, resume_requested=True),
+        Code.SESSION_UNAVAILABLE,
+        Cause.APP_EXIT,
+    ),
+    "resume asked, killed before it began": (
+        _ended(NOTHING, 137, resume_requested=True),
+        Code.CLAUDE_START_FAILED,
+        Cause.SIGKILL,
+    ),
+    "resume asked, no CLI in the image": (
+        _ended(NOTHING, 127, resume_requested=True),
+        Code.CLAUDE_START_FAILED,
+        Cause.APP_EXIT,
+    ),
+    "resume asked, ended with 0 and silent": (
+        _ended(NOTHING, 0, resume_requested=True),
+        Code.CLAUDE_START_FAILED,
+        Cause.APP_EXIT,
+    ),
+    "resume asked, no prompt in the Secret": (
+        _ended(NOTHING, 78, trailer=_refused(Refusal.NO_PROMPT, 78), resume_requested=True),
+        Code.CLAUDE_START_FAILED,
+        Cause.CONFIG_ERROR,
+    ),
+    "resume asked, output lost": (
+        _ended(NOTHING, 1, trailer=TRAILER, resume_requested=True),
+        Code.CLAUDE_TRUNCATED,
         Cause.APP_EXIT,
     ),
     "usage limit by name": (
@@ -342,6 +483,21 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
     "OOMKilled child, exit 1, own result": (
         _ended(_recorded("auth_401"), 1, container_reason="OOMKilled"),
         Code.CLAUDE_AUTH_REQUIRED,
+        Cause.APP_EXIT,
+    ),
+    "V8's heap was full": (
+        _ended(WORKING, 134, stderr_line="FATAL ERROR: JavaScript heap out of memory"),
+        Code.CLAUDE_TRUNCATED,
+        Cause.HEAP_EXHAUSTED,
+    ),
+    "aborted without a word of the heap": (
+        _ended(WORKING, 134, stderr_line="abort"),
+        Code.CLAUDE_TRUNCATED,
+        Cause.APP_EXIT,
+    ),
+    "word of the heap, but an exit of its own": (
+        _ended(WORKING, 1, stderr_line="FATAL ERROR: JavaScript heap out of memory"),
+        Code.CLAUDE_TRUNCATED,
         Cause.APP_EXIT,
     ),
     # What the cluster did.
@@ -755,6 +911,16 @@ REASONS: dict[str, Reason] = {
     "result does not say whether it is an error": Reason.ERROR_UNSAID,
     "unknown session, but not asked to resume": Reason.ERROR_RESULT,
     "refused by event": Reason.REFUSED,
+    "result of another kind lists errors": Reason.ERROR_RESULT,
+    "stopped by a hook": Reason.HOOK_STOPPED,
+    "tool call put off": Reason.TOOL_DEFERRED,
+    "aborted, and no error by its flag": Reason.ABORTED,
+    "stopped in the middle of its work": Reason.UNFINISHED,
+    "a further turn without its result, exit 0": Reason.ENDED_AFTER_RESULT,
+    "request rejected": Reason.API_REJECTED,
+    "request rejected, says its type": Reason.API_REJECTED,
+    "overloaded": Reason.API_UNAVAILABLE,
+    "API failed, nobody says how": Reason.API_FAILED,
     "no credit": Reason.BILLING,
     "model unknown": Reason.MODEL_UNKNOWN,
     "answer longer than allowed": Reason.OUTPUT_LIMIT,
@@ -805,10 +971,14 @@ def test_failed_stage_comes_before_cancellation() -> None:
     assert (outcome.code, outcome.cause) == (Code.POD_SCHEDULE_FAILED, None)
 
 
-def test_only_unknown_session_and_max_turns_clear_the_session() -> None:
-    clearing = {row.reason for row in PRECEDENCE if row.clear_session}
+def test_only_max_turns_clears_the_session_at_once() -> None:
+    assert {row.reason for row in PRECEDENCE if row.clear_session} == {Reason.MAX_TURNS}
 
-    assert clearing == {Reason.SESSION_UNKNOWN, Reason.MAX_TURNS}
+
+def test_what_the_session_itself_may_cause_recurs_in_it() -> None:
+    recurring = {row.reason for row in PRECEDENCE if row.recurs_in_session}
+
+    assert recurring == {Reason.PROMPT_TOO_LONG, Reason.API_REJECTED}
 
 
 def test_table_covers_every_code_and_names_success_once() -> None:

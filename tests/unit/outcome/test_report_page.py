@@ -1,5 +1,8 @@
+import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from markdown_it import MarkdownIt
@@ -202,3 +205,16 @@ def test_report_names_the_containers_that_still_ran() -> None:
 
     assert "| Still running after the agent's end | `mesh`, `logs` |" in report
     assert "Still running" not in render_report(SUCCESS)
+
+
+@pytest.mark.parametrize("name", ["tools", "max_turns"])
+def test_result_stored_before_its_later_fields_is_still_read_and_shown(name: str) -> None:
+    path = Path(__file__).parents[2] / "data" / "results" / f"{name}.json"
+    stored: dict[str, Any] = json.loads(path.read_text())
+    times = dict.fromkeys(stored["timings"]) | {"started_at": START, "ended_at": START}
+
+    result = AgentRunResult.model_validate({**stored, "timings": times})
+
+    assert not {"warnings", "output", "recurs_in_session"} & set(stored)
+    assert (result.warnings, result.output, result.recurs_in_session) == ((), None, False)
+    assert result.message.split("(")[0].strip() in render_report(result)

@@ -8,7 +8,8 @@ import pytest
 
 from tasks.outcome.causes import CAUSE_TABLE, CauseRule
 from tasks.outcome.ending_facts import Evidence
-from tasks.outcome.precedence import PRECEDENCE, Reason, Row
+from tasks.outcome.precedence import PRECEDENCE, Row
+from tasks.outcome.reasons import Reason
 from tasks.outcome.run_facts import Ending, RunFacts, StageFailure
 from tasks.outcome.verdict import judge_run
 from tasks.vocabulary.error_codes import Cause, ErrorCode
@@ -30,7 +31,7 @@ BEFORE_OUTPUT = (
     ErrorCode.POD_SCHEDULE_FAILED,
     ErrorCode.POD_REATTACH_FAILED,
 )
-CLEARING = {Reason.MAX_TURNS, Reason.SESSION_UNKNOWN}
+CLEARING = {Reason.MAX_TURNS}
 
 
 class Check(NamedTuple):

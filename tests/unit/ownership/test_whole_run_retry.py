@@ -90,18 +90,18 @@ def test_run_without_a_job_has_cost_nothing() -> None:
 
 
 def test_unknown_session_is_answered_by_a_fresh_one_without_being_asked_for() -> None:
-    unknown = ended(ErrorCode.SESSION_UNAVAILABLE, resumed=True, clear_session=True, cost_usd=None)
+    unknown = ended(ErrorCode.SESSION_UNAVAILABLE, resumed=True, cost_usd=None)
 
     planned = plan_next_attempt(WholeRunRetry(), [unknown], 2.0)
 
     assert isinstance(planned, NextAttempt)
     assert (planned.delay_seconds, planned.session_id, planned.budget_usd) == (0, None, 2.0)
-    assert "session to resume is unknown" in planned.reason
+    assert "could not be resumed" in planned.reason
     assert "new session" in planned.reason
 
 
 def test_unknown_session_is_answered_only_once() -> None:
-    unknown = ended(ErrorCode.SESSION_UNAVAILABLE, resumed=True, clear_session=True)
+    unknown = ended(ErrorCode.SESSION_UNAVAILABLE, resumed=True)
 
     planned = plan_next_attempt(WholeRunRetry(), [unknown, unknown], None)
 
@@ -109,7 +109,7 @@ def test_unknown_session_is_answered_only_once() -> None:
 
 
 def test_attempt_in_an_unknown_session_does_not_count() -> None:
-    unknown = ended(ErrorCode.SESSION_UNAVAILABLE, resumed=True, clear_session=True)
+    unknown = ended(ErrorCode.SESSION_UNAVAILABLE, resumed=True)
 
     planned = plan_next_attempt(
         RULES, [unknown, ended(attempt=2, resumed=False), ended(attempt=3)], None
@@ -126,3 +126,24 @@ def test_attempts_of_another_run_cost_this_one_nothing_more() -> None:
 
     assert isinstance(planned, NextAttempt)
     assert planned.budget_usd == 1.5
+
+
+def test_session_that_ended_twice_for_its_own_reasons_is_not_resumed_again() -> None:
+    rules = WholeRunRetry(codes=(ErrorCode.LLM_API_ERROR,), max_attempts=5)
+    rejected = [ended(recurs_in_session=True, attempt=number) for number in (1, 2)]
+
+    first, second = (plan_next_attempt(rules, rejected[:count], None) for count in (1, 2))
+
+    assert isinstance(first, NextAttempt)
+    assert isinstance(second, NextAttempt)
+    assert (first.session_id is None, second.session_id) == (False, None)
+
+
+def test_session_that_could_not_be_resumed_is_not_tried_again() -> None:
+    rules = WholeRunRetry(codes=(ErrorCode.SESSION_UNAVAILABLE,), max_attempts=9)
+    results = [ended(ErrorCode.SESSION_UNAVAILABLE, resumed=True, attempt=n) for n in (1, 2)]
+
+    planned = plan_next_attempt(rules, results, None)
+
+    assert isinstance(planned, NextAttempt)
+    assert planned.session_id is None

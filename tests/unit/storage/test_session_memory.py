@@ -10,6 +10,7 @@ from tasks.outcome.run_result import AgentRunResult, KubernetesNames, Timings
 from tasks.storage.session_memory import (
     RememberedSession,
     SessionMemory,
+    clear_recurring,
     recall,
     remember,
     remembers_sessions,
@@ -73,9 +74,14 @@ def test_session_is_remembered_where_home_and_cwd_outlive_the_pod(
             id="cleared",
         ),
         pytest.param(
-            ended(error_code="session_unavailable", session_id=None, clear_session=True),
-            NOTED.model_copy(update={"session_id": None}),
-            id="unknown",
+            ended(error_code="session_unavailable", session_id="s-0", resumed=True),
+            None,
+            id="not resumed, which a wrong flag may do as well",
+        ),
+        pytest.param(
+            ended(error_code="llm_api_error", recurs_in_session=True),
+            NOTED.model_copy(update={"recurring": "llm_api_error"}),
+            id="may recur",
         ),
         pytest.param(
             ended(error_code="k8s_job_create_failed", session_id=None), None, id="none was begun"
@@ -113,3 +119,35 @@ def test_session_held_elsewhere_is_not_resumed_and_the_run_says_so() -> None:
     assert recalled.session_id is None
     assert recalled.note is not None
     assert "held in /home/agent, this run works in /home/agent/work" in recalled.note
+
+
+MAY_RECUR = ended(error_code="llm_api_error", recurs_in_session=True, advice="Mend it.")
+
+
+@pytest.mark.parametrize(
+    ("result", "memory", "cleared"),
+    [
+        (MAY_RECUR, NOTED.model_copy(update={"recurring": "llm_api_error"}), True),
+        (MAY_RECUR, NOTED, False),
+        (MAY_RECUR, None, False),
+        (MAY_RECUR, NOTED.model_copy(update={"recurring": "claude_prompt_too_long"}), False),
+        (
+            MAY_RECUR,
+            NOTED.model_copy(update={"recurring": "llm_api_error", "session_id": "s-0"}),
+            False,
+        ),
+        (
+            ended(error_code="llm_api_error"),
+            NOTED.model_copy(update={"recurring": "llm_api_error"}),
+            False,
+        ),
+    ],
+    ids=["again", "first time", "nothing noted", "another ending", "another session", "passing"],
+)
+def test_ending_that_comes_again_in_a_session_clears_it(
+    result: AgentRunResult, memory: SessionMemory | None, cleared: bool
+) -> None:
+    judged = clear_recurring(a_run(), result, memory)
+
+    assert judged.clear_session is cleared
+    assert ("has been cleared" in (judged.advice or "")) is cleared

@@ -1,0 +1,52 @@
+"""What people should know about a run although its verdict does not rest on it.
+
+A warning never turns a run red: an update of Claude Code that has a new word for an ending must not
+fail every run, but neither may it pass unseen.
+"""
+
+from collections.abc import Iterator
+
+from tasks.outcome.ending_vocabulary import unknown_words
+from tasks.outcome.run_facts import RunFacts
+from tasks.text.quoting import plain_words
+
+_NAME_LIMIT_CHARACTERS = 100
+_NAMED_TASKS = 5
+
+
+def find_warnings(facts: RunFacts) -> tuple[str, ...]:
+    """Return the warnings about a run, each one sentence."""
+    return (*_unknown_endings(facts), *_stopped_tasks(facts), *_stayed(facts))
+
+
+def _unknown_endings(facts: RunFacts) -> Iterator[str]:
+    """Name the values of the result that the vocabulary does not list."""
+    result = facts.session.last_result
+    for word in unknown_words(result) if result is not None else ():
+        yield (
+            f"The result's {word.field} {_name(word.value)} is unknown to this version, so it was "
+            "not taken for a failure; check that the work is done."
+        )
+
+
+def _stopped_tasks(facts: RunFacts) -> Iterator[str]:
+    """Name the background tasks that ended with the agent instead of by themselves."""
+    tasks = facts.session.stopped_tasks
+    if not tasks:
+        return
+    named = ", ".join(map(_name, tasks[:_NAMED_TASKS]))
+    more = f" and {len(tasks) - _NAMED_TASKS:,} more" if len(tasks) > _NAMED_TASKS else ""
+    yield f"Background work was stopped before it was done: {named}{more}."
+
+
+def _stayed(facts: RunFacts) -> Iterator[str]:
+    """Say that Claude Code did not exit by itself."""
+    if facts.ended_after_result:
+        yield (
+            "Claude Code stayed after its result and was ended; a server or a shell that it left "
+            "in the background was ended with it."
+        )
+
+
+def _name(text: str) -> str:
+    return plain_words(text, _NAME_LIMIT_CHARACTERS) or "(unreadable)"
