@@ -367,6 +367,7 @@ def test_agent_that_stays_after_its_result_is_ended(
         env={"CLAUDE_JOBS_AFTER_RESULT_SECONDS": "1"},
     )
 
+    assert printed.header is not None
     ended = ended and printed.header.numbered
     assert printed.exit_code == printed.trailer.exit_code == (143 if ended else 0)
     assert printed.trailer.ended_after_result is ended
