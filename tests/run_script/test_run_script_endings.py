@@ -344,9 +344,10 @@ TURN_LINE = b'{"type":"assistant","message":{}}'
 
 def _printing(*lines: bytes) -> str:
     said = "; ".join(f"say({line!r})" for line in lines)
-    return f"{PREAMBLE}{said}; [time.sleep(0.05) for _ in range(120)]"
+    return f"{PREAMBLE}{said}; [time.sleep(0.05) for _ in range(80)]"
 
 
+@pytest.mark.waits(3)
 @pytest.mark.parametrize(
     ("lines", "ended"),
     [
