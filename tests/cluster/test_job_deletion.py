@@ -1,5 +1,6 @@
 """Deleting an agent's Job while others change it, against the API server."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -80,7 +81,12 @@ class Watched:
 async def watched(cluster_client: ClusterClient, namespace: str) -> Watched:
     manifest = job(unique("deleted"), secret_name="never-made")
     manifest["metadata"]["annotations"][ANNOTATION_OWNER_FLOW_RUN_ID] = ME
-    return Watched(cluster_client, namespace, await create_job(cluster_client, namespace, manifest))
+    found = await create_job(cluster_client, namespace, manifest)
+    # The Job's controller changes it once more: when it has made the pod, which waits for a Secret.
+    while "active" not in found["status"]:
+        await asyncio.sleep(0.1)
+        found = await read_job(cluster_client, namespace, manifest["metadata"]["name"])
+    return Watched(cluster_client, namespace, found)
 
 
 GONE = ("", "")

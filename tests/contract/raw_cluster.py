@@ -13,6 +13,8 @@ from typing import Any
 import httpx
 import yaml
 
+from tests.waits import WaitRanOut
+
 Json = dict[str, Any]
 IMAGE = "busybox:1.36"
 # Tells on SIGTERM that it was asked, and ends with the code at once or after some seconds.
@@ -102,7 +104,8 @@ class RawSpace:
     def until(self, check: Callable[[], Any], seconds: float = 40.0) -> Any:
         deadline = time.monotonic() + seconds
         while not (found := check()):
-            assert time.monotonic() < deadline, "it did not happen in time"
+            if time.monotonic() > deadline:
+                raise WaitRanOut("it did not happen in time")
             time.sleep(0.1)
         return found
 

@@ -99,7 +99,12 @@ def test_deleted_pod_is_counted_while_it_ends_unless_the_job_waits_for_that(
         pod = space.running_pod(name)["metadata"]["name"]
         space.cluster.ok("DELETE", f"{space.core}/pods/{pod}")
     counted = space.until(lambda: conditions(space.job("slow")))
-    waiting = space.job("slow-policy")["status"]
+
+    def waiting_job() -> Any:
+        status = space.job("slow-policy")["status"]
+        return status.get("terminating") and status
+
+    waiting = space.until(waiting_job)
 
     assert pairs(counted) == failed(BACKOFF)[:1]
     assert (waiting["terminating"], waiting.get("failed"), waiting.get("conditions")) == (
