@@ -131,7 +131,7 @@ def test_job_whose_mesh_ends_after_the_agent_keeps_its_ttl(
 ) -> None:
     request = build_request(replay_image, env={"REPLAY_TRANSCRIPT": "ok"})
     # Longer than the agent works, shorter than it and the time that it is given.
-    with inject("sleep 6"):
+    with inject("sleep 4"):
         ended = run_cli(request)
 
     job = of_job(ended.result)
