@@ -87,7 +87,7 @@ def test_page_of_a_failed_run_shows_why_and_what_to_do(ui: Ui, failed: RunOnPage
     ui.open(forensics)
     ui.expect("Facts behind the verdict")
     ui.expect("BackoffLimitExceeded")
-    ui.expect('"kind": "Pod"')
+    ui.expect('"phase": "Failed"')
     ui.take_picture("failed-forensics")
 
     ui.open_artifact(failed.artifacts["transcript"])
