@@ -4,10 +4,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.run_script.script_run import TOOL_SETS, ScriptRun, ToolSet
+from tests.run_script.script_run import NO_AWK, TOOL_SETS, ScriptRun, ToolSet
+
+# The shells and awks that most images have, and none; the other pairs are of the slice.
+_USUAL = ("dash", "mawk"), ("bash", "gawk"), ("busybox", "busybox")
+_PARAMS = [
+    pytest.param(
+        tools,
+        id=tools.name,
+        marks=[] if (tools.shell, tools.awk) in _USUAL or tools == NO_AWK else [pytest.mark.slice],
+    )
+    for tools in TOOL_SETS
+]
 
 
-@pytest.fixture(params=TOOL_SETS, ids=lambda tools: tools.name)
+@pytest.fixture(params=_PARAMS)
 def script(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ScriptRun]:
     tools: ToolSet = request.param
     for program in tools.programs:
