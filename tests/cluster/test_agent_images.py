@@ -11,9 +11,12 @@ import pytest
 from kubernetes import client
 
 from tests.model_api import ModelApi
+from tests.waits import wait_until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
+# A real node with many pods at once has taken more than a minute and a half.
+_END_SECONDS = 180
 ENDED_PHASES = {"Succeeded", "Failed"}
 CLAUDE = 'printf "Say hello." | claude -p --output-format stream-json --verbose "$@"'
 
@@ -85,15 +88,24 @@ def _pod(name: str, image: str, command: list[str], environment: Mapping[str, st
 
 
 def _wait_for_end(core_api: client.CoreV1Api, namespace: str, name: str) -> EndedPod:
-    while True:
-        status = core_api.read_namespaced_pod(name, namespace).status
-        if status and status.phase in ENDED_PHASES:
-            [container] = status.container_statuses or []
-            assert container.state
-            assert container.state.terminated
+    def read_status() -> Any:
+        return core_api.read_namespaced_pod(name, namespace).status
+
+    def tell() -> str:
+        try:
             log = core_api.read_namespaced_pod_log(name, namespace)
-            return EndedPod(container.state.terminated.exit_code, log)
-        time.sleep(0.1)
+        except client.ApiException as error:  # its container has not started
+            log = str(error)
+        events = core_api.list_namespaced_event(
+            namespace, field_selector=f"involvedObject.name={name}"
+        )
+        told = [f"{event.reason}: {event.message}" for event in events.items]
+        return f"the pod did not end: {read_status()}\n{told}\n{log}"
+
+    wait_until(lambda: read_status().phase in ENDED_PHASES, _END_SECONDS, describe=tell)
+    [container] = read_status().container_statuses
+    log = core_api.read_namespaced_pod_log(name, namespace)
+    return EndedPod(container.state.terminated.exit_code, log)
 
 
 @pytest.mark.parametrize(

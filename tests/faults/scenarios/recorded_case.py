@@ -10,7 +10,7 @@ from tests.embedded_cluster import REPLAY_IMAGE
 
 _CASES = ROOT / "tests" / "data" / "cases" / "execute.json"
 _LABEL = "paperclip.io/"
-_UNTIL_TAKEN_OVER = 'while [ ! -e "$GATE" ]; do sleep 0.1; done'
+_UNTIL_LET_GO = 'while [ ! -e "$GATE" ]; do sleep 0.1; done'
 _FOREVER = "exec sleep 600"
 _LITTLE_MEMORY = "64Mi"
 _LARGE_PROMPT_FIELD = "promptTemplate"
@@ -81,9 +81,15 @@ class RecordedCase:
         """The pod states that were reported before the normal course of things."""
         return self.given.get("pod", {}).get("phases", [])
 
-    def script(self) -> str:
-        """Return what the agent's shell runs: the recorded lines at their times, and the end."""
+    def script(self, *, waits: bool = False) -> str:
+        """Return what the agent's shell runs: the recorded lines at their times, and the end.
+
+        Args:
+            waits: It goes on after its lines only when it is let go.
+        """
         steps, at_ms = self._printing()
+        if waits:
+            steps = f"{steps}; {_UNTIL_LET_GO}"
         ending = self.given["exit"]
         if self.given.get("neverExits"):
             return f"{steps}; {_FOREVER}"
@@ -98,7 +104,7 @@ class RecordedCase:
         if self.earlier is None or not self.earlier.works:
             return _FOREVER
         steps, _ = self._printing()
-        return f"{steps}; {_UNTIL_TAKEN_OVER}"
+        return f"{steps}; {_UNTIL_LET_GO}"
 
     def _printing(self) -> tuple[str, int]:
         steps, at_ms = ["true"], 0

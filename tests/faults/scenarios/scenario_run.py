@@ -152,6 +152,8 @@ class ScenarioRun(AgentSpace):
             more["mounts"] = [{"kind": "config_map", "name": _GATE, "path": "/var/run/gate"}]
         runtime = {**request["runtime"], **more}
         env = {**request["env"], "GATE": str(self._gate)}
+        if self._scenario.agent_waits:
+            env["AGENT_SCRIPT"] = self._case.script(waits=True)
         agent = {"agent_id": self.agent_id}
         limit = self._scenario.timeout_seconds or request.get("timeout_seconds")
         return {
@@ -169,6 +171,9 @@ class ScenarioRun(AgentSpace):
             pod = await self._pod_when(act.when)
             await asyncio.sleep(act.after_seconds)
             await self._act(act, pod)
+        if self._scenario.agent_waits:
+            await self._wait_until_met()
+            self._gate.touch()
 
     async def _show(self, phase: dict[str, Any]) -> None:
         """Have the API report a recorded state of the pod, or let the pod start."""
@@ -228,16 +233,27 @@ class ScenarioRun(AgentSpace):
 
     def _let_agent_go(self, lines: Sequence[RenderedLine]) -> None:
         """Let the agent that was taken over end, once the run reads it."""
-        if any(line.kind is not LineKind.NOTE for line in lines):
+        if self._case.earlier and any(line.kind is not LineKind.NOTE for line in lines):
             self._gate.touch()
 
     async def _faults_not_met(self) -> list[str]:
         """Say so where the run ended before its faults came about."""
-        state = await self._call("GET", "/_faults")
-        fired = [rule["fired"] for rule in state["rules"] if rule["id"] == self.name]
+        fired = await self._fired()
         if not self._is_disturbed or (fired and any(fired) == self._scenario.is_never_met):
             return [NOT_DISTURBED]
         return []
+
+    async def _wait_until_met(self) -> None:
+        """Wait until a fault that the acts added met a call."""
+        while True:
+            if any((await self._fired())[len(self._scenario.rules) :]):
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _fired(self) -> list[int]:
+        """Return how often each fault of this run was met, the oldest fault first."""
+        state = await self._call("GET", "/_faults")
+        return [rule["fired"] for rule in state["rules"] if rule["id"] == self.name]
 
     def _compare(self, result: AgentRunResult) -> list[str]:
         row = self._scenario

@@ -49,6 +49,7 @@ class Scenario:
         rules: Faults that are there before the run begins; their namespace is filled in.
         late_status_seconds: How long ended containers are still reported as running.
         is_never_met: The run makes none of the calls that would fail.
+        agent_waits: The agent does not end before a fault of the acts was met.
         quick: It is of the slice.
     """
 
@@ -65,6 +66,7 @@ class Scenario:
     acts: tuple[Act, ...] = ()
     late_status_seconds: float = 0.0
     is_never_met: bool = False
+    agent_waits: bool = False
     quick: bool = False
 
 
@@ -104,17 +106,23 @@ def _rules(when: When, *rules: dict[str, Any], after_seconds: float = 0.0) -> Ac
     return Act(when, "POST", "/_faults", {"rules": list(rules)}, after_seconds)
 
 
-def _failed_reads(count: int, effect: dict[str, Any]) -> tuple[Act, ...]:
+def _failed_reads(
+    name: str, count: int, effect: dict[str, Any], *, quick: bool = False
+) -> Scenario:
     """Break the watch of the Job at work, so that it is read again, and let those reads fail."""
-    # The agent's work goes on for four seconds from here.
-    cut = {"stream": {"afterSeconds": 0.5, "end": "cut"}}
-    return (
-        _rules(
-            When.POD_THERE,
-            {"match": {"verb": "watch", "resource": "jobs"}, "do": cut},
-            {"match": {"verb": "list", "resource": "jobs"}, "times": count, "do": effect},
-            {"match": {"verb": "get", "resource": "jobs"}, "times": count, "do": effect},
-        ),
+    cut = {"stream": {"afterSeconds": 1.0, "end": "cut"}}
+    reads = _rules(
+        When.POD_THERE,
+        {"match": {"verb": "list", "resource": "jobs"}, "times": count, "do": effect},
+        {"match": {"verb": "get", "resource": "jobs"}, "times": count, "do": effect},
+    )
+    return Scenario(
+        name,
+        _RETRIED,
+        rules=({"match": {"verb": "watch", "resource": "jobs"}, "times": _EACH_TIME, "do": cut},),
+        acts=(reads,),
+        agent_waits=True,
+        quick=quick,
     )
 
 
@@ -448,10 +456,10 @@ _GONE = (
 )
 
 _READS = (
-    Scenario("one failed Job read", _RETRIED, acts=_failed_reads(1, {"status": 500}), quick=True),
-    Scenario("two failed Job reads in a row", _RETRIED, acts=_failed_reads(2, {"status": 500})),
-    Scenario("one Job read answered 429", _RETRIED, acts=_failed_reads(1, {"status": 429})),
-    Scenario("one Job read reset", _RETRIED, acts=_failed_reads(1, {"drop": True})),
+    _failed_reads("one failed Job read", 1, {"status": 500}, quick=True),
+    _failed_reads("two failed Job reads in a row", 2, {"status": 500}),
+    _failed_reads("one Job read answered 429", 1, {"status": 429}),
+    _failed_reads("one Job read reset", 1, {"drop": True}),
     Scenario(
         "last line has no line end",
         "the last line is delivered like any other, where the recorded run lost it",
