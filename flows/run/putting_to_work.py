@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from flows.run.beside import TasksBeside
+from flows.run.naming import name_attempt
 from tasks.cluster.watching.job_observer import JobObserver
 from tasks.log_following.log_follower import FollowedLog
 from tasks.observation.snapshots import JobSnapshot
@@ -35,6 +36,7 @@ def put_to_work(run: AgentRun, job: JobSnapshot, beside: TasksBeside) -> Attempt
         feed=fleet.clusters.feed(outside.client, outside.namespace) if fleet else None,
     )
     beside.start(observer.run())
+    beside.start(name_attempt(run, job))
     made_here = outside.controls.creating is not None
     is_own = job.flow_run_id in {None, flow_run_id}
     work = AttemptAtWork(
