@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 import typer
-from rich import box
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.markup import escape
@@ -15,39 +14,16 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.observation.snapshots import JobSnapshot, LeaseSnapshot
-from tasks.operators.agent_listing import AgentRow, ClusterLook, describe_job
+from tasks.operators.agent_listing import ClusterLook, describe_job
+from tasks.operators.agent_rows import AgentRow
 from tasks.outcome.report_page import UNKNOWN
 from tasks.outcome.run_result import AgentRunResult
-from tasks.text.safe_text import duration_text, escape_control_characters
-
-_LINE_CHARACTERS = 60
+from tasks.text.safe_text import escape_control_characters
 
 
 def print_json(value: Any) -> None:
     """Print a JSON value on one line, without the console, which would wrap or colour it."""
     typer.echo(json.dumps(value, default=_plain, ensure_ascii=False))
-
-
-def show_rows(console: Console, namespace: str, rows: Sequence[AgentRow]) -> None:
-    """Print the list of agents."""
-    if not rows:
-        console.print(f"No agent has a Job in namespace {namespace}.")
-        return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("Agent", "State", "Age", "Cost", "Last line", "Job", "Flow run"):
-        # Names are arguments of other commands, so they are never cut.
-        table.add_column(name, no_wrap=name in {"Age", "Cost"}, overflow="fold")
-    for row in rows:
-        table.add_row(
-            Text(_safe(row.agent_id)),
-            _state(row),
-            UNKNOWN if row.age_seconds is None else duration_text(row.age_seconds),
-            UNKNOWN if row.cost_usd is None else f"${row.cost_usd:.4f}",
-            Text(_safe(row.last_line or UNKNOWN)[:_LINE_CHARACTERS]),
-            Text(row.job_name or UNKNOWN),
-            Text(row.flow_run_id or UNKNOWN),
-        )
-    console.print(table)
 
 
 def rows_for_machines(rows: Sequence[AgentRow]) -> list[dict[str, Any]]:
@@ -110,17 +86,6 @@ def job_for_machines(
     values["still_running"] = look.still_running(job)
     values["pods"] = [{"name": pod.name, "phase": pod.phase} for pod in look.pods_of(job)]
     return values
-
-
-def _state(row: AgentRow) -> Text:
-    words = _safe(row.state)
-    style = "cyan" if row.live else "green" if "Succeeded" in words else "default"
-    text = Text(words, style="yellow" if "owner gone" in words else style)
-    if row.paused is not None:
-        text.append(
-            f" ({_safe(row.paused)})" if row.job_name else f": {_safe(row.paused)}", "yellow"
-        )
-    return text
 
 
 def _safe(text: str) -> str:

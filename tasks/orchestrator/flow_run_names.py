@@ -32,15 +32,15 @@ async def name_flow_run(flow_run_id: str, name: str, tags: Sequence[str], *, bas
     flow_run = context.flow_run if context is not None else None
     if flow_run is None or str(flow_run.id) != flow_run_id:
         return False
-    missing = [tag for tag in tags if tag not in flow_run.tags]
+    # The context has the tags from the run's beginning: they are only sent to add some to them.
+    added = [tag for tag in tags if tag not in flow_run.tags]
+    new_tags = [*flow_run.tags, *added] if added else None
     new_name = name if may_be_renamed(flow_run.name, base) and name != flow_run.name else None
-    if new_name is None and not missing:
+    if new_name is None and new_tags is None:
         return True
     try:
         async with asyncio.timeout(_UPDATE_SECONDS), get_client() as client:
-            await client.update_flow_run(
-                UUID(flow_run_id), name=new_name, tags=[*flow_run.tags, *missing]
-            )
+            await client.update_flow_run(UUID(flow_run_id), name=new_name, tags=new_tags)
     except Exception:
         # Nothing depends on it: the run's artifacts and log name its agent.
         return False

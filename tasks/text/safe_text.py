@@ -103,6 +103,15 @@ def duration_text(seconds: float) -> str:
     return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"
 
 
+def age_text(seconds: float) -> str:
+    """Return an age in few characters, as `kubectl` does: 119s, 119m, 47h, 3d; rounded down."""
+    whole = max(0, int(seconds))
+    for unit_seconds, unit, below in ((1, "s", 120), (60, "m", 7200), (3600, "h", 172_800)):
+        if whole < below:
+            return f"{whole // unit_seconds}{unit}"
+    return f"{whole // 86_400}d"
+
+
 def _written_out(match: re.Match[str]) -> str:
     code = ord(match[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -27,8 +27,7 @@ from flows.run_fleet import run_fleet
 from tasks.fleet.fleet_request import FleetRequest
 
 request = FleetRequest.model_validate({"requests": [json.load(sys.stdin)]})
-state = asyncio.run(run_fleet(request, return_state=True))
-print(asyncio.run(state.result(raise_on_failure=False))["members"][0]["flow_run_id"])
+asyncio.run(run_fleet(request, return_state=True))
 """
 BuildRequest = Callable[..., dict[str, Any]]
 RunCli = Callable[..., CliRun]
@@ -104,7 +103,9 @@ def test_member_of_a_fleet_is_called_after_its_agent(
     )
 
     assert done.returncode == 0, done.stderr
-    assert called(prefect_server, done.stdout.split()[-1]) == (
+    wanted = {"tags": {"all_": [f"agent:{agent_id}"]}}
+    [found] = prefect_server.post("/flow_runs/filter", {"flow_runs": wanted})
+    assert called(prefect_server, found["id"]) == (
         f"{agent_id} · T-1 · attempt 1",
         {f"agent:{agent_id}", "task:T-1"},
     )
