@@ -90,6 +90,7 @@ def collect_facts(ended: EndedAttempt, evidence: ClusterEvidence) -> RunFacts:
         api_failure=_api_failure(ended),
         model=prepared.agent.model,
         image=prepared.runtime.image,
+        memory_limit=prepared.runtime.resources.memory_limit,
     )
     if ended.work is None:
         return common
@@ -130,6 +131,7 @@ def _with_attempt(
         resume_requested=work.resumed,
         # A Job of another run was given that run's schema, if any.
         output_asked=common.output_asked and asked_by_us,
+        memory_limit=common.memory_limit if asked_by_us else None,
         stderr_line=work.stderr_line,
         log_refusal=followed.log_refusal if followed else None,
         foreign_line=_foreign_line(followed),

@@ -65,6 +65,8 @@ class LiveOutput:
         else:
             code = escape(result.error_code or "")
             self._console.print(f"\n[bold red]✘ {code}[/] {escape(result.message)}")
+        if result.check_first:
+            self._console.print(f"[yellow]First check:[/] {escape(result.check_first)}.")
         if result.advice:
             self._console.print(f"[yellow]What to do:[/] {escape(result.advice)}")
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
