@@ -1,8 +1,8 @@
 """The list of agents on a terminal: columns like kubectl's, of which no cell is wrapped or cut."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -25,7 +25,8 @@ class ListFormat(StrEnum):
     JSON = "json"
 
 
-class _Column(NamedTuple):
+@dataclass(frozen=True)
+class _Column:
     title: str
     cell: Callable[[AgentRow], str | None]
 

@@ -156,7 +156,7 @@ class RunRecords:
         wanted = ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=list(agent_of_key)))
         reports = await self._ask(self._client.read_latest_artifacts(artifact_filter=wanted), [])
         for report in reports:
-            if report.flow_run_id is not None and report.key is not None:
+            if report.flow_run_id is not None:
                 found[agent_of_key[report.key]][FlowRunId(str(report.flow_run_id))] = None
         ids = [flow_run_id for agent in agents for flow_run_id in found[agent]]
         await self.learn_flow_runs([text for text in ids if text not in self._flow_runs])

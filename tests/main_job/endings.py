@@ -30,7 +30,7 @@ class EndedRun:
     def assert_told(self, *words: str) -> None:
         """The run's page has these words: its sentence, which is the state's too, or its table."""
         rows = [f"{name.lower()} {value}" for name, value in self.result["observed"]]
-        told = "; ".join([self.result["message"], *rows])
+        told = "; ".join([self.result["message"], *rows, self.result["check_first"] or ""])
         assert [word for word in words if word not in told] == []
         assert self.state["message"] == self.result["message"]
 

@@ -201,7 +201,7 @@ def test_killed_session_ends_with_sigkill_as_its_cause(
     assert result["clear_session"] is False
     assert result["session_id"]
     assert result["transcript"]["complete"] is True
-    assert "137" in result["message"]
+    assert ["Exit code", "137"] in result["observed"]
 
 
 def _execute(core_api: client.CoreV1Api, namespace: str, pod: str, script: str) -> None:
