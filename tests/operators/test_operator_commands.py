@@ -417,3 +417,30 @@ def test_list_without_prefect_shows_the_cluster_and_says_what_is_left_out(
     [row] = [row for row in rows if row["agent_id"] == request["agent"]["agent_id"]]
     assert (row["state"], row["cost_usd"], row["last_line"]) == ("finished", None, None)
     assert "cannot be read" in found.stderr
+
+
+@pytest.mark.waits(20)
+def test_list_that_is_watched_prints_an_agent_that_changes(
+    run_cli: RunCli,
+    watch_list: Callable[[], LiveProcess],
+    build_request: BuildRequest,
+    replay_image: str,
+) -> None:
+    request = build_request(replay_image)
+    agent_id = request["agent"]["agent_id"]
+    watching = watch_list()
+    wait_until(lambda: bool(watching.output.strip()), 60)
+
+    assert run_cli(request).exit_code == 0
+
+    def words() -> list[list[str]]:
+        return [line.split() for line in watching.output.splitlines() if agent_id in line]
+
+    wait_until(lambda: bool(words()) and words()[-1][1] == "Succeeded", 30)
+    # It was listed as nothing more than what was known of it at each time.
+    assert {line[1] for line in words()} <= {
+        *("–", "Starting", "Waiting", "Working", "Ending", "No", "Finished", "Succeeded")
+    }
+    assert watching.output.count("AGENT") == 1
+    watching.signal(signal.SIGINT)
+    assert watching.wait() == 130, watching.output
