@@ -109,3 +109,16 @@ def test_pages_of_a_hostile_agent_show_its_text_and_do_nothing(ui: Ui, hostile: 
         assert page.locator("a[href^=javascript]").count() == 0
         assert page.locator("td", has_text="a").filter(has_text="|").count() == 0
         assert "taken over" not in page.title()
+
+
+def test_list_of_runs_shows_names_and_tags(ui: Ui, runner: Runner, finished: RunOnPage) -> None:
+    other = runner.run(agent={"agent_id": "other"}, task_id="T-1")
+    assert (finished.result["error_code"], other.result["error_code"]) == (None, None)
+
+    ui.open("/runs")
+
+    ui.expect("other · T-1 · attempt 1")
+    ui.expect("demo · A test fails. Find out why and fix it. · attempt 1")
+    for tag in ("agent:other", "task:T-1", "agent:demo"):
+        ui.expect(tag)
+    ui.take_picture("all-runs")
