@@ -122,11 +122,10 @@ def test_refusal_is_filed_under_the_agents_id(name: str, told: dict[str, Any]) -
 
 @pytest.mark.parametrize("name", INVALID)
 def test_refused_run_is_called_after_its_agent(name: str, told: dict[str, Any]) -> None:
-    called, (request, _, agent_id) = told[name]["called"], INVALID[name]
+    called, (_, _, agent_id) = told[name]["called"], INVALID[name]
 
     if agent_id:
-        is_valid = isinstance(request, dict) and request is OF_A_BLOCK
-        assert called == [f"{agent_id} · Hello." if is_valid else agent_id, [f"agent:{agent_id}"]]
+        assert called == [agent_id, [f"agent:{agent_id}"]]
     else:
         assert "-" in called[0]
         assert called[1] == []

@@ -416,7 +416,7 @@ def test_list_without_prefect_shows_the_cluster_and_says_what_is_left_out(
     rows = json.loads(found.stdout)
     [row] = [row for row in rows if row["agent_id"] == request["agent"]["agent_id"]]
     assert (row["state"], row["cost_usd"], row["last_line"]) == ("finished", None, None)
-    assert "cannot be read" in found.stderr
+    assert "cannot be reached" in found.stderr
 
 
 @pytest.mark.waits(20)
