@@ -7,7 +7,7 @@ from collections.abc import Callable
 class WaitRanOut(AssertionError):
     """Something did not come in time, which a busy machine may be the reason of.
 
-    Only this and a time-out are looked at a second time by `.ci/run`; a wrong fact never is.
+    Only this is looked at a second time (on a real cluster a time-out too); a wrong fact never is.
     """
 
 

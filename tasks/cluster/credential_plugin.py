@@ -139,11 +139,11 @@ async def _run(plugin: PluginCommand, program: str, seconds: float) -> tuple[int
         start_new_session=True,
     )
     stderr = bytearray()
+    output = asyncio.create_task(_read_stdout(plugin, process))
+    errors = asyncio.create_task(_keep_tail(process, stderr))
     try:
         async with asyncio.timeout(seconds):
-            stdout, _ = await asyncio.gather(
-                _read_stdout(plugin, process), _keep_tail(process, stderr)
-            )
+            stdout, _ = await asyncio.gather(output, errors)
             return await process.wait(), stdout, bytes(stderr)
     except TimeoutError:
         raise PluginFailed(
@@ -152,7 +152,7 @@ async def _run(plugin: PluginCommand, program: str, seconds: float) -> tuple[int
             f"{_said(plugin, bytes(stderr))}"
         ) from None
     finally:
-        await _end(process)
+        await _end(process, output, errors)
 
 
 async def _read_stdout(plugin: PluginCommand, process: asyncio.subprocess.Process) -> bytes:
@@ -172,14 +172,24 @@ async def _keep_tail(process: asyncio.subprocess.Process, kept: bytearray) -> No
         del kept[:-_KEPT_STDERR_BYTES]
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def _drop_rest(stream: asyncio.StreamReader | None) -> None:
+    while stream is not None and await stream.read(65_536):
+        pass
+
+
+async def _end(process: asyncio.subprocess.Process, *readers: asyncio.Task[Any]) -> None:
     """End the whole group: the plugin, and what it left running."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     if process.stdin is not None:
         process.stdin.close()
+    for reader in readers:
+        reader.cancel()
+    await asyncio.wait(readers)
     with suppress(TimeoutError):
         async with asyncio.timeout(_END_SECONDS):
+            # A pipe that nobody reads to its end stays open.
+            await asyncio.gather(_drop_rest(process.stdout), _drop_rest(process.stderr))
             await process.wait()
 
 

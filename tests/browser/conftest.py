@@ -11,13 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, ViewportSize, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    Page,
+    Route,
+    ViewportSize,
+    sync_playwright,
+)
+from playwright.sync_api import (
+    TimeoutError as NotShown,
+)
 from rich.console import Console
 
 from flows.cli.demo_requests import build_replay_request
 from flows.cli.demo_surroundings import RECORDINGS, Surroundings, start_surroundings
 from flows.cli.local_processes import program
 from tests.main_job.conftest import PrefectServer
+from tests.waits import WaitRanOut
 
 # Tests take a browser that is there (Debian's package `chromium`) and download none.
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -115,7 +125,10 @@ class Ui:
 
     def expect(self, text: str) -> None:
         """Wait until the text is seen."""
-        self.page.get_by_text(text).locator("visible=true").first.wait_for(timeout=15_000)
+        try:
+            self.page.get_by_text(text).locator("visible=true").first.wait_for(timeout=20_000)
+        except NotShown:
+            raise WaitRanOut(f"the page does not show {text!r}") from None
 
     def take_picture(self, name: str) -> None:
         """For looking at after a failure; pytest tells where it keeps the folder."""

@@ -52,7 +52,8 @@ async def test_replacement_of_a_deleted_pod_refuses_and_never_reads_the_prompt(
         "batch.kubernetes.io/job-name"
     ]
     # A run's Job makes no second pod, unless its limit is raised.
-    batch_api = client.BatchV1Api(core_api.api_client)
+    library: Any = core_api  # its annotations are incomplete
+    batch_api = client.BatchV1Api(library.api_client)
     batch_api.patch_namespaced_job(job, namespace, {"spec": {"backoffLimit": 1}})
     core_api.delete_namespaced_pod(first, namespace, grace_period_seconds=0)
 

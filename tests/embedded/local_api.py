@@ -47,7 +47,7 @@ class ClusterProcess:
             api.http.close()
         if self.process.poll() is None:
             self.process.send_signal(number)
-            self.process.wait(10)
+            self.process.wait(60)  # after a thousand pods it has some folders to delete
 
 
 class Api:

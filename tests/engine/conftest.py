@@ -22,7 +22,7 @@ from tests.main_job.conftest import (
     traces,
 )
 from tests.prefect_server import PrefectServer
-from tests.waits import wait_until
+from tests.waits import WaitRanOut, wait_until
 
 __all__ = ["build_request", "run_cli", "start_cli", "storage", "traces"]
 
@@ -66,7 +66,7 @@ class LiveProcess:
     def output(self) -> str:
         return plain(self._text)
 
-    def wait_for(self, text: str, seconds: float = 60) -> None:
+    def wait_for(self, text: str, seconds: float = 90) -> None:
         def is_there() -> bool:
             if text in self.output:
                 return True
@@ -79,11 +79,11 @@ class LiveProcess:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def wait(self, seconds: float = 60) -> int:
+    def wait(self, seconds: float = 90) -> int:
         try:
             code = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"it goes on: {self.output}") from None
+            raise WaitRanOut(f"it goes on: {self.output}") from None
         self._reader.join(5)
         return code
 

@@ -11,7 +11,7 @@ import pytest
 from tests.prefect_server import PrefectServer
 
 # The first test waits for the server; Prefect's command line takes seconds to start.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slice, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[2]
 PREFECT_FILE = ROOT / "deployments" / "prefect.yaml"

@@ -16,7 +16,7 @@ from tests.engine.deployments import Deployment, deployed
 from tests.main_job.conftest import Traces
 from tests.prefect_server import PrefectServer
 
-pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slice, pytest.mark.any_cluster, pytest.mark.timeout(240)]
 
 # Like `serve()`, but for the signal, which the runner would take for its own.
 SERVE = """

@@ -53,7 +53,7 @@ def test_next_run_of_a_task_resumes_its_session_until_that_is_unknown(
     assert said in prefect_server.logs(second.result["flow_run_id"])
     # What is unknown is answered by a fresh session, once, and that is the task's last one then.
     assert resumed_by(unknown) == [session, None]
-    assert "unknown in the agent's HOME" in prefect_server.logs(unknown.result["flow_run_id"])
+    assert "The session could not be resumed" in prefect_server.logs(unknown.result["flow_run_id"])
     assert unknown.result["session_id"] != session
     assert resumed_by(after_it) == [unknown.result["session_id"]]
     assert after_it.exit_code == 0, after_it.output

@@ -29,7 +29,7 @@ from flows.run_agent import run_agent
 block = CustomWebhookNotificationBlock(
     name="listener", url=sys.argv[1], json_data={"subject": "{{subject}}", "body": "{{body}}"}
 )
-block_id = block.save("listener")
+block_id = block.save("listener", overwrite=True)
 entrypoint = EntrypointType.MODULE_PATH
 deployment_id = run_agent.to_deployment("automations", entrypoint_type=entrypoint).apply()
 print(json.dumps([str(block_id), str(deployment_id)]))

@@ -230,6 +230,7 @@ def test_unreadable_kubeconfig_is_refused(
     )
 
 
+@pytest.mark.slice
 @pytest.mark.any_cluster
 @pytest.mark.timeout(90)
 @pytest.mark.waits(25)

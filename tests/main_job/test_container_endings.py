@@ -195,7 +195,7 @@ def test_deleted_pod_is_told_and_no_other_comes_in_its_place(
     ended.assert_told(f"pod {first}", "pod deleted at", "exit code 143")
     # The kubelet may lose a deleted pod's container before it reports how it ended.
     ended.assert_proven(first, "the pod was deleted at", "exit code 143 (", "SuccessfulCreate")
-    pods = core_api.list_namespaced_pod(
+    pods: Any = core_api.list_namespaced_pod(
         run.namespace, label_selector=f"batch.kubernetes.io/job-name={run.job_name}"
     )
     assert [pod.metadata.name for pod in pods.items if pod.metadata.name != first] == []

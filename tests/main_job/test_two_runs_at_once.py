@@ -15,6 +15,7 @@ SLOW = {"REPLAY_TRANSCRIPT": "tools", "REPLAY_LINE_DELAY_SECONDS": "1"}
 LINES = 17
 
 
+@pytest.mark.slice
 @pytest.mark.parametrize("is_same_agent", [True, False], ids=["one agent", "two agents"])
 def test_of_two_runs_at_once_one_works_for_each_agent(
     start_cli: Callable[..., "subprocess.Popen[str]"],

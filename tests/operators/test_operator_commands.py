@@ -257,6 +257,7 @@ def test_attach_reads_the_result_of_an_agent_that_has_ended_alone(
     assert "claude-jobs.dev/harvested-at" in job["metadata"]["annotations"], attached.text
 
 
+@pytest.mark.slice
 @pytest.mark.waits(39)
 def test_paused_agent_is_blocked_until_it_is_resumed(
     run_cli: RunCli,

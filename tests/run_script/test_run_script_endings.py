@@ -344,9 +344,10 @@ TURN_LINE = b'{"type":"assistant","message":{}}'
 
 def _printing(*lines: bytes) -> str:
     said = "; ".join(f"say({line!r})" for line in lines)
-    return f"{PREAMBLE}{said}; [time.sleep(0.05) for _ in range(120)]"
+    return f"{PREAMBLE}{said}; [time.sleep(0.05) for _ in range(80)]"
 
 
+@pytest.mark.waits(3)
 @pytest.mark.parametrize(
     ("lines", "ended"),
     [
@@ -367,6 +368,7 @@ def test_agent_that_stays_after_its_result_is_ended(
         env={"CLAUDE_JOBS_AFTER_RESULT_SECONDS": "1"},
     )
 
+    assert printed.header is not None
     ended = ended and printed.header.numbered
     assert printed.exit_code == printed.trailer.exit_code == (143 if ended else 0)
     assert printed.trailer.ended_after_result is ended

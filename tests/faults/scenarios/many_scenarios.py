@@ -19,11 +19,13 @@ from itertools import groupby
 from pathlib import Path
 
 from tests.faults.scenarios.recorded_case import read_recorded_cases
-from tests.faults.scenarios.scenario_run import ScenarioReport, ScenarioRun
+from tests.faults.scenarios.scenario_run import NOT_DISTURBED, ScenarioReport, ScenarioRun
 from tests.faults.scenarios.scenario_table import TABLE, Scenario
 from tests.faults.world import World, run_world
 
 _AT_A_TIME = 8
+# A fault that comes too late on a busy machine proves nothing, neither way.
+_MORE_TRIES = 2
 
 
 async def make_scenarios(rows: list[Scenario], world: World) -> list[ScenarioReport]:
@@ -34,9 +36,17 @@ async def make_scenarios(rows: list[Scenario], world: World) -> list[ScenarioRep
 
     async def make(row: Scenario) -> None:
         async with places:
-            scenario = await asyncio.to_thread(ScenarioRun, world, row, cases[row.case])
-            reports.append(await scenario.run())
-        _tell(str(reports[-1]))
+            report = await make_once(row)
+            for _ in range(_MORE_TRIES):
+                if report.problems == (NOT_DISTURBED,):
+                    report = await make_once(row)
+        reports.append(report)
+
+    async def make_once(row: Scenario) -> ScenarioReport:
+        scenario = await asyncio.to_thread(ScenarioRun, world, row, cases[row.case])
+        report = await scenario.run()
+        _tell(str(report))
+        return report
 
     ordered = sorted(rows, key=lambda row: row.late_status_seconds)
     for seconds, group in groupby(ordered, key=lambda row: row.late_status_seconds):

@@ -25,6 +25,7 @@ from tests.faults.world import World
 
 _LIMIT_SECONDS = 480.0  # for busy machines; the longest takes 40 s on a quiet one
 _LOOK_SECONDS = 0.02
+NOT_DISTURBED = "the faults did not come about"
 _GATE = "gate"
 _FLOW_RUN_ID = "claude-jobs.dev/flow-run-id"
 _MERGE_PATCH = {"content_type": "application/merge-patch+json"}
@@ -235,7 +236,7 @@ class ScenarioRun(AgentSpace):
         state = await self._call("GET", "/_faults")
         fired = [rule["fired"] for rule in state["rules"] if rule["id"] == self.name]
         if not self._is_disturbed or (fired and any(fired) == self._scenario.is_never_met):
-            return ["the faults did not come about"]
+            return [NOT_DISTURBED]
         return []
 
     def _compare(self, result: AgentRunResult) -> list[str]:

@@ -226,8 +226,9 @@ _POD_WAIT = (
     ),
     Scenario(
         "pod in phase Failed at once",
+        # The kubelet refuses the log, so that it is not known whether anything was printed.
         "the cause is named, and nothing is deleted that has run",
-        ErrorCode.CLAUDE_START_FAILED,
+        ErrorCode.CLAUDE_TRUNCATED,
         Cause.OOM_KILLED,
         exit_code=137,
         lines=0,
