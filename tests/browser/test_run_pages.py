@@ -63,13 +63,21 @@ def test_page_of_a_finished_run_shows_how_it_went(ui: Ui, finished: RunOnPage) -
     ui.take_picture("finished-report")
     assert "forensics" not in finished.artifacts
 
+    ui.open_artifact(finished.artifacts["transcript"])
+    ui.expect("turn 1: tokens in")
+    ui.expect("· Run the tests again")
+    ui.expect('+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")')
+    ui.expect("of them give runs of hyphens")
+    assert ui.page.locator("blockquote", has_text="runs of them give").count() == 1
+    ui.take_picture("finished-transcript")
+
 
 def test_page_of_a_failed_run_shows_why_and_what_to_do(ui: Ui, failed: RunOnPage) -> None:
     assert failed.result["error_code"] == "claude_max_turns"
 
     ui.open(failed.path)
     ui.expect("Max turns reached")
-    ui.expect("tool call Bash: echo round 2")
+    ui.expect("echo round 2")
     ui.take_picture("failed-run")
     ui.choose_tab("Details")
     ui.expect(failed.result["message"][:FOLDED])
