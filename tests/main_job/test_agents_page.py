@@ -21,7 +21,7 @@ def _read(server: PrefectServer, namespace: str) -> dict[str, dict[str, str]]:
     """Return the rows of the table by agent."""
     wanted = {"artifacts": {"key": {"any_": [f"agents-{namespace}"]}}}
     found = server.post("/artifacts/latest/filter", wanted)
-    rows = json.loads(found[0]["data"]) if found else []
+    rows: list[dict[str, str]] = json.loads(found[0]["data"]) if found else []
     return {row["agent"]: row for row in rows}
 
 

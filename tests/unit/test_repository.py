@@ -23,7 +23,6 @@ SHORT_MODULES = {
     "blocks/claude_agent.py": "a block of its own; its fields are the agent's spec",
     "flows/cli/deployed_image.py": "what a file of Prefect's calls when the flows are deployed",
     "flows/cli/request_file.py": "the one place where the command line reads JSON from outside",
-    "flows/run/agents_shown.py": "when a run brings the table of all agents up to date",
     "flows/run/beside.py": "the one way in which tasks run beside a block and end with it",
     "flows/run/verdicts.py": "the one place where a verdict leaves the run",
     "tasks/cluster/server_clock.py": "the one clock by which Leases are judged",

@@ -7,7 +7,6 @@ from tasks.observation.container_states import ContainerRunning, ContainerSnapsh
 from tasks.observation.snapshots import LeaseSnapshot
 from tasks.operators.agents_table import (
     ROWS_LIMIT,
-    AgentsTable,
     as_text_rows,
     build_agents_table,
     table_key,
@@ -28,10 +27,6 @@ NOTE = standing_note(STANDING)
 PAUSE = {ANNOTATION_PAUSED_AT: "2024-05-01T11:00:00Z", ANNOTATION_PAUSED_REASON: "Too\nexpensive."}
 RELEASED = replace(LEASE, holder="", annotations=NOTE)
 WORKING = ContainerSnapshot("agent", running=ContainerRunning(NOON - timedelta(seconds=60)))
-
-
-def _rows(table: AgentsTable) -> list[tuple[str, ...]]:
-    return [tuple(row.values()) for row in table.rows]
 
 
 def test_agent_is_shown_with_all_that_is_known() -> None:
