@@ -55,7 +55,7 @@ def build_agents_table(look: ClusterLook) -> AgentsTable:
     busy = sum(entry.state != IDLE for entry in entries)
     paused = sum(entry.paused is not None for entry in entries)
     description = (
-        f"{len(entries)} agents in namespace {look.namespace}: {busy} at work or waiting, "
+        f"{len(entries)} {'agent' if len(entries) == 1 else 'agents'} in namespace {look.namespace}: {busy} at work or waiting, "
         f"{paused} paused. Costs are in US dollars, of days and months in UTC, and without runs at "
         "work."
     )

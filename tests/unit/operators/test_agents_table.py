@@ -44,7 +44,7 @@ def test_agent_is_shown_with_all_that_is_known() -> None:
         },
     )
     assert table.description.startswith(
-        "1 agents in namespace agents: 0 at work or waiting, 1 paused."
+        "1 agent in namespace agents: 0 at work or waiting, 1 paused."
     )
 
 
