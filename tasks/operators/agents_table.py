@@ -54,10 +54,10 @@ def build_agents_table(look: ClusterLook) -> AgentsTable:
     rows = tuple(_columns(entry, today) for entry in entries[:ROWS_LIMIT])
     busy = sum(entry.state != IDLE for entry in entries)
     paused = sum(entry.paused is not None for entry in entries)
+    agents = "1 agent" if len(entries) == 1 else f"{len(entries)} agents"
     description = (
-        f"{len(entries)} {'agent' if len(entries) == 1 else 'agents'} in namespace {look.namespace}: {busy} at work or waiting, "
-        f"{paused} paused. Costs are in US dollars, of days and months in UTC, and without runs at "
-        "work."
+        f"{agents} in namespace {look.namespace}: {busy} at work or waiting, {paused} paused. "
+        "Costs are in US dollars, of days and months in UTC, and without runs at work."
     )
     more = len(entries) - len(rows)
     return AgentsTable(rows, f"{description} {more} more are left out." if more else description)
