@@ -27,6 +27,7 @@ from flows.cli.foreground_run import (
     run_to_its_end,
 )
 from flows.cli.live_output import LiveOutput
+from tasks.claude_code.rendering import Extent
 from tasks.cluster.cluster_errors import (
     ClusterError,
     ClusterForbidden,
@@ -127,20 +128,24 @@ def logs(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Follow the output until the agent has ended.")
     ] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Print long outputs whole, not their two ends.")
+    ] = False,
     kubeconfig: Kubeconfig = None,
     namespace: Namespace = None,
     as_json: AsJson = False,
 ) -> None:
     """Print an agent's transcript from its pod, or from the result storage if the pod is gone.
 
-    Each line is printed once and in order, with API keys masked. `--json` prints Claude Code's own
-    lines.
+    Each line is printed once and in order, with API keys masked; times count from the first message
+    on. `--json` prints Claude Code's own lines.
     """
 
     async def command() -> None:
         from flows.cli.operator_runs import show_transcript
 
-        output = LiveOutput(_console())
+        extent = Extent(is_whole=full, printed_by=f"claude-jobs logs {name} --full")
+        output = LiveOutput(_console(), extent)
         async with _cluster(kubeconfig, namespace) as access:
             look = await access.look()
             async with _records(kubeconfig, as_json=as_json) as records:

@@ -16,9 +16,11 @@ from flows.run.naming import name_refused_run
 from flows.run.opening import run_logger
 from tasks.cluster.cluster_errors import ClusterError, KubeconfigInvalid
 from tasks.orchestrator.prefect_api import explain_prefect_failure
+from tasks.outcome.report_page import outcome_name
 from tasks.outcome.result_building import build_refusal
 from tasks.outcome.run_result import AgentRunResult
 from tasks.report import publish_refusal
+from tasks.run.progress_page import publish_progress
 from tasks.run.run_controls import RunControls
 from tasks.text.quoting import quote
 from tasks.vocabulary.error_codes import Cause, ErrorCode
@@ -52,6 +54,8 @@ async def refuse(request: object, error: Exception, controls: RunControls) -> Ag
         redactor=controls.redactor,
     )
     await publish_refusal(result)
+    if work is not None:
+        await publish_progress(work.run, work, outcome_name(result))
     return result
 
 

@@ -92,11 +92,14 @@ def test_ended_run_is_told_from_what_was_stored(
         assert json.loads(shown.stdout)["result"] == run.result, shown.text
     page = operate("show", agent_id)
     printed = operate("logs", flow_run_id)
+    whole = operate("logs", flow_run_id, "--full")
     raw = operate("logs", agent_id, "--json")
 
     assert f"${cost:.4f}" in page.text
     assert "Timeline" in page.text
     assert STREAMING in printed.text
+    # Nothing in this transcript is long enough to be folded.
+    assert whole.stdout == printed.stdout
     assert f"From the result storage: {storage}" in printed.text
     assert len(raw.stdout.splitlines()) == run.result["transcript"]["lines"]
     assert all(json.loads(line) for line in raw.stdout.splitlines())
