@@ -9,6 +9,7 @@ from prefect.client.schemas.objects import State
 from prefect.exceptions import TerminationSignal
 
 from flows.run.after_attempt import judge_failure, pause_before_attempt, plan_next_attempt
+from flows.run.agents_shown import show_agents
 from flows.run.beside import TasksBeside
 from flows.run.cancellation_hook import delete_jobs_of_cancelled_run
 from flows.run.earlier_runs import conclude_earlier_runs
@@ -142,6 +143,7 @@ async def conclude(ended: EndedAttempt) -> AgentRunResult:
         concluded = await conclude_run(ended)
         await publish_report(ended, concluded)
         await clean_up(ended, concluded)
+        await show_agents(ended.run)
     return concluded.result
 
 

@@ -12,6 +12,8 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_CLIENT_RETRY_EXTRA_CODES, temporary_settings
 from prefect.states import Cancelled, Completed, Failed
 
+from flows.run.agents_shown import keep_fleet_shown, show_fleet
+from flows.run.beside import TasksBeside
 from flows.run.inputs import RuntimeInputs, load_agent, load_runtime
 from flows.run.run_process import cancelled_by_sigterm, outlive_console
 from flows.run_agent import run_in_this_process
@@ -73,7 +75,10 @@ async def run_fleet(request: FleetRequest) -> State[dict[str, object]]:
         )
         try:
             with cancelled_by_sigterm(), _patient_with_prefect():
-                await runs.run()
+                async with TasksBeside() as beside:
+                    beside.start(keep_fleet_shown(clusters))
+                    await runs.run()
+                await show_fleet(clusters)
         except (asyncio.CancelledError, TerminationSignal):
             await runs.end()
             if not runs.cancelled:

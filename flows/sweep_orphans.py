@@ -15,6 +15,8 @@ from flows.run.inputs import load_runtime_block
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.cluster_errors import ClusterError
 from tasks.cluster.connection import ClusterConnection
+from tasks.operators.agents_page import update_agents_page
+from tasks.operators.cluster_look import ClusterAccess
 from tasks.orchestrator.artifacts import publish_table
 from tasks.ownership.lease import is_held
 from tasks.run.check_request import find_cluster, read_run_script
@@ -91,6 +93,7 @@ async def sweep_orphans(config: SweepConfig = _DEFAULTS) -> State[dict[str, obje
         kubernetes_requests=sweep.requests.total(),
     )
     await _publish(sweep.rows, report, logger.warning)
+    await _show_agents(connection, sweep.namespaces)
     return _to_state(report)
 
 
@@ -131,6 +134,13 @@ async def sweep_cluster(
                     say(_sentence(row))
         sweep.requests = client.requests
     return sweep
+
+
+async def _show_agents(connection: ClusterConnection, namespaces: list[str]) -> None:
+    """Bring the tables of all agents up to date; a namespace that cannot be read keeps its own."""
+    async with ClusterClient(connection) as client:
+        for namespace in namespaces:
+            await update_agents_page(ClusterAccess(client, namespace), seconds=_PUBLISH_SECONDS)
 
 
 async def _load_cluster(config: SweepConfig) -> tuple[ClusterConnection, tuple[str | None, ...]]:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 
 from tasks.claude_code.events import parse_event_leniently
-from tasks.claude_code.rendering import LineKind, RenderedLine, render_event, render_stderr
+from tasks.claude_code.rendering import LineKind, RenderedLine, render_stderr
 from tasks.log_following.log_follower import FollowedLog, LogFollower, LogTarget
 from tasks.orchestrator.stage import stage
 from tasks.run.agent_credentials import learn_credentials
@@ -82,7 +82,7 @@ class OutputStream:
             event = parse_event_leniently(line.payload)
             work.session.apply(event)
             work.progress.apply(event)
-            self.add(render_event(event))
+            self.add(work.entries.read(event))
 
     def add(self, lines: Sequence[RenderedLine]) -> None:
         """Show rendered lines, secrets masked."""
@@ -91,7 +91,8 @@ class OutputStream:
         redact = self._run.outside.redactor.text
         safe = [line.rewritten(redact) for line in lines]
         self._work.page.add(safe)
-        self._say(safe)
+        # The log has times of its own; a line more for each turn would tell little there.
+        self._say([line for line in safe if line.kind is not LineKind.TURN])
 
     def _say(self, lines: Sequence[RenderedLine]) -> None:
         now = time.monotonic()

@@ -18,6 +18,7 @@ from tasks.run.agent_run import AgentRun
 from tasks.run.attempt_at_work import AttemptAtWork, StopReason
 from tasks.run.ended_attempt import ConcludedAttempt, EndedAttempt
 from tasks.run.evidence_reads import gather_evidence
+from tasks.run.standing_notes import note_standing
 from tasks.run.task_sessions import clear_session_if_it_recurs, note_session
 from tasks.storage.result_storage import compress_file
 from tasks.storage.storage_keys import transcript_key
@@ -67,6 +68,8 @@ async def conclude_run(ended: EndedAttempt) -> ConcludedAttempt:
         stored = await _store_result(run, result, work)
         await note_session(run, result)
         is_stored = stored and (stored_key is not None or not work.spool.exists())
+    if not ended.lease_lost:
+        await note_standing(run, result)
     return ConcludedAttempt(result=result, is_stored=is_stored, evidence=evidence)
 
 
@@ -90,6 +93,7 @@ def collect_facts(ended: EndedAttempt, evidence: ClusterEvidence) -> RunFacts:
         api_failure=_api_failure(ended),
         model=prepared.agent.model,
         image=prepared.runtime.image,
+        memory_limit=prepared.runtime.resources.memory_limit,
     )
     if ended.work is None:
         return common
@@ -130,6 +134,7 @@ def _with_attempt(
         resume_requested=work.resumed,
         # A Job of another run was given that run's schema, if any.
         output_asked=common.output_asked and asked_by_us,
+        memory_limit=common.memory_limit if asked_by_us else None,
         stderr_line=work.stderr_line,
         log_refusal=followed.log_refusal if followed else None,
         foreign_line=_foreign_line(followed),

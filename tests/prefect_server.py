@@ -71,10 +71,11 @@ class PrefectServer:
                 return "\n".join(found)
             found += [row["message"] for row in rows]
 
-    def artifacts(self, flow_run_id: str) -> list[Any]:
+    def artifacts(self, flow_run_id: str, *, newest_first: bool = False) -> list[Any]:
         """The published ones; Prefect keeps results of states as artifacts without a key."""
         wanted = {"flow_run_id": {"any_": [flow_run_id]}, "key": {"exists_": True}}
-        return self.post("/artifacts/filter", {"artifacts": wanted})
+        sort = "CREATED_DESC" if newest_first else "ID_DESC"
+        return self.post("/artifacts/filter", {"artifacts": wanted, "sort": sort})
 
     def flow_run(self, flow_run_id: str) -> Any:
         return self.post("/flow_runs/filter", {"flow_runs": {"id": {"any_": [flow_run_id]}}})[0]

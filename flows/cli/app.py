@@ -1,6 +1,8 @@
 """The application `claude-jobs`, and its command `run`."""
 
 import json
+import logging
+import os
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Annotated
@@ -39,9 +41,22 @@ app = typer.Typer(
 )
 
 
+# Prefect's handlers for its console, and for what it says of its own threads.
+_PREFECT_LEVELS = (
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL",
+    "PREFECT_LOGGING_HANDLERS_DEBUG_LEVEL",
+)
+
+
 @app.callback()
 def main() -> None:
     """Run Claude Code agents as Kubernetes Jobs under Prefect."""
+    # Each command tells in sentences of its own what a person must know, also of Prefect; retries
+    # and lost connections of Prefect's threads are not that. The API still gets the whole log.
+    for level in _PREFECT_LEVELS:
+        os.environ.setdefault(level, "CRITICAL")
+    # Else handlers that cannot reach the API write so to the terminal, past all levels.
+    logging.raiseExceptions = False
 
 
 app.command()(demo)

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import os
 import signal
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
@@ -54,8 +53,6 @@ def run_to_its_end(
         PrefectUnusable: Prefect gave no usable answer; what became of the Job is in its sentence.
         typer.Exit: The process was told to stop.
     """
-    # `output` replaces Prefect's console handler; the API still gets the whole log.
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     try:
         with _keeping_what_is_imported():
             from prefect.exceptions import TerminationSignal

@@ -7,14 +7,18 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from tasks.claude_code.entry_reader import EntryReader
 from tasks.claude_code.events import parse_event_leniently
-from tasks.claude_code.rendering import LineKind, RenderedLine, render_event
+from tasks.claude_code.rendering import FOLDED, Extent, LineKind, RenderedLine
+from tasks.claude_code.tool_calls import BodyForm
 from tasks.outcome.report_page import UNKNOWN, describe_proof
 from tasks.outcome.run_result import AgentRunResult
 from tasks.text.redaction import Redactor
+from tasks.text.safe_text import clock_text
 
 _STYLES: dict[LineKind, str] = {
     LineKind.SESSION: "bold cyan",
+    LineKind.TURN: "cyan",
     LineKind.ASSISTANT: "default",
     LineKind.THINKING: "dim italic",
     LineKind.TOOL_CALL: "yellow",
@@ -30,24 +34,39 @@ _STYLES: dict[LineKind, str] = {
     LineKind.PLAIN: "default",
     LineKind.STDERR: "red",
 }
+# Only in bodies: the first line of an entry is not indented.
+_DIFF_STYLES = {r"(?m)^(?:│ )* {4}\+.*$": "green", r"(?m)^(?:│ )* {4}-.*$": "red"}
 
 
 class LiveOutput:
     """Prints rendered lines in the colour of their kind, and the outcome at the end."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, extent: Extent = FOLDED) -> None:
+        """Print nothing yet.
+
+        Args:
+            console: The terminal.
+            extent: How much of long texts of a transcript is shown.
+        """
         self._console = console
         self._redactor = Redactor()
+        self._entries = EntryReader(extent)
 
     def show_lines(self, lines: Sequence[RenderedLine]) -> None:
         """Print lines of the agent's output."""
         for line in lines:
-            self._console.print(Text(line.text, style=_STYLES[line.kind]))
+            elapsed = line.elapsed_seconds
+            time = "" if elapsed is None else f"{clock_text(elapsed)} "
+            text = Text(f"{time}{line.text}", style=_STYLES[line.kind])
+            if line.form is BodyForm.DIFF:
+                for pattern, style in _DIFF_STYLES.items():
+                    text.highlight_regex(pattern, style)
+            self._console.print(text)
 
     def show_lines_of_transcript(self, lines: Sequence[bytes]) -> None:
         """Print Claude Code's lines rendered for people, with API keys masked by their format."""
         for line in lines:
-            rendered = render_event(parse_event_leniently(line))
+            rendered = self._entries.read(parse_event_leniently(line))
             self.show_lines([entry.rewritten(self._redactor.text) for entry in rendered])
 
     def show_note(self, text: str) -> None:
@@ -65,6 +84,8 @@ class LiveOutput:
         else:
             code = escape(result.error_code or "")
             self._console.print(f"\n[bold red]✘ {code}[/] {escape(result.message)}")
+        if result.check_first:
+            self._console.print(f"[yellow]First check:[/] {escape(result.check_first)}.")
         if result.advice:
             self._console.print(f"[yellow]What to do:[/] {escape(result.advice)}")
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))

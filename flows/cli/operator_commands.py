@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from flows.cli import operator_tables
+from flows.cli.agent_table import ListFormat
 from flows.cli.foreground_run import (
     EXIT_INPUT_INVALID,
     EXIT_INTERRUPTED,
@@ -26,13 +27,13 @@ from flows.cli.foreground_run import (
     run_to_its_end,
 )
 from flows.cli.live_output import LiveOutput
+from tasks.claude_code.rendering import Extent
 from tasks.cluster.cluster_errors import (
     ClusterError,
     ClusterForbidden,
     KubeconfigInvalid,
     NamespaceTerminating,
 )
-from tasks.operators.agent_listing import list_rows
 from tasks.operators.operator_errors import CommandRefused, NotDone, require_target
 from tasks.outcome.run_result import AgentRunResult
 from tasks.run.run_controls import RunControls, RunCrashed
@@ -61,21 +62,37 @@ Name = Annotated[
 AgentName = Annotated[str, typer.Argument(metavar="AGENT", help="The agent's id.")]
 
 
-def ls(kubeconfig: Kubeconfig = None, namespace: Namespace = None, as_json: AsJson = False) -> None:
-    """List the agents' Jobs with state, age, cost and last line; a dash means unknown.
+def ls(
+    kubeconfig: Kubeconfig = None,
+    namespace: Namespace = None,
+    all_jobs: Annotated[
+        bool, typer.Option("--all", "-a", help="List every Job, not only each agent's last run.")
+    ] = False,
+    output: Annotated[
+        ListFormat | None,
+        typer.Option(
+            "--output", "-o", help="`wide`: also task, Job, flow run, why paused, last line."
+        ),
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Then print each agent that changes.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the agents: for each one, its last run with state, age and cost; a dash means unknown.
 
-    Cost and last line come from Prefect and the result storage, if they can be read.
+    What the cluster does not have comes from Prefect and the result storage, if they can be read.
     """
+    as_json = as_json or output is ListFormat.JSON
 
     async def command() -> None:
+        from flows.cli.list_command import row_printer, watch_rows
+
         async with _cluster(kubeconfig, namespace) as access:
-            look = await access.look()
+            show = row_printer(_console(), access.namespace, ListFormat.JSON if as_json else output)
             async with _records(kubeconfig, as_json=as_json) as records:
-                rows = list_rows(look, await records.records_of(look.jobs))
-            if as_json:
-                operator_tables.print_json(operator_tables.rows_for_machines(rows))
-            else:
-                operator_tables.show_rows(_console(), access.namespace, rows)
+                async for rows in watch_rows(access, records, all_jobs=all_jobs, watch=watch):
+                    show(rows)
 
     _carry_out(command(), as_json=as_json)
 
@@ -88,7 +105,7 @@ def show(
 ) -> None:
     """Show one run with verdict, cause, advice, timeline, cost, transcript, Job and Lease.
 
-    For an agent's id, this is its live run, else its last one.
+    For an agent's id, this is its live run, else its last one, also if it was cancelled or refused.
     """
 
     async def command() -> None:
@@ -111,20 +128,24 @@ def logs(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Follow the output until the agent has ended.")
     ] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Print long outputs whole, not their two ends.")
+    ] = False,
     kubeconfig: Kubeconfig = None,
     namespace: Namespace = None,
     as_json: AsJson = False,
 ) -> None:
     """Print an agent's transcript from its pod, or from the result storage if the pod is gone.
 
-    Each line is printed once and in order, with API keys masked. `--json` prints Claude Code's own
-    lines.
+    Each line is printed once and in order, with API keys masked; times count from the first message
+    on. `--json` prints Claude Code's own lines.
     """
 
     async def command() -> None:
         from flows.cli.operator_runs import show_transcript
 
-        output = LiveOutput(_console())
+        extent = Extent(is_whole=full, printed_by=f"claude-jobs logs {name} --full")
+        output = LiveOutput(_console(), extent)
         async with _cluster(kubeconfig, namespace) as access:
             look = await access.look()
             async with _records(kubeconfig, as_json=as_json) as records:

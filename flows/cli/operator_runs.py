@@ -12,6 +12,7 @@ from tasks.log_following.log_follower import FollowedLog
 from tasks.observation.snapshots import JobSnapshot
 from tasks.operators.agent_listing import ClusterLook, Target, find_target
 from tasks.operators.cluster_look import ClusterAccess
+from tasks.operators.last_run import choose_last_run
 from tasks.operators.operator_errors import NotPossible, nothing_found
 from tasks.outcome.report_page import Link, describe_proof, render_report
 from tasks.outcome.run_result import AgentRunResult
@@ -161,21 +162,19 @@ def _say_how_much(log: FollowedLog, say: Callable[[str], None], *, whole: bool) 
 
 
 async def _find_target(look: ClusterLook, records: RunRecords, name: str) -> Target:
-    """Return what a name refers to in the cluster, or in Prefect if the cluster has nothing."""
+    """Return what a name refers to in the cluster or in Prefect; for an agent, its last run."""
     target = find_target(look, name)
-    if target is not None and target.job is not None:
-        return target
-    flow_run_id = FlowRunId(name)
     if target is None:
-        agent_id = await records.agent_id_of(flow_run_id)
+        agent_id = await records.agent_id_of(FlowRunId(name))
         if agent_id is not None:
-            return Target(agent_id, flow_run_id, None)
-    last = await records.last_flow_run_of(AgentId(name))
-    if last is not None:
-        return Target(AgentId(name), last, None)
-    if target is None:
+            return Target(agent_id, FlowRunId(name), None)
+    elif target.agent_id != name or (target.job is not None and not look.is_over(target.job)):
+        return target
+    agent_id = AgentId(name)
+    last = choose_last_run(look, agent_id, (await records.runs_of(look, [agent_id]))[agent_id])
+    if target is None and last.flow_run_id is None:
         raise nothing_found(look, name)
-    return target
+    return last
 
 
 async def _folder(

@@ -4,50 +4,30 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 import typer
-from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from tasks.observation.api_fields import Condition
 from tasks.observation.snapshots import JobSnapshot, LeaseSnapshot
-from tasks.operators.agent_listing import AgentRow, ClusterLook, describe_job
+from tasks.operators.agent_listing import ClusterLook, describe_job
+from tasks.operators.agent_rows import AgentRow
 from tasks.outcome.report_page import UNKNOWN
 from tasks.outcome.run_result import AgentRunResult
-from tasks.text.safe_text import duration_text, escape_control_characters
+from tasks.text.safe_text import escape_control_characters
 
-_LINE_CHARACTERS = 60
+_TABLE_COLUMNS = 4096
 
 
 def print_json(value: Any) -> None:
     """Print a JSON value on one line, without the console, which would wrap or colour it."""
     typer.echo(json.dumps(value, default=_plain, ensure_ascii=False))
-
-
-def show_rows(console: Console, namespace: str, rows: Sequence[AgentRow]) -> None:
-    """Print the list of agents."""
-    if not rows:
-        console.print(f"No agent has a Job in namespace {namespace}.")
-        return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("Agent", "State", "Age", "Cost", "Last line", "Job", "Flow run"):
-        # Names are arguments of other commands, so they are never cut.
-        table.add_column(name, no_wrap=name in {"Age", "Cost"}, overflow="fold")
-    for row in rows:
-        table.add_row(
-            Text(_safe(row.agent_id)),
-            _state(row),
-            UNKNOWN if row.age_seconds is None else duration_text(row.age_seconds),
-            UNKNOWN if row.cost_usd is None else f"${row.cost_usd:.4f}",
-            Text(_safe(row.last_line or UNKNOWN)[:_LINE_CHARACTERS]),
-            Text(row.job_name or UNKNOWN),
-            Text(row.flow_run_id or UNKNOWN),
-        )
-    console.print(table)
 
 
 def rows_for_machines(rows: Sequence[AgentRow]) -> list[dict[str, Any]]:
@@ -60,13 +40,13 @@ def show_run(
 ) -> None:
     """Print a run's report, given as Markdown, and the facts about its Job and Lease."""
     if report is not None:
-        console.print(Markdown(escape_control_characters(report)))
+        _print_page(console, escape_control_characters(report))
     for title, rows in facts:
         console.print(f"\n[bold]{escape(title)}[/]")
         table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
         for name, value in rows:
             table.add_row(f"[dim]{escape(name)}[/]", Text(_safe(value)))
-        console.print(table)
+        _print_uncut(console, table)
 
 
 def job_facts(
@@ -83,10 +63,36 @@ def job_facts(
         ("Task", job.task_id or UNKNOWN),
         ("Owner", job.owner_flow_run_id or job.flow_run_id or UNKNOWN),
         ("Owner's epoch", UNKNOWN if job.owner_epoch is None else str(job.owner_epoch)),
-        ("Condition", f"{condition.type} ({condition.reason})" if condition else UNKNOWN),
+        ("Condition", _describe_condition(condition)),
         ("Result stored", _instant(job.harvested_at)),
         ("Pods", ", ".join(f"{pod.name} ({pod.phase})" for pod in pods) or UNKNOWN),
     ]
+
+
+def _print_page(console: Console, markdown: str) -> None:
+    """Print a page with its prose wrapped at words; in tables, where names are, nothing is."""
+    for is_table, blocks in groupby(markdown.split("\n\n"), lambda block: block.startswith("|")):
+        page = Markdown("\n\n".join(blocks))
+        if is_table:
+            _print_uncut(console, page)
+        else:
+            console.print(page, soft_wrap=False)
+
+
+def _print_uncut(console: Console, renderable: RenderableType) -> None:
+    """Print a table with all of its cells; Rich cuts off what is beyond the console's width."""
+    columns = console.width
+    console.width = _TABLE_COLUMNS
+    try:
+        console.print(renderable)
+    finally:
+        console.width = columns
+
+
+def _describe_condition(condition: Condition | None) -> str:
+    if condition is None:
+        return UNKNOWN
+    return f"{condition.type} ({condition.reason})" if condition.reason else condition.type
 
 
 def lease_facts(look: ClusterLook, lease: LeaseSnapshot) -> list[tuple[str, str]]:
@@ -110,17 +116,6 @@ def job_for_machines(
     values["still_running"] = look.still_running(job)
     values["pods"] = [{"name": pod.name, "phase": pod.phase} for pod in look.pods_of(job)]
     return values
-
-
-def _state(row: AgentRow) -> Text:
-    words = _safe(row.state)
-    style = "cyan" if row.live else "green" if "Succeeded" in words else "default"
-    text = Text(words, style="yellow" if "owner gone" in words else style)
-    if row.paused is not None:
-        text.append(
-            f" ({_safe(row.paused)})" if row.job_name else f": {_safe(row.paused)}", "yellow"
-        )
-    return text
 
 
 def _safe(text: str) -> str:

@@ -1,7 +1,7 @@
 """Reads from Prefect and the result storage what commands show about runs."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,20 +16,25 @@ from prefect.client.schemas.filters import (
     ArtifactFilterKey,
     FlowRunFilter,
     FlowRunFilterId,
+    FlowRunFilterTags,
     LogFilter,
     LogFilterFlowRunId,
 )
 from prefect.client.schemas.objects import FlowRun
-from prefect.client.schemas.sorting import ArtifactSort, LogSort
+from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort, LogSort
 
 from flows.run.inputs import load_agent, load_runtime
+from tasks.agent_job.run_naming import agent_tag
 from tasks.agent_job.run_request import AgentRunRequest, parse_request
 from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.claude_code.session_progress import read_cost
 from tasks.observation.snapshots import JobSnapshot
-from tasks.operators.agent_listing import RunRecord
+from tasks.operators.agent_listing import ClusterLook, Target
+from tasks.operators.agent_rows import RunRecord
+from tasks.operators.last_run import PrefectRun, order_runs
 from tasks.orchestrator.prefect_api import explain_prefect_failure
 from tasks.outcome.run_result import AgentRunResult
+from tasks.outcome.state_names import SUCCEEDED
 from tasks.ownership.orphans import owner_of
 from tasks.storage.result_storage import ResultStorage, open_result_storage
 from tasks.storage.storage_keys import AttemptFolder, StorageOwner
@@ -42,6 +47,8 @@ T = TypeVar("T")
 
 _ANSWER_SECONDS = 10.0
 _LINE_CHARACTERS = 200
+_PAGE_SIZE = 200  # Prefect's own limit
+_SUCCEEDED_STATE = "Completed"
 
 
 @asynccontextmanager
@@ -64,6 +71,7 @@ class RunRecords:
         self._client = client
         self._kubeconfig = kubeconfig
         self._flow_runs: dict[FlowRunId, FlowRun] = {}
+        self._runtimes: dict[str, RuntimeSpec] = {}
         self._storages: dict[str | None, ResultStorage] = {}
         self._is_away = False
         self.notes: list[str] = []
@@ -73,13 +81,12 @@ class RunRecords:
         await self._ask(stack.enter_async_context(self._client), None)
 
     async def learn_flow_runs(self, ids: Sequence[FlowRunId]) -> None:
-        """Read these flow runs with one request."""
+        """Read these flow runs, 200 with each request."""
         wanted = [found for text in dict.fromkeys(ids) if (found := _uuid(text)) is not None]
-        if not wanted:
-            return
-        ids_filter = FlowRunFilter(id=FlowRunFilterId(any_=wanted))
-        found = await self._ask(self._client.read_flow_runs(flow_run_filter=ids_filter), [])
-        self._flow_runs |= {FlowRunId(str(run.id)): run for run in found}
+        for page in _pages(wanted, _PAGE_SIZE):
+            ids_filter = FlowRunFilter(id=FlowRunFilterId(any_=list(page)))
+            found = await self._ask(self._client.read_flow_runs(flow_run_filter=ids_filter), [])
+            self._learn(found)
 
     async def flow_run(self, flow_run_id: FlowRunId) -> FlowRun | None:
         """Return a flow run; `None` if the Prefect API in use does not know it."""
@@ -108,14 +115,68 @@ class RunRecords:
             self._note_failure(error)
             return None
 
-    async def last_flow_run_of(self, agent_id: AgentId) -> FlowRunId | None:
-        """Return the flow run that published the agent's newest report."""
-        wanted = ArtifactCollectionFilter(
-            key=ArtifactCollectionFilterKey(any_=[artifact_key(agent_id, "report")])
+    async def runs_of(
+        self, look: ClusterLook, agents: Sequence[AgentId]
+    ) -> Mapping[AgentId, Sequence[PrefectRun]]:
+        """Return which flow runs of each agent may be its last one.
+
+        These are the runs of its Jobs, and the newest of two others that is not known to belong to
+        another namespace: the newest by its tag, among the 200 newest of 100 agents, and the one
+        that published the agent's newest report.
+        """
+        await self.learn_flow_runs([owner for job in look.jobs if (owner := owner_of(job))])
+        found: dict[AgentId, dict[FlowRunId, None]] = {agent: {} for agent in agents}
+        for some in _pages(agents, _PAGE_SIZE // 2):
+            await self._find_by_tag(some, found)
+            await self._find_by_report(some, found)
+        return {
+            agent: [
+                *self._prefect_runs(owner_of(job) for job in look.jobs if job.agent_id == agent),
+                *await self._newest_here(look.namespace, self._prefect_runs(ids)),
+            ]
+            for agent, ids in found.items()
+        }
+
+    async def _find_by_tag(
+        self, agents: Sequence[AgentId], found: dict[AgentId, dict[FlowRunId, None]]
+    ) -> None:
+        agent_of_tag = {agent_tag(agent): agent for agent in agents}
+        wanted = FlowRunFilter(tags=FlowRunFilterTags(any_=list(agent_of_tag)))
+        asked = self._client.read_flow_runs(
+            flow_run_filter=wanted, sort=FlowRunSort.START_TIME_DESC, limit=_PAGE_SIZE
         )
-        found = await self._ask(self._client.read_latest_artifacts(artifact_filter=wanted), [])
-        ids = [str(item.flow_run_id) for item in found if item.flow_run_id is not None]
-        return FlowRunId(ids[0]) if ids else None
+        for run in self._learn(await self._ask(asked, [])):
+            for agent in {agent_of_tag[tag] for tag in run.tags if tag in agent_of_tag}:
+                found[agent][FlowRunId(str(run.id))] = None
+
+    async def _find_by_report(
+        self, agents: Sequence[AgentId], found: dict[AgentId, dict[FlowRunId, None]]
+    ) -> None:
+        agent_of_key = {artifact_key(agent, "report"): agent for agent in agents}
+        wanted = ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=list(agent_of_key)))
+        reports = await self._ask(self._client.read_latest_artifacts(artifact_filter=wanted), [])
+        for report in reports:
+            if report.flow_run_id is not None:
+                found[agent_of_key[report.key]][FlowRunId(str(report.flow_run_id))] = None
+        ids = [flow_run_id for agent in agents for flow_run_id in found[agent]]
+        await self.learn_flow_runs([text for text in ids if text not in self._flow_runs])
+
+    def _learn(self, runs: Sequence[FlowRun]) -> Sequence[FlowRun]:
+        self._flow_runs |= {FlowRunId(str(run.id)): run for run in runs}
+        return runs
+
+    def _prefect_runs(self, ids: Iterable[FlowRunId | None]) -> list[PrefectRun]:
+        known = (self._flow_runs.get(text) for text in dict.fromkeys(ids) if text is not None)
+        return [_to_prefect_run(run) for run in known if run is not None]
+
+    async def _newest_here(
+        self, namespace: str, runs: Sequence[PrefectRun]
+    ) -> Sequence[PrefectRun]:
+        for run in order_runs(runs):
+            runtime = await self._runtime_of(run.flow_run_id)
+            if runtime is None or runtime.namespace in {None, namespace}:
+                return [run]
+        return []
 
     async def report_of(self, flow_run_id: FlowRunId, agent_id: AgentId) -> str | None:
         """Return the report that a flow run has published, as Markdown."""
@@ -167,9 +228,17 @@ class RunRecords:
 
     async def records_of(self, jobs: Sequence[JobSnapshot]) -> Mapping[JobUid, RunRecord]:
         """Return what is known about the runs of these Jobs."""
-        await self.learn_flow_runs([owner for job in jobs if (owner := owner_of(job))])
+        owners = [owner for job in jobs if (owner := owner_of(job))]
+        await self.learn_flow_runs([owner for owner in owners if owner not in self._flow_runs])
         found = await asyncio.gather(*map(self.record_of, jobs))
         return {job.uid: record for job, record in zip(jobs, found, strict=True)}
+
+    async def record_of_run(self, look: ClusterLook, target: Target) -> RunRecord:
+        """Return what is known about a run without a Job: its result, if one was stored."""
+        if target.agent_id is None or target.flow_run_id is None:
+            return RunRecord()
+        folder = await self.newest_folder(target.agent_id, target.flow_run_id, look.namespace)
+        return RunRecord(await self.result_of(target.flow_run_id, folder))
 
     async def record_of(self, job: JobSnapshot) -> RunRecord:
         """Return what is known about a Job's run: its result, or its progress."""
@@ -211,11 +280,14 @@ class RunRecords:
             return None
         if isinstance(request.runtime, RuntimeSpec):
             return request.runtime
+        name = request.runtime
         try:
-            return (await load_runtime(request, self._kubeconfig)).spec
+            if name not in self._runtimes:
+                self._runtimes[name] = (await load_runtime(request, self._kubeconfig)).spec
         except Exception as error:
             self._note_failure(error)
             return None
+        return self._runtimes[name]
 
     async def _ask(self, question: Coroutine[Any, Any, T], otherwise: T) -> T:
         """Return Prefect's answer; after a failure, do not ask again."""
@@ -247,6 +319,23 @@ class RunRecords:
     def _note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)
+
+
+def _to_prefect_run(run: FlowRun) -> PrefectRun:
+    # Prefect's own name for a success, where reports have a plainer word.
+    name = SUCCEEDED if run.state_name == _SUCCEEDED_STATE else run.state_name
+    return PrefectRun(
+        FlowRunId(str(run.id)),
+        name,
+        has_ended=run.state is not None and run.state.is_final(),
+        started_at=run.start_time,
+        ended_at=run.end_time,
+    )
+
+
+def _pages(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 def _uuid(text: str) -> UUID | None:

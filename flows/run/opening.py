@@ -15,6 +15,7 @@ from prefect.runtime import flow_run
 from prefect.telemetry.run_telemetry import LABELS_TRACEPARENT_KEY
 
 from flows.run.inputs import load_agent, load_prompt, load_runtime
+from flows.run.naming import name_run
 from tasks.agent_job.prepared_run import prepare_run
 from tasks.agent_job.run_request import AgentRunRequest, parse_request
 from tasks.cluster.cluster_client import ClusterClient
@@ -47,6 +48,7 @@ async def open_run(asked: object, controls: RunControls) -> AsyncGenerator[Agent
     controls.agent_id = AgentId(agent.agent_id)
     runtime = await load_runtime(request, controls.kubeconfig)
     controls.redactor = Redactor(runtime.secrets)
+    await name_run(request, agent, controls)
     prepared = prepare_run(
         request,
         agent,

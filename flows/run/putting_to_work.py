@@ -6,7 +6,9 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
+from flows.run.agents_shown import show_agents_beside
 from flows.run.beside import TasksBeside
+from flows.run.naming import name_attempt
 from tasks.cluster.watching.job_observer import JobObserver
 from tasks.log_following.log_follower import FollowedLog
 from tasks.observation.snapshots import JobSnapshot
@@ -35,6 +37,7 @@ def put_to_work(run: AgentRun, job: JobSnapshot, beside: TasksBeside) -> Attempt
         feed=fleet.clusters.feed(outside.client, outside.namespace) if fleet else None,
     )
     beside.start(observer.run())
+    beside.start(name_attempt(run, job))
     made_here = outside.controls.creating is not None
     is_own = job.flow_run_id in {None, flow_run_id}
     work = AttemptAtWork(
@@ -54,6 +57,7 @@ def put_to_work(run: AgentRun, job: JobSnapshot, beside: TasksBeside) -> Attempt
         secret_fate=SecretFate.WITHHELD if made_here else SecretFate.UNKNOWN,
     )
     outside.controls.at_work = work
+    beside.start(show_agents_beside(run, work))
     if not is_own:
         outside.say(
             f"Took over Job {job.name} of flow run {job.flow_run_id}: its agent works on the "

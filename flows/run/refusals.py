@@ -12,12 +12,15 @@ from traceback import extract_tb
 from typing import Any, cast
 
 from flows.run.inputs import load_agent_block
+from flows.run.naming import name_refused_run
 from flows.run.opening import run_logger
 from tasks.cluster.cluster_errors import ClusterError, KubeconfigInvalid
 from tasks.orchestrator.prefect_api import explain_prefect_failure
+from tasks.outcome.report_page import outcome_name
 from tasks.outcome.result_building import build_refusal
 from tasks.outcome.run_result import AgentRunResult
 from tasks.report import publish_refusal
+from tasks.run.progress_page import publish_progress
 from tasks.run.run_controls import RunControls
 from tasks.text.quoting import quote
 from tasks.vocabulary.error_codes import Cause, ErrorCode
@@ -37,11 +40,13 @@ async def refuse(request: object, error: Exception, controls: RunControls) -> Ag
         controls: They show how far the run had come.
     """
     work = controls.at_work
+    agent_id, task_id = await _find_agent_id(request, controls), _text(_field(request, "task_id"))
+    await name_refused_run(agent_id, task_id, controls)
     result = build_refusal(
         _to_ending(error, controls),
-        agent_id=await _find_agent_id(request, controls),
+        agent_id=agent_id,
         flow_run_id=controls.flow_run_id or "",
-        task_id=_text(_field(request, "task_id")),
+        task_id=task_id,
         namespace=work.namespace if work is not None else _namespace(request),
         job=(work.job_name, work.job_uid) if work is not None else None,
         started_at=controls.started_at,
@@ -49,6 +54,8 @@ async def refuse(request: object, error: Exception, controls: RunControls) -> Ag
         redactor=controls.redactor,
     )
     await publish_refusal(result)
+    if work is not None:
+        await publish_progress(work.run, work, outcome_name(result))
     return result
 
 

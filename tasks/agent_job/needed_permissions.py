@@ -59,6 +59,7 @@ RUN_PERMISSIONS: tuple[Permission, ...] = (
     Permission("get", _LEASES, "leases", "find out who owns the agent"),
     Permission("create", _LEASES, "leases", "become the first owner of an agent"),
     Permission("update", _LEASES, "leases", "take, renew and release the ownership of an agent"),
+    Permission("list", _LEASES, "leases", "keep the table of all agents current"),
     Permission("get", _JOBS, "jobs", "confirm that a Job is gone"),
     Permission("list", _JOBS, "jobs", "find the Jobs of earlier runs of the agent"),
     Permission("watch", _JOBS, "jobs", "learn at once that a Job has finished"),
@@ -105,10 +106,11 @@ PREFLIGHT_PERMISSIONS: tuple[Permission, ...] = (
 READ_NODES = Permission("get", "", "nodes", "recognise that a node was lost or removed")
 """Needs a ClusterRole; runs work without it, and then name this cause less often."""
 
-# Without it, output that the log has lost cannot be recovered, and the run reports that.
-_EXEC_RESOURCE = "pods/exec"
+# Without exec, output that the log has lost cannot be recovered, and the run reports that. Without
+# the list of Leases, sweeps alone keep the table of all agents.
+_OPTIONAL = {("get", "pods/exec"), ("create", "pods/exec"), ("list", "leases")}
 
-NEEDED_PERMISSIONS = tuple(p for p in RUN_PERMISSIONS if p.resource != _EXEC_RESOURCE)
+NEEDED_PERMISSIONS = tuple(p for p in RUN_PERMISSIONS if (p.verb, p.resource) not in _OPTIONAL)
 """The permissions without which a run does not start."""
 
 

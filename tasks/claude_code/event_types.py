@@ -134,6 +134,7 @@ class AssistantEvent:
         message_id: The same for all blocks of one answer of the model.
         usage: Of the whole answer, as counted when it began: the output is hardly in it.
         parent_tool_use_id: Set for what a subagent says.
+        timestamp: When it was printed, as the CLI writes it: ISO 8601, UTC.
     """
 
     blocks: tuple[ContentBlock, ...]
@@ -147,6 +148,7 @@ class AssistantEvent:
     subagent_type: str | None
     session_id: str | None
     uuid: str | None
+    timestamp: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +161,7 @@ class UserEvent:
     subagent_type: str | None
     session_id: str | None
     uuid: str | None
+    timestamp: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,6 +171,7 @@ def _parse_assistant(event: JsonObject) -> AssistantEvent:
         subagent_type=text_field(event, "subagent_type"),
         session_id=text_field(event, "session_id"),
         uuid=text_field(event, "uuid"),
+        timestamp=text_field(event, "timestamp"),
     )
 
 
@@ -199,6 +200,7 @@ def _parse_user(event: JsonObject) -> UserEvent:
         subagent_type=text_field(event, "subagent_type"),
         session_id=text_field(event, "session_id"),
         uuid=text_field(event, "uuid"),
+        timestamp=text_field(event, "timestamp"),
     )
 
 

@@ -5,9 +5,8 @@ Control characters are written out, and in its text all but the first line of an
 so that nothing the agent says can steer a terminal or pass for a line of ours.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import assert_never
@@ -29,18 +28,15 @@ from tasks.claude_code.event_types import (
     SystemNoteEvent,
     TextBlock,
     ThinkingBlock,
+    TokenCounts,
     ToolResultBlock,
     ToolUseBlock,
     UnknownEvent,
     UserEvent,
 )
-from tasks.claude_code.json_fields import JsonObject
-from tasks.text.safe_text import (
-    cut_text,
-    escape_control_characters,
-    fold_text,
-    one_line,
-)
+from tasks.claude_code.tool_calls import BodyForm, describe_tool_call
+from tasks.claude_code.tool_calls import detail as _detail
+from tasks.text.safe_text import cut_text, escape_control_characters, fold_text
 
 SILENT_EVENTS: dict[str, str] = {
     "stream_event": "a piece of a message that comes again, whole, as an assistant event",
@@ -53,18 +49,20 @@ RESULT_LIMIT_CHARACTERS = 2_000
 # Of a tool's output the end tells as much as the beginning: there stands what failed.
 TOOL_HEAD_CHARACTERS = 1_200
 TOOL_TAIL_CHARACTERS = 800
-DETAIL_LIMIT_CHARACTERS = 300
+# What the agent writes is reviewed, so more of it is shown.
+CALL_HEAD_CHARACTERS = 3_000
+CALL_TAIL_CHARACTERS = 1_000
 
 _UNKNOWN = "unknown"
 _CONTINUATION = "\n    "
-# Of a tool's input, what tells most; the first one there is shown.
-_TELLING_INPUTS = ("command", "file_path", "path", "pattern", "url", "query", "skill", "prompt")
+_UNDER_A_CALL = "│ "
 
 
 class LineKind(StrEnum):
     """What a rendered line is about; terminals choose a style by it."""
 
     SESSION = "session"
+    TURN = "turn"
     ASSISTANT = "assistant"
     THINKING = "thinking"
     TOOL_CALL = "tool_call"
@@ -82,45 +80,88 @@ class LineKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Extent:
+    """How much of long texts is shown.
+
+    Attributes:
+        is_whole: All of them, whatever their length.
+        printed_by: The command that prints what was left out.
+    """
+
+    is_whole: bool = False
+    printed_by: str = "claude-jobs logs AGENT --full"
+
+    def fold(self, text: str, head_characters: int, tail_characters: int) -> str:
+        """Return `text`, or its beginning and end with the size of what is between them."""
+        if self.is_whole:
+            return text
+        hint = f"; `{self.printed_by}` prints them"
+        return fold_text(text, head_characters, tail_characters, hint)
+
+    def cut(self, text: str, limit_characters: int) -> str:
+        """Return `text`, or its beginning with the size of the rest."""
+        return text if self.is_whole else cut_text(text, limit_characters)
+
+
+@dataclass(frozen=True, slots=True)
 class RenderedLine:
     """One entry; its texts are safe and bounded, and may have several lines.
 
     Attributes:
         body: What was said.
         label: Who says it, or what it is; empty where the body speaks for itself.
+        caption: What it is about, in one line; empty without a label.
+        form: Of the body.
+        elapsed_seconds: Since the transcript's first timestamp; `None` where the event has none.
+        depth: How many calls of subagents it is under.
+        call_id: The tool call that it is.
+        under_call_id: The subagent's call that it is under.
     """
 
     kind: LineKind
     body: str
     label: str = ""
+    caption: str = ""
+    form: BodyForm = BodyForm.TEXT
+    elapsed_seconds: float | None = None
+    depth: int = 0
+    call_id: str | None = None
+    under_call_id: str | None = None
 
     @property
     def text(self) -> str:
-        """Label and body as people read them in a log, further lines indented."""
-        body = self.body.replace("\n", _CONTINUATION)
-        return f"{self.label}: {body}" if self.label and body else self.label or body
+        """Label, caption and body as people read them in a log, further lines indented."""
+        head = f"{self.label} ({self.caption})" if self.caption else self.label
+        between = " " if self.form is BodyForm.TEXT else "\n"
+        text = f"{head}:{between}{self.body}" if head and self.body else head or self.body
+        prefix = _UNDER_A_CALL * self.depth
+        return prefix + text.replace("\n", f"\n{prefix}{_CONTINUATION[1:]}")
 
     def rewritten(self, rewrite: Callable[[str], str]) -> "RenderedLine":
-        """Return the entry with both texts rewritten, as for masking secrets."""
-        body, label = rewrite(self.body), rewrite(self.label)
-        is_same = body is self.body and label is self.label
-        return self if is_same else RenderedLine(self.kind, body, label)
+        """Return the entry with all texts rewritten, as for masking secrets."""
+        body, label, caption = rewrite(self.body), rewrite(self.label), rewrite(self.caption)
+        if body is self.body and label is self.label and caption is self.caption:
+            return self
+        return replace(self, body=body, label=label, caption=caption)
 
 
-def render_event(event: StreamEvent | EventParseError) -> list[RenderedLine]:
+FOLDED = Extent()
+
+
+def render_event(
+    event: StreamEvent | EventParseError, extent: Extent = FOLDED
+) -> list[RenderedLine]:
     """Return the entries of one event, in order; none for blank lines and `SILENT_EVENTS`."""
     match event:
-        case AssistantEvent():
-            return [_block(block, event) for block in event.blocks if not _is_empty(block)]
-        case UserEvent():
-            return [_block(block, event) for block in event.blocks if not _is_empty(block)]
+        case AssistantEvent() | UserEvent():
+            return [_block(block, event, extent) for block in shown_blocks(event)]
         case ResultEvent():
-            return list(_result(event))
+            return list(_result(event, extent))
         case PlainLine(is_fragment=True):
             text = f"piece of a damaged event, {len(event.text):,} characters, not shown"
             return [RenderedLine(LineKind.UNKNOWN, text)]
         case PlainLine():
-            return [_entry(LineKind.PLAIN, "", event.text)] if event.text.strip() else []
+            return [_entry(LineKind.PLAIN, "", event.text, extent)] if event.text.strip() else []
         case PartialMessageEvent():
             return []
         case SystemNoteEvent():
@@ -129,9 +170,25 @@ def render_event(event: StreamEvent | EventParseError) -> list[RenderedLine]:
             return [_short(event)]
 
 
+def shown_blocks(event: AssistantEvent | UserEvent) -> list[ContentBlock]:
+    """Return the blocks of a message that have an entry each, in order."""
+    return [block for block in event.blocks if not _is_empty(block)]
+
+
+def render_tokens(counts: TokenCounts) -> str:
+    """Return what is known of token counts, by kind; empty where nothing is."""
+    named = {
+        "in": counts.input_tokens,
+        "out": counts.output_tokens,
+        "cache read": counts.cache_read_input_tokens,
+        "cache write": counts.cache_creation_input_tokens,
+    }
+    return ", ".join(f"{name} {count:,}" for name, count in named.items() if count is not None)
+
+
 def render_stderr(payload: bytes) -> RenderedLine:
     """Return one line of the agent's stderr."""
-    return _entry(LineKind.STDERR, "stderr", payload.decode("utf-8", errors="replace"))
+    return _entry(LineKind.STDERR, "stderr", payload.decode("utf-8", errors="replace"), FOLDED)
 
 
 def _short(
@@ -169,24 +226,22 @@ def _short(
             assert_never(event)
 
 
-def _block(block: ContentBlock, event: AssistantEvent | UserEvent) -> RenderedLine:
+def _block(block: ContentBlock, event: AssistantEvent | UserEvent, extent: Extent) -> RenderedLine:
     speaker = f"[{_detail(event.subagent_type or 'subagent')}] " if event.parent_tool_use_id else ""
     match block:
         case TextBlock():
-            return _said(block, event, speaker)
+            kind, label = _speaker(event)
+            return _entry(kind, speaker + label, block.text, extent)
         case ThinkingBlock():
-            return _entry(LineKind.THINKING, f"{speaker}thinking", block.text)
+            return _entry(LineKind.THINKING, f"{speaker}thinking", block.text, extent)
         case ToolUseBlock():
-            name = _detail(block.name or _UNKNOWN)
-            return _entry(
-                LineKind.TOOL_CALL, f"{speaker}tool call {name}", _tool_input(block.tool_input)
-            )
+            return _tool_call(block, speaker, extent)
         case ToolResultBlock():
             others = "".join(f" [{_detail(part)}]" for part in block.other_parts)
-            text = fold_text(block.text, TOOL_HEAD_CHARACTERS, TOOL_TAIL_CHARACTERS) + others
-            if block.is_error:
-                return _entry(LineKind.TOOL_ERROR, f"{speaker}tool error", text)
-            return _entry(LineKind.TOOL_RESULT, f"{speaker}tool result", text)
+            text = extent.fold(block.text, TOOL_HEAD_CHARACTERS, TOOL_TAIL_CHARACTERS) + others
+            kind = LineKind.TOOL_ERROR if block.is_error else LineKind.TOOL_RESULT
+            name = "tool error" if block.is_error else "tool result"
+            return _entry(kind, f"{speaker}{name}", text, extent)
         case OtherBlock():
             text = f"{speaker}{_detail(block.block_type)} block, not shown"
             return RenderedLine(LineKind.UNKNOWN, text)
@@ -194,31 +249,30 @@ def _block(block: ContentBlock, event: AssistantEvent | UserEvent) -> RenderedLi
             assert_never(block)
 
 
-def _said(block: TextBlock, event: AssistantEvent | UserEvent, speaker: str) -> RenderedLine:
+def _tool_call(block: ToolUseBlock, speaker: str, extent: Extent) -> RenderedLine:
+    call = describe_tool_call(block.name, block.tool_input)
+    body = extent.fold(call.body, CALL_HEAD_CHARACTERS, CALL_TAIL_CHARACTERS)
+    label = f"{speaker}tool call {_detail(block.name or _UNKNOWN)}"
+    entry = _entry(LineKind.TOOL_CALL, label, body, extent)
+    return replace(entry, caption=call.caption, form=call.form, call_id=block.tool_use_id)
+
+
+def _speaker(event: AssistantEvent | UserEvent) -> tuple[LineKind, str]:
     match event:
         case AssistantEvent(is_synthetic=True):
-            return _entry(LineKind.ERROR, f"{speaker}error", block.text)
+            return LineKind.ERROR, "error"
         case AssistantEvent():
-            return _entry(LineKind.ASSISTANT, f"{speaker}assistant", block.text)
+            return LineKind.ASSISTANT, "assistant"
         case UserEvent(is_synthetic=True):
-            return _entry(LineKind.USER, f"{speaker}prompt by the CLI itself", block.text)
+            return LineKind.USER, "prompt by the CLI itself"
         case UserEvent():
-            return _entry(LineKind.USER, f"{speaker}user", block.text)
+            return LineKind.USER, "user"
         case _:
             assert_never(event)
 
 
 def _is_empty(block: ContentBlock) -> bool:
     return isinstance(block, TextBlock | ThinkingBlock) and not block.text.strip()
-
-
-def _tool_input(tool_input: JsonObject) -> str:
-    telling = next((name for name in _TELLING_INPUTS if tool_input.get(name)), None)
-    if telling is None:
-        return _detail(_compact_json(tool_input)) if tool_input else ""
-    others = [_detail(name) for name in tool_input if name != telling]
-    more = f" (and {', '.join(others)})" if others else ""
-    return _detail(tool_input[telling]) + more
 
 
 def _init(event: InitEvent) -> str:
@@ -246,22 +300,14 @@ def _rate_limit(event: RateLimitEvent) -> str:
     )
 
 
-def _result(event: ResultEvent) -> Iterator[RenderedLine]:
+def _result(event: ResultEvent, extent: Extent) -> Iterator[RenderedLine]:
     failed = event.is_error is True or bool(event.errors)
     kind = LineKind.ERROR if failed else LineKind.RESULT
     # An error's subtype may read `success`.
     outcome = ", ".join(_texts(["failed"] if failed else [], event.subtype, event.terminal_reason))
     for text in _texts([event.text], *event.errors):
-        yield _entry(kind, "result", cut_text(text, RESULT_LIMIT_CHARACTERS))
-    usage = event.usage
-    counts = {
-        "in": usage.input_tokens,
-        "out": usage.output_tokens,
-        "cache read": usage.cache_read_input_tokens,
-        "cache write": usage.cache_creation_input_tokens,
-    }
-    known = [f"{name} {count:,}" for name, count in counts.items() if count is not None]
-    tokens = ", ".join(known) or _UNKNOWN
+        yield _entry(kind, "result", extent.cut(text, RESULT_LIMIT_CHARACTERS), extent)
+    tokens = render_tokens(event.usage) or _UNKNOWN
     turns = _UNKNOWN if event.num_turns is None else f"{event.num_turns:,}"
     cost = _UNKNOWN if event.total_cost_usd is None else f"${event.total_cost_usd:.6f}"
     head = f"turn ended ({outcome})" if outcome else "turn ended"
@@ -291,15 +337,6 @@ def render_epoch(epoch_seconds: float | None) -> str | None:
         return None
 
 
-def _entry(kind: LineKind, label: str, text: str) -> RenderedLine:
-    shown = escape_control_characters(cut_text(text.strip("\n"), SAID_LIMIT_CHARACTERS))
+def _entry(kind: LineKind, label: str, text: str, extent: Extent) -> RenderedLine:
+    shown = escape_control_characters(extent.cut(text.strip("\n"), SAID_LIMIT_CHARACTERS))
     return RenderedLine(kind, shown, label)
-
-
-def _detail(value: object) -> str:
-    text = value if isinstance(value, str) else _compact_json(value)
-    return one_line(text, DETAIL_LIMIT_CHARACTERS)
-
-
-def _compact_json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)

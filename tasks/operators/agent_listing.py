@@ -1,10 +1,10 @@
-"""The list of agents: their Jobs, the state of each, and whether it has an owner.
+"""The agents of a namespace: their Jobs, the state of each, and whether it has an owner.
 
 It is based on what the cluster reports now and what was stored. The Lease shows whether an owner is
 alive; an owner that has just died counts as alive until its Lease has expired.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -16,7 +16,7 @@ from tasks.outcome.run_result import AgentRunResult
 from tasks.ownership.lease import is_held
 from tasks.ownership.orphans import owner_of
 from tasks.ownership.pause import AgentPause, find_pause
-from tasks.vocabulary.names import AgentId, FlowRunId, JobUid
+from tasks.vocabulary.names import AgentId, FlowRunId
 
 
 class OwnerState(StrEnum):
@@ -69,62 +69,13 @@ class ClusterLook:
         return find_pause(lease.annotations) if lease is not None else None
 
 
-@dataclass(frozen=True, slots=True)
-class RunRecord:
-    """What is known about a Job's run from outside the cluster; `None` if unknown.
-
-    Attributes:
-        cost_usd: The cost so far, if the agent is working.
-        last_line: The last line of its output, made safe.
-    """
-
-    result: AgentRunResult | None = None
-    cost_usd: float | None = None
-    last_line: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AgentRow:
-    """One Job of an agent, or a paused agent without a Job.
-
-    Attributes:
-        state: The state in words.
-        age_seconds: Time since the Job was created.
-        live: Whether an agent works in the Job, or may yet.
-    """
-
-    agent_id: AgentId
-    state: str
-    flow_run_id: FlowRunId | None = None
-    task_id: str | None = None
-    job_name: str | None = None
-    live: bool = False
-    age_seconds: int | None = None
-    cost_usd: float | None = None
-    last_line: str | None = None
-    paused: str | None = None
-
-
-def list_rows(look: ClusterLook, records: Mapping[JobUid, RunRecord]) -> list[AgentRow]:
-    """Return every Job and every paused agent: live Jobs first, then the newest."""
-    rows = [_row(look, job, records.get(job.uid, RunRecord())) for job in look.jobs]
-    with_jobs = {job.agent_id for job in look.jobs}
-    paused = [
-        AgentRow(lease.agent_id, "paused", paused=pause.describe())
-        for lease in look.leases
-        if lease.agent_id is not None and lease.agent_id not in with_jobs
-        if (pause := find_pause(lease.annotations)) is not None
-    ]
-    return [*(row for row in rows if row.live), *paused, *(row for row in rows if not row.live)]
-
-
 def describe_job(look: ClusterLook, job: JobSnapshot, result: AgentRunResult | None) -> str:
     """Return the state of a Job in a few words, and whether its owner is gone."""
     beside = look.still_running(job)
     if job.over or beside:
         over = _describe_over(job, result, "agent ended" if beside else "finished")
         return over + (f", {describe_running(beside)}" if beside else "")
-    words = "being deleted" if job.deleting else _describe_live(job, look.pods_of(job))
+    words = "being deleted" if job.deleting else describe_live_job(job, look.pods_of(job))
     if look.owner_state(job.agent_id or AgentId("")) is OwnerState.GONE:
         return f"{words}, owner gone"
     return words
@@ -167,24 +118,6 @@ def agents_of(look: ClusterLook) -> Sequence[AgentId]:
     return sorted(agent_id for agent_id in of_jobs | of_leases if agent_id is not None)
 
 
-def _row(look: ClusterLook, job: JobSnapshot, record: RunRecord) -> AgentRow:
-    agent_id, result = job.agent_id or AgentId(""), record.result
-    pause = look.pause_of(agent_id)
-    age = look.now - job.created_at if job.created_at else None
-    return AgentRow(
-        agent_id=agent_id,
-        state=describe_job(look, job, result),
-        flow_run_id=owner_of(job),
-        task_id=job.task_id,
-        job_name=job.name,
-        live=not look.is_over(job),
-        age_seconds=max(0, round(age.total_seconds())) if age is not None else None,
-        cost_usd=result.cost_usd if result is not None else record.cost_usd,
-        last_line=result.message if result is not None else record.last_line,
-        paused=pause.describe() if pause is not None else None,
-    )
-
-
 def _describe_over(job: JobSnapshot, result: AgentRunResult | None, how: str) -> str:
     if result is not None:
         return f"{how}: {outcome_name(result)}"
@@ -193,7 +126,8 @@ def _describe_over(job: JobSnapshot, result: AgentRunResult | None, how: str) ->
     return how
 
 
-def _describe_live(job: JobSnapshot, pods: Sequence[PodSnapshot]) -> str:
+def describe_live_job(job: JobSnapshot, pods: Sequence[PodSnapshot]) -> str:
+    """Return the state of a live Job in a few words, whoever owns it."""
     pod = next(iter(pods), None)
     if pod is None:
         return "suspended by its queue" if job.suspended else "waiting for its pod"

@@ -1,11 +1,13 @@
 """Prefect artifacts: pages and tables, published and updated within a bound of time."""
 
 import asyncio
+import json
 from uuid import UUID
 
 from prefect.artifacts import MarkdownArtifact, TableArtifact
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import ArtifactUpdate
+from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+from prefect.client.schemas.filters import ArtifactCollectionFilter, ArtifactCollectionFilterKey
 from prefect.settings import get_current_settings
 
 
@@ -34,6 +36,29 @@ async def publish_table(
     """
     async with asyncio.timeout(seconds):
         await TableArtifact(key=key, table=list(rows), description=description).acreate()
+
+
+async def publish_current_table(
+    key: str, rows: list[dict[str, str]], description: str, *, seconds: float
+) -> None:
+    """Publish a table in place of what is under its key, so that no history of it grows.
+
+    It belongs to no flow run, and is not deleted with one.
+
+    Raises:
+        TimeoutError: It was not published in time.
+        Exception: Whatever else Prefect's client raises.
+    """
+    wanted = ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=[key]))
+    async with asyncio.timeout(seconds), get_client() as client:
+        found = await client.read_latest_artifacts(artifact_filter=wanted, limit=1)
+        if found:
+            changed = ArtifactUpdate(data=json.dumps(rows), description=description)
+            await client.update_artifact(found[0].latest_id, changed)
+            return
+        await client.create_artifact(
+            ArtifactCreate(key=key, type="table", data=json.dumps(rows), description=description)
+        )
 
 
 async def update_markdown(artifact_id: UUID, markdown: str, *, seconds: float) -> None:

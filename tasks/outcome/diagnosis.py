@@ -1,4 +1,4 @@
-"""The sentence about a run's ending: what happened, the facts, and what to check first.
+"""The words about a run's ending: what happened, what to check first, and what was seen of it.
 
 Every sentence that people read about an outcome is built here. Texts of the agent, the API and the
 kubelet are quoted, shortened and made safe; they never influence the verdict.
@@ -15,6 +15,7 @@ from tasks.outcome.diagnosis_texts import (
     AFTER_RESULT,
     BY_CAUSE,
     EXPLAINED_BY_CAUSE,
+    LEADS,
     LOG_REFUSED,
     LOSES_LINES,
     STARTS_NOTHING,
@@ -32,9 +33,16 @@ _NAME_LIMIT_CHARACTERS = 200
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What happened, in one sentence, and what to do; no advice after success."""
+    """What happened, in a sentence or two, what to check first and what to do.
+
+    Attributes:
+        message: For people: no pod, node, exit code or reason stands in it.
+        check: Completes "First check …"; `None` after success and where the message says it.
+        advice: What to do; `None` after success.
+    """
 
     message: str
+    check: str | None
     advice: str | None
 
 
@@ -42,28 +50,59 @@ def describe(reason: Reason, facts: RunFacts, ending: Ending, cause: Cause | Non
     """Describe an ending in words; the facts must support the reason."""
     failed = facts.stage_failure
     if reason is Reason.STAGE and failed is not None:
-        return Diagnosis(failed.message, failed.advice)
+        return Diagnosis(failed.message, None, failed.advice)
     wording = WORDINGS[reason]
     happened = wording.happened.format_map(_words(facts, ending))
-    stderr = quote(facts.stderr_line)
-    beside = "; ".join(
-        [
-            *_beside(facts, ending, cause),
-            *([f"stderr {stderr}"] if wording.check and stderr and stderr not in happened else []),
-        ]
-    )
     check, advice = wording.check, wording.advice
+    if check is None:
+        return Diagnosis(f"{happened}.", None, None)
+    stderr = quote(facts.stderr_line)
+    if stderr and stderr not in happened:
+        happened = f"{happened}; stderr {stderr}"
     if _printed_result(facts):
         advice = AFTER_RESULT.get(reason, advice)
-    if check is None:
-        return Diagnosis(f"{happened} ({beside}).", None)
     if reason in LOSES_LINES and facts.unread_because is not None:
         check, advice = LOG_REFUSED
     elif reason in STARTS_NOTHING and facts.wrong_architecture:
         check, advice = WRONG_ARCHITECTURE
     elif reason in EXPLAINED_BY_CAUSE and cause in BY_CAUSE:
         check, advice = BY_CAUSE[cause]
-    return Diagnosis(f"{happened} ({beside}); first check {check}.", advice)
+        happened = f"{_lead(facts, cause)}{happened}"
+    return Diagnosis(f"{happened}.", check, advice)
+
+
+def list_observations(
+    facts: RunFacts, ending: Ending, cause: Cause | None
+) -> tuple[tuple[str, str], ...]:
+    """Return what was seen of the run's end, as rows of a table in a fixed order."""
+    rows = (
+        ("Exit code", _exit_words(facts, ending)),
+        ("Signal", _signal_words(ending)),
+        ("Log", _refusal_words(facts)),
+        ("Container", _after("container ", container_words(facts))),
+        ("Init container", _after("init container ", init_words(facts))),
+        ("Pod", _after("pod ", pod_words(facts))),
+        ("Node", node_words(facts)),
+        ("Job", _forensics(facts) if facts.job_gone or facts.job_deletion_seen else None),
+        ("Pod deleted", _deletion_words(facts) if cause is Cause.POD_REPLACED else None),
+        ("Pod replaced", _replacement_words(facts)),
+        ("Model", _model_words(facts)),
+    )
+    return tuple((name, value) for name, value in rows if value)
+
+
+def _after(title: str, words: str | None) -> str | None:
+    return words.removeprefix(title) if words else None
+
+
+def _lead(facts: RunFacts, cause: Cause | None) -> str:
+    """Return the sentence that names the cause; empty where the ending needs none."""
+    if cause is Cause.OOM_KILLED and facts.container_reason != "OOMKilled":
+        # An init container was, with a limit of its own.
+        return ""
+    lead = LEADS.get(cause) if cause is not None else None
+    limit = f" (limit {_name(facts.memory_limit)})" if facts.memory_limit else ""
+    return f"{lead.format(memory_limit=limit)}. " if lead else ""
 
 
 def _words(facts: RunFacts, ending: Ending) -> dict[str, str]:
@@ -91,7 +130,6 @@ def _words(facts: RunFacts, ending: Ending) -> dict[str, str]:
         "api_failure": f" ({facts.api_failure.rstrip('.')})" if facts.api_failure else "",
         "output": _output(facts),
         "job": _job(facts),
-        "forensics": _forensics(facts),
         "refused": f" ({facts.refusal})" if facts.refusal else "",
         "missing": _missing(facts),
         "before": _before(facts, ending),
@@ -123,61 +161,41 @@ def _silent_end(facts: RunFacts, ending: Ending) -> str:
     return "Nothing was seen of Claude Code: neither that it started, nor its output or its end"
 
 
-def _beside(facts: RunFacts, ending: Ending, cause: Cause | None) -> list[str]:
-    """List the facts for the brackets after the sentence, in a fixed order."""
-    items = [
-        _exit_words(facts, ending),
-        _signal_words(ending),
-        f"cause {cause}" if cause in BY_CAUSE else None,
-        _refusal_words(facts),
-        container_words(facts),
-        init_words(facts),
-        pod_words(facts),
-        node_words(facts),
-        _deletion_words(facts) if cause is Cause.POD_REPLACED else None,
-        _replacement_words(facts),
-        _model_words(facts),
-    ]
-    return [item for item in items if item]
-
-
 def _exit_words(facts: RunFacts, ending: Ending) -> str:
     if ending.exit_code is not None:
         by = "" if ending.source == "container state" else f" by the {ending.source}"
-        return f"exit code {ending.exit_code}{by}"
+        return f"{ending.exit_code}{by}"
     if facts.pod_gone:
-        return "exit code unknown because the pod was gone before it could be read"
+        return "unknown because the pod was gone before it could be read"
     if facts.pod_gone is False:
-        return (
-            "exit code unknown, the pod is present but its container is not reported as terminated"
-        )
-    return "exit code unknown"
+        return "unknown, the pod is present but its container is not reported as terminated"
+    return "unknown"
 
 
 def _signal_words(ending: Ending) -> str | None:
     if ending.signal is None:
         return None
     try:
-        return f"signal {ending.signal} {Signals(ending.signal).name}"
+        return f"{ending.signal} {Signals(ending.signal).name}"
     except ValueError:
-        return f"signal {ending.signal}"
+        return f"{ending.signal}"
 
 
 def _deletion_words(facts: RunFacts) -> str | None:
     asked_at = facts.pod_deletion_asked_at
-    return f"the pod was deleted at {asked_at:%H:%M:%S} UTC" if asked_at is not None else None
+    return f"at {asked_at:%H:%M:%S} UTC" if asked_at is not None else None
 
 
 def _refusal_words(facts: RunFacts) -> str | None:
     said = quote(facts.unread_because)
-    return f"the container's log could not be read: {said}" if said else None
+    return f"could not be read: {said}" if said else None
 
 
 def _replacement_words(facts: RunFacts) -> str | None:
     if facts.pod_replaced is None:
         return None
     first, second = facts.pod_replaced.first_pod, facts.pod_replaced.second_pod
-    return f"pod {_name(first)} was lost and replaced by {_name(second)}, which ran no agent"
+    return f"{_name(first)} was lost and replaced by {_name(second)}, which ran no agent"
 
 
 def _model_words(facts: RunFacts) -> str | None:
@@ -185,8 +203,8 @@ def _model_words(facts: RunFacts) -> str | None:
     if used is None and asked is None:
         return None
     if used is None or asked is None or used == asked:
-        return f"model {_name(used or asked or '')}"
-    return f"model {_name(used)}, requested as {_name(asked)}"
+        return _name(used or asked or "")
+    return f"{_name(used)}, requested as {_name(asked)}"
 
 
 def _retries(last: ApiRetryEvent | None) -> str:

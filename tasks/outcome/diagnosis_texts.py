@@ -10,7 +10,7 @@ from tasks.vocabulary.error_codes import Cause
 
 
 class Wording(NamedTuple):
-    """`check` completes "first check …"; only success has neither `check` nor `advice`."""
+    """`check` completes "First check …"; only success has neither `check` nor `advice`."""
 
     happened: str
     check: str | None
@@ -37,7 +37,7 @@ WORDINGS: dict[Reason, Wording] = {
         "Give that tool a time limit of its own, or raise or remove `stall_seconds`.",
     ),
     Reason.JOB_DELETED: Wording(
-        "{job} was deleted by somebody else {before}, after {output} had been read [{forensics}]",
+        "{job} was deleted by somebody else {before}, after {output} had been read",
         "who deletes Jobs in that namespace: people, quotas, clean-up jobs or a drain",
         "Find the deletion in the API server's audit log, then start the run again; the session is "
         "kept.",
@@ -199,7 +199,7 @@ WORDINGS: dict[Reason, Wording] = {
         "in the transcript whether the model said nothing, or only used tools",
         "Run again, or ask in the prompt for a closing summary.",
     ),
-    Reason.SUCCESS: Wording("Claude Code finished and gave an answer", None, None),
+    Reason.SUCCESS: Wording("Finished and answered", None, None),
     Reason.NEVER_RAN: Wording(
         "The agent's container {never_ran}",
         "the pod's events in the report",
@@ -290,6 +290,21 @@ WRONG_ARCHITECTURE = CauseWording(
     "Use an image that is built for the node's architecture, or select nodes by "
     "kubernetes.io/arch in the runtime block.",
 )
+
+# What goes before such an ending, where the cause is known.
+LEADS: dict[Cause, str] = {
+    Cause.OOM_KILLED: "Killed: out of memory{memory_limit}",
+    Cause.HEAP_EXHAUSTED: "Aborted: Claude Code used up the heap that Node.js gives it",
+    Cause.SIGKILL: "Killed (SIGKILL): by whom is unknown",
+    Cause.SIGTERM: "Stopped: the agent's process was asked to end (SIGTERM)",
+    Cause.EVICTED: "Evicted: the cluster removed the pod from its node",
+    Cause.POD_REPLACED: "Lost: the pod was deleted",
+    Cause.PREEMPTED: "Preempted: the pod made room for work with a higher priority",
+    Cause.NODE_LOST: "Lost: the node was removed or no longer answers",
+    Cause.IMAGE_PULL: "The container image could not be pulled",
+    Cause.UNSCHEDULABLE: "No node or queue had room for the pod, or no node matched its rules",
+    Cause.CONFIG_ERROR: "Something that the pod needs is invalid or missing",
+}
 
 BY_CAUSE: dict[Cause | None, CauseWording] = {
     Cause.OOM_KILLED: CauseWording(

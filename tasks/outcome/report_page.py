@@ -35,6 +35,7 @@ def render_report(result: AgentRunResult, links: Sequence[Link] = ()) -> str:
         *_essentials(result),
         _answer(result),
         _section("Timeline", ("Time (UTC)", "After", "Event"), _timeline(result)),
+        _section("How it ended", ("Item", "Value"), _observed(result)) if result.observed else "",
         _section("Usage and cost", ("Item", "Amount"), _usage(result)),
         _section("Where it ran", ("Item", "Value"), _places(result)),
         _links(links),
@@ -88,6 +89,8 @@ def _headline(result: AgentRunResult) -> str:
 
 def _essentials(result: AgentRunResult) -> list[str]:
     lines: list[str] = []
+    if result.check_first:
+        lines.append(f"**First check:** {escape_markdown(result.check_first)}.")
     if result.advice:
         lines.append(f"**What to do:** {escape_markdown(result.advice)}")
     lines += [f"**Warning:** {escape_markdown(warning)}" for warning in result.warnings]
@@ -192,10 +195,17 @@ def _places(result: AgentRunResult) -> list[tuple[str, str]]:
         *([("Still running after the agent's end", beside)] if beside else []),
         ("Node", _name(names.node_name)),
         ("Image", _name(names.image)),
-        ("Exit code", _count(result.exit_code)),
-        ("Signal", _count(result.signal)),
+        *(() if result.observed else _exit(result)),
         ("Session", _session(result)),
     ]
+
+
+def _observed(result: AgentRunResult) -> list[tuple[str, str]]:
+    return [(escape_markdown(name), escape_markdown(value)) for name, value in result.observed]
+
+
+def _exit(result: AgentRunResult) -> list[tuple[str, str]]:
+    return [("Exit code", _count(result.exit_code)), ("Signal", _count(result.signal))]
 
 
 def _session(result: AgentRunResult) -> str:

@@ -19,7 +19,7 @@ class RunEvent:
         resource: The agent, with the ending as labels to match: `claude-jobs.code`,
             `claude-jobs.cause`, `claude-jobs.outcome`, and the number of `claude-jobs.warnings`;
             labels without a value are left out.
-        payload: Values for messages: the sentence, the advice, the cost.
+        payload: Values for messages: the sentence, the advice, what was seen, the cost.
     """
 
     name: str
@@ -46,7 +46,9 @@ def build_run_event(result: AgentRunResult) -> RunEvent:
         payload={
             "flow_run_id": result.flow_run_id,
             "message": result.message,
+            "check_first": result.check_first,
             "advice": result.advice,
+            "observed": dict(result.observed),
             "warnings": list(result.warnings),
             "cost_usd": result.cost_usd,
             "num_turns": result.num_turns,

@@ -91,6 +91,7 @@ class RunFacts:
         api_lost_seconds: How long the Kubernetes API has not answered, if longer than its limit.
         api_failure: Why its last call failed; None when it simply said nothing.
         model, image: As requested.
+        memory_limit: Of the agent's container, as requested for a Job of this run.
         kubernetes_events: About the Job and its pods, oldest first; clusters keep them for an hour.
         node: Node of the pod, if nodes may be read.
     """
@@ -137,6 +138,7 @@ class RunFacts:
     api_failure: str | None = None
     model: str | None = None
     image: str | None = None
+    memory_limit: str | None = None
     node_name: str | None = None
     kubernetes_events: tuple[KubernetesEventSnapshot, ...] = ()
     node: NodeSnapshot | None = None

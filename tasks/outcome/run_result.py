@@ -106,6 +106,9 @@ class AgentRunResult(FrozenModel):
         summary: The last non-empty result text, else the main agent's own texts.
         output: The answer as JSON, where the run has an `output_schema`; else null.
         reattached_from: Flow run id of the earlier run that the Job, prompt and output belong to.
+        check_first: What to look at first; completes "First check …". Null after success, and where
+            the message says it.
+        observed: What was seen of the run's end: names and values, in the order of a table.
         cluster_said: What the cluster reported about the ending; null if it reported nothing.
         facts_used: The facts behind the verdict, the deciding one first.
         not_observed: What was not observed, although it might have shown more.
@@ -123,7 +126,9 @@ class AgentRunResult(FrozenModel):
     error_code: ErrorCode | None = None
     cause: Cause | None = None
     message: str
+    check_first: str | None = None
     advice: str | None = None
+    observed: tuple[tuple[str, str], ...] = ()
     cluster_said: str | None = None
     facts_used: tuple[str, ...] = ()
     not_observed: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from tasks.outcome.causes import CAUSE_TABLE, CauseFinding, CauseRule, find_cause
 from tasks.outcome.cluster_words import cluster_words
-from tasks.outcome.diagnosis import describe
+from tasks.outcome.diagnosis import describe, list_observations
 from tasks.outcome.precedence import PRECEDENCE, Row, find_row
 from tasks.outcome.reasons import Reason
 from tasks.outcome.run_facts import Ending, RunFacts, read_ending
@@ -39,6 +39,8 @@ class Outcome:
     reason: Reason
     cause: Cause | None
     message: str
+    check: str | None
+    observed: tuple[tuple[str, str], ...]
     cluster_said: str | None
     advice: str | None
     facts_used: tuple[str, ...]
@@ -77,6 +79,8 @@ def judge_run(
         reason=row.reason,
         cause=found.cause if found else None,
         message=diagnosis.message,
+        check=diagnosis.check,
+        observed=list_observations(facts, ending, found.cause if found else None),
         cluster_said=cluster_words(facts) if row.code is not None else None,
         advice=diagnosis.advice,
         facts_used=tuple(dict.fromkeys(item for item in used if item)),

@@ -5,6 +5,7 @@ one of two concurrent writers always learns that it was late. Runs never delete 
 (`leaseTransitions`) only grows. All times are the API server's, never those of our own clock.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -223,6 +224,17 @@ def build_commit(
         names.ANNOTATION_ATTEMPT_FLOW_RUN_ID: flow_run_id,
         names.ANNOTATION_ATTEMPT: str(attempt),
     }
+    return build_noted(lease, me, server_now, notes)
+
+
+def build_noted(
+    lease: LeaseSnapshot, me: LeaseHolder, server_now: datetime, notes: Mapping[str, str]
+) -> dict[str, Any]:
+    """Build the replacement of our own Lease that has these annotations too.
+
+    Raises:
+        ValueError: The Lease is not ours.
+    """
     _require_held(lease, me)
     return _body(replace(lease, annotations={**lease.annotations, **notes}), server_now)
 

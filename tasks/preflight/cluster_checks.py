@@ -136,7 +136,7 @@ def _judge_permissions(facts: ClusterFacts, version: KubernetesVersion) -> Itera
             yield warning(
                 Check.PERMISSIONS,
                 f"`{permission}` is not allowed in namespace {facts.namespace}, so runs cannot "
-                "recover output that the log has lost.",
+                f"{permission.purpose}.",
                 _grant(permission),
             )
     if granted == len(wanted):

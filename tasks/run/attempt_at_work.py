@@ -5,9 +5,12 @@ from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from functools import cached_property
 from pathlib import Path
 from uuid import UUID
 
+from tasks.claude_code.entry_reader import EntryReader
+from tasks.claude_code.rendering import Extent
 from tasks.claude_code.session_progress import ProgressState
 from tasks.claude_code.session_summary import SessionState
 from tasks.claude_code.transcript_page import TranscriptPage
@@ -107,6 +110,11 @@ class AttemptAtWork(ObservedJob):
     def is_of(self, run: AgentRun) -> bool:
         """Tell whether it is the run's own, also if taken over; not an earlier run's."""
         return self.run.prepared.flow_run_id == run.flow_run_id
+
+    @cached_property
+    def entries(self) -> EntryReader:
+        """Reads what the agent prints into entries, one event after the other."""
+        return EntryReader(Extent(printed_by=f"claude-jobs logs {self.flow_run_id} --full"))
 
     @property
     def followed_so_far(self) -> FollowedLog | None:

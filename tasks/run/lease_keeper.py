@@ -7,7 +7,7 @@ means is decided in `tasks.ownership.lease`.
 import asyncio
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -32,6 +32,7 @@ from tasks.ownership.lease import (
     Tenure,
     build_commit,
     build_lease,
+    build_noted,
     build_release,
     build_renewal,
     judge_lease,
@@ -251,6 +252,15 @@ class LeaseKeeper:
             ),
             RETRY_SAFE,
         )
+
+    async def note(self, notes: Mapping[str, str]) -> None:
+        """Write annotations on the Lease.
+
+        Raises:
+            LeaseLost: Somebody else owns the agent.
+            ClusterError: They could not be written; whether they were is not known.
+        """
+        await self._update(lambda lease, now: build_noted(lease, self._me, now, notes), RETRY_SAFE)
 
     async def release(self) -> None:
         """Let the Lease go, if it is ours; never raises for a cluster that does not answer.

@@ -46,7 +46,8 @@ async def publish_progress(run: AgentRun, work: AttemptAtWork, outcome: str | No
     try:
         if work.progress_artifact is not None:
             await update_markdown(work.progress_artifact, page, seconds=seconds)
-        elif outcome is None:
+        else:
+            # Also in the end: a page that was being published then would say forever what goes on.
             work.progress_artifact = await publish_markdown(
                 artifact_key(run.prepared.agent_id, "progress"),
                 page,

@@ -66,6 +66,7 @@ class RunControls:
         started_at: When the run began in this process.
         agent_id: The agent's id, once its block was read.
         redactor: Masks the values that are known as secrets by now.
+        is_named: Whether the flow run was named after its agent.
         at_work: The Job at work, its own or an earlier run's, once there is one.
         creating: The Job that is being created, until it is committed.
         conclude_by: When this process will be killed, on the monotonic clock, in seconds; infinite
@@ -83,6 +84,7 @@ class RunControls:
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     agent_id: AgentId | None = None
     redactor: Redactor = field(default_factory=lambda: Redactor(()))
+    is_named: bool = False
     at_work: "AttemptAtWork | None" = None
     creating: "JobSpec | None" = None
     conclude_by: float = math.inf

@@ -34,10 +34,10 @@ def escape_markdown(text: str) -> str:
     return _escape_lines(text, _escape_inline)
 
 
-def quote_code(text: str) -> str:
-    """Return `text` as a code block; no line of it can end the block."""
+def quote_code(text: str, language: str = "text") -> str:
+    """Return `text` as a code block of a language; no line of it can end the block."""
     fence = "`" * max(3, 1 + _longest_backticks(text))
-    return f"{fence}text\n{escape_control_characters(text)}\n{fence}"
+    return f"{fence}{language}\n{escape_control_characters(text)}\n{fence}"
 
 
 def code_span(text: str) -> str:

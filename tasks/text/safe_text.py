@@ -19,6 +19,7 @@ _UNSAFE_ASCII = bytes([*range(9), *range(0x0B, 0x20), 0x7F])
 _UNUSABLE = re.compile("[\x00\ud800-\udfff]")
 _PLACE_CHARACTERS = 200
 
+_KILOBYTE = 1000
 _SPACES = " \n\t"
 # Longer than any key of one line.
 _WORD_CHARACTERS = 300
@@ -42,8 +43,14 @@ def cut_text(text: str, limit_characters: int) -> str:
     return text if excess <= 0 else f"{text[:limit_characters]}… [{excess:,} more characters cut]"
 
 
-def fold_text(text: str, head_characters: int, tail_characters: int) -> str:
+def fold_text(text: str, head_characters: int, tail_characters: int, hint: str = "") -> str:
     """Return the beginning and the end of a long `text`, and between them how much was left out.
+
+    Args:
+        text: Any text.
+        head_characters: Of its beginning, at most.
+        tail_characters: Of its end, at most.
+        hint: Where the whole is to be had, as the end of a sentence.
 
     Both parts end at white space where there is some near the limit, so that a word, which may be a
     secret that nobody knows of, is not cut in two. Like that of `cut_text`, the ellipses touch the
@@ -58,8 +65,15 @@ def fold_text(text: str, head_characters: int, tail_characters: int) -> str:
     first_space = min((at for at in map(tail.find, _SPACES) if at >= 0), default=-1)
     if 0 <= first_space < _WORD_CHARACTERS:
         tail = tail[first_space + 1 :]
-    left_out = len(text) - len(head) - len(tail)
-    return f"{head}…\n[{left_out:,} characters left out]\n…{tail}"
+    left_out = text[len(head) : len(text) - len(tail)]
+    return f"{head}…\n[{size_text(left_out)} left out{hint}]\n…{tail}"
+
+
+def size_text(text: str) -> str:
+    """Return how much a text is: its lines, where it has several, and its size as UTF-8."""
+    size, lines = len(text.encode(errors="replace")), text.count("\n")
+    amount = f"{size:,} bytes" if size < _KILOBYTE else f"{size / _KILOBYTE:,.0f} KB"
+    return f"{lines:,} lines, {amount}" if lines > 1 else amount
 
 
 def one_line(text: str, limit_characters: int) -> str:
@@ -101,6 +115,22 @@ def duration_text(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes:02d} min"
     return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"
+
+
+def age_text(seconds: float) -> str:
+    """Return an age in few characters, as `kubectl` does: 119s, 119m, 47h, 3d; rounded down."""
+    whole = max(0, int(seconds))
+    for unit_seconds, unit, below in ((1, "s", 120), (60, "m", 7200), (3600, "h", 172_800)):
+        if whole < below:
+            return f"{whole // unit_seconds}{unit}"
+    return f"{whole // 86_400}d"
+
+
+def clock_text(seconds: float) -> str:
+    """Return a time since the start as `0:07`, `12:34` or `1:02:03`."""
+    whole = max(0, int(seconds))
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def _written_out(match: re.Match[str]) -> str:

@@ -88,6 +88,12 @@ class Runner:
         # An agent's id is the first part of a key here, the kind the second.
         return RunOnPage(result, {item["key"].split("-")[1]: item["id"] for item in artifacts})
 
+    def latest_artifact(self, key: str) -> str:
+        """The id of what stands under a key that belongs to no run."""
+        wanted = {"artifacts": {"key": {"any_": [key]}}}
+        [found] = self._server.post("/artifacts/latest/filter", wanted)
+        return found["latest_id"]
+
 
 @pytest.fixture(scope="module")
 def runner(surroundings: Surroundings) -> Runner:

@@ -63,13 +63,21 @@ def test_page_of_a_finished_run_shows_how_it_went(ui: Ui, finished: RunOnPage) -
     ui.take_picture("finished-report")
     assert "forensics" not in finished.artifacts
 
+    ui.open_artifact(finished.artifacts["transcript"])
+    ui.expect("turn 1: tokens in")
+    ui.expect("· Run the tests again")
+    ui.expect('+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")')
+    ui.expect("of them give runs of hyphens")
+    assert ui.page.locator("blockquote", has_text="runs of them give").count() == 1
+    ui.take_picture("finished-transcript")
+
 
 def test_page_of_a_failed_run_shows_why_and_what_to_do(ui: Ui, failed: RunOnPage) -> None:
     assert failed.result["error_code"] == "claude_max_turns"
 
     ui.open(failed.path)
     ui.expect("Max turns reached")
-    ui.expect("tool call Bash: echo round 2")
+    ui.expect("echo round 2")
     ui.take_picture("failed-run")
     ui.choose_tab("Details")
     ui.expect(failed.result["message"][:FOLDED])
@@ -96,6 +104,30 @@ def test_page_of_a_failed_run_shows_why_and_what_to_do(ui: Ui, failed: RunOnPage
     ui.take_picture("failed-transcript")
 
 
+def test_table_of_all_agents_shows_the_last_outcome(
+    ui: Ui, runner: Runner, failed: RunOnPage
+) -> None:
+    key = f"agents-{failed.result['kubernetes']['namespace']}"
+
+    ui.open(f"/artifacts/key/{key}")
+    ui.expect("1 agent in namespace")
+    ui.open(f"/artifacts/artifact/{runner.latest_artifact(key)}")
+    ui.expect("last outcome")
+    ui.expect("Max turns reached")
+    ui.take_picture("agents")
+
+
+def test_subagent_stands_under_its_call(ui: Ui, runner: Runner) -> None:
+    for name in ("subagent.jsonl", "subagent.meta.json"):
+        shutil.copy(DATA / name, runner.recordings)
+    run = runner.run(env={"REPLAY_TRANSCRIPT": "subagent"})
+
+    ui.open_artifact(run.artifacts["transcript"])
+    ui.expect("Subagent looks.")
+    ui.take_picture("subagent-transcript")
+    assert ui.page.locator("blockquote", has_text="from-subagent").count() == 2
+
+
 def test_pages_of_a_hostile_agent_show_its_text_and_do_nothing(ui: Ui, hostile: RunOnPage) -> None:
     assert hostile.result["error_code"] == "claude_failed"
 
@@ -109,3 +141,16 @@ def test_pages_of_a_hostile_agent_show_its_text_and_do_nothing(ui: Ui, hostile: 
         assert page.locator("a[href^=javascript]").count() == 0
         assert page.locator("td", has_text="a").filter(has_text="|").count() == 0
         assert "taken over" not in page.title()
+
+
+def test_list_of_runs_shows_names_and_tags(ui: Ui, runner: Runner, finished: RunOnPage) -> None:
+    other = runner.run(agent={"agent_id": "other"}, task_id="T-1")
+    assert (finished.result["error_code"], other.result["error_code"]) == (None, None)
+
+    ui.open("/runs")
+
+    ui.expect("other · T-1 · attempt 1")
+    ui.expect("demo · A test fails. Find out why and fix it. · attempt 1")
+    for tag in ("agent:other", "task:T-1", "agent:demo"):
+        ui.expect(tag)
+    ui.take_picture("all-runs")

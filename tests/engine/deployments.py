@@ -26,9 +26,9 @@ class Deployment:
         [found] = server.post("/deployments/filter", {"deployments": {"name": {"any_": [name]}}})
         self._id = found["id"]
 
-    def run(self, request: dict[str, Any]) -> str:
+    def run(self, request: dict[str, Any], **fields: str) -> str:
         """Start a run as the UI does; returns its id when the agent talks."""
-        body = {"parameters": {"request": request}, "state": {"type": "SCHEDULED"}}
+        body = {"parameters": {"request": request}, "state": {"type": "SCHEDULED"}, **fields}
         flow_run_id = self._server.post(f"/deployments/{self._id}/create_flow_run", body)["id"]
         self.wait_for_log(flow_run_id, READY)
         return flow_run_id

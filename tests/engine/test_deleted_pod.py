@@ -36,8 +36,10 @@ def test_deleted_pod_is_named_and_its_prompt_is_not_sent_again(
     result = json.loads(live.last_line)
     assert result["cause"] == "PodReplaced", result
     assert result["kubernetes"]["pod_uid"] == first["metadata"]["uid"]
-    assert first["metadata"]["name"] in result["message"]
-    assert "the pod was deleted at" in result["message"]
+    observed = dict(result["observed"])
+    assert result["message"].startswith("Lost: the pod was deleted. ")
+    assert observed["Pod"].startswith(first["metadata"]["name"])
+    assert observed["Pod deleted"].startswith("at ")
     uids = {pod["metadata"]["uid"] for pod in pods_of(traces, agents_namespace, agent_id)}
     assert uids <= {first["metadata"]["uid"]}
     assert live.output.count("Claude Code ready") == 1

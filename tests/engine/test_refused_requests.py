@@ -66,10 +66,12 @@ async def main():
         async with get_client() as client:
             wanted = ArtifactFilter(flow_run_id=of_run)
             found = await client.read_artifacts(artifact_filter=wanted)
+            flow_run = await client.read_flow_run(state.state_details.flow_run_id)
         told[name] = {
             "state": [state.type.value, state.name],
             "message": state.message,
             "result": result,
+            "called": [flow_run.name, flow_run.tags],
             "reports": [[item.key, str(item.data)] for item in found if item.key],
         }
     print(json.dumps(told))
@@ -116,3 +118,14 @@ def test_refusal_is_filed_under_the_agents_id(name: str, told: dict[str, Any]) -
     else:
         # An artifact's key is made of the agent's id.
         assert ended["reports"] == []
+
+
+@pytest.mark.parametrize("name", INVALID)
+def test_refused_run_is_called_after_its_agent(name: str, told: dict[str, Any]) -> None:
+    called, (_, _, agent_id) = told[name]["called"], INVALID[name]
+
+    if agent_id:
+        assert called == [agent_id, [f"agent:{agent_id}"]]
+    else:
+        assert "-" in called[0]
+        assert called[1] == []

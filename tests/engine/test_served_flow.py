@@ -75,6 +75,14 @@ def test_cancelled_run_ends_its_agent_with_grace(
     took = datetime.fromisoformat(ended_at) - cancelled_at
     assert 1 <= took.total_seconds() < within + 3
     assert not holder_of(traces, agents_namespace, agent_id)
+    # Prefect's runner puts a message of its own on the state; the report says what was kept.
+    [report] = [
+        item["data"] for item in prefect_server.artifacts(flow_run_id) if "-report-" in item["key"]
+    ]
+    assert result["message"].startswith("The run was cancelled in Prefect and its Job was stopped")
+    assert result["message"] in report
+    assert f"{result['transcript']['lines']:,} lines" in report
+    assert result["advice"].split(".")[0] in report
     logs = prefect_server.logs(flow_run_id)
     assert "The run is being cancelled: deleting Job" in logs
     assert "The cancelled run left" not in logs

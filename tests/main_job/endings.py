@@ -28,8 +28,10 @@ class EndedRun:
         return found["error_code"], found["cause"], found["exit_code"], self.state["name"]
 
     def assert_told(self, *words: str) -> None:
-        """The run's sentence has these words, and stands in its state too."""
-        assert [word for word in words if word not in self.result["message"]] == []
+        """The run's page has these words: its sentence, which is the state's too, or its table."""
+        rows = [f"{name.lower()} {value}" for name, value in self.result["observed"]]
+        told = "; ".join([self.result["message"], *rows, self.result["check_first"] or ""])
+        assert [word for word in words if word not in told] == []
         assert self.state["message"] == self.result["message"]
 
     def assert_proven(self, *words: str) -> None:

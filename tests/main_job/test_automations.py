@@ -151,8 +151,10 @@ def test_automations_fire_on_a_failed_run_of_a_deployment(
     subject = f"{request['agent']['agent_id']}: Login required"
     message = listener.wait_for(30, subject=subject)
     assert message["body"].startswith(state["message"])
-    assert "What to do: " in message["body"]
-    assert message["body"].rstrip().endswith(f"\nFlow run {flow_run['name']}")
+    assert "\nFirst check: the key or token" in message["body"]
+    assert "\nWhat to do: " in message["body"]
+    name = prefect_server.flow_run(flow_run["id"])["name"]
+    assert message["body"].rstrip().endswith(f"\nFlow run {name}")
 
     def is_paused() -> bool:
         wanted = {"deployments": {"id": {"any_": [deployment_id]}}}

@@ -111,6 +111,7 @@ def test_agent_over_its_memory_limit_is_oom_killed(start_run: StartRun) -> None:
 
     assert ended.verdict == ("claude_truncated", "OOMKilled", 137, "OOM killed")
     ended.assert_told("exit code 137", "signal 9 SIGKILL", "OOMKilled", "memory limit")
+    ended.assert_told("Killed: out of memory (limit ")
     ended.assert_proven('"reason": "OOMKilled"', '"exitCode": 137', "container reason OOMKilled")
 
 
@@ -191,7 +192,7 @@ def test_deleted_pod_is_told_and_no_other_comes_in_its_place(
     ended = run.end()
 
     assert ended.verdict == ("claude_truncated", "PodReplaced", 143, "Pod deleted")
-    ended.assert_told(f"pod {first}", "the pod was deleted at", "exit code 143")
+    ended.assert_told(f"pod {first}", "pod deleted at", "exit code 143")
     # The kubelet may lose a deleted pod's container before it reports how it ended.
     ended.assert_proven(first, "the pod was deleted at", "exit code 143 (", "SuccessfulCreate")
     pods: Any = core_api.list_namespaced_pod(

@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,3 +68,34 @@ def operate(prefect_server: PrefectServer, agents_namespace: str) -> Callable[..
         return Operated(found.returncode, found.stdout, found.stderr)
 
     return run
+
+
+@pytest.fixture
+def watch_list(
+    prefect_server: PrefectServer, agents_namespace: str
+) -> Iterator[Callable[[], LiveProcess]]:
+    """Starts `claude-jobs ls --watch` in the agents' namespace and returns at once."""
+    started: list[LiveProcess] = []
+
+    def start() -> LiveProcess:
+        process = subprocess.Popen(
+            [COMMAND, "ls", "--watch", "--namespace", agents_namespace],
+            env={
+                **os.environ,
+                "PREFECT_API_URL": prefect_server.api_url,
+                "PREFECT_HOME": str(prefect_server.home),
+                "PYTHONUNBUFFERED": "1",
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(LiveProcess(process))
+        return started[-1]
+
+    yield start
+    for live in started:
+        if live.process.poll() is None:
+            live.process.kill()
+        live.wait()
+        live.process.communicate()

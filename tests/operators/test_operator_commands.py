@@ -92,11 +92,14 @@ def test_ended_run_is_told_from_what_was_stored(
         assert json.loads(shown.stdout)["result"] == run.result, shown.text
     page = operate("show", agent_id)
     printed = operate("logs", flow_run_id)
+    whole = operate("logs", flow_run_id, "--full")
     raw = operate("logs", agent_id, "--json")
 
     assert f"${cost:.4f}" in page.text
     assert "Timeline" in page.text
     assert STREAMING in printed.text
+    # Nothing in this transcript is long enough to be folded.
+    assert whole.stdout == printed.stdout
     assert f"From the result storage: {storage}" in printed.text
     assert len(raw.stdout.splitlines()) == run.result["transcript"]["lines"]
     assert all(json.loads(line) for line in raw.stdout.splitlines())
@@ -118,7 +121,7 @@ def test_kept_failure_is_listed_with_its_outcome_and_cost(
 
     listed = json.loads(operate("ls", "--json").stdout)
     [row] = [row for row in listed if row["agent_id"] == request["agent"]["agent_id"]]
-    table = operate("ls").text
+    table = operate("ls", "-o", "wide").text
 
     assert (row["state"], row["live"]) == ("finished: Max turns reached", False)
     assert (row["cost_usd"], row["last_line"]) == (run.result["cost_usd"], run.result["message"])
@@ -284,12 +287,68 @@ def test_paused_agent_is_blocked_until_it_is_resumed(
     assert not jobs_of(traces, agents_namespace, agent_id)
     listed = json.loads(operate("ls", "--json").stdout)
     [row] = [row for row in listed if row["agent_id"] == agent_id]
-    assert row["state"] == "paused"
-    assert "The budget of May is spent." in operate("ls").text
+    assert (row["state"], row["job_name"]) == ("Blocked", None)
+    assert "The budget of May is spent." in row["paused"]
+    assert "The budget of May is spent." in operate("ls", "-o", "wide").text
     resumed = operate("resume", agent_id)
     assert "may start again" in resumed.text
     run = run_cli(request)
     assert run.result["error_code"] is None, run.output
+
+
+@pytest.mark.slice
+@pytest.mark.waits(60)
+def test_last_run_is_shown_although_an_older_one_has_a_job(
+    run_cli: RunCli,
+    live_cli: StartCli,
+    operate: Operate,
+    build_request: BuildRequest,
+    replay_image: str,
+) -> None:
+    keeping = {"retention": {"keep": "always"}}
+    request = build_request(replay_image, runtime=keeping)
+    agent_id = request["agent"]["agent_id"]
+    succeeded = run_cli(request)
+    assert succeeded.exit_code == 0, succeeded.output
+    assert json.loads(operate("show", agent_id, "--json").stdout)["result"] == succeeded.result
+
+    live = live_cli({**request, "env": SLOW})
+    live.wait_for(STREAMING)
+    operate("stop", agent_id)
+    assert live.wait() == 130, live.output
+    cancelled = json.loads(live.last_line)
+
+    shown = json.loads(operate("show", agent_id, "--json").stdout)
+    assert (shown["result"], shown["job"]) == (cancelled, None)
+    assert row_of(operate, agent_id)[:3] == [agent_id, "Cancelled", "no"]
+    printed = operate("logs", agent_id, "--json").stdout
+    assert len(printed.splitlines()) == cancelled["transcript"]["lines"]
+
+    secret = {"secret": "not-there", "key": "prompt"}
+    refused = run_cli({**request, "prompt": None, "prompt_secret": secret})
+
+    shown = json.loads(operate("show", agent_id, "--json").stdout)
+    assert shown["flow_run_id"] not in {succeeded.result["flow_run_id"], cancelled["flow_run_id"]}
+    assert shown["flow_run_state"] == "Invalid input", refused.output
+    assert "Invalid input" in operate("show", agent_id).text
+    assert row_of(operate, agent_id) == [agent_id, "Invalid", "input", "no", "–"]
+    # The older run is still there under its own names.
+    [of_job] = [
+        row
+        for row in json.loads(operate("ls", "--all", "-o", "json").stdout)
+        if row["agent_id"] == agent_id and row["job_name"] is not None
+    ]
+    assert of_job["flow_run_id"] == succeeded.result["flow_run_id"]
+    older = operate("show", of_job["job_name"], "--json")
+    assert json.loads(older.stdout)["result"] == succeeded.result
+
+
+def row_of(operate: Operate, agent_id: str) -> list[str]:
+    """The words of an agent's line, but for its age, on a screen of 80 columns."""
+    listed = operate("ls", COLUMNS="80").text.splitlines()
+    assert all(len(line) <= 80 for line in listed)
+    [words] = [line.split() for line in listed if line.startswith(f"{agent_id} ")]
+    return [*words[:-2], words[-1]]
 
 
 @pytest.mark.long
@@ -361,4 +420,31 @@ def test_list_without_prefect_shows_the_cluster_and_says_what_is_left_out(
     rows = json.loads(found.stdout)
     [row] = [row for row in rows if row["agent_id"] == request["agent"]["agent_id"]]
     assert (row["state"], row["cost_usd"], row["last_line"]) == ("finished", None, None)
-    assert "cannot be read" in found.stderr
+    assert "cannot be reached" in found.stderr
+
+
+@pytest.mark.waits(20)
+def test_list_that_is_watched_prints_an_agent_that_changes(
+    run_cli: RunCli,
+    watch_list: Callable[[], LiveProcess],
+    build_request: BuildRequest,
+    replay_image: str,
+) -> None:
+    request = build_request(replay_image)
+    agent_id = request["agent"]["agent_id"]
+    watching = watch_list()
+    wait_until(lambda: bool(watching.output.strip()), 60)
+
+    assert run_cli(request).exit_code == 0
+
+    def words() -> list[list[str]]:
+        return [line.split() for line in watching.output.splitlines() if agent_id in line]
+
+    wait_until(lambda: bool(words()) and words()[-1][1] == "Succeeded", 30)
+    # It was listed as nothing more than what was known of it at each time.
+    assert {line[1] for line in words()} <= {
+        *("–", "Starting", "Waiting", "Working", "Ending", "No", "Finished", "Succeeded")
+    }
+    assert watching.output.count("AGENT") == 1
+    watching.signal(signal.SIGINT)
+    assert watching.wait() == 130, watching.output

@@ -121,6 +121,11 @@ async def test_orphan_fails_the_sweep_and_stands_first_in_its_table(
     assert '"orphaned"' in table["data"].partition("}")[0]
     assert agent.name in table["data"].partition("}")[0]
     assert ("Job", agent.name) in await orphanage.present()
+    [shown] = prefect_api.post(
+        "/artifacts/latest/filter",
+        {"artifacts": {"key": {"any_": [f"agents-{orphanage.namespace}"]}}},
+    )
+    assert [row["agent"] for row in json.loads(shown["data"])] == [agent.agent_id]
     wanted = {"filter": {"event": {"name": ["claude-jobs.sweep.found"]}}, "limit": 50}
     resource = f"claude-jobs.agent.{agent.agent_id}"
 

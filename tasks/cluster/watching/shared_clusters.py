@@ -60,6 +60,11 @@ class SharedClusters:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
+    @property
+    def places(self) -> list[tuple[ClusterClient, str]]:
+        """Clients and the namespaces in which they watch."""
+        return list(self._feeds)
+
     async def client(self, connection: ClusterConnection) -> ClusterClient:
         """Return the one client of a connection; it is closed at the end of all.
 

@@ -215,8 +215,9 @@ def test_nothing_is_listed_twice_or_without_a_purpose(permissions: tuple[Permiss
     assert all(p.purpose for p in permissions)
 
 
-def test_run_does_without_exec_only() -> None:
+def test_run_does_without_exec_and_the_table_of_agents_only() -> None:
     assert [short(p) for p in RUN_PERMISSIONS if p not in NEEDED_PERMISSIONS] == [
+        "list leases",
         "get pods/exec",
         "create pods/exec",
     ]

@@ -9,6 +9,7 @@ from tasks.claude_code.events import parse_event, parse_event_leniently
 from tasks.claude_code.rendering import (
     SAID_LIMIT_CHARACTERS,
     SILENT_EVENTS,
+    Extent,
     LineKind,
     RenderedLine,
     render_epoch,
@@ -16,11 +17,13 @@ from tasks.claude_code.rendering import (
     render_stderr,
 )
 from tasks.text.safe_text import (
+    clock_text,
     cut_text,
     duration_text,
     escape_control_characters,
     fold_text,
     one_line,
+    size_text,
 )
 from tests.unit.outcome.recordings import read_recording, recording_names
 
@@ -87,8 +90,89 @@ RENDERED: dict[str, tuple[dict[str, Any] | str, list[tuple[LineKind, str]]]] = {
         [(Kind.TOOL_CALL, "tool call Bash: ls -la")],
     ),
     "tool call with more input": (
-        _assistant(_tool_use("Write", content="long", file_path="/a", mode=1)),
-        [(Kind.TOOL_CALL, "tool call Write: /a (and content, mode)")],
+        _assistant(_tool_use("Read", limit=2, file_path="/a", offset=1)),
+        [(Kind.TOOL_CALL, "tool call Read (and limit, offset): /a")],
+    ),
+    "command with its description": (
+        _assistant(_tool_use("Bash", command="ls \\\n  -la", description="List", timeout=5)),
+        [(Kind.TOOL_CALL, "tool call Bash (List; and timeout): ls \\\n      -la")],
+    ),
+    "subagent's call": (
+        _assistant(_tool_use("Agent", prompt="Go.", description="Look", subagent_type="Explore")),
+        [(Kind.TOOL_CALL, "tool call Agent (Look; Explore): Go.")],
+    ),
+    "edit": (
+        _assistant(_tool_use("Edit", file_path="/a", old_string="a\nb", new_string="a\nc")),
+        [(Kind.TOOL_CALL, "tool call Edit (/a):\n     a\n    -b\n    +c")],
+    ),
+    "edit of every occurrence": (
+        _assistant(
+            _tool_use("Edit", file_path="/a", old_string="b", new_string="", replace_all=True)
+        ),
+        [(Kind.TOOL_CALL, "tool call Edit (/a, every occurrence):\n    -b")],
+    ),
+    "edit with a field of a wrong type": (
+        _assistant(_tool_use("Edit", file_path="/a", old_string=1, new_string="c")),
+        [(Kind.TOOL_CALL, "tool call Edit (and old_string, new_string): /a")],
+    ),
+    "several edits": (
+        _assistant(
+            _tool_use(
+                "MultiEdit",
+                file_path="/a",
+                edits=[
+                    {"old_string": "a", "new_string": "b"},
+                    {"old_string": "c", "new_string": "d"},
+                ],
+            )
+        ),
+        [(Kind.TOOL_CALL, "tool call MultiEdit (/a):\n    -a\n    +b\n    @@\n    -c\n    +d")],
+    ),
+    "write": (
+        _assistant(_tool_use("Write", content="a\n\nb\n", file_path="/a")),
+        [(Kind.TOOL_CALL, "tool call Write (/a):\n    +a\n    +\n    +b")],
+    ),
+    "empty write": (
+        _assistant(_tool_use("Write", content="", file_path="/a")),
+        [(Kind.TOOL_CALL, "tool call Write (/a)")],
+    ),
+    "notebook": (
+        _assistant(_tool_use("NotebookEdit", notebook_path="/n", new_source="a", cell_id="7")),
+        [(Kind.TOOL_CALL, "tool call NotebookEdit (/n, 7):\n    +a")],
+    ),
+    "to-do list": (
+        _assistant(
+            _tool_use(
+                "TodoWrite",
+                todos=[
+                    {"content": "Read\nit", "status": "completed"},
+                    {"content": "Fix it", "status": "in_progress"},
+                    {"content": "Test it", "status": "pending"},
+                    {"content": "Rest", "status": "odd"},
+                ],
+            )
+        ),
+        [
+            (
+                Kind.TOOL_CALL,
+                "tool call TodoWrite (1 of 4 done):\n    ☑ Read it\n    ▶ Fix it\n    ☐ Test it\n"
+                "    ☐ Rest (odd)",
+            )
+        ],
+    ),
+    "to-do list of another shape": (
+        _assistant(_tool_use("TodoWrite", todos=[1])),
+        [(Kind.TOOL_CALL, 'tool call TodoWrite: {"todos":[1]}')],
+    ),
+    "to-do created and updated": (
+        _assistant(
+            _tool_use("TaskCreate", subject="Fix it", description="All of it"),
+            _tool_use("TaskUpdate", taskId="3", status="completed"),
+        ),
+        [
+            (Kind.TOOL_CALL, "tool call TaskCreate:\n    ☐ Fix it"),
+            (Kind.TOOL_CALL, "tool call TaskUpdate:\n    ☑ task 3"),
+        ],
     ),
     "tool call of another kind": (
         _assistant(_tool_use("mcp", p=[1])),
@@ -115,7 +199,8 @@ RENDERED: dict[str, tuple[dict[str, Any] | str, list[tuple[LineKind, str]]]] = {
         [
             (
                 Kind.TOOL_RESULT,
-                f"tool result: {'a' * 1200}…\n    [500 characters left out]\n    …{'a' * 800}",
+                f"tool result: {'a' * 1200}…\n    [500 bytes left out; `claude-jobs logs AGENT "
+                f"--full` prints them]\n    …{'a' * 800}",
             )
         ],
     ),
@@ -326,20 +411,66 @@ def test_one_line_is_one_line(text: str, line: str) -> None:
     assert one_line(text, 10) == line
 
 
-def test_entry_is_rewritten_in_both_of_its_texts() -> None:
-    line = RenderedLine(Kind.TOOL_CALL, "key", "tool call key")
+def test_entry_is_rewritten_in_all_of_its_texts() -> None:
+    line = RenderedLine(Kind.TOOL_CALL, "key", "tool call key", "a key", depth=1, call_id="t")
 
     assert line.rewritten(lambda text: text.replace("key", "***")) == RenderedLine(
-        Kind.TOOL_CALL, "***", "tool call ***"
+        Kind.TOOL_CALL, "***", "tool call ***", "a ***", depth=1, call_id="t"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("", "0 bytes"),
+        ("é" * 499, "998 bytes"),
+        ("é" * 500, "1 KB"),
+        ("a\n" * 312 + "b" * 13_500, "312 lines, 14 KB"),
+        ("a\nb", "3 bytes"),
+    ],
+)
+def test_size_of_a_text_is_told_in_lines_and_bytes(text: str, size: str) -> None:
+    assert size_text(text) == size
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(-1, "0:00"), (7.9, "0:07"), (754, "12:34"), (3723, "1:02:03")]
+)
+def test_time_since_the_start_is_told_as_a_clock_does(seconds: float, text: str) -> None:
+    assert clock_text(seconds) == text
+
+
+LONG_TEXTS: dict[str, dict[str, Any]] = {
+    "said": _assistant(_text("a " * 20_000)),
+    "tool result": _user({"type": "tool_result", "content": "line\n" * 9_000}),
+    "command": _assistant(_tool_use("Bash", command="echo a\n" * 9_000)),
+    "write": _assistant(_tool_use("Write", file_path="/a", content="line\n" * 9_000)),
+    "result": {"type": "result", "result": "a " * 20_000},
+}
+
+
+@pytest.mark.parametrize("name", LONG_TEXTS)
+def test_long_texts_are_folded_unless_all_is_asked_for(name: str) -> None:
+    event = parse_event(json.dumps(LONG_TEXTS[name]).encode())
+
+    folded = render_event(event, Extent(printed_by="claude-jobs logs demo --full"))[0].body
+    whole = render_event(event, Extent(is_whole=True))[0].body
+
+    assert len(folded) <= SAID_LIMIT_CHARACTERS + 100
+    assert "more characters cut]" in folded or (
+        " lines, " in folded and "; `claude-jobs logs demo --full` prints them]" in folded
+    )
+    assert len(whole) >= 39_999
+    assert "left out" not in whole
+    assert "cut" not in whole
 
 
 @pytest.mark.parametrize(
     ("text", "folded"),
     [
         ("abcdefghij", "abcdefghij"),
-        ("abcdefghijk", "abcdef…\n[1 characters left out]\n…hijk"),
-        ("ab cdefghij klm", "ab…\n[10 characters left out]\n…klm"),
+        ("abcdefghijk", "abcdef…\n[1 bytes left out]\n…hijk"),
+        ("ab cdefghij klm", "ab…\n[10 bytes left out]\n…klm"),
     ],
     ids=["short", "without-space", "between-words"],
 )

@@ -8,10 +8,7 @@ from flows.cli.foreground_run import StartRun, run_to_its_end
 from flows.cli.live_output import LiveOutput
 
 
-def test_interrupt_while_prefect_is_imported_leaves_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+def test_interrupt_while_prefect_is_imported_leaves_nothing() -> None:
     shown = StringIO()
 
     def interrupted() -> StartRun:
@@ -24,10 +21,7 @@ def test_interrupt_while_prefect_is_imported_leaves_nothing(
     assert gc.isenabled()
 
 
-def test_import_that_fails_does_not_leave_the_collector_off(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+def test_import_that_fails_does_not_leave_the_collector_off() -> None:
 
     def broken() -> StartRun:
         raise ImportError("no such module")

@@ -15,15 +15,12 @@ from tasks.observation.container_states import (
 )
 from tasks.observation.snapshots import JobSnapshot, LeaseSnapshot, PodSnapshot
 from tasks.operators.agent_listing import (
-    AgentRow,
     ClusterLook,
     OwnerState,
-    RunRecord,
     Target,
     agents_of,
     describe_job,
     find_target,
-    list_rows,
 )
 from tasks.outcome.run_result import AgentRunResult, KubernetesNames, Timings
 from tasks.vocabulary.error_codes import ErrorCode
@@ -145,57 +142,6 @@ def test_state_of_a_job_says_no_more_than_is_known(
     expected: str,
 ) -> None:
     assert describe_job(look(job, pods=pods, leases=leases), job, result) == expected
-
-
-def test_rows_begin_with_what_is_live_and_name_paused_agents_without_a_job() -> None:
-    paused = replace(
-        LEASE, agent_id=OTHER, holder="", annotations={"claude-jobs.dev/paused-at": "soon"}
-    )
-    ended = replace(ENDED, name=JobName("job-2"), uid=JobUid("uid-2"), created_at=None)
-    known = {
-        JOB.uid: RunRecord(cost_usd=0.25, last_line="reading"),
-        ended.uid: RunRecord(RESULT),
-    }
-
-    rows = list_rows(look(ended, JOB, pods=(pod(RUNNING),), leases=(LEASE, paused)), known)
-
-    run = FlowRunId("run-2")
-    assert rows == [
-        AgentRow(AGENT, "working", run, None, "job-1", True, 90, 0.25, "reading"),
-        AgentRow(OTHER, "paused", paused="paused"),
-        AgentRow(
-            AGENT,
-            "finished: Max turns reached",
-            run,
-            None,
-            "job-2",
-            False,
-            None,
-            0.5,
-            "Out of turns.",
-        ),
-    ]
-
-
-def test_agent_that_has_ended_is_not_live_while_another_container_runs() -> None:
-    open_job = replace(JOB, created_at=NOON)
-    at_work = replace(JOB, name=JobName("job-2"), uid=JobUid("uid-2"))
-    found = look(open_job, at_work, pods=(HELD_OPEN,))
-
-    rows = list_rows(found, {})
-    target = find_target(found, AGENT)
-
-    assert [(row.job_name, row.live) for row in rows] == [("job-2", True), ("job-1", False)]
-    assert target is not None
-    assert target.job == at_work
-
-
-def test_row_of_a_run_of_which_nothing_is_known_has_no_cost() -> None:
-    paused = replace(LEASE, annotations={"claude-jobs.dev/paused-at": "soon"})
-
-    [row] = list_rows(look(JOB, leases=(paused,)), {})
-
-    assert (row.cost_usd, row.last_line, row.paused) == (None, None, "paused")
 
 
 OLDER = replace(ENDED, name=JobName("job-0"), uid=JobUid("uid-0"))

@@ -15,6 +15,7 @@ from tasks.outcome.verdict import Outcome, judge_run
 from tasks.vocabulary.error_codes import ErrorCode
 from tests.unit.outcome.cases import OVERRIDDEN, Case, read_cases
 from tests.unit.outcome.recordings import summarise
+from tests.unit.outcome.telling import told_of
 
 # Decided where the thing itself is known, and tested there.
 DECIDED_ELSEWHERE = {
@@ -140,7 +141,7 @@ def _partial_run(case: Case) -> tuple[Any, Any]:
         container_signal=pod.get("signal"),
     )
     wanted = list(_facts_of_sentence(case.expected))
-    said = [fact for fact in wanted if fact in outcome.message]
+    said = [fact for fact in wanted if fact in told_of(outcome)]
     # Some of their sentences have no fact; they are of failed runs all the same.
     return (said, outcome.code is not None), (wanted, True)
 
@@ -175,7 +176,7 @@ def _truncation(case: Case) -> tuple[Any, Any]:
     wanted += ["pod was gone"] if "pod is gone" in case.expected else []
     wanted += ["pod is present"] if "pod present" in case.expected else []
     assert wanted
-    return [fact for fact in wanted if fact in outcome.message], wanted
+    return [fact for fact in wanted if fact in told_of(outcome)], wanted
 
 
 def _pod_ended(case: Case) -> tuple[Any, Any]:
@@ -199,7 +200,7 @@ def _pod_ended(case: Case) -> tuple[Any, Any]:
     for code, reason in re.findall(r"exited (\d+) \(([\w ]+)\)", case.expected):
         wanted.append(f"exit code {code}")
         wanted += [] if reason == "no reason" else [f"reason {reason}"]
-    return [fact for fact in wanted if fact in outcome.message], wanted
+    return [fact for fact in wanted if fact in told_of(outcome)], wanted
 
 
 def _rendered(case: Case) -> list[RenderedLine]:

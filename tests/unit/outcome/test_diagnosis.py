@@ -6,12 +6,16 @@ import pytest
 from tasks.claude_code.session_summary import SessionSummary
 from tasks.observation.api_fields import Condition
 from tasks.observation.cluster_evidence import NodeSnapshot
+from tasks.observation.container_states import ContainerSnapshot, ContainerTerminated
+from tasks.outcome.diagnosis_texts import BY_CAUSE, LEADS
 from tasks.outcome.run_facts import JobGone, PodReplacement, RunFacts
 from tasks.outcome.run_result import LineRange, TranscriptProof
 from tasks.outcome.verdict import judge_run
 from tasks.text.quoting import quote
 from tasks.transcript.line_grammar import Refusal, Trailer
+from tasks.vocabulary.error_codes import Cause
 from tests.unit.outcome.recordings import read_recording, summarise
+from tests.unit.outcome.telling import told_of
 
 WORKING = summarise(read_recording("killed_sigterm_during_tool").stdout)
 TRAILER_TEXT = (
@@ -29,15 +33,15 @@ def _facts(**facts: Any) -> RunFacts:
     [
         pytest.param(_facts(pod_gone=True), "the pod was gone before", id="gone"),
         pytest.param(_facts(pod_gone=False), "not reported as terminated", id="present"),
-        pytest.param(_facts(), "(exit code unknown;", id="not looked for"),
+        pytest.param(_facts(), "; exit code unknown;", id="not looked for"),
         pytest.param(
             _facts(container_exit_code=137, container_reason="OOMKilled"),
-            "exit code 137; signal 9 SIGKILL; cause OOMKilled; container reason OOMKilled",
+            "exit code 137; signal 9 SIGKILL; container reason OOMKilled",
             id="out of memory",
         ),
         pytest.param(_facts(container_exit_code=139), "signal 11 SIGSEGV", id="crash"),
         pytest.param(_facts(container_exit_code=161), "signal 33;", id="signal without a name"),
-        pytest.param(_facts(container_exit_code=255), "(exit code 255; model", id="no signal"),
+        pytest.param(_facts(container_exit_code=255), "exit code 255; model", id="no signal"),
         pytest.param(
             _facts(container_exit_code=1, container_message="disk full"),
             "kubelet message “disk full”",
@@ -58,7 +62,7 @@ def _facts(**facts: Any) -> RunFacts:
         ),
         pytest.param(
             _facts(pod_replaced=PodReplacement("agent-1", "agent-2")),
-            "pod agent-1 was lost and replaced by agent-2",
+            "pod replaced agent-1 was lost and replaced by agent-2",
             id="both pods",
         ),
         pytest.param(
@@ -100,8 +104,8 @@ def _facts(**facts: Any) -> RunFacts:
         ),
     ],
 )
-def test_message_says_the_fact(facts: RunFacts, words: str) -> None:
-    assert words in judge_run(facts).message
+def test_outcome_tells_the_fact(facts: RunFacts, words: str) -> None:
+    assert words in told_of(judge_run(facts))
 
 
 def test_message_about_deleted_job_carries_forensics() -> None:
@@ -116,17 +120,19 @@ def test_message_about_deleted_job_carries_forensics() -> None:
         transcript=TranscriptProof(lines=4, stdout_bytes=4820),
     )
 
-    message = judge_run(facts).message
+    message = told_of(judge_run(facts))
 
-    assert message.startswith("Job job-1 in namespace agents was deleted by somebody else")
+    assert judge_run(facts).message.startswith(
+        "Job job-1 in namespace agents was deleted by somebody else"
+    )
     assert "4 lines and 4,820 bytes" in message
     assert "404 from watch, then a second read, 61 s after the pod ran, 12 observations" in message
     assert "last conditions Suspended=False JobResumed, Failed=False" in message
 
 
 def test_message_about_job_being_deleted_says_what_was_not_seen() -> None:
-    seen = judge_run(_facts(job_deletion_seen=True)).message
-    gone = judge_run(_facts(job_gone=JobGone("a read"))).message
+    seen = told_of(judge_run(_facts(job_deletion_seen=True)))
+    gone = told_of(judge_run(_facts(job_gone=JobGone("a read"))))
 
     assert "it was being deleted, no condition seen before" in seen
     assert "the pod was never seen running, no condition" in gone
@@ -135,7 +141,7 @@ def test_message_about_job_being_deleted_says_what_was_not_seen() -> None:
 def test_trailer_in_the_message_of_the_container_is_not_quoted() -> None:
     facts = _facts(container_exit_code=1, container_message=TRAILER_TEXT)
 
-    assert "kubelet message" not in judge_run(facts).message
+    assert "kubelet message" not in told_of(judge_run(facts))
 
 
 def test_killed_child_is_mentioned_after_success() -> None:
@@ -145,7 +151,7 @@ def test_killed_child_is_mentioned_after_success() -> None:
     outcome = judge_run(facts)
 
     assert outcome.code is None
-    assert "only a child process was killed for its memory use" in outcome.message
+    assert "only a child process was killed for its memory use" in told_of(outcome)
 
 
 def test_refused_bundle_is_named() -> None:
@@ -159,7 +165,7 @@ def test_exit_code_tells_who_says_so() -> None:
 
     outcome = judge_run(RunFacts(termination_trailer=trailer))
 
-    assert "exit code 1 by the termination message" in outcome.message
+    assert "exit code 1 by the termination message" in told_of(outcome)
     assert "exit code 1 (termination message)" in outcome.facts_used
 
 
@@ -191,7 +197,7 @@ def test_what_was_not_observed_is_listed() -> None:
 def test_model_without_a_name_that_can_be_read_is_called_so() -> None:
     session = SessionSummary(model='{"type":"x"}')
 
-    assert "model (unreadable)" in judge_run(RunFacts(session=session)).message
+    assert "model (unreadable)" in told_of(judge_run(RunFacts(session=session)))
 
 
 @pytest.mark.parametrize(
@@ -236,16 +242,16 @@ def test_program_of_another_architecture_is_quoted_and_the_nodes_is_named(
 ) -> None:
     outcome = judge_run(replace(SILENT_START, node=NODE, **facts))
 
-    assert "exec format error" in outcome.message
-    assert "the node's architecture is arm64" in outcome.message
+    assert "exec format error" in told_of(outcome)
+    assert "the node's architecture is arm64" in told_of(outcome)
     assert "architecture" in (outcome.advice or "")
     unread = judge_run(replace(SILENT_START, **facts))
-    assert "exec format error" in unread.message
-    assert "arm64" not in unread.message
+    assert "exec format error" in told_of(unread)
+    assert "arm64" not in told_of(unread)
 
 
 def test_architecture_is_not_named_where_nothing_speaks_of_it() -> None:
-    assert "arm64" not in judge_run(replace(SILENT_START, node=NODE)).message
+    assert "arm64" not in told_of(judge_run(replace(SILENT_START, node=NODE)))
 
 
 LACKS_LINES = TranscriptProof(complete=False, missing=(LineRange(first=1, last=9),))
@@ -270,8 +276,8 @@ KUBELET_SAYS = "The kubelet has no log to show: unable to retrieve container log
 def test_refused_log_is_told_with_its_reason(facts: RunFacts) -> None:
     outcome = judge_run(replace(facts, log_refusal=KUBELET_SAYS))
 
-    assert "could not be read: “The kubelet has no log to show" in outcome.message
-    assert "without printing anything" not in outcome.message
+    assert "could not be read: “The kubelet has no log to show" in told_of(outcome)
+    assert "without printing anything" not in told_of(outcome)
 
 
 def test_refused_log_asks_for_no_permission_that_would_not_have_helped() -> None:
@@ -284,7 +290,7 @@ def test_refused_log_asks_for_no_permission_that_would_not_have_helped() -> None
 def test_refused_log_is_not_told_where_the_output_is_whole() -> None:
     whole = _facts(transcript=TranscriptProof(complete=True), log_refusal=KUBELET_SAYS)
 
-    assert "could not be read" not in judge_run(whole).message
+    assert "could not be read" not in told_of(judge_run(whole))
 
 
 @pytest.mark.parametrize("how", [{"agent_timed_out": True}, {"stalled_seconds": 3600.0}])
@@ -306,3 +312,57 @@ def test_failing_verdict_quotes_stderr(name: str) -> None:
     facts = RunFacts(session=session, container_exit_code=1, stderr_line="disk quota exceeded")
 
     assert "stderr “disk quota exceeded”" in judge_run(facts).message
+
+
+OOM = {"container_exit_code": 137, "container_reason": "OOMKilled"}
+CUT_SHORT = (
+    "The agent's output ended without a result while it was working, after 4 lines of output."
+)
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        pytest.param(
+            RunFacts(session=summarise(read_recording("ok").stdout), container_exit_code=0),
+            "Finished and answered.",
+            id="success",
+        ),
+        pytest.param(
+            _facts(**OOM, memory_limit="8Gi"),
+            f"Killed: out of memory (limit 8Gi). {CUT_SHORT}",
+            id="out of memory",
+        ),
+        pytest.param(_facts(**OOM), f"Killed: out of memory. {CUT_SHORT}", id="unknown limit"),
+        pytest.param(
+            _facts(container_exit_code=137, memory_limit="8Gi"),
+            f"Killed (SIGKILL): by whom is unknown. {CUT_SHORT}",
+            id="killed",
+        ),
+        pytest.param(_facts(container_exit_code=3, memory_limit="8Gi"), CUT_SHORT, id="exit"),
+        pytest.param(
+            _facts(
+                container_exit_code=137, pod_name="agent-x", pod_reason="Evicted", node_name="n"
+            ),
+            f"Evicted: the cluster removed the pod from its node. {CUT_SHORT}",
+            id="evicted",
+        ),
+    ],
+)
+def test_message_is_a_sentence_for_people(facts: RunFacts, message: str) -> None:
+    assert judge_run(facts).message == message
+
+
+def test_limit_of_the_agents_container_is_not_named_for_an_init_container() -> None:
+    killed = ContainerSnapshot("clone", terminated=ContainerTerminated(137, reason="OOMKilled"))
+
+    outcome = judge_run(
+        RunFacts(container_started=False, init_containers=(killed,), memory_limit="8Gi")
+    )
+
+    assert (outcome.cause, "8Gi" in outcome.message) == (Cause.OOM_KILLED, False)
+    assert "init container clone ended with exit code 137" in told_of(outcome)
+
+
+def test_every_cause_that_explains_an_ending_has_a_sentence() -> None:
+    assert set(LEADS) == set(BY_CAUSE)

@@ -28,6 +28,7 @@ from tasks.outcome.run_result import TranscriptProof
 from tasks.outcome.verdict import judge_run
 from tasks.vocabulary.error_codes import ErrorCode
 from tasks.vocabulary.names import JobName, JobUid, PodUid
+from tests.unit.outcome.telling import told_of
 
 NOON = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
 GONE = JobGone("two reads of the Job by name")
@@ -94,7 +95,7 @@ CLAIMS: dict[str, Callable[[Seen, str], object]] = {
 def test_verdict_claims_no_more_than_was_seen(seen: Seen, happened: str) -> None:
     outcome = judge_run(seen.facts(happened))
 
-    told = " ".join([outcome.message, outcome.advice or "", *outcome.facts_used])
+    told = " ".join([told_of(outcome), outcome.advice or "", *outcome.facts_used])
     claimed = {claim for claim in CLAIMS if re.search(claim, told)}
     assert {claim for claim in claimed if not CLAIMS[claim](seen, happened)} == set()
 

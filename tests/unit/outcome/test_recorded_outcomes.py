@@ -34,13 +34,14 @@ def test_recording_is_judged_as_written_down(name: str) -> None:
 def test_message_of_recording_is_one_sentence_with_its_facts(name: str) -> None:
     outcome, recording = _judge(name), read_recording(name)
 
-    assert f"exit code {recording.meta['exit_code']}" in outcome.message
+    observed = dict(outcome.observed)
+    assert observed["Exit code"].split()[0] == str(recording.meta["exit_code"])
     assert outcome.message.endswith(".")
     assert "\n" not in outcome.message
     assert (outcome.advice is None) == (outcome.code is None)
-    assert ("first check" in outcome.message) == (outcome.code is not None)
+    assert (outcome.check is None) == (outcome.code is None)
     model = recorded_facts(recording).session.model
-    assert model is None or model in outcome.message
+    assert model is None or model in observed["Model"]
 
 
 @pytest.mark.parametrize("name", RECORDED_OUTCOMES)

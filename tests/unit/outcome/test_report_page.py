@@ -191,6 +191,26 @@ def test_report_tells_what_the_cluster_said() -> None:
     assert "**Reported by the cluster:** pod \\*gone\\*" in report
 
 
+def test_report_tells_what_to_check_first_and_what_was_seen_of_the_end() -> None:
+    report = render_report(
+        changed(
+            error_code=ErrorCode.CLAUDE_FAILED,
+            check_first="the *last* lines",
+            advice="Run again.",
+            exit_code=137,
+            observed=(("Exit code", "137"), ("Pod", "agent-x, phase Failed, “a|b”")),
+        )
+    )
+
+    assert "**First check:** the \\*last\\* lines.\n\n**What to do:** Run again." in report
+    section = report.partition("### How it ended\n\n")[2].partition("\n\n")[0]
+    assert section.splitlines()[2:] == [
+        "| Exit code | 137 |",
+        "| Pod | agent-x, phase Failed, “a\\|b” |",
+    ]
+    assert report.count("| Exit code |") == 1
+
+
 def test_report_names_an_event_in_the_answer_instead_of_repeating_it() -> None:
     report = render_report(changed(summary='Here:\n{"type": "result"}\nDone.'))
 
@@ -215,6 +235,8 @@ def test_result_stored_before_its_later_fields_is_still_read_and_shown(name: str
 
     result = AgentRunResult.model_validate({**stored, "timings": times})
 
-    assert not {"warnings", "output", "recurs_in_session"} & set(stored)
+    later = {"warnings", "output", "recurs_in_session", "observed", "check_first"}
+    assert not later & set(stored)
+    assert f"| Exit code | {stored['exit_code']} |" in render_report(result)
     assert (result.warnings, result.output, result.recurs_in_session) == ((), None, False)
     assert result.message.split("(")[0].strip() in render_report(result)

@@ -38,6 +38,8 @@ def test_event_is_about_the_agent_and_carries_code_and_cause_to_match() -> None:
                 "error_code": ErrorCode.CLAUDE_TRUNCATED,
                 "cause": Cause.OOM_KILLED,
                 "advice": "Raise the limit.",
+                "check_first": "the limit",
+                "observed": (("Exit code", "137"), ("Pod", "agent-x")),
             }
         )
     )
@@ -52,4 +54,6 @@ def test_event_is_about_the_agent_and_carries_code_and_cause_to_match() -> None:
     }
     assert event.payload["message"] == "It ended."
     assert event.payload["advice"] == "Raise the limit."
+    assert event.payload["check_first"] == "the limit"
+    assert event.payload["observed"] == {"Exit code": "137", "Pod": "agent-x"}
     assert event.payload["cost_usd"] == 0.5

@@ -67,7 +67,9 @@ GOOD = ClusterFacts(
     pod_as_sent={"spec": SECURE},
     secret_accepted=True,
 )
-EXEC = [p for p in RUN_PERMISSIONS if p not in NEEDED_PERMISSIONS]
+OPTIONAL = [p for p in RUN_PERMISSIONS if p not in NEEDED_PERMISSIONS]
+EXEC = [p for p in OPTIONAL if p.resource == "pods/exec"]
+[LIST_LEASES] = [p for p in OPTIONAL if p not in EXEC]
 
 
 def unread(why: WhyUnread = WhyUnread.NO_ANSWER) -> Unread:
@@ -150,11 +152,18 @@ CASES: list[tuple[str, dict[str, Any], Check, Level, str]] = [
         "cannot recover output",
     ),
     (
+        "no list of Leases",
+        {"permissions": without(LIST_LEASES)},
+        Check.PERMISSIONS,
+        Level.WARNING,
+        "cannot keep the table of all agents current",
+    ),
+    (
         "no create of exec where it is needed",
         {"permissions": without(EXEC[1]), "version": KubernetesVersion(1, 35, "v1.35.0")},
         Check.PERMISSIONS,
         Level.WARNING,
-        "create pods/exec",
+        "cannot recover lost output",
     ),
     (
         "verb not told",
@@ -363,7 +372,7 @@ def test_fault_is_named_with_what_to_do(
     ("changes", "check", "words"),
     [
         ({"permissions": without(READ_NODES)}, Check.PERMISSIONS, "fewer lost nodes"),
-        ({"permissions": without(EXEC[1])}, Check.PERMISSIONS, "All 16 permissions"),
+        ({"permissions": without(EXEC[1])}, Check.PERMISSIONS, "All 17 permissions"),
         ({"claim": None}, Check.HOME_CLAIM, "sessions cannot be resumed"),
         ({"quotas": ()}, Check.QUOTA, "There is no quota."),
         (
