@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -40,6 +41,8 @@ os.environ["DO_NOT_TRACK"] = "1"
 # Hundreds of processes import Prefect. Compiling it takes each of them longer than running it.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+# Shells have what they start in the background ignore it, and so would runs that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Nothing that is imported and collected is garbage: not looked through now, nor with every test.
 gc.disable()
 

@@ -39,10 +39,28 @@ async def _save_runtime(server: str, token: str, namespace: str) -> str:
 @pytest.mark.parametrize(
     ("first", "second", "is_refused"),
     [
-        pytest.param((ONE, "a", "agents"), (OTHER, "a", "agents"), False, id="two_clusters"),
-        pytest.param((ONE, "a", "agents"), (ONE, "a", "others"), False, id="two_namespaces"),
+        pytest.param(
+            (ONE, "a", "agents"),
+            (OTHER, "a", "agents"),
+            False,
+            id="two_clusters",
+            marks=pytest.mark.slice,
+        ),
+        pytest.param(
+            (ONE, "a", "agents"),
+            (ONE, "a", "others"),
+            False,
+            id="two_namespaces",
+            marks=pytest.mark.slice,
+        ),
         pytest.param((ONE, "a", "agents"), (ONE, "a", "agents"), True, id="the_same_twice"),
-        pytest.param((ONE, "a", "agents"), (f"{ONE}:443/", "b", "agents"), True, id="two_users"),
+        pytest.param(
+            (ONE, "a", "agents"),
+            (f"{ONE}:443/", "b", "agents"),
+            True,
+            id="two_users",
+            marks=pytest.mark.slice,
+        ),
     ],
 )
 async def test_agent_may_run_once_per_cluster_and_namespace(

@@ -25,6 +25,7 @@ def _read(server: PrefectServer, namespace: str) -> dict[str, dict[str, str]]:
     return {row["agent"]: row for row in rows}
 
 
+@pytest.mark.slice
 def test_two_runs_at_once_are_both_shown_at_work_and_ended(
     start_cli: Callable[..., "subprocess.Popen[str]"],
     build_request: Callable[..., dict[str, Any]],

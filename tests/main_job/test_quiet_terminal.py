@@ -52,6 +52,7 @@ def gate(request: pytest.FixtureRequest, prefect_server: PrefectServer) -> Itera
     gate.end()
 
 
+@pytest.mark.slice
 def test_run_says_nothing_of_prefects_own_troubles(
     gate: PrefectGate,
     start_cli: Callable[..., "subprocess.Popen[str]"],
@@ -76,8 +77,22 @@ def test_run_says_nothing_of_prefects_own_troubles(
     assert "tool call Bash" in output
 
 
-@pytest.mark.parametrize("status", [500, 503, 401])
+@pytest.fixture
+def paused_agent(agents_namespace: str) -> None:
+    """An agent whose last run the cluster does not know."""
+    pause = [COMMAND, "pause", "quiet-agent", "--namespace", agents_namespace]
+    subprocess.run(pause, check=True, capture_output=True)
+
+
+# A command asks again, with pauses, what is answered with 5xx.
+AGAIN = pytest.mark.slice
+
+
+@pytest.mark.parametrize(
+    "status", [pytest.param(500, marks=AGAIN), pytest.param(503, marks=AGAIN), 401]
+)
 @pytest.mark.parametrize("command", ["ls", "usage"])
+@pytest.mark.usefixtures("paused_agent")
 def test_command_says_in_its_own_words_that_prefect_fails(
     command: str, status: int, tmp_path: Path, agents_namespace: str
 ) -> None:

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.run_script.script_run import NO_AWK, TOOL_SETS, ScriptRun, ToolSet
+from tests.run_script.script_run import TOOL_SETS, ScriptRun, ToolSet
 
-# The shells and awks that most images have, and none; the other pairs are of the slice.
+# The shells and awks that most images have; the others are of the slice.
 _USUAL = ("dash", "mawk"), ("bash", "gawk"), ("busybox", "busybox")
 _PARAMS = [
     pytest.param(
         tools,
         id=tools.name,
-        marks=[] if (tools.shell, tools.awk) in _USUAL or tools == NO_AWK else [pytest.mark.slice],
+        marks=[] if (tools.shell, tools.awk) in _USUAL else [pytest.mark.slice],
     )
     for tools in TOOL_SETS
 ]

@@ -95,13 +95,12 @@ class ToolSet:
             (directory / name).symlink_to(found)
 
 
-NO_AWK = ToolSet("dash", None)
 TOOL_SETS = [
     ToolSet("dash", "mawk"),
     ToolSet("dash", "mawk", perl=True),
     ToolSet("dash", "gawk"),
     ToolSet("dash", "original-awk"),
-    NO_AWK,
+    ToolSet("dash", None),
     ToolSet("dash", None, perl=True),
     ToolSet("bash", "mawk"),
     ToolSet("bash", "gawk"),
