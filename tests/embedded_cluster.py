@@ -21,6 +21,8 @@ REPLAY_IMAGE = "claude-jobs/tests:replay"  # images are not looked into: `claude
 _START_SECONDS = 60.0
 _CLAUDE = """#!/bin/sh
 {first}
+export CASES='{cases}'
+[ -z "$CASE_SCRIPT" ] || exec sh -c "$CASE_SCRIPT" claude "$@"
 REPLAY_DIR=${{REPLAY_DIR:-'{recordings}'}} exec python3 '{replay}' "$@"
 """
 
@@ -46,15 +48,24 @@ def run_embedded_cluster() -> Generator[Path]:
 
 
 def install_claude(folder: Path, first: str = "") -> Path:
-    """Return a folder with a replaying `claude`, for `--bin`; it runs the shell line `first`."""
+    """Return a folder with a replaying `claude`, for `--bin`; it runs the shell line `first`.
+
+    CASE_SCRIPT in its environment is run instead, with the folder of the public cases in CASES.
+    """
     # Copied to where every user can read it: containers run as another one where this is root.
-    binaries, recordings = folder / "bin", folder / "recordings"
+    binaries, recordings, cases = folder / "bin", folder / "recordings", folder / "cases"
     binaries.mkdir()
     shutil.copytree(CHECKOUT / "tests" / "data" / "transcripts", recordings)
+    shutil.copytree(CHECKOUT / "tests" / "data" / "public_cases", cases)
     replay = binaries / "replay_claude.py"
     shutil.copy(CHECKOUT / "deployments" / "local" / "demo" / replay.name, replay)
     claude = binaries / "claude"
-    claude.write_text(_CLAUDE.format(first=first, recordings=recordings, replay=replay))
-    for path in (folder, binaries, *binaries.iterdir(), recordings, *recordings.iterdir()):
+    claude.write_text(
+        _CLAUDE.format(first=first, cases=cases, recordings=recordings, replay=replay)
+    )
+    for path in (
+        folder,
+        *(found for made in (binaries, recordings, cases) for found in (made, *made.iterdir())),
+    ):
         path.chmod(0o755)
     return binaries

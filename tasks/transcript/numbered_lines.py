@@ -22,9 +22,8 @@ from tasks.transcript.line_grammar import (
 )
 from tasks.transcript.plain_overlap import PlainOverlap
 
-LONGEST_LINE_BYTES = 64 * 1024 * 1024
-"""A guess, 160 times the longest line seen of Claude Code; it protects the memory."""
-
+LONGEST_LINE_BYTES = 256 * 1024 * 1024
+"""Protects the memory. Lines of 70 MB are reported of Claude Code: images in a tool's result."""
 
 _FOREIGN_LINE_BYTES = 2_000  # what a message can quote of it
 
