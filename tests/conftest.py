@@ -50,6 +50,12 @@ _SHARED_SERVER = pytest.StashKey[SharedServer]()
 _SHARED_SOCKET = "shared_prefect_server"  # in what pytest-xdist tells its workers
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--pictures", type=Path, help="folder for the browser tests' pictures of pages"
+    )
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Tell a worker of pytest-xdist where it finds the server that all of them share."""

@@ -27,7 +27,7 @@ from flows.cli.demo_requests import build_replay_request
 from flows.cli.demo_surroundings import RECORDINGS, Surroundings, start_surroundings
 from flows.cli.local_processes import program
 from tests.main_job.conftest import PrefectServer
-from tests.waits import WaitRanOut
+from tests.waits import WaitRanOut, wait_until
 
 # Tests take a browser that is there (Debian's package `chromium`) and download none.
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -69,24 +69,40 @@ class Runner:
 
     def run(self, **fields: Any) -> RunOnPage:
         """Run the demo's agent with other fields; `env` is merged."""
+        return self.finish(self.start(**fields))
+
+    def start(self, **fields: Any) -> "subprocess.Popen[str]":
+        """Start such a run and return at once."""
         folder = self._surroundings.folder
         request = build_replay_request(self.recordings, folder / "results")
         request["env"] |= {"REPLAY_LINE_DELAY_SECONDS": "0.05", **fields.pop("env", {})}
         path = folder / f"{uuid.uuid4().hex[:8]}.json"
         path.write_text(json.dumps({**request, **fields}))
-        ended = subprocess.run(
+        return subprocess.Popen(
             [
                 *(program("claude-jobs"), "run", path, "--json"),
                 *("--kubeconfig", self._surroundings.kubeconfig),
             ],
             env=self._surroundings.environment,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             text=True,
         )
-        result = json.loads(ended.stdout.rstrip("\n").rpartition("\n")[2])
+
+    def finish(self, process: "subprocess.Popen[str]") -> RunOnPage:
+        """Wait for the end of a run."""
+        output, _ = process.communicate()
+        result = json.loads(output.rstrip("\n").rpartition("\n")[2])
         artifacts = self._server.artifacts(result["flow_run_id"])
         # An agent's id is the first part of a key here, the kind the second.
         return RunOnPage(result, {item["key"].split("-")[1]: item["id"] for item in artifacts})
+
+    def path_of(self, agent_id: str) -> str:
+        """Wait for the flow run of an agent, and return the path of its page."""
+        wanted = {"flow_runs": {"tags": {"all_": [f"agent:{agent_id}"]}}}
+        wait_until(lambda: bool(self._server.post("/flow_runs/filter", wanted)))
+        [found] = self._server.post("/flow_runs/filter", wanted)
+        return f"/runs/flow-run/{found['id']}"
 
     def latest_artifact(self, key: str) -> str:
         """The id of what stands under a key that belongs to no run."""
@@ -136,14 +152,35 @@ class Ui:
         except NotShown:
             raise WaitRanOut(f"the page does not show {text!r}") from None
 
+    def expect_no(self, text: str) -> None:
+        """Wait until the text is seen no more."""
+        try:
+            self.page.get_by_text(text).first.wait_for(state="hidden", timeout=20_000)
+        except NotShown:
+            raise WaitRanOut(f"the page still shows {text!r}") from None
+
+    def cancel_run(self) -> None:
+        """Cancel the run whose page is open, as people do."""
+        self.page.get_by_role("button", name="Cancel").first.click()
+        self.page.get_by_role("dialog").get_by_role("button", name="Cancel").last.click()
+
+    def show_only_tag(self, tag: str) -> None:
+        """Filter the list of runs that is open."""
+        self.page.get_by_text("All tags").first.click()
+        self.page.keyboard.type(tag)
+        self.page.keyboard.press("Enter")
+
     def take_picture(self, name: str) -> None:
-        """For looking at after a failure; pytest tells where it keeps the folder."""
+        """Keep what is seen, in the folder of `--pictures`, else in the test's own."""
         self.page.screenshot(path=self._pictures / f"{name}.png")
 
 
 @pytest.fixture
-def ui(surroundings: Surroundings, browser: Browser, tmp_path: Path) -> Iterator[Ui]:
+def ui(
+    surroundings: Surroundings, browser: Browser, tmp_path: Path, pytestconfig: pytest.Config
+) -> Iterator[Ui]:
     address = surroundings.prefect_url
+    pictures: Path = pytestconfig.getoption("--pictures") or tmp_path
 
     def keep_local(route: Route) -> None:
         if route.request.url.startswith(address):
@@ -154,4 +191,4 @@ def ui(surroundings: Surroundings, browser: Browser, tmp_path: Path) -> Iterator
     with browser.new_context(viewport=SIZE) as context:
         page = context.new_page()
         page.route("**/*", keep_local)
-        yield Ui(page, address, tmp_path)
+        yield Ui(page, address, pictures)

@@ -104,6 +104,25 @@ def test_page_of_a_failed_run_shows_why_and_what_to_do(ui: Ui, failed: RunOnPage
     ui.take_picture("failed-transcript")
 
 
+def test_page_of_a_cancelled_run_says_what_was_kept(ui: Ui, runner: Runner) -> None:
+    slow = {"REPLAY_LINE_DELAY_SECONDS": "3"}
+    process = runner.start(agent={"agent_id": "stopped"}, env=slow)
+    ui.open(runner.path_of("stopped"))
+    ui.expect("assistant:")
+
+    ui.cancel_run()
+    cancelled = runner.finish(process)
+
+    assert cancelled.result["error_code"] == "cancelled"
+    ui.open(cancelled.path)
+    ui.expect("Cancelled")
+    ui.choose_tab("Artifacts")
+    ui.take_picture("cancelled-run")
+    ui.open_artifact(cancelled.artifacts["report"])
+    ui.expect(cancelled.result["message"])
+    ui.take_picture("cancelled-report")
+
+
 def test_table_of_all_agents_shows_the_last_outcome(
     ui: Ui, runner: Runner, failed: RunOnPage
 ) -> None:
@@ -154,3 +173,8 @@ def test_list_of_runs_shows_names_and_tags(ui: Ui, runner: Runner, finished: Run
     for tag in ("agent:other", "task:T-1", "agent:demo"):
         ui.expect(tag)
     ui.take_picture("all-runs")
+
+    ui.show_only_tag("agent:other")
+    ui.expect_no("demo · A test fails. Find out why and fix it. · attempt 1")
+    ui.expect("other · T-1 · attempt 1")
+    ui.take_picture("runs-of-one-agent")
