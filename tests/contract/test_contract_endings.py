@@ -39,6 +39,7 @@ def failed(reason: str) -> list[tuple[str, str]]:
 COMPLETE = [("SuccessCriteriaMet", REACHED), ("Complete", REACHED)]
 
 
+@pytest.mark.slice
 @pytest.mark.parametrize(
     ("name", "script", "expected", "count"),
     [("good", "exit 0", COMPLETE, "succeeded"), ("bad", "exit 7", failed(BACKOFF), "failed")],
@@ -176,6 +177,7 @@ def test_deadline_is_told_at_once_and_the_failure_when_the_pod_has_ended(space: 
     assert space.job("deadline")["status"]["failed"] == 1
 
 
+@pytest.mark.slice
 def test_retry_comes_after_a_back_off(space: RawSpace) -> None:
     space.create(manifest("again", "exit 1", backoffLimit=1))
     space.until(lambda: space.job("again")["status"].get("failed") == 1)
@@ -185,6 +187,7 @@ def test_retry_comes_after_a_back_off(space: RawSpace) -> None:
     assert pairs(space.ended_job("again")) == failed(BACKOFF)
 
 
+@pytest.mark.slice
 def test_deleted_job_gets_no_condition_and_lets_go_of_its_pods_at_once(space: RawSpace) -> None:
     space.create(manifest("stopped", until_term(143, 3)))
     space.running_pod("stopped")

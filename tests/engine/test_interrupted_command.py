@@ -128,6 +128,7 @@ def test_termination_leaves_the_job_to_the_next_run(
     assert prefect_server.flow_run(flow_run_id)["state"]["type"] == "CRASHED"
 
 
+@pytest.mark.slice
 @pytest.mark.waits(25)
 def test_run_that_nobody_watches_notices_its_cancellation_itself(
     live_cli: StartCli,

@@ -108,6 +108,7 @@ def test_runs_that_may_not_take_over_leave_a_live_agent_alone(
     assert not holder_of(traces, agents_namespace, agent_id)
 
 
+@pytest.mark.slice
 def test_result_of_a_killed_run_is_kept_before_the_next_one_starts(
     live_cli: StartCli,
     run_cli: RunCli,

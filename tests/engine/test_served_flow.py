@@ -123,6 +123,7 @@ def test_terminated_run_leaves_its_agent_and_takes_it_up_when_rescheduled(
     assert "belongs to this flow run" in prefect_server.logs(flow_run_id)
 
 
+@pytest.mark.slice
 def test_hook_deletes_the_job_of_a_cancelled_run_whose_process_was_killed(
     deployment: Deployment,
     prefect_server: PrefectServer,

@@ -110,10 +110,10 @@ def test_run_with_keep_policy_never_deletes_job_and_secret(
     [
         ("max_turns", "claude_max_turns", 1),
         ("api_error_500", "llm_api_error", 1),
-        ("auth_401", "claude_auth_required", 1),
+        pytest.param("auth_401", "claude_auth_required", 1, marks=pytest.mark.slice),
         ("killed_sigterm_midstream", "claude_truncated", 143),
-        ("bad_flag", "claude_start_failed", 1),
-        ("empty_text", "claude_no_output", 0),
+        pytest.param("bad_flag", "claude_start_failed", 1, marks=pytest.mark.slice),
+        pytest.param("empty_text", "claude_no_output", 0, marks=pytest.mark.slice),
     ],
 )
 def test_run_with_failing_session_ends_with_its_code(

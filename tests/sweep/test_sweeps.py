@@ -133,6 +133,7 @@ async def test_dry_run_only_lists(orphanage: Orphanage, connection: ClusterConne
     assert found[Finding.IDLE] == 8
 
 
+@pytest.mark.slice
 async def test_nothing_is_deleted_while_prefect_is_away(
     orphanage: Orphanage, connection: ClusterConnection
 ) -> None:
