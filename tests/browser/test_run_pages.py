@@ -105,12 +105,13 @@ def test_page_of_a_failed_run_shows_why_and_what_to_do(ui: Ui, failed: RunOnPage
 
 
 def test_page_of_a_cancelled_run_says_what_was_kept(ui: Ui, runner: Runner) -> None:
-    slow = {"REPLAY_LINE_DELAY_SECONDS": "3"}
+    slow = {"REPLAY_LINE_DELAY_SECONDS": "2"}
     process = runner.start(agent={"agent_id": "stopped"}, env=slow)
-    ui.open(runner.path_of("stopped"))
+    path = runner.path_of("stopped")
+    ui.open(path)
     ui.expect("assistant:")
 
-    ui.cancel_run()
+    runner.cancel(path)
     cancelled = runner.finish(process)
 
     assert cancelled.result["error_code"] == "cancelled"
@@ -129,7 +130,7 @@ def test_table_of_all_agents_shows_the_last_outcome(
     key = f"agents-{failed.result['kubernetes']['namespace']}"
 
     ui.open(f"/artifacts/key/{key}")
-    ui.expect("1 agent in namespace")
+    ui.expect("in namespace default")
     ui.open(f"/artifacts/artifact/{runner.latest_artifact(key)}")
     ui.expect("last outcome")
     ui.expect("Max turns reached")
