@@ -14,7 +14,10 @@ from tasks.vocabulary.error_codes import Cause, ErrorCode
 
 # What the run itself did is not the cluster's doing.
 _OUR_DOING = frozenset({Reason.CANCELLED, Reason.STALLED})
-_CLUSTER_SIDE = frozenset({Cause.DEADLINE_EXCEEDED, Cause.JOB_DELETED, Cause.UNKNOWN})
+# Its deletion of the Job takes the pod along.
+_CLUSTER_SIDE = frozenset(
+    {Cause.DEADLINE_EXCEEDED, Cause.JOB_DELETED, Cause.POD_REPLACED, Cause.UNKNOWN}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -810,6 +810,28 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         Code.CANCELLED,
         None,
     ),
+    "cancelled, and its pod goes with the Job": (
+        _ended(
+            WORKING,
+            143,
+            cancelled=True,
+            pod_deletion_asked_at=NOON,
+            container_ended_at=NOON + SECOND,
+        ),
+        Code.CANCELLED,
+        None,
+    ),
+    "stalled, and its pod goes with the Job": (
+        _ended(
+            WORKING,
+            143,
+            stalled_seconds=1800.0,
+            pod_deletion_asked_at=NOON,
+            container_ended_at=NOON + SECOND,
+        ),
+        Code.STALLED,
+        None,
+    ),
     "cancelled while a good result was printed": (
         _ended(ANSWERED, 0, cancelled=True),
         Code.CANCELLED,
