@@ -163,7 +163,9 @@ def test_kept_job_whose_mesh_runs_on_blocks_no_run_and_is_no_live_agent(
     assert second.result["error_code"] is None, second.output
     assert traces.job(agents_namespace, job)["status"].get("active") == 1
     [row] = [
-        row for row in json.loads(claude_jobs("ls", "--json").stdout) if row["job_name"] == job
+        row
+        for row in json.loads(claude_jobs("ls", "--all", "--json").stdout)
+        if row["job_name"] == job
     ]
     assert (row["state"], row["live"]) == (f"agent ended: Succeeded, {STILL_RUNS}", False)
     shown = json.loads(claude_jobs("show", job, "--json").stdout)
