@@ -174,7 +174,7 @@ class Ui:
 
     def take_picture(self, name: str) -> None:
         """Keep what is seen, in the folder of `--pictures`, else in the test's own."""
-        self.page.screenshot(path=self._pictures / f"{name}.png")
+        self.page.screenshot(path=self._pictures / f"{name}.jpg", type="jpeg", quality=70)
 
 
 @pytest.fixture

@@ -115,6 +115,7 @@ def test_page_of_a_cancelled_run_says_what_was_kept(ui: Ui, runner: Runner) -> N
     cancelled = runner.finish(process)
 
     assert cancelled.result["error_code"] == "cancelled"
+    assert cancelled.result["cause"] is None
     ui.open(cancelled.path)
     ui.expect("Cancelled")
     ui.choose_tab("Artifacts")
