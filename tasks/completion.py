@@ -5,6 +5,7 @@ import time
 
 from tasks.cleanup import stop_agent
 from tasks.log_following.log_follower import FollowedLog
+from tasks.observation.beside_agent import still_running
 from tasks.observation.completion_rules import (
     ApiLost,
     CompletionHistory,
@@ -82,11 +83,14 @@ def _stop_due(run: AgentRun, work: AttemptAtWork) -> StopRequest | None:
     job = work.job
     if work.stopped is not None or job is None or job.over:
         return None
+    has_ended = work.pod is not None and work.pod.agent_ended
     if run.outside.controls.cancel_requested.is_set():
-        return StopRequest(StopReason.CANCELLED)
+        # The Job of an agent that ended by itself is left to the keep policy, as in any other run.
+        is_over = has_ended and not still_running(work.pod)
+        return None if is_over else StopRequest(StopReason.CANCELLED)
     if is_preempted_by_queue(job, work.pod, pod_is_gone=work.pod_is_gone):
         return StopRequest(StopReason.PREEMPTED)
-    if work.pod is not None and work.pod.agent_ended:
+    if has_ended:
         # What is left to wait for is output, or another container; the agent can do nothing about
         # either.
         return None
