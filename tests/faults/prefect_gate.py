@@ -55,6 +55,8 @@ class PrefectGate:
         if self._listening is not None:
             self._listening.close()
             self._listening = None
+            # What was accepted last is served from here on; unserved, nobody would close it.
+            await asyncio.sleep(0.05)
         for connection in list(self._connections):
             connection.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
