@@ -24,21 +24,18 @@ async def read_rows(look: ClusterLook, records: RunRecords, *, all_jobs: bool) -
         records: Prefect and the result storage.
         all_jobs: Also return a row for each other Job.
     """
-    runs = await records.runs_of(look, agents_of(look))
-    targets = [choose_last_run(look, agent, runs[agent]) for agent in agents_of(look)]
-    shown = [target.job for target in targets if target.job is not None]
-    jobs = list(look.jobs) if all_jobs else shown
+    last_runs: list[tuple[Target, PrefectRun | None]] = []
+    for agent, runs in (await records.runs_of(look, agents_of(look))).items():
+        target = choose_last_run(look, agent, runs)
+        last_runs.append((target, _run_of(target, runs)))
+    run_of_job = {target.job.uid: run for target, run in last_runs if target.job is not None}
+    jobs = [job for job in look.jobs if all_jobs or job.uid in run_of_job]
     of_jobs = await records.records_of(jobs)
-    last = {
-        target.job.uid: _run_of(target, runs[agent])
-        for agent, target in zip(agents_of(look), targets, strict=True)
-        if target.job is not None
-    }
-    rows = [job_row(look, job, of_jobs[job.uid], last.get(job.uid)) for job in jobs]
-    for agent, target in zip(agents_of(look), targets, strict=True):
+    rows = [job_row(look, job, of_jobs[job.uid], run_of_job.get(job.uid)) for job in jobs]
+    for target, run in last_runs:
         if target.job is None:
             record = await records.record_of_run(look, target)
-            rows.append(run_row(look, target, record, _run_of(target, runs[agent])))
+            rows.append(run_row(look, target, record, run))
     return sort_rows(rows)
 
 

@@ -9,6 +9,7 @@ from tasks.observation.snapshots import JobSnapshot
 from tasks.orchestrator.flow_run_names import name_flow_run
 from tasks.run.agent_run import AgentRun
 from tasks.run.run_controls import RunControls
+from tasks.text.redaction import Redactor
 
 
 async def name_run(request: AgentRunRequest, agent: AgentSpec, controls: RunControls) -> None:
@@ -16,8 +17,7 @@ async def name_run(request: AgentRunRequest, agent: AgentSpec, controls: RunCont
 
     A prompt that the request only refers to is in no name.
     """
-    prompt = controls.redactor.text(request.prompt) if request.prompt else None
-    name = run_name(agent.agent_id, request.task_id, prompt)
+    name = run_name(agent.agent_id, request.task_id, _prompt(request, controls.redactor))
     tags = run_tags(agent.agent_id, agent.tenant_id, request.task_id)
     controls.is_named = True
     await name_flow_run(str(flow_run.id), name, tags, base=name)
@@ -34,9 +34,12 @@ async def name_attempt(run: AgentRun, job: JobSnapshot) -> None:
     """Add the attempt to the name of its run; not that of another run, whose Job is taken over."""
     if job.flow_run_id not in {None, run.flow_run_id}:
         return
-    request, redactor = run.prepared.request, run.outside.redactor
-    prompt = redactor.text(request.prompt) if request.prompt else None
-    agent_id, task_id = run.prepared.agent_id, request.task_id
-    base = run_name(agent_id, task_id, prompt)
-    name = run_name(agent_id, task_id, prompt, job.attempt or 1)
-    await name_flow_run(run.flow_run_id, name, (), base=base)
+    request = run.prepared.request
+    # Masked anew: more secrets are known than when the run got its name.
+    told = (run.prepared.agent_id, request.task_id, _prompt(request, run.outside.redactor))
+    name = run_name(*told, job.attempt or 1)
+    await name_flow_run(run.flow_run_id, name, (), base=run_name(*told))
+
+
+def _prompt(request: AgentRunRequest, redactor: Redactor) -> str | None:
+    return redactor.text(request.prompt) if request.prompt else None

@@ -3,7 +3,7 @@
 from datetime import UTC
 
 from tasks.run.agent_run import AgentRun
-from tasks.usage.day_budget import DaySpending, check_day_budget
+from tasks.usage.day_budget import check_day_budget, sum_spending
 from tasks.usage.usage_records import UsageUnreadable, read_usage_day
 
 
@@ -20,14 +20,14 @@ async def check_budget_of_today(run: AgentRun) -> None:
     agent_id, now = run.prepared.agent_id, run.outside.server_now().astimezone(UTC)
     try:
         recorded = await read_usage_day(run.outside.storage, run.storage_owner, now.date())
-        spending = DaySpending.of(recorded)
+        spending = sum_spending(recorded)
     except UsageUnreadable as error:
         run.outside.say(f"{error.message} Spending is unknown, so no agent is started.")
         raise
-    if spending.jobs_of_unknown_cost:
+    if spending.unknown:
         run.outside.say(
-            f"{spending.jobs_of_unknown_cost} Jobs of agent {agent_id} reported no cost today; "
+            f"{spending.unknown} Jobs of agent {agent_id} reported no cost today; "
             "they do not count towards its daily budget."
         )
     check_day_budget(agent_id, limit_usd, spending, now)
-    run.outside.say(f"Daily budget: ${spending.spent_usd:.4f} of ${limit_usd:.4f} spent (UTC day).")
+    run.outside.say(f"Daily budget: ${spending.usd:.4f} of ${limit_usd:.4f} spent (UTC day).")

@@ -7,7 +7,7 @@ from tasks.outcome.report_page import outcome_name
 from tasks.outcome.run_result import AgentRunResult
 from tasks.ownership.agent_standing import AgentStanding, Spending, standing_note
 from tasks.run.agent_run import AgentRun
-from tasks.usage.day_budget import DaySpending
+from tasks.usage.day_budget import sum_spending
 from tasks.usage.usage_records import read_usage_day
 
 _NOTE_SECONDS = 10.0
@@ -51,8 +51,4 @@ async def _read_spending(run: AgentRun, day: date) -> tuple[Spending | None, Spe
     except Exception:
         # A block may raise any exception of its library.
         return None, None
-    spent = [DaySpending.of(one) for one in recorded]
-    on_day = Spending(spent[0].spent_usd, spent[0].jobs_of_unknown_cost)
-    return on_day, Spending(
-        sum(one.spent_usd for one in spent), sum(one.jobs_of_unknown_cost for one in spent)
-    )
+    return sum_spending(recorded[0]), sum_spending(*recorded)

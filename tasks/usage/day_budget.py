@@ -1,31 +1,18 @@
 """The daily budget of an agent (UTC), compared with the cost of its runs on that day."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
+from tasks.ownership.agent_standing import Spending
 from tasks.usage.usage_ledger import UsageDay
 from tasks.vocabulary.error_codes import ErrorCode
 from tasks.vocabulary.errors import AgentRunError
 from tasks.vocabulary.names import AgentId
 
 
-@dataclass(frozen=True, slots=True)
-class DaySpending:
-    """Cost of an agent's Jobs on one day.
-
-    Attributes:
-        spent_usd: US dollars, summed over the Jobs whose cost is known.
-        jobs_of_unknown_cost: Number of Jobs whose cost is unknown.
-    """
-
-    spent_usd: float = 0.0
-    jobs_of_unknown_cost: int = 0
-
-    @classmethod
-    def of(cls, day: UsageDay | None) -> "DaySpending":
-        """Sum up the records; no record means nothing spent."""
-        costs = [job.cost_usd for job in day.jobs.values()] if day is not None else []
-        return cls(sum(cost for cost in costs if cost is not None), costs.count(None))
+def sum_spending(*days: UsageDay | None) -> Spending:
+    """Sum up the records of an agent's days; no record means nothing spent."""
+    costs = [job.cost_usd for day in days if day is not None for job in day.jobs.values()]
+    return Spending(sum(cost for cost in costs if cost is not None), costs.count(None))
 
 
 class DayBudgetSpent(AgentRunError):
@@ -53,7 +40,7 @@ class DayBudgetSpent(AgentRunError):
 
 
 def check_day_budget(
-    agent_id: AgentId, limit_usd: float, spending: DaySpending, now: datetime
+    agent_id: AgentId, limit_usd: float, spending: Spending, now: datetime
 ) -> None:
     """Refuse to start an agent whose daily budget is spent.
 
@@ -69,8 +56,8 @@ def check_day_budget(
     Raises:
         DayBudgetSpent: At least `limit_usd` was spent.
     """
-    if spending.spent_usd >= limit_usd:
-        raise DayBudgetSpent(agent_id, spending.spent_usd, limit_usd, next_midnight(now))
+    if spending.usd >= limit_usd:
+        raise DayBudgetSpent(agent_id, spending.usd, limit_usd, next_midnight(now))
 
 
 def next_midnight(now: datetime) -> datetime:

@@ -4,11 +4,8 @@ The contract tests know nothing but the Kubernetes API, so that the same files j
 """
 
 import os
-import time
-import uuid
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -17,6 +14,7 @@ from kubernetes import client as official
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.connection import ClusterConnection
 from tasks.cluster.kinds.read_only import ServerVersion, read_server_version
+from tests.namespaces import make_namespace
 
 
 @pytest.fixture(scope="session")
@@ -51,11 +49,5 @@ async def server_version(cluster_client: ClusterClient) -> ServerVersion:
 @pytest.fixture(scope="module")
 def namespace(core_api: official.CoreV1Api) -> Generator[str, None, None]:
     """A fresh namespace for the module, ready for pods, deleted at its end."""
-    name = f"contract-{uuid.uuid4().hex[:8]}"
-    body: Any = {"metadata": {"name": name}}
-    core_api.create_namespace(body)
-    # A pod is refused until its namespace has the default account.
-    while not core_api.list_namespaced_service_account(name).items:
-        time.sleep(0.1)
-    yield name
-    core_api.delete_namespace(name)
+    with make_namespace(core_api, "contract") as name:
+        yield name

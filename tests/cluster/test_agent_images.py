@@ -1,7 +1,6 @@
 """The images and helpers that other cluster tests stand on do what those tests take for granted."""
 
 import json
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import pytest
 from kubernetes import client
 
 from tests.model_api import ModelApi
+from tests.namespaces import make_namespace
 from tests.waits import wait_until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
@@ -34,14 +34,8 @@ class EndedPod:
 
 @pytest.fixture(scope="module")
 def pod_namespace(core_api: client.CoreV1Api) -> Iterator[str]:
-    name = f"agent-images-{uuid.uuid4().hex[:8]}"
-    body: Any = {"metadata": {"name": name}}
-    core_api.create_namespace(body)
-    # A pod is refused until its namespace has the default account.
-    while not core_api.list_namespaced_service_account(name).items:
-        time.sleep(0.1)
-    yield name
-    core_api.delete_namespace(name)
+    with make_namespace(core_api, "agent-images") as name:
+        yield name
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 import signal
 import subprocess
 import threading
-import time
-import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,6 +19,7 @@ from tests.main_job.conftest import (
     storage,
     traces,
 )
+from tests.namespaces import make_namespace
 from tests.prefect_server import PrefectServer
 from tests.waits import WaitRanOut, wait_until
 
@@ -39,13 +38,8 @@ def block_server(prefect_server: PrefectServer) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def agents_namespace(core_api: client.CoreV1Api) -> Iterator[str]:
-    name = f"engine-{uuid.uuid4().hex[:8]}"
-    body: Any = {"metadata": {"name": name}}
-    core_api.create_namespace(body)
-    while not core_api.list_namespaced_service_account(name).items:
-        time.sleep(0.1)
-    yield name
-    core_api.delete_namespace(name)
+    with make_namespace(core_api, "engine") as name:
+        yield name
 
 
 class LiveProcess:
@@ -87,6 +81,12 @@ class LiveProcess:
         self._reader.join(5)
         return code
 
+    def end(self) -> None:
+        """Kill it, unless it has ended."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.wait()
+
     @property
     def last_line(self) -> str:
         return self._text.rstrip("\n").rpartition("\n")[2]
@@ -105,9 +105,7 @@ def live_cli(
 
     yield start
     for live in started:
-        if live.process.poll() is None:
-            live.process.kill()
-        live.wait()
+        live.end()
 
 
 def lease_of(traces: Traces, namespace: str, agent_id: str) -> Any:

@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import pytest
 import yaml
 from kubernetes import client
 
+from tests.namespaces import make_namespace
 from tests.prefect_server import PrefectServer
 from tests.waits import WaitRanOut
 
@@ -44,13 +44,8 @@ class CliRun:
 
 @pytest.fixture(scope="module")
 def agents_namespace(core_api: client.CoreV1Api) -> Iterator[str]:
-    name = f"main-job-{uuid.uuid4().hex[:8]}"
-    body: Any = {"metadata": {"name": name}}
-    core_api.create_namespace(body)
-    while not core_api.list_namespaced_service_account(name).items:
-        time.sleep(0.1)
-    yield name
-    core_api.delete_namespace(name)
+    with make_namespace(core_api, "main-job") as name:
+        yield name
 
 
 @dataclass(frozen=True)

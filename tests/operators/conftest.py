@@ -95,7 +95,5 @@ def watch_list(
 
     yield start
     for live in started:
-        if live.process.poll() is None:
-            live.process.kill()
-        live.wait()
+        live.end()
         live.process.communicate()

@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -30,6 +29,7 @@ from flows.preflight import Surroundings, check_surroundings
 from tasks.preflight.preflight_facts import PreflightConfig
 from tasks.preflight.preflight_results import CheckResult, Level
 from tests.mutating_webhook import mutating_webhook
+from tests.namespaces import make_namespace
 from tests.prefect_server import PrefectServer
 from tests.waits import wait_until
 
@@ -100,11 +100,14 @@ def prefect_answers() -> Iterator[PrefectAnswers]:
 @pytest.fixture(scope="module")
 def agents_namespace(core_api: client.CoreV1Api) -> Iterator[str]:
     """A namespace with all that an agent needs: a Secret, and a claim that is bound."""
-    api: Any = core_api
-    name = f"preflight-{uuid.uuid4().hex[:8]}"
-    api.create_namespace({"metadata": {"name": name}})
-    while not api.list_namespaced_service_account(name).items:
-        time.sleep(0.1)
+    with make_namespace(core_api, "preflight") as name:
+        _furnish(core_api, name)
+        yield name
+    for claim in ("homes", "one-node"):
+        core_api.delete_persistent_volume(f"{name}-{claim}")
+
+
+def _furnish(api: Any, name: str) -> None:
     secret = {"metadata": {"name": "anthropic"}, "stringData": {"api-key": "not a real one"}}
     api.create_namespaced_secret(name, secret)
     for claim, mode in (("homes", "ReadWriteMany"), ("one-node", "ReadWriteOnce")):
@@ -118,10 +121,6 @@ def agents_namespace(core_api: client.CoreV1Api) -> Iterator[str]:
         return sum(claim.status.phase == "Bound" for claim in found) == 2
 
     wait_until(are_bound)
-    yield name
-    api.delete_namespace(name)
-    for claim in ("homes", "one-node"):
-        api.delete_persistent_volume(f"{name}-{claim}")
 
 
 def _volume(name: str, claim: str, namespace: str, mode: str) -> Any:

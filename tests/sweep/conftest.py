@@ -1,7 +1,5 @@
 """A namespace to be swept, with flow runs that a real Prefect server knows."""
 
-import time
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.connection import ClusterConnection
 from tests.cluster.service_accounts import connection_with_token
+from tests.namespaces import make_namespace
 from tests.prefect_server import PrefectServer
 from tests.sweep.orphanage import Orphanage
 
@@ -45,13 +44,8 @@ def connection(
 
 @pytest.fixture
 def swept_namespace(core_api: client.CoreV1Api) -> Iterator[str]:
-    name = f"sweep-{uuid.uuid4().hex[:8]}"
-    body: Any = {"metadata": {"name": name}}
-    core_api.create_namespace(body)
-    while not core_api.list_namespaced_service_account(name).items:
-        time.sleep(0.1)
-    yield name
-    core_api.delete_namespace(name)
+    with make_namespace(core_api, "sweep") as name:
+        yield name
 
 
 @pytest.fixture

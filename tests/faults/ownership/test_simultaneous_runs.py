@@ -2,7 +2,6 @@
 
 import signal
 import time
-import uuid
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from kubernetes import client, watch
 
 from tests.faults.run_processes import RunHost, RunProcess, request_for
+from tests.namespaces import make_namespace
 from tests.prefect_server import PrefectServer
 
 _RUNS = 50
@@ -33,13 +33,8 @@ def host(
 
 @pytest.fixture
 def namespace(core_api: client.CoreV1Api) -> Iterator[str]:
-    name = f"races-{uuid.uuid4().hex[:8]}"
-    body: Any = {"metadata": {"name": name}}
-    core_api.create_namespace(body)
-    while not core_api.list_namespaced_service_account(name).items:
-        time.sleep(0.1)
-    yield name
-    core_api.delete_namespace(name)
+    with make_namespace(core_api, "races") as name:
+        yield name
 
 
 def _wait_for_owner(runs: list[RunProcess]) -> tuple[RunProcess, Counter[str]]:

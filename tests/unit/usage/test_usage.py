@@ -11,11 +11,12 @@ from tasks.outcome.run_result import (
     Timings,
     TokenUsage,
 )
+from tasks.ownership.agent_standing import Spending
 from tasks.usage.day_budget import (
     DayBudgetSpent,
-    DaySpending,
     check_day_budget,
     next_midnight,
+    sum_spending,
 )
 from tasks.usage.usage_config import parse_usage_config
 from tasks.usage.usage_ledger import (
@@ -111,24 +112,22 @@ def test_job_that_is_concluded_twice_counts_once() -> None:
 @pytest.mark.parametrize(
     ("recorded", "expected"),
     [
-        pytest.param(None, DaySpending(), id="nothing"),
-        pytest.param(day("ada", DAY, entry(0.5), entry(0.25)), DaySpending(0.75), id="known"),
-        pytest.param(
-            day("ada", DAY, entry(0.5), entry(None)), DaySpending(0.5, 1), id="one_unknown"
-        ),
+        pytest.param(None, Spending(), id="nothing"),
+        pytest.param(day("ada", DAY, entry(0.5), entry(0.25)), Spending(0.75), id="known"),
+        pytest.param(day("ada", DAY, entry(0.5), entry(None)), Spending(0.5, 1), id="one_unknown"),
     ],
 )
-def test_spending_of_a_day(recorded: UsageDay | None, expected: DaySpending) -> None:
-    assert DaySpending.of(recorded) == expected
+def test_spending_of_a_day(recorded: UsageDay | None, expected: Spending) -> None:
+    assert sum_spending(recorded) == expected
 
 
 def test_budget_that_is_not_spent_admits_a_run() -> None:
-    check_day_budget(ADA, 1.0, DaySpending(0.99), NOON)
+    check_day_budget(ADA, 1.0, Spending(0.99), NOON)
 
 
 def test_spent_budget_is_told_with_limit_and_when_it_opens() -> None:
     with pytest.raises(DayBudgetSpent) as refused:
-        check_day_budget(ADA, 1.0, DaySpending(1.0), NOON)
+        check_day_budget(ADA, 1.0, Spending(1.0), NOON)
 
     error = refused.value
     assert error.code is ErrorCode.CLAUDE_MAX_BUDGET

@@ -11,11 +11,12 @@ from typer.testing import CliRunner
 
 from flows.cli.app import app
 from tasks.outcome.run_result import AgentRunResult, KubernetesNames, Timings
+from tasks.ownership.agent_standing import Spending
 from tasks.storage.block_storage import BlockStorage
 from tasks.storage.folder_storage import FolderStorage
 from tasks.storage.result_storage import ResultStorage
 from tasks.storage.storage_keys import StorageOwner
-from tasks.usage.day_budget import DayBudgetSpent, DaySpending, check_day_budget
+from tasks.usage.day_budget import DayBudgetSpent, check_day_budget, sum_spending
 from tasks.usage.usage_records import (
     UsageUnreadable,
     read_recorded_usage,
@@ -133,8 +134,8 @@ async def test_what_earlier_versions_recorded_counts_once_and_is_left_as_it_is(
     ada = await read_usage_day(storage, ADA, TODAY)
     found = await read_recorded_usage(storage, [TODAY])
 
-    assert DaySpending.of(before) == DaySpending(0.75)
-    assert DaySpending.of(ada) == DaySpending(1.75)
+    assert sum_spending(before) == Spending(0.75)
+    assert sum_spending(ada) == Spending(1.75)
     [day] = found.days
     assert (day.agent_id, day.namespace, sorted(day.jobs)) == ("ada", "agents", ["a", "b", "c"])
     old = json.loads(await storage.read(f"ada/usage/{TODAY}.json"))
@@ -148,7 +149,7 @@ async def test_agents_whose_old_keys_were_one_share_no_budget(tmp_path: Path) ->
     await record_usage(storage, result("y", 1.0, other))
 
     spent = [
-        DaySpending.of(await read_usage_day(storage, StorageOwner(*owner), TODAY)).spent_usd
+        sum_spending(await read_usage_day(storage, StorageOwner(*owner), TODAY)).usd
         for owner in [
             ("agents", AgentId(one)),
             ("agents", AgentId(other)),
@@ -164,7 +165,7 @@ async def test_budget_of_an_agent_is_kept_in_every_kind_of_storage(storage: Resu
     await record_usage(storage, result("1", 0.5))
     await record_usage(storage, result("2", 0.75))
 
-    spending = DaySpending.of(await read_usage_day(storage, ADA, TODAY))
+    spending = sum_spending(await read_usage_day(storage, ADA, TODAY))
 
     check_day_budget(ADA.agent_id, 1.5, spending, NOW)
     with pytest.raises(DayBudgetSpent):
