@@ -44,8 +44,10 @@ stderr_lines=0 stderr_skipped=0 refused=-
 #
 # Two processes share the work. This one only takes signals and hands them on; it sleeps in `read`,
 # since a shell that takes a signal in `wait` while a child ends may lose that child's status and
-# then wait for ever (seen with bash 5.2). The supervisor, a subshell, ignores signals, so that its
-# `wait` can be trusted; it starts the agent and its helpers, and waits for them.
+# then wait for ever (seen with bash 5.2). A signal that comes just before `read` sleeps is noted but
+# its trap waits until `read` returns (seen with busybox 1.35, one start of 5,000); hence
+# wake_signal_taker. The supervisor, a subshell, ignores signals, so that its `wait` can be trusted;
+# it starts the agent and its helpers, and waits for them.
 
 ignore_signals() {
     trap '' TERM INT HUP QUIT
@@ -73,11 +75,12 @@ signal_agent() {
     [ -z "$agent" ] || kill "-$1" "$agent" 2>/dev/null
 }
 
-# Makes this subshell a timer: SIGTERM ends it together with the sleep it waits for. Shells lose a
-# signal that comes just after a fork; so the order is left in a file too, and sleep gets SIGKILL.
+# Makes this subshell the timer of that name: SIGTERM ends it together with the sleep it waits for.
+# Shells lose a signal that comes just after a fork; so the order is left in a file too, and sleep
+# gets SIGKILL.
 become_timer() {
     exec </dev/null >/dev/null 2>&1
-    nap='' stopped=''
+    stop_order=$run/stop_$1 nap='' stopped=''
     trap 'stopped=1; [ -z "$nap" ] || kill -KILL "$nap"' TERM
     trap '' INT HUP QUIT
 }
@@ -85,8 +88,8 @@ become_timer() {
 pause() {
     sleep "$1" &
     nap=$!
-    [ -n "$stopped" ] || [ -e "$run/stop_timers" ] || wait "$nap"
-    if [ -n "$stopped" ] || [ -e "$run/stop_timers" ]; then
+    [ -n "$stopped" ] || [ -e "$stop_order" ] || wait "$nap"
+    if [ -n "$stopped" ] || [ -e "$stop_order" ]; then
         kill -KILL "$nap"
         wait "$nap"
         exit 0
@@ -95,15 +98,14 @@ pause() {
 
 # Not for a shell that takes signals.
 stop_timer() {
-    [ -n "$1" ] || return 0
-    true >"$run/stop_timers"
-    kill "$1" 2>/dev/null
-    wait "$1" 2>/dev/null
-    rm -f "$run/stop_timers"
+    [ -n "$2" ] || return 0
+    true >"$run/stop_$1"
+    kill "$2" 2>/dev/null
+    wait "$2" 2>/dev/null
 }
 
 end_agent_at_timeout() {
-    become_timer
+    become_timer timeout
     pause "$1"
     true >"$run/timed_out"
     signal_agent TERM
@@ -115,7 +117,7 @@ end_agent_at_timeout() {
 # that never ends: nothing but notes came after the result for so long. Of a result too long for the
 # look at the end of the copy nothing is known, and the agent stays.
 end_agent_after_result() {
-    become_timer
+    become_timer after_result
     look_every=$((after_result_limit < 5 ? 1 : 5))
     size=0 settled='' closed_at=''
     while :; do
@@ -157,9 +159,17 @@ say_if_closed() {
 
 # shellcheck disable=SC2317  # called by the trap
 kill_agent_later() {
-    become_timer
+    become_timer kill
     pause "$kill_after"
     signal_agent KILL
+}
+
+wake_signal_taker() {
+    become_timer wake
+    while :; do
+        pause 5
+        echo >"$run/ended"
+    done
 }
 
 # --- what is printed -----------------------------------------------------------------------------
@@ -411,7 +421,7 @@ list_pipe_holders() {
 # container is over, so it is killed; end-of-file then comes by itself and no byte is lost. Only
 # where it cannot be killed is the reader cut off, and then the hash would prove nothing.
 guard_drain() {
-    become_timer
+    become_timer drain
     pause 2
     for _ in 1 2 3; do
         holders=$(list_pipe_holders)
@@ -452,8 +462,8 @@ await_agent() {
     wait "$agent_pid" 2>/dev/null
     code=$?
     rm -f "$run/agent_pid"
-    stop_timer "$timeout_timer"
-    stop_timer "$result_timer"
+    stop_timer timeout "$timeout_timer"
+    stop_timer after_result "$result_timer"
     [ ! -e "$run/after_result" ] || after_result=1
     if [ -e "$run/timed_out" ]; then timed_out=1 code=124; fi
 }
@@ -467,7 +477,7 @@ await_helpers() {
     true >"$run/stderr" &
     openers="$openers $!"
     for helper in $stdout_reader $helpers $stderr_reader; do wait "$helper"; done
-    stop_timer "$guard"
+    stop_timer drain "$guard"
     for opener in $openers; do
         kill -KILL "$opener" 2>/dev/null
         wait "$opener" 2>/dev/null
@@ -547,8 +557,11 @@ exec 5>"$run/ended"
 exec 4<"$run/ended"
 (
     ignore_signals
+    wake_signal_taker 4<&- 5>&- &
+    waker=$!
     (supervise "$@") 4<&- 5>&-
     printf '%s\n' "$?" >&5
+    stop_timer wake "$waker"
 ) &
 supervisor=$!
 exec 5>&-
@@ -558,6 +571,6 @@ while [ -z "$exit_code" ] && [ "$failed_reads" -lt 3 ]; do
     read -r exit_code <&4 || failed_reads=$((failed_reads + 1))
 done
 ignore_signals
-stop_timer "$kill_timer"
+stop_timer kill "$kill_timer"
 wait "$supervisor"
 exit "${exit_code:-137}"

@@ -8,7 +8,7 @@ import pytest
 
 from tests.browser.conftest import Runner, RunOnPage, Ui
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.waits(15)]
+pytestmark = [pytest.mark.slice, pytest.mark.timeout(120), pytest.mark.waits(15)]
 
 DATA = Path(__file__).parents[1] / "data" / "transcripts"
 FOLDED = 60  # characters of a state's message that the UI shows before "See More"

@@ -1,6 +1,7 @@
 """The run script under every shell and awk it must work with, each seen alone on PATH."""
 
 import os
+import re
 import resource
 import shutil
 import signal
@@ -232,6 +233,13 @@ class ScriptRun:
             for number in (signal.SIGSTOP, signal.SIGKILL):
                 for process in others:
                     self._signal(process, number)
+
+    @staticmethod
+    def count_wake_ups(process: int) -> int:
+        """How often the process gave up the processor by itself, as before each sleep."""
+        status = Path(f"/proc/{process}/status").read_text()
+        (count,) = re.findall(r"^voluntary_ctxt_switches:\s+(\d+)$", status, re.MULTILINE)
+        return int(count)
 
     def kill_agent(self) -> None:
         """Kill the agent alone."""

@@ -373,3 +373,32 @@ def test_agent_that_stays_after_its_result_is_ended(
     assert printed.exit_code == printed.trailer.exit_code == (143 if ended else 0)
     assert printed.trailer.ended_after_result is ended
     assert script.list_leftovers() == []
+
+
+@pytest.mark.slice
+def test_signal_noted_while_the_script_already_waits_is_not_left_for_the_agents_end(
+    script: ScriptRun,
+):
+    """A shell looks at what it noted only when its `read` returns: it returns every few seconds."""
+    process = script.start(sys.executable, "-c", SIMPLE)
+    head = read_until(process, b"ready")
+    before = script.count_wake_ups(process.pid)
+    time.sleep(6)
+    woken = script.count_wake_ups(process.pid) - before
+    process.terminate()
+    script.finish(process, head)
+
+    assert woken >= 1
+    assert script.list_leftovers() == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_sigterm_at_any_moment_of_the_start_is_never_lost(script: ScriptRun):
+    """One start of 5,000 lost it under busybox before the script was woken."""
+    for start in range(1000):
+        process = script.start("sh", "-c", "exec sleep 20")
+        time.sleep(start * 0.00005)
+        process.terminate()
+        process.communicate(timeout=15)
+        assert process.returncode in {143, -signal.SIGTERM}
