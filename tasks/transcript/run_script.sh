@@ -20,6 +20,10 @@
 
 set -u
 
+# First of all: as a container's first process a shell without a trap does not get the signal at all.
+terminated=''
+trap 'terminated=1' TERM INT HUP QUIT
+
 input=${CLAUDE_JOBS_INPUT_DIR:?}
 work=${CLAUDE_JOBS_WORK_DIR:?}
 token=${CLAUDE_JOBS_LINE_TOKEN:?}
@@ -36,7 +40,7 @@ unset CLAUDE_JOBS_LINE_TOKEN
 
 started=$(date +%s)
 run=$work/run
-terminated='' kill_timer='' failed_reads=0
+kill_timer='' failed_reads=0
 lines=0 bytes=0 sha256=- code=0 timed_out=0 after_result=0 last_result=0 copied=0
 stderr_lines=0 stderr_skipped=0 refused=-
 
@@ -168,7 +172,7 @@ wake_signal_taker() {
     become_timer wake
     while :; do
         pause 5
-        echo >"$run/ended"
+        echo >"$run/ended" || exit
     done
 }
 

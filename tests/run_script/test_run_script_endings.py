@@ -90,7 +90,7 @@ def test_sigterm_at_the_very_start_starts_no_agent_or_ends_it(script: ScriptRun)
         time.sleep(delay)
         process.terminate()
         raw, _ = process.communicate(timeout=15)
-        # Before its first line the shell itself dies by the signal.
+        # Before it has read its first line the shell itself dies by the signal.
         assert process.returncode in {143, -signal.SIGTERM}
         assert process.returncode != 143 or b"exit=143 " in raw
     wait_until(lambda: script.list_leftovers() == [])
