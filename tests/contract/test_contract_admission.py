@@ -12,7 +12,7 @@ from kubernetes import client
 from tests.contract.raw_cluster import IMAGE, RawSpace, container, manifest
 from tests.mutating_webhook import mutating_webhook
 
-pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slice, pytest.mark.any_cluster, pytest.mark.timeout(120)]
 
 LEVEL = "pod-security.kubernetes.io/"
 VIOLATIONS = (

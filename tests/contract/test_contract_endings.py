@@ -13,7 +13,7 @@ from tests.contract.raw_cluster import (
     until_term,
 )
 
-pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slice, pytest.mark.any_cluster, pytest.mark.timeout(120)]
 
 BACKOFF = "BackoffLimitExceeded"
 POLICY = "PodFailurePolicy"
@@ -39,7 +39,6 @@ def failed(reason: str) -> list[tuple[str, str]]:
 COMPLETE = [("SuccessCriteriaMet", REACHED), ("Complete", REACHED)]
 
 
-@pytest.mark.slice
 @pytest.mark.parametrize(
     ("name", "script", "expected", "count"),
     [("good", "exit 0", COMPLETE, "succeeded"), ("bad", "exit 7", failed(BACKOFF), "failed")],
@@ -177,7 +176,6 @@ def test_deadline_is_told_at_once_and_the_failure_when_the_pod_has_ended(space: 
     assert space.job("deadline")["status"]["failed"] == 1
 
 
-@pytest.mark.slice
 def test_retry_comes_after_a_back_off(space: RawSpace) -> None:
     space.create(manifest("again", "exit 1", backoffLimit=1))
     space.until(lambda: space.job("again")["status"].get("failed") == 1)
@@ -187,7 +185,6 @@ def test_retry_comes_after_a_back_off(space: RawSpace) -> None:
     assert pairs(space.ended_job("again")) == failed(BACKOFF)
 
 
-@pytest.mark.slice
 def test_deleted_job_gets_no_condition_and_lets_go_of_its_pods_at_once(space: RawSpace) -> None:
     space.create(manifest("stopped", until_term(143, 3)))
     space.running_pod("stopped")

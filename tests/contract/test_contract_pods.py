@@ -12,7 +12,7 @@ from tests.contract.raw_cluster import (
     until_term,
 )
 
-pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slice, pytest.mark.any_cluster, pytest.mark.timeout(120)]
 
 ENDLESS = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
 

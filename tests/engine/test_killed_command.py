@@ -148,6 +148,7 @@ def test_result_of_a_killed_run_is_kept_before_the_next_one_starts(
     assert not holder_of(traces, agents_namespace, agent_id)
 
 
+@pytest.mark.slice
 @pytest.mark.waits(20)
 def test_cancelled_run_ends_the_agent_of_the_earlier_run_that_it_concludes(
     live_cli: StartCli,

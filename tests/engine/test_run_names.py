@@ -78,6 +78,7 @@ def test_deployed_run_keeps_its_tags_and_a_name_that_somebody_gave(
     )
 
 
+@pytest.mark.slice
 def test_member_of_a_fleet_is_called_after_its_agent(
     build_request: BuildRequest,
     replay_image: str,
@@ -111,6 +112,7 @@ def test_member_of_a_fleet_is_called_after_its_agent(
     )
 
 
+@pytest.mark.slice
 def test_next_attempt_is_in_the_name(
     run_cli: RunCli, build_request: BuildRequest, replay_image: str, prefect_server: PrefectServer
 ) -> None:
@@ -128,6 +130,7 @@ def test_next_attempt_is_in_the_name(
     assert name == f"{request['agent']['agent_id']} · T-1 · attempt 2"
 
 
+@pytest.mark.slice
 def test_confidential_prompt_is_in_no_name(
     run_cli: RunCli, build_request: BuildRequest, replay_image: str, prefect_server: PrefectServer
 ) -> None:

@@ -55,7 +55,13 @@ asyncio.run(run(sys.argv[1], int(sys.argv[2])))
     [
         pytest.param("unanswered", 1, 2, None, "Completed", id="unanswered once: tried again"),
         pytest.param(
-            "unanswered", 9, 2, "k8s_job_create_failed", "Job not created", id="unanswered always"
+            "unanswered",
+            9,
+            2,
+            "k8s_job_create_failed",
+            "Job not created",
+            id="unanswered always",
+            marks=pytest.mark.slice,
         ),
         pytest.param("forbidden", 9, 1, "k8s_job_create_failed", "Job not created", id="refused"),
         pytest.param("slow", 0, 1, "k8s_pod_schedule_failed", "TimedOut", id="over its limit"),

@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(240)]
 UNKNOWN = {"REPLAY_TRANSCRIPT": "resume_unknown"}
 
 
+@pytest.mark.slice
 @pytest.mark.waits(25)
 def test_next_run_of_a_task_resumes_its_session_until_that_is_unknown(
     run_cli: Callable[..., CliRun],

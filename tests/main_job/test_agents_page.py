@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -81,9 +80,7 @@ def test_table_costs_a_run_nothing_where_it_cannot_be_kept(
     )
     request = build_request(replay_image, env={"REPLAY_TRANSCRIPT": "tools"})
 
-    began = time.monotonic()
     ended = run_cli(request, "--kubeconfig", kubeconfig(token=token))
 
     assert ended.exit_code == 0, ended.output
-    assert time.monotonic() - began < 60
     assert request["agent"]["agent_id"] not in _read(prefect_server, agents_namespace)

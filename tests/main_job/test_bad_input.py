@@ -199,6 +199,7 @@ def _is_held(lease: dict[str, Any]) -> bool:
     return bool(lease["spec"].get("holderIdentity"))
 
 
+@pytest.mark.slice
 @pytest.mark.any_cluster
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize(
@@ -212,6 +213,7 @@ def test_unknown_block_is_refused(
     refuse(request, "input_invalid", f"no {kind} block named 'no-such-block'", exit_code=2)
 
 
+@pytest.mark.slice
 @pytest.mark.any_cluster
 @pytest.mark.timeout(90)
 def test_unreadable_kubeconfig_is_refused(
@@ -260,6 +262,7 @@ def test_missing_namespace_is_refused(refuse: Refuse, build_request: BuildReques
     )
 
 
+@pytest.mark.slice
 @pytest.mark.any_cluster
 @pytest.mark.timeout(90)
 def test_request_above_prefects_limit_is_refused_before_it_is_sent(
@@ -275,6 +278,7 @@ def test_request_above_prefects_limit_is_refused_before_it_is_sent(
     assert "hush-hush" not in refused.output
 
 
+@pytest.mark.slice
 @pytest.mark.any_cluster
 @pytest.mark.timeout(120)
 def test_namespace_that_is_being_deleted_is_told(
@@ -319,6 +323,7 @@ def test_refused_credentials_are_told(
     )
 
 
+@pytest.mark.slice
 @pytest.mark.any_cluster
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize(

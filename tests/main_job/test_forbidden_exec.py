@@ -8,7 +8,7 @@ import pytest
 from tests.cluster.service_accounts import rule
 from tests.main_job.conftest import CliRun, Traces, plain
 
-pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slice, pytest.mark.any_cluster, pytest.mark.timeout(300)]
 
 _WITHOUT_EXEC = [
     rule("coordination.k8s.io", "leases", "get", "list", "create", "update", "delete"),

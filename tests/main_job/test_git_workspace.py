@@ -119,6 +119,7 @@ def look_into(namespace: str, pod: str) -> str:
     return asyncio.run(look()).decode()
 
 
+@pytest.mark.slice
 def test_clone_that_fails_ends_the_run_with_gits_words_and_no_password(
     run_cli: Callable[..., CliRun],
     build_request: BuildRequest,

@@ -202,7 +202,11 @@ def _places_with(needles: list[str], places: Iterator[tuple[str, bytes]]) -> set
 
 @pytest.mark.parametrize(
     ("transcript", "code"),
-    [("telling", None), ("failing", "llm_api_error"), ("silent", "claude_start_failed")],
+    [
+        ("telling", None),
+        pytest.param("failing", "llm_api_error", marks=pytest.mark.slice),
+        pytest.param("silent", "claude_start_failed", marks=pytest.mark.slice),
+    ],
 )
 def test_key_that_the_agent_prints_is_found_in_its_secret_alone(
     run_cli: Run,
@@ -234,6 +238,7 @@ def test_key_that_the_agent_prints_is_found_in_its_secret_alone(
         assert result["transcript"]["complete"] is True
 
 
+@pytest.mark.slice
 def test_secret_that_the_flow_may_not_read_is_told_and_the_run_goes_on(
     run_cli: Run,
     build_request: Build,
@@ -266,6 +271,7 @@ def test_secret_that_the_flow_may_not_read_is_told_and_the_run_goes_on(
     assert "its values cannot be masked" in prefect_server.logs(ended.result["flow_run_id"])
 
 
+@pytest.mark.slice
 def test_prompt_stands_in_the_runs_secret_and_in_no_other_object(
     run_cli: Run, build_request: Build, replay_image: str, places: Places
 ) -> None:

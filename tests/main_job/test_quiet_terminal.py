@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -100,7 +99,6 @@ def test_command_says_in_its_own_words_that_prefect_fails(
         "ls": ["ls", "--namespace", agents_namespace],
         "usage": ["usage", "--runtime", "ours"],
     }
-    began = time.monotonic()
     with answering(status) as url:
         ended = subprocess.run(
             [COMMAND, *arguments[command]],
@@ -119,4 +117,3 @@ def test_command_says_in_its_own_words_that_prefect_fails(
     output = plain(ended.stdout + ended.stderr)
     assert not NOISE.search(output), output
     assert output.count("The Prefect API in use (") == 1, output
-    assert time.monotonic() - began < 60

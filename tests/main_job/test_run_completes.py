@@ -108,7 +108,7 @@ def test_run_with_keep_policy_never_deletes_job_and_secret(
 @pytest.mark.parametrize(
     ("transcript", "code", "exit_code"),
     [
-        ("max_turns", "claude_max_turns", 1),
+        pytest.param("max_turns", "claude_max_turns", 1, marks=pytest.mark.slice),
         ("api_error_500", "llm_api_error", 1),
         pytest.param("auth_401", "claude_auth_required", 1, marks=pytest.mark.slice),
         ("killed_sigterm_midstream", "claude_truncated", 143),

@@ -38,7 +38,7 @@ TOLD: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("recording", ["tools", "max_turns"])
+@pytest.mark.parametrize("recording", ["tools", pytest.param("max_turns", marks=pytest.mark.slice)])
 def test_same_request_has_the_same_result_on_every_cluster(
     run_cli: Callable[..., CliRun],
     build_request: Callable[..., dict[str, Any]],

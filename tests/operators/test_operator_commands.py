@@ -423,6 +423,7 @@ def test_list_without_prefect_shows_the_cluster_and_says_what_is_left_out(
     assert "cannot be reached" in found.stderr
 
 
+@pytest.mark.slice
 @pytest.mark.waits(20)
 def test_list_that_is_watched_prints_an_agent_that_changes(
     run_cli: RunCli,

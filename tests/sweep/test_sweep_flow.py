@@ -149,6 +149,7 @@ async def test_sweep_that_settles_everything_completes(
     assert state["message"] == f"1 objects in {orphanage.namespace}: 1 idle; 1 changed."
 
 
+@pytest.mark.slice
 @pytest.mark.waits(14)
 async def test_sweep_of_an_unknown_runtime_says_so(prefect_api: PrefectServer) -> None:
     state = await _run(prefect_api, runtime=f"none-{uuid.uuid4().hex[:8]}")
