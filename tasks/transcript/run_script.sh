@@ -148,17 +148,28 @@ end_agent_after_result() {
     done
 }
 
-# Prints a word if the last turn in these lines has its result.
+# Prints a word if every turn in these lines has its result. A turn that the CLI began by itself may
+# stand before the result of the one before it. What a result holds may look like another event.
 say_if_closed() {
-    closed=''
+    open_turns=0 closed=''
     while IFS= read -r entry || [ -n "$entry" ]; do
         case $entry in
-            *'"type":"assistant"'* | *'"type":"user"'* | *'"subtype":"init"'* | \
-                *'"type":"stream_event"'*) closed='' ;;
-            *'"type":"result"'*) closed=closed ;;
+            *'"type":"result"'*'"total_cost_usd":'* | *'"total_cost_usd":'*'"type":"result"'*)
+                event=result
+                ;;
+            *'"subtype":"init"'*) event=init ;;
+            *'"type":"assistant"'* | *'"type":"user"'* | *'"type":"stream_event"'*) event=turn ;;
+            *'"type":"result"'*) event=result ;;
+            *) continue ;;
         esac
+        if [ "$event" = result ]; then
+            open_turns=$((open_turns > 0 ? open_turns - 1 : 0))
+            closed=closed
+        elif [ "$event" = init ] || [ "$open_turns" = 0 ]; then
+            open_turns=$((open_turns + 1))
+        fi
     done
-    printf '%s' "$closed"
+    [ "$open_turns" -gt 0 ] || printf '%s' "$closed"
 }
 
 # shellcheck disable=SC2317  # called by the trap

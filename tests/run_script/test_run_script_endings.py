@@ -339,7 +339,9 @@ def test_work_directory_of_an_earlier_run_does_not_matter(script: ScriptRun):
 
 RESULT_LINE = b'{"is_error":false,"type":"result","result":"x"}'
 NOTE_LINE = b'{"type":"system","subtype":"task_notification"}'
+INIT_LINE = b'{"type":"system","subtype":"init"}'
 TURN_LINE = b'{"type":"assistant","message":{}}'
+EVENT_IN_RESULT_LINE = b'{"type":"result","structured_output":{"type":"user"},"total_cost_usd":0.1}'
 
 
 def _printing(*lines: bytes) -> str:
@@ -351,12 +353,29 @@ def _printing(*lines: bytes) -> str:
 @pytest.mark.parametrize(
     ("lines", "ended"),
     [
-        ((RESULT_LINE,), True),
-        ((RESULT_LINE, NOTE_LINE), True),
-        ((RESULT_LINE, TURN_LINE), False),
-        ((TURN_LINE,), False),
+        pytest.param((RESULT_LINE,), True, id="result"),
+        pytest.param((RESULT_LINE, NOTE_LINE), True, id="notes after it"),
+        pytest.param((RESULT_LINE, TURN_LINE), False, id="another turn"),
+        pytest.param((TURN_LINE,), False, id="no result"),
+        pytest.param(
+            (INIT_LINE, TURN_LINE, INIT_LINE, TURN_LINE, RESULT_LINE),
+            False,
+            id="another turn before the first one's result",
+            marks=pytest.mark.slice,
+        ),
+        pytest.param(
+            (INIT_LINE, TURN_LINE, INIT_LINE, TURN_LINE, RESULT_LINE, RESULT_LINE),
+            True,
+            id="both turns' results",
+            marks=pytest.mark.slice,
+        ),
+        pytest.param(
+            (INIT_LINE, TURN_LINE, EVENT_IN_RESULT_LINE),
+            True,
+            id="a result that holds an event",
+            marks=pytest.mark.slice,
+        ),
     ],
-    ids=["result", "notes after it", "another turn", "no result"],
 )
 def test_agent_that_stays_after_its_result_is_ended(
     script: ScriptRun, lines: tuple[bytes, ...], ended: bool
