@@ -21,8 +21,10 @@
 set -u
 
 # First of all: as a container's first process a shell without a trap does not get the signal at all.
+# bash 5.2 cannot parse a trap while it looks for the end of "$(", and forgets the signal: under bash
+# the trap comes behind the last "$(" of this process.
 terminated=''
-trap 'terminated=1' TERM INT HUP QUIT
+[ -n "${BASH_VERSION:-}" ] || trap 'terminated=1' TERM INT HUP QUIT
 
 input=${CLAUDE_JOBS_INPUT_DIR:?}
 work=${CLAUDE_JOBS_WORK_DIR:?}
@@ -560,11 +562,11 @@ supervise() {
 }
 
 printf '%s h 1 pod_uid=%s numbered=%s started=%s\n' "$token" "$pod_uid" "$numbered" "$started"
-trap on_signal TERM INT HUP QUIT
 { rm -rf "$run" && mkdir -p "$run" && true >"$work/transcript" && mkfifo "$run/ended"; } \
     2>/dev/null || fail_to_start "run.sh: cannot write below $work"
 # What /proc names a pipe is its real path.
 run=$(cd "$run" && pwd -P)
+trap on_signal TERM INT HUP QUIT
 [ -z "$terminated" ] || true >"$run/terminated"
 # Whoever alone can write to the pipe is the supervisor: where it was killed, the pipe ends.
 exec 4<>"$run/ended"

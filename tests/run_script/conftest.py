@@ -6,19 +6,22 @@ import pytest
 
 from tests.run_script.script_run import TOOL_SETS, ScriptRun, ToolSet
 
-# What Debian's images and Alpine's have; the others are of the slice.
+# What Debian's images and Alpine's have.
 _USUAL = "dash+mawk+perl", "busybox+busybox"
-_PARAMS = [
-    pytest.param(
-        tools,
-        id=tools.name,
-        marks=[] if tools.name in _USUAL else [pytest.mark.slice],
-    )
-    for tools in TOOL_SETS
-]
 
 
-@pytest.fixture(params=_PARAMS)
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Under the other shells and awks a test is of the slice, and a long one is long."""
+    for item in items:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            tools = item.callspec.params.get("script")
+            is_rare = isinstance(tools, ToolSet) and tools.name not in _USUAL
+            if is_rare and item.get_closest_marker("long") is None:
+                item.add_marker(pytest.mark.slice)
+
+
+@pytest.fixture(params=TOOL_SETS, ids=[tools.name for tools in TOOL_SETS])
 def script(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ScriptRun]:
     tools: ToolSet = request.param
     for program in tools.programs:
