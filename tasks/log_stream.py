@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from tasks.claude_code.events import parse_event_leniently
+from tasks.claude_code.events import parse_line
 from tasks.claude_code.rendering import LineKind, RenderedLine, render_stderr
 from tasks.log_following.log_follower import FollowedLog, LogFollower, LogTarget
 from tasks.orchestrator.stage import stage
@@ -79,10 +79,10 @@ class OutputStream:
         work = self._work
         work.last_output_at = time.monotonic()
         for line in lines:
-            event = parse_event_leniently(line.payload)
-            work.session.apply(event)
-            work.progress.apply(event)
-            self.add(work.entries.read(event))
+            for event in parse_line(line.payload):
+                work.session.apply(event)
+                work.progress.apply(event)
+                self.add(work.entries.read(event))
 
     def add(self, lines: Sequence[RenderedLine]) -> None:
         """Show rendered lines, secrets masked."""

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.claude_code.entry_reader import EntryReader
-from tasks.claude_code.events import parse_event_leniently
+from tasks.claude_code.events import parse_line
 from tasks.claude_code.rendering import FOLDED, Extent, LineKind, RenderedLine
 from tasks.claude_code.tool_calls import BodyForm
 from tasks.outcome.report_page import UNKNOWN, describe_proof
@@ -66,8 +66,9 @@ class LiveOutput:
     def show_lines_of_transcript(self, lines: Sequence[bytes]) -> None:
         """Print Claude Code's lines rendered for people, with API keys masked by their format."""
         for line in lines:
-            rendered = self._entries.read(parse_event_leniently(line))
-            self.show_lines([entry.rewritten(self._redactor.text) for entry in rendered])
+            for event in parse_line(line):
+                rendered = self._entries.read(event)
+                self.show_lines([entry.rewritten(self._redactor.text) for entry in rendered])
 
     def show_note(self, text: str) -> None:
         """Print a message of the run itself."""

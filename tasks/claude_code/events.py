@@ -39,9 +39,14 @@ from tasks.claude_code.json_fields import (
     number_field,
     object_field,
     parse_json,
+    parse_json_values,
     text_field,
 )
-from tasks.claude_code.line_damage import looks_like_fragment, without_terminal_codes
+from tasks.claude_code.line_damage import (
+    holds_stream_keys,
+    looks_like_fragment,
+    without_terminal_codes,
+)
 from tasks.claude_code.result_event import parse_result, parse_usage
 
 # Subtypes of `system` that are for reading only, with the fields worth reading.
@@ -70,24 +75,55 @@ def parse_event(payload: bytes) -> StreamEvent:
     """
     text = payload.decode("utf-8", errors="replace")
     value = parse_json(text)
-    if value is None:
+    if value is None and (bare := without_terminal_codes(text)) != text:
         # A program beside the agent may have moved the cursor or cleared the screen.
-        value = parse_json(without_terminal_codes(text))
+        value = parse_json(bare)
     event = as_object(value)
-    event_type = text_field(event, "type") if event is not None else None
-    if event is None or event_type is None:
-        # Half an event is no text to show to people, even though it is no JSON either.
-        return PlainLine(text, is_fragment=value is None and looks_like_fragment(text))
-    parser = _PARSERS.get(event_type)
-    if parser is None:
-        return _parse_unknown(event)
-    return parser(event)
+    if event is None or text_field(event, "type") is None:
+        # Half an event is no text to show to people, and neither is something wrapped around one.
+        judge = looks_like_fragment if value is None else holds_stream_keys
+        return PlainLine(text, is_fragment=judge(text))
+    return _parse_object(event)
 
 
 def parse_event_leniently(payload: bytes) -> StreamEvent | EventParseError:
     """Do as `parse_event`, with the error as a value, for those who count it and read on."""
     try:
         return parse_event(payload)
+    except EventParseError as error:
+        return error
+
+
+def parse_line(payload: bytes) -> tuple[StreamEvent | EventParseError, ...]:
+    """Return what one line of stdout holds: several events if only the LF between them was lost.
+
+    Each of them must be known by its session or uuid, so that no other program's line is taken for
+    events.
+    """
+    event = parse_event_leniently(payload)
+    if not (isinstance(event, PlainLine) and event.is_fragment):
+        return (event,)
+    text = without_terminal_codes(event.text).strip()
+    values = parse_json_values(text) if text.startswith("{") and text.endswith("}") else []
+    objects = [value for value in map(as_object, values) if value is not None and _is_marked(value)]
+    if len(objects) < 2 or len(objects) < len(values):
+        return (event,)
+    return tuple(map(_parse_object_leniently, objects))
+
+
+def _is_marked(event: JsonObject) -> bool:
+    return text_field(event, "type") is not None and any(
+        text_field(event, name) for name in ("session_id", "uuid")
+    )
+
+
+def _parse_object(event: JsonObject) -> StreamEvent:
+    return _PARSERS.get(text_field(event, "type") or "", _parse_unknown)(event)
+
+
+def _parse_object_leniently(event: JsonObject) -> StreamEvent | EventParseError:
+    try:
+        return _parse_object(event)
     except EventParseError as error:
         return error
 

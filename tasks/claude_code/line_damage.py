@@ -6,19 +6,26 @@ such, so that nobody is shown half an event as if the agent had said it.
 
 import re
 
-# CSI sequences, OSC sequences with either end, other two-character escapes, and single controls.
+# CSI sequences, strings such as OSC and DCS with either end, other two-character escapes, and
+# single controls; the first two also by their controls of one character (U+0080 to U+009F).
 _TERMINAL_CODES = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]"
-    r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x90\x98\x9c-\x9f]*(?:\x07|\x1b\\|\x9c)"
     r"|\x1b[ -/]*[0-~]"
-    r"|[\x00-\x08\x0b-\x1f\x7f\ufeff]"
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff]"
 )
 # Keys that stand in events and hardly in what a person writes.
 _EVENT_KEYS = re.compile(
     r'"(type|subtype|uuid|session_id|message|content|parent_tool_use_id|tool_use_id|stop_reason|'
     r'stop_sequence|usage|total_cost_usd|num_turns|is_error|permission_denials)"\s*:'
 )
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+# What the stream's own lines are known by, also where they are quoted in a string.
+_MARKS = re.compile(r'"(type|uuid|session_id|parent_tool_use_id)\\*"\s*:')
+# One without an end is looked at once, not again from each quotation mark that is in it.
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|(?P<open>\\?\Z))', re.DOTALL)
+_LITERALS = ("null", "true", "false")
+_END_OF_LITERAL = frozenset(word[start:] for word in _LITERALS for start in range(len(word)))
+_NUMBER = re.compile(r"-?[\d.]+")
 # The beginning tells as much as the whole, which may be many megabytes.
 _LOOKED_AT_CHARACTERS = 20_000
 
@@ -38,7 +45,26 @@ def looks_like_fragment(text: str) -> bool:
     tail = text[-_LOOKED_AT_CHARACTERS:].strip()
     if bare.startswith("{") or _EVENT_KEYS.search(bare) or _EVENT_KEYS.search(tail):
         return True
-    return tail.endswith(("}", "]")) and '"' in tail and _closes_more_than_it_opens(tail)
+    if not tail.endswith(("}", "]")):
+        return False
+    return _is_bare_end(tail) or ('"' in tail and _closes_more_than_it_opens(tail))
+
+
+def holds_stream_keys(text: str) -> bool:
+    """Tell whether a line that is JSON but no event is something of the stream all the same.
+
+    One key alone stands in the output of many programs.
+    """
+    return len({found[1] for found in _MARKS.finditer(text[:_LOOKED_AT_CHARACTERS])}) > 1
+
+
+def _is_bare_end(tail: str) -> bool:
+    """Tell whether a line is the last value of an object or a list, and what closes it."""
+    value = tail.rstrip("}]").lstrip(":, ")
+    if not value:
+        # One alone ends what people write over several lines.
+        return len(tail) > 1
+    return value in _END_OF_LITERAL or _NUMBER.fullmatch(value) is not None
 
 
 def _closes_more_than_it_opens(tail: str) -> bool:
@@ -47,9 +73,13 @@ def _closes_more_than_it_opens(tail: str) -> bool:
     A tail may begin within a string, so its first quotation mark may be a closing one.
     """
     return all(
-        _depth_falls_below_zero(_STRING.sub("", part))
+        _depth_falls_below_zero(_STRING.sub(_nothing_if_whole, part))
         for part in (tail, tail[tail.find('"') + 1 :])
     )
+
+
+def _nothing_if_whole(string: re.Match[str]) -> str:
+    return "" if string["open"] is None else string[0]
 
 
 def _depth_falls_below_zero(text: str) -> bool:

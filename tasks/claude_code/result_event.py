@@ -61,25 +61,31 @@ def parse_usage(usage: JsonObject) -> TokenCounts:
 
 
 def _parse_errors(event: JsonObject) -> tuple[str, ...]:
-    """Return every error that says something; one blank entry must not hide the next."""
-    texts = map(_error_text, list_field(event, "errors") or [])
-    return tuple(text for text in texts if text.strip())
+    """Return every error, those that say something first; one blank entry must not hide the next.
+
+    Of an error without a text its fields are named.
+    """
+    entries = list_field(event, "errors") or []
+    said = [text for text in map(_error_text, entries) if text.strip()]
+    silent = [error for error in map(as_object, entries) if error is not None]
+    named = [
+        f"an error with {', '.join(sorted(error)) or 'no fields'}"
+        for error in silent
+        if not _error_text(error)
+    ]
+    return (*said, *named)
 
 
 def _error_text(entry: object) -> str:
     error = as_object(entry)
     if error is None:
         return "" if entry is None else str(entry)
-    within = object_field(error, "error")
-    named = (
+    texts = (
         text_field(source, name)
-        for source in (error, within)
-        for name in ("message", "error", "reason", "code", "type")
+        for source in (error, object_field(error, "error"))
+        for name in ("message", "text", "detail", "error", "reason", "code", "type")
     )
-    fields = ", ".join(sorted(error))
-    return next(
-        (text for text in named if text and text.strip()), f"an error with {fields or 'no fields'}"
-    )
+    return next((text for text in texts if text and text.strip()), "")
 
 
 def _parse_denials(event: JsonObject) -> tuple[ToolDenial, ...]:

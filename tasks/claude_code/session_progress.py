@@ -29,6 +29,10 @@ _LAST_TEXT_CHARACTERS = 8 * _TEXT_CHARACTERS
 # More at once would not be read.
 _TOOLS_LIMIT = 8
 
+# The model may ask for any limit. Claude Code grants 600 s, or what BASH_MAX_TIMEOUT_MS says, which
+# stands in settings that a run does not see; so twelve times as much (a guess).
+_LONGEST_TOOL_SECONDS = 7_200.0
+
 _BAR_CELLS = 10
 _COST_ROW = re.compile(r"^\| Cost(?: so far)? \| \$([0-9]+\.[0-9]+) \|$", re.MULTILINE)
 # Claude Code counts what it has paid at the end of a turn only.
@@ -129,8 +133,9 @@ class ProgressState:
                 [line] = render_event(replace(event, blocks=(block,)))
                 self._tools[block.tool_use_id or ""] = one_line(line.text, _TEXT_CHARACTERS)
                 # In milliseconds, as the tool `Bash` takes it.
-                limit = number_field(block.tool_input, "timeout") or 0.0
-                self._tool_limits[block.tool_use_id or ""] = limit / 1000
+                limit = (number_field(block.tool_input, "timeout") or 0.0) / 1000
+                limit = min(limit, _LONGEST_TOOL_SECONDS)
+                self._tool_limits[block.tool_use_id or ""] = limit
         self._activity = self._at_work() or "the model answers"
 
     def _apply_user(self, event: UserEvent) -> None:

@@ -33,6 +33,7 @@ from tasks.claude_code.event_types import (
     UserEvent,
     event_name,
 )
+from tasks.claude_code.json_fields import JsonObject, object_field
 from tasks.claude_code.session_totals import Answers, LastTexts, ResultTotals, TurnCount
 
 PLAIN_LINE_LIMIT_CHARACTERS = 2_000
@@ -142,7 +143,8 @@ class SessionState:
         self._texts = LastTexts()
         self._turns = TurnCount()
         self._answers = Answers()
-        self._stopped_tasks: dict[str, None] = {}
+        # What each of them is called, by its id.
+        self._stopped_tasks: dict[str, str] = {}
         self._last_hook: str | None = None
         self._results = ResultTotals()
         self._denials: dict[ToolDenial, None] = {}
@@ -220,7 +222,7 @@ class SessionState:
             api_failure=self._turn_failure or self._result_failure,
             refusal=self._turn_refusal or self._result_refusal,
             error_text=self._turn_error_text or self._result_error_text,
-            stopped_tasks=tuple(self._stopped_tasks),
+            stopped_tasks=tuple(dict.fromkeys(self._stopped_tasks.values())),
             last_hook=self._last_hook,
         )
 
@@ -296,16 +298,25 @@ class SessionState:
         match event.subtype:
             case "task_notification":
                 self._turns.note_notification()
-                # What comes before the first turn is about tasks of an earlier process.
-                if self._init_seen and details.get("status") in STOPPED_TASK:
-                    what = str(details.get("summary") or details.get("task_id") or "unnamed")
-                    if len(self._stopped_tasks) < NAMES_LIMIT:
-                        self._stopped_tasks[what[:NAME_LIMIT_CHARACTERS]] = None
+                self._note_stopped_task(details, details)
+            case "task_updated":
+                # A notification of the same, with a summary, may follow or not.
+                self._note_stopped_task(details, object_field(details, "patch"))
             case "hook_response":
                 name = details.get("hook_name")
                 self._last_hook = str(name)[:NAME_LIMIT_CHARACTERS] if name else self._last_hook
             case _:
                 pass
+
+    def _note_stopped_task(self, details: JsonObject, change: JsonObject) -> None:
+        # What comes before the first turn is about tasks of an earlier process.
+        if not self._init_seen or change.get("status") not in STOPPED_TASK:
+            return
+        summary, task_id = details.get("summary"), details.get("task_id")
+        what = str(summary or task_id or "unnamed")[:NAME_LIMIT_CHARACTERS]
+        key = str(task_id or what)[:NAME_LIMIT_CHARACTERS]
+        if key in self._stopped_tasks or len(self._stopped_tasks) < NAMES_LIMIT:
+            self._stopped_tasks[key] = what
 
     def _note_output(self, event: AssistantEvent | UserEvent | PartialMessageEvent) -> None:
         if not self._output_after_result and _is_output(event):

@@ -1,5 +1,6 @@
 """Sums over a run's results, and its last texts, in bounded memory."""
 
+import sys
 from collections import deque
 from typing import TypeVar
 
@@ -142,4 +143,8 @@ def sum_usage(first: TokenCounts, second: TokenCounts) -> TokenCounts:
 
 
 def _sum(first: Number | None, second: Number | None) -> Number | None:
-    return None if first is None or second is None else first + second
+    if first is None or second is None:
+        return None
+    total = first + second
+    # A sum that no number can hold is as unknown as one of its parts.
+    return total if -sys.float_info.max <= total <= sys.float_info.max else None

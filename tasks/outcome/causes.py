@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from tasks.observation import pod_reasons
-from tasks.outcome.run_facts import SIGABRT_NUMBER, SIGKILL_NUMBER, SIGTERM_NUMBER, Ending, RunFacts
+from tasks.outcome.run_facts import (
+    SIGABRT_NUMBER,
+    SIGKILL_NUMBER,
+    SIGTERM_NUMBER,
+    SIGTRAP_NUMBER,
+    Ending,
+    RunFacts,
+)
 from tasks.text.quoting import is_heap_exhaustion
 from tasks.transcript.line_grammar import Refusal
 from tasks.vocabulary.error_codes import Cause
@@ -234,9 +241,10 @@ def _unschedulable(facts: RunFacts, ending: Ending) -> str | None:
 
 
 def _heap_exhausted(facts: RunFacts, ending: Ending) -> str | None:
-    """Return V8's own word for it; an abort alone may have another reason."""
-    if ending.signal == SIGABRT_NUMBER and is_heap_exhaustion(facts.stderr_line):
-        return "signal 6, and V8 reports that its heap is full"
+    """Return V8's own word for it; an abort or a trap alone may have another reason."""
+    by_v8 = ending.signal in {SIGABRT_NUMBER, SIGTRAP_NUMBER}
+    if by_v8 and is_heap_exhaustion(facts.stderr_line):
+        return f"signal {ending.signal}, and V8 reports that it is out of memory"
     return None
 
 

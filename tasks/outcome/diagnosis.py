@@ -123,6 +123,7 @@ def _words(facts: RunFacts, ending: Ending) -> dict[str, str]:
         "resets": f", and the limit resets at {resets}" if resets else "",
         "retries": _retries(session.last_api_retry),
         "plain": _after_colon(session.plain_line),
+        "last_said": _first_quote(session.error_text, session.plain_line),
         "stderr": _after_colon(facts.stderr_line or facts.foreign_line),
         "limit": f" of {facts.timeout_seconds:,.0f} s" if facts.timeout_seconds else "",
         "silence": f"{facts.stalled_seconds or 0:,.0f} s",

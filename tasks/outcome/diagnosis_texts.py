@@ -228,12 +228,12 @@ WORDINGS: dict[Reason, Wording] = {
         "--version`.",
     ),
     Reason.NO_RESULT: Wording(
-        "The agent's output ended without a result while it was working, after {output}{plain}",
+        "The agent's output ended without a result while it was working, after {output}{last_said}",
         "the end of the log, and the namespace's events about the pod",
         "Run again to resume the session; the output so far is in the transcript.",
     ),
     Reason.START_UP_ONLY: Wording(
-        "Claude Code started but ended before the model said anything{fields}{retries}{plain}",
+        "Claude Code started but ended before the model said anything{fields}{retries}{last_said}",
         "the credentials, and whether the account may use the model",
         "Correct them, then run again.",
     ),
@@ -294,7 +294,7 @@ WRONG_ARCHITECTURE = CauseWording(
 # What goes before such an ending, where the cause is known.
 LEADS: dict[Cause, str] = {
     Cause.OOM_KILLED: "Killed: out of memory{memory_limit}",
-    Cause.HEAP_EXHAUSTED: "Aborted: Claude Code used up the heap that Node.js gives it",
+    Cause.HEAP_EXHAUSTED: "Aborted: Claude Code used up the memory that Node.js gives it",
     Cause.SIGKILL: "Killed (SIGKILL): by whom is unknown",
     Cause.SIGTERM: "Stopped: the agent's process was asked to end (SIGTERM)",
     Cause.EVICTED: "Evicted: the cluster removed the pod from its node",

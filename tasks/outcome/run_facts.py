@@ -12,6 +12,7 @@ from tasks.outcome.run_result import TranscriptProof
 from tasks.transcript.line_grammar import Refusal, Trailer
 from tasks.vocabulary.error_codes import Cause, ErrorCode
 
+SIGTRAP_NUMBER = 5
 SIGABRT_NUMBER = 6
 SIGKILL_NUMBER = 9
 SIGTERM_NUMBER = 15

@@ -6,6 +6,7 @@ fail every run, but neither may it pass unseen.
 
 from collections.abc import Iterator
 
+from tasks.claude_code.json_fields import DEPTH_LIMIT, holds_gap
 from tasks.outcome.ending_vocabulary import unknown_words
 from tasks.outcome.run_facts import RunFacts
 from tasks.text.quoting import plain_words
@@ -16,7 +17,12 @@ _NAMED_TASKS = 5
 
 def find_warnings(facts: RunFacts) -> tuple[str, ...]:
     """Return the warnings about a run, each one sentence."""
-    return (*_unknown_endings(facts), *_stopped_tasks(facts), *_stayed(facts))
+    return (
+        *_unknown_endings(facts),
+        *_cut_output(facts),
+        *_stopped_tasks(facts),
+        *_stayed(facts),
+    )
 
 
 def _unknown_endings(facts: RunFacts) -> Iterator[str]:
@@ -26,6 +32,15 @@ def _unknown_endings(facts: RunFacts) -> Iterator[str]:
         yield (
             f"The result's {word.field} {_name(word.value)} is unknown to this version, so it was "
             "not taken for a failure; check that the work is done."
+        )
+
+
+def _cut_output(facts: RunFacts) -> Iterator[str]:
+    """Say that the JSON answer is not all that the agent gave."""
+    if holds_gap(facts.session.structured_output):
+        yield (
+            f"The JSON answer is nested more than {DEPTH_LIMIT} levels deep and was cut there; "
+            "`output` is not exactly what the agent gave, and may no longer fit its schema."
         )
 
 

@@ -12,16 +12,30 @@ QUOTE_LIMIT_CHARACTERS = 300
 # Keys of stream-json; a text with one of them is, or holds, a piece of an event.
 _STREAM_JSON = re.compile(r'"(type|uuid|session_id|message|content|parent_tool_use_id)"\s*:')
 _SEARCH_LIMIT_CHARACTERS = 20_000
-_TRACEBACK = "Traceback (most recent call last)"
-# Where Node quotes the source that threw: file and line, alone.
-_NODE_SOURCE = re.compile(r"(node:|file:///|/)\S*:\d+$")
-_NODE_VERSION = re.compile(r"Node\.js v\d")
-_NODE_ERROR = re.compile(r"(Uncaught )?[A-Za-z_$][\w$.]*(Error|Exception)\b.*|\[?Error\b.*")
-_HEAP = re.compile(r"heap out of memory|Reached heap limit", re.IGNORECASE)
-_TELLING = (
-    _HEAP,
-    re.compile(r"command not found|: not found$|exec format error", re.IGNORECASE),
+# Of the stream's own lines; other programs put their messages into JSON as well.
+_STREAM_MARKS = frozenset({"uuid", "session_id", "parent_tool_use_id"})
+# With the margin that groups of exceptions and whoever prints a traceback in a box put before it.
+_TRACEBACK = re.compile(
+    r"(?P<margin>[ \t|+]*)(?:Exception Group )?Traceback \(most recent call last\)"
 )
+# How a syntax error begins, which has no header.
+_PYTHON_FRAME = re.compile(r'\s*File ".*", line \d+')
+# Where Node quotes the source that threw: file and line, alone; Bun puts the line before it. And
+# the mark of both below the place.
+_NODE_SOURCE = re.compile(r"(node:|file:///|/)\S*:\d+$|\d+ \| ")
+_NODE_MARK = re.compile(r"\s*\^+\s*$")
+_NODE_VERSION = re.compile(r"Node\.js v\d")
+_NODE_ERROR = re.compile(
+    r"(Uncaught )?[A-Za-z_$][\w$.]*(Error|Exception)\b.*|\[?Error\b.*|error: .*"
+)
+# What is said and does not end a program.
+_WARNING = re.compile(
+    r"\s*(\(node:\d+\)|\(Use `node --trace|(npm )?warn(ing)?\b|\S+:\d+: \w*Warning:)", re.IGNORECASE
+)
+_HEAP = re.compile(
+    r"heap out of memory|Reached heap limit|(JavaScript|process) out of memory", re.IGNORECASE
+)
+_NOT_STARTED = re.compile(r"command not found|: not found$|exec format error", re.IGNORECASE)
 
 
 def quote(text: str | None) -> str:
@@ -46,30 +60,60 @@ def plain_words(text: str, limit_characters: int) -> str:
 def telling_line(lines: Iterable[str]) -> str | None:
     """Return the line that says most of what a program wrote to stderr; `None` where it is silent.
 
-    Of a trace the error itself, wherever the language puts it: after a Python traceback's frames,
-    below the quoted source of a Node trace, and before V8's own frames where its heap was full. A
-    program that could not be started is named before what came of it. Else the first line, since
-    later ones follow from it.
+    V8's word about its memory before all else. A program that could not be started is named before
+    what came of it. Of a trace the error itself, wherever the language puts it: after a Python
+    traceback's frames, below the quoted source of a Node trace. Else the first line that is no
+    warning, since later ones follow from it.
     """
     said = [line for line in lines if line.strip()]
-    if not said:
-        return None
-    for pattern in _TELLING:
-        found = next((line for line in said if pattern.search(line)), None)
-        if found is not None:
-            return found
-    headers = [index for index, line in enumerate(said) if line.startswith(_TRACEBACK)]
-    if headers:
+    serious = [line for line in said if not _WARNING.match(line)]
+    return (
+        _first_with(_HEAP, said)
+        or _first_with(_NOT_STARTED, serious)
+        or _python_error(serious)
+        or _node_error(serious)
+        or next(iter(serious or said), None)
+    )
+
+
+def _first_with(pattern: re.Pattern[str], lines: list[str]) -> str | None:
+    return next((line for line in lines if pattern.search(line)), None)
+
+
+def _python_error(lines: list[str]) -> str | None:
+    """Return the error of the last whole traceback, else what stands nearest to it."""
+    headers = [
+        (index, len(found["margin"]))
+        for index, line in enumerate(lines)
+        if (found := _TRACEBACK.match(line))
+    ]
+    if not headers and lines and _PYTHON_FRAME.match(lines[0]):
+        headers = [(0, 0)]
+    for index, margin in reversed(headers):
         # Frames are indented, and the error follows them; of several the last one is the outcome.
-        return next((line for line in said[headers[-1] + 1 :] if not line[0].isspace()), None)
-    if _NODE_SOURCE.match(said[0]) or any(_NODE_VERSION.match(line) for line in said):
-        error = next((line for line in said if _NODE_ERROR.match(line)), None)
-        return error or said[0]
-    return said[0]
+        below = (line for line in lines[index + 1 :] if not line[margin : margin + 1].isspace())
+        error = next((line for line in below if len(line) > margin), None)
+        if error is not None:
+            return error[margin:]
+    # Cut off before the error: what was said before it, or else where it got to.
+    return (lines[0] if headers[0][0] else lines[-1].strip()) if headers else None
+
+
+def _node_error(lines: list[str]) -> str | None:
+    """Return the error below the source that Node quotes; `None` where it quotes none."""
+    quotes_source = bool(lines) and _NODE_SOURCE.match(lines[0])
+    if not quotes_source and not any(_NODE_VERSION.match(line) for line in lines):
+        return None
+    error = next((line for line in lines if _NODE_ERROR.match(line)), None)
+    if error is not None:
+        return error
+    # Anything may be thrown: a text, or a rejection that nobody has handled.
+    marks = (index for index, line in enumerate(lines) if _NODE_MARK.match(line))
+    return next(iter(lines[next(marks, len(lines)) + 1 :]), None)
 
 
 def is_heap_exhaustion(line: str | None) -> bool:
-    """Tell whether a line is V8's about its heap, which is full."""
+    """Tell whether a line is V8's about its memory, which is used up."""
     return line is not None and _HEAP.search(line) is not None
 
 
@@ -93,10 +137,15 @@ def _named_if_event(line: str) -> str:
 
 
 def _message_in(text: str) -> str:
+    """Return what the object at the beginning of `text` says, unless it is one of the stream's."""
     try:
         value: Any = json.JSONDecoder().raw_decode(text)[0]
     except (ValueError, RecursionError):
         return ""
-    error: Any = cast("dict[str, Any]", value).get("error")
-    message: Any = cast("dict[str, Any]", error).get("message") if isinstance(error, dict) else None
+    fields = cast("dict[str, Any]", value)
+    if not _STREAM_MARKS.isdisjoint(fields):
+        return ""
+    error: Any = fields.get("error")
+    within = cast("dict[str, Any]", error) if isinstance(error, dict) else fields
+    message: Any = within.get("message")
     return message if isinstance(message, str) else ""

@@ -70,7 +70,7 @@ class Cause(StrEnum):
 
 CAUSE_MEANINGS: dict[Cause, str] = {
     Cause.OOM_KILLED: "the container used too much memory, and the kernel killed it",
-    Cause.HEAP_EXHAUSTED: "Claude Code used up the heap that Node.js gives it, and aborted",
+    Cause.HEAP_EXHAUSTED: "Claude Code used up the memory that Node.js gives it, and aborted",
     Cause.SIGKILL: "the agent's process was killed (signal 9)",
     Cause.SIGTERM: "the agent's process was asked to stop (signal 15)",
     Cause.EVICTED: "the cluster evicted the pod from its node",

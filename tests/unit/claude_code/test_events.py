@@ -318,7 +318,7 @@ def test_result_is_parsed_field_by_field() -> None:
         terminal_reason="max_turns",
         stop_reason="tool_use",
         text=None,
-        errors=("a", "e", "m", "c", "an error with x", "7"),
+        errors=("a", "e", "m", "c", "7", "an error with x"),
         api_error="connection_failed",
         api_error_type="api_error",
         api_error_status=500,

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.claude_code.event_types import AssistantEvent, PlainLine, ResultEvent
-from tasks.claude_code.events import parse_event, parse_event_leniently
+from tasks.claude_code.events import parse_event, parse_event_leniently, parse_line
+from tasks.claude_code.line_damage import looks_like_fragment
 from tasks.claude_code.rendering import render_event
 from tests.unit.outcome.recordings import read_recording
 
@@ -19,7 +20,14 @@ CODES = [
     b"\r",
     b"\x07",
     b"\x1b(B",
+    b"\x1bP+q544e\x1b\\",
+    b"\x1b_note\x1b\\",
+    "\x9b2J".encode(),
+    "\x9d0;title\x9c".encode(),
+    "\x90+q544e\x9c".encode(),
+    "\x85".encode(),
 ]
+MARKS = '"session_id":"s","uuid":"u"'
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -45,10 +53,80 @@ def test_terminal_code_around_an_event_is_looked_through(code: bytes, before: bo
         ("plain words", False),
         ('he said "no"', False),
         ("", False),
+        ("null}", True),
+        ("ull}}", True),
+        (": 12}]", True),
+        ("}}}", True),
+        ("]", False),
+        ("done]", False),
+        (f'{{"type":5,{MARKS}}}', True),
+        (f'{{"foo":"bar",{MARKS}}}', True),
+        ('{"foo":"bar","uuid":"u"}', False),
+        (f'[{{"type":"assistant","message":{{}},{MARKS}}}]', True),
+        (json.dumps('{"type":"assistant","uuid":"u"}'), True),
+        ("[1,2]", False),
+        ('["uuid", "type"]', False),
     ],
 )
 def test_piece_of_an_event_is_known_as_such(text: str, is_fragment: bool) -> None:
     assert parse_event(text.encode()) == PlainLine(text, is_fragment=is_fragment)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'x "' + '\\"key\\":\\"value12\\",' * 1_000 + '\\"}',
+        '"\\' * 10_000 + "}",
+    ],
+    ids=["texts", "quotation marks"],
+)
+def test_twenty_pieces_without_an_end_are_known_within_the_time_of_a_test(text: str) -> None:
+    # They are not when a text without an end is looked at from each quotation mark that is in it.
+    for more in range(20):
+        assert looks_like_fragment(text + " " * more)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'x "' + '\\"key\\":\\"value12\\",' * 250_000 + '\\"}',
+        '"\\' * 2_500_000 + "}",
+        "{" + "[]" * 100 + '"\\' * 2_500_000,
+        "[" * 2_500_000 + "}" * 2_500_000,
+        "}" * 5_000_000,
+        "\x1b]" * 2_500_000 + '{"type":',
+    ],
+    ids=["texts", "quotation marks", "after brackets", "brackets", "braces", "terminal codes"],
+)
+def test_piece_of_five_megabytes_is_known_within_the_time_of_a_test(text: str) -> None:
+    assert parse_event(text.encode()) == PlainLine(text, is_fragment=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        (f'{{"type":"system","subtype":"init",{MARKS}}}' * 2, ["InitEvent"] * 2),
+        (
+            f'{{"type":"x",{MARKS}}} {{"type":"result",{MARKS}}}\x1b[0m',
+            ["UnknownEvent", "ResultEvent"],
+        ),
+        (
+            f'{{"type":"assistant",{MARKS}}}{{"type":"result",{MARKS}}}',
+            ["EventParseError", "ResultEvent"],
+        ),
+        (f'{{"type":"result",{MARKS}}}', ["ResultEvent"]),
+        (f'{{"type":"result",{MARKS}}}{{"type":"result"}}', ["PlainLine"]),
+        (f'{{"type":"result",{MARKS}}}{{"a":1}}', ["PlainLine"]),
+        (f'{{"type":"result",{MARKS}}}1{{"type":"result",{MARKS}}}', ["PlainLine"]),
+        (f'{{"type":"result",{MARKS}}} was read', ["PlainLine"]),
+        (f'read {{"type":"result",{MARKS}}}{{"type":"result",{MARKS}}}', ["PlainLine"]),
+        (f'{{"type":"result",{MARKS}}}{{"type":"result",', ["PlainLine"]),
+    ],
+)
+def test_events_on_one_line_are_read_only_back_to_back_and_by_their_marks(
+    text: str, kinds: list[str]
+) -> None:
+    assert [type(event).__name__ for event in parse_line(text.encode())] == kinds
 
 
 @pytest.mark.parametrize("text", ['{"type":"assis', 'x","uuid":"u"}'])

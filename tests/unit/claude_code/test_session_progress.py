@@ -221,3 +221,13 @@ def test_silence_is_allowed_for_a_tools_own_time_limit_and_until_a_retry() -> No
         allowed.append(state.allowed_silence_seconds)
 
     assert allowed == [7200.0, 0.0, 40.0, 0.0]
+
+
+def test_silence_is_not_allowed_for_longer_than_a_tool_can_take() -> None:
+    state = ProgressState()
+    call = {"type": "tool_use", "id": "t", "name": "Bash", "input": {"timeout": 1e15}}
+    event = {"type": "assistant", "message": {"id": "m", "content": [call]}}
+
+    state.apply(parse_event_leniently(json.dumps(event).encode()))
+
+    assert state.allowed_silence_seconds == 7200.0

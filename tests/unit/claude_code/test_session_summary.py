@@ -115,6 +115,29 @@ def test_background_task_that_was_stopped_is_named_unless_it_is_of_an_earlier_pr
     assert _summary(INIT, _result(), NOTE).stopped_tasks == ()
 
 
+@pytest.mark.parametrize(
+    ("status", "notes", "named"),
+    [
+        ("killed", [], ("a1",)),
+        ("killed", [{**NOTE, "task_id": "a1", "status": "killed", "summary": "tests"}], ("tests",)),
+        ("completed", [], ()),
+    ],
+)
+def test_background_task_that_was_stopped_is_named_once_with_or_without_a_notification(
+    status: str, notes: list[dict[str, Any]], named: tuple[str, ...]
+) -> None:
+    update = {**NOTE, "subtype": "task_updated", "task_id": "a1", "patch": {"status": status}}
+
+    assert _summary(INIT, _result(), update, *notes).stopped_tasks == named
+
+
+@pytest.mark.parametrize("field", ["duration_ms", "num_turns"])
+def test_sum_that_no_number_can_hold_is_unknown(field: str) -> None:
+    half = _result(**{field: 1e308})
+
+    assert getattr(_summary(half, half), field) is None
+
+
 def test_empty_closing_result_leaves_the_answer_given_before() -> None:
     summary = _summary(_result(result="Done."), _said("more"), _result(result=" "))
 

@@ -108,6 +108,30 @@ def test_outcome_tells_the_fact(facts: RunFacts, words: str) -> None:
     assert words in told_of(judge_run(facts))
 
 
+@pytest.mark.parametrize("fields", [b"", b',"error":"rate_limit","is_api_error_message":true'])
+@pytest.mark.parametrize("before", [b"", read_recording("killed_sigterm_during_tool").stdout])
+@pytest.mark.parametrize("exit_code", [0, 1, 137])
+def test_what_the_cli_said_instead_of_a_result_is_quoted(
+    before: bytes, fields: bytes, exit_code: int
+) -> None:
+    content = b'{"model":"<synthetic>","content":[{"type":"text","text":"You hit your limit"}]}'
+    said = b'{"type":"assistant","message":%s%s}' % (content, fields)
+    session = summarise(b'{"type":"system","subtype":"init"}\n' + before + b"\n" + said)
+    facts = RunFacts(session=session, container_started=True, container_exit_code=exit_code)
+
+    assert "“You hit your limit”" in judge_run(facts).message
+
+
+@pytest.mark.parametrize(
+    "errors",
+    ['[{"foo":1},"Real cause"]', '[{"text":"Real cause"}]', '[{},{"detail":"Real cause"}]'],
+)
+def test_error_that_says_something_is_quoted_before_one_that_does_not(errors: str) -> None:
+    session = summarise(f'{{"type":"result","is_error":true,"errors":{errors}}}'.encode())
+
+    assert "“Real cause”" in judge_run(RunFacts(session=session, container_exit_code=1)).message
+
+
 def test_message_about_deleted_job_carries_forensics() -> None:
     facts = _facts(
         job_gone=JobGone("watch, then a second read", 61.4, 12),

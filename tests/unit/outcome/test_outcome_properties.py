@@ -248,7 +248,7 @@ def _reasons_of_containers(facts: RunFacts) -> set[str | None]:
 def _supports(cause: Cause | None, fact: str) -> bool:
     words: dict[Cause, str] = {
         Cause.APP_EXIT: r"(^|ended with )exit code \d+",
-        Cause.HEAP_EXHAUSTED: "heap is full",
+        Cause.HEAP_EXHAUSTED: "V8 reports that it is out of memory",
         Cause.SIGKILL: r"^signal 9$",
         Cause.SIGTERM: r"^signal 15$",
         Cause.OOM_KILLED: "OOMKilled",

@@ -490,6 +490,23 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         Code.CLAUDE_TRUNCATED,
         Cause.HEAP_EXHAUSTED,
     ),
+    "V8 got no memory": (
+        _ended(
+            WORKING, 134, stderr_line="FATAL ERROR: Zone Allocation failed - process out of memory"
+        ),
+        Code.CLAUDE_TRUNCATED,
+        Cause.HEAP_EXHAUSTED,
+    ),
+    "V8's heap was full, and it trapped": (
+        _ended(WORKING, 133, stderr_line="Fatal JavaScript out of memory: Reached heap limit"),
+        Code.CLAUDE_TRUNCATED,
+        Cause.HEAP_EXHAUSTED,
+    ),
+    "trapped without a word of memory": (
+        _ended(WORKING, 133, stderr_line="trap"),
+        Code.CLAUDE_TRUNCATED,
+        Cause.APP_EXIT,
+    ),
     "aborted without a word of the heap": (
         _ended(WORKING, 134, stderr_line="abort"),
         Code.CLAUDE_TRUNCATED,

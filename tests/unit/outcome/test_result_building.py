@@ -2,6 +2,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from tasks.agent_job.prepared_run import PreparedRun, prepare_run
 from tasks.agent_job.run_request import parse_request
 from tasks.claude_code.events import parse_event
@@ -103,6 +105,24 @@ def test_result_of_a_success_holds_what_was_seen_and_no_secret() -> None:
     assert (result.session.cwd, result.session.workspace_id) == ("/work", "w1")
     assert (result.prompt_bytes, result.system_prompt_bytes) == (10, 8)
     assert result.reattached_from is None
+
+
+@pytest.mark.parametrize("depth", [210, 260, 520, 20_000])
+def test_result_that_is_nested_deeply_can_be_stored_and_read_and_tells_what_was_cut(
+    depth: int,
+) -> None:
+    deep = b"[" * depth + b"]" * depth
+    denial = b'{"tool_name":"X","tool_input":{"a":' + deep + b"}}"
+    line = RESULT[:-1] + b',"permission_denials":[' + denial + b'],"structured_output":' + deep
+    session = SessionState()
+    session.apply(parse_event(line + b"}"))
+    attempt = record(session=session.summary())
+
+    result = build(attempt, RunFacts(session=attempt.session, container_exit_code=0))
+
+    assert AgentRunResult.model_validate_json(result.model_dump_json()) == result
+    assert result.succeeded
+    assert [warning for warning in result.warnings if "not exactly what the agent gave" in warning]
 
 
 def test_result_of_a_job_taken_over_says_whose_and_nothing_of_our_request() -> None:
