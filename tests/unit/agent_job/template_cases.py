@@ -24,6 +24,11 @@ def mounted(path: str, volume: str = "v") -> dict[str, Any]:
     return template
 
 
+def restarting(action: str) -> dict[str, Any]:
+    """Return a rule of restart that Kubernetes 1.35 and later know."""
+    return {"action": action, "exitCodes": {"operator": "NotIn", "values": [0]}}
+
+
 SECURE = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -166,6 +171,19 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("spec.terminationGracePeriodSeconds", spec(terminationGracePeriodSeconds=0)),
     ("spec.containers[agent].restartPolicy", agent(restartPolicy="Always")),
     ("spec.containers[agent].restartPolicyRules", agent(restartPolicyRules=[])),
+    (
+        "spec.containers[proxy].restartPolicyRules[1].action",
+        beside(restartPolicyRules=[restarting("Restart"), restarting("RestartAllContainers")]),
+    ),
+    (
+        "spec.initContainers[proxy].restartPolicyRules[0].action",
+        beside("initContainers", restartPolicyRules=[restarting("RestartAllContainers")]),
+    ),
+    (
+        "spec.containers[proxy].restartPolicyRules[0].action",
+        beside(restartPolicyRules=[restarting("AnActionOfTomorrow")]),
+    ),
+    ("spec.containers[proxy].restartPolicyRules[0].action", beside(restartPolicyRules=[{}])),
     ("spec.containers[agent].livenessProbe", agent(livenessProbe={"exec": {"command": ["x"]}})),
     ("spec.containers[agent].startupProbe", agent(startupProbe={"exec": {"command": ["x"]}})),
     ("spec.containers[agent].readinessProbe", agent(readinessProbe={"exec": {"command": ["x"]}})),
@@ -191,6 +209,11 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     # How its ending is known.
     ("spec.containers[agent].terminationMessagePath", agent(terminationMessagePath="/x")),
     ("spec.containers[agent].terminationMessagePolicy", agent(terminationMessagePolicy="File")),
+    (
+        "spec.containers[agent].volumeMounts[/dev/termination-log]",
+        mounted("/dev/termination-log"),
+    ),
+    ("spec.containers[agent].volumeMounts[//dev/./]", mounted("//dev/./")),
     ("spec.shareProcessNamespace", spec(shareProcessNamespace=True)),
     ("spec.hostPID", spec(hostPID=True)),
     # Under which name it is found.
