@@ -159,6 +159,28 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "annotation removed": {"metadata": {"annotations": {"karpenter.sh/do-not-disrupt": None}}},
 }
 
+WITH_NULLS: dict[str, dict[str, Any]] = {
+    "a sidecar": beside(
+        args=None, env=None, envFrom=None, ports=None, securityContext=None, volumeMounts=None
+    ),
+    "inside of a sidecar": beside(
+        env=[{"name": "A", "value": None}],
+        ports=[{"containerPort": 80, "hostPort": None}],
+        resources={"limits": None},
+        securityContext={"capabilities": {"add": None, "drop": ["ALL"]}, "runAsUser": None},
+    ),
+    "an init container": beside("initContainers", ports=None, restartPolicy=None),
+    "the pod": spec(
+        affinity=None, hostAliases=None, imagePullSecrets=None, nodeSelector=None, tolerations=None
+    ),
+    "inside of lists": spec(
+        tolerations=[{"key": None, "operator": "Exists", "tolerationSeconds": None}],
+        hostAliases=[{"ip": "10.0.0.7", "hostnames": None}],
+        volumes=[{"name": "v", "emptyDir": {"medium": None}}],
+    ),
+}
+"""`kubectl` keeps most of these nulls when it merges, and the API drops them when it stores."""
+
 RUN_SECRET = "agent-abc-0123456789abcdef"
 AS_SECRET = {"secretKeyRef": {"name": RUN_SECRET, "key": "prompt"}}
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from tasks.agent_job.environment import mounted_secrets, optional_secrets, secret_references
 from tasks.agent_job.manifest import build_job_manifest
+from tasks.agent_job.pod_template_shape import leaves
 from tasks.agent_job.runtime_spec import POD_TEMPLATE_EXAMPLE, RuntimeSpec
 from tasks.claude_code.agent_spec import AgentSpec
 from tasks.preflight.pod_security import restricted_violations
@@ -27,6 +28,7 @@ from tests.unit.agent_job.template_cases import (
     NAMES_A_RUN_SECRET,
     REFUSED,
     REPOSITORY,
+    WITH_NULLS,
     agent,
     beside,
     spec,
@@ -79,6 +81,25 @@ def test_template_is_merged_as_kubectl_has_merged_it(name: str) -> None:
     recorded = json.loads(RECORDED.read_text())["merged"]
 
     assert pod_of(ACCEPTED[name]) == recorded[name]
+
+
+@pytest.mark.parametrize("name", WITH_NULLS)
+def test_null_of_a_template_reaches_no_pod_and_can_be_judged(name: str) -> None:
+    pod = pod_of(WITH_NULLS[name])
+
+    assert [path for path, value in leaves(pod) if value is None] == []
+    assert restricted_violations(WITH_NULLS[name]["spec"]) == restricted_violations(
+        without_nulls(WITH_NULLS[name]["spec"])
+    )
+
+
+def without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        fields = cast("Json", value).items()
+        return {name: without_nulls(part) for name, part in fields if part is not None}
+    if isinstance(value, list):
+        return [without_nulls(item) for item in cast("list[Any]", value)]
+    return value
 
 
 def merge_by_kubectl(folder: Path, original: Json, patch: Json) -> Json:
@@ -379,6 +400,8 @@ def test_template_that_is_accepted_changes_nothing_that_a_run_controls(template:
         pod = pod_of({})
 
     assert controlled(pod) == controlled(pod_of({}))
+    assert [path for path, value in leaves(pod) if value is None] == []
+    restricted_violations(pod["spec"])
 
 
 def test_sidecar_may_see_the_workspace_and_nothing_else_of_the_run() -> None:
