@@ -261,10 +261,13 @@ class _PodWait:
         if lost >= limit or time.monotonic() >= self._work.deadline_at:
             failure = self._work.observer.last_failure
             why = f" ({failure.rstrip('.')})" if failure else ""
+            did, advice = "not answered", "Run again when it answers."
+            if self._work.observer.is_refused:
+                did, advice = "refused every read", "Check its credentials and permissions."
             raise AgentRunError(
                 ErrorCode.JOB_STATE_MISMATCH,
-                f"The Kubernetes API has not answered for {lost:.0f} s{why}; Job "
-                f"{self._work.job_name} was not changed. Run again when it answers.",
+                f"The Kubernetes API has {did} for {lost:.0f} s{why}; Job "
+                f"{self._work.job_name} was not changed. {advice}",
             )
 
 

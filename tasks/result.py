@@ -91,6 +91,7 @@ def collect_facts(ended: EndedAttempt, evidence: ClusterEvidence) -> RunFacts:
         stalled_seconds=stopped.silent_seconds if stopped else None,
         api_lost_seconds=ended.api_lost_seconds,
         api_failure=_api_failure(ended),
+        api_refused=ended.work is not None and ended.work.observer.is_refused,
         model=prepared.agent.model,
         image=prepared.runtime.image,
         memory_limit=prepared.runtime.resources.memory_limit,

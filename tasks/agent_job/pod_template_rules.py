@@ -46,6 +46,9 @@ _POD_FIELDS = {
 # Each holds something of the run's.
 _NOT_REMOVED = ("containers", "initContainers", "securityContext", "volumes")
 
+# The others restart every container of the pod, the agent's among them.
+_RESTARTS_ITSELF_ALONE = "Restart"
+
 _FED_BY_THE_RUN = "the run script gives the agent its input"
 _TRAILER = "it holds how the agent ended"
 _PROBES = "a failed probe would kill the agent; set the runtime's `limits`"
@@ -208,6 +211,9 @@ def _other_problems(container: Json, path: str, volumes: frozenset[str]) -> Iter
         yield f"{path}: only the agent's container has this name"
     elif name == CLONE_CONTAINER:
         yield f"{path}: set the runtime's `git`; with its name alone it stands for its place"
+    for number, rule in enumerate(objects_at(container, "restartPolicyRules")):
+        if rule.get("action") != _RESTARTS_ITSELF_ALONE:
+            yield f"{path}.restartPolicyRules[{number}].action: {_POD_FIELDS['restartPolicy']}"
     yield from _credential_problems(container, path)
     for mount in objects_at(container, "volumeMounts"):
         at = f"{path}.volumeMounts[{mount['mountPath']}]"

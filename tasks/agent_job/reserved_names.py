@@ -63,6 +63,7 @@ _RESERVED_KEY = re.compile(
     r"|job-name|controller-uid)"
 )
 _OWN_VOLUMES = frozenset({INPUT_VOLUME, WORK_VOLUME, HOME_VOLUME, TMP_VOLUME, CREDENTIALS_VOLUME})
+_TERMINATION_LOG = "/dev/termination-log"
 _VOLUME_OF_A_MOUNT = re.compile(r"(clone-)?mount-\d+")
 
 
@@ -98,6 +99,8 @@ def why_not_mountable(path: str, home_path: str) -> str | None:
     """Tell why nothing may be mounted at a path of the agent's container; `None` if it may."""
     if overlaps(path, INPUT_DIR) or overlaps(path, WORK_DIR):
         return "used by the run itself"
+    if overlaps(path, _TERMINATION_LOG):
+        return "Kubernetes mounts the file there that holds how the agent ended"
     sessions = f"{folder_of(home_path)}.claude/"
     if folder_of(path) == sessions or folder_of(path).startswith(f"{sessions}projects/"):
         return "Claude Code keeps its sessions there"

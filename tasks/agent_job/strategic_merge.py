@@ -92,12 +92,12 @@ def merge_strategically(original: Json, patch: Json, place: Place) -> Json:
 def _merge_lists(old: list[Json], patch: list[Json], place: Place) -> list[Json]:
     key = place.merge_key
     if key is None:
-        return patch
+        return _without_nulls(patch)
     items = list(old)
     for change in patch:
         at = _index(items, key, change[key])
         if at is None:
-            items.append(change)
+            items.append(_without_nulls(change))
         else:
             items[at] = merge_strategically(items[at], change, place)
     named = {change[key]: None for change in patch}

@@ -1,15 +1,15 @@
 """From a failed answer, or no answer, to one of our errors. Pure; knows no socket."""
 
 import asyncio
-import json
+import math
 import re
 import ssl
-from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any
 
 import aiohttp
 
+from tasks.cluster.api_answers import parse_json_object
 from tasks.cluster.cluster_errors import (
     ApiRefused,
     ClusterError,
@@ -31,6 +31,7 @@ from tasks.cluster.cluster_errors import (
     TooManyRequests,
 )
 from tasks.cluster.json_objects import RequestTarget
+from tasks.observation.api_fields import RawObject, object_at, objects_at, text_at
 
 # A validation error of a pod template dumps the whole of it; the beginning says what is wrong.
 _QUOTE_LIMIT_CHARACTERS = 500
@@ -51,12 +52,14 @@ _REFUSALS: dict[int, type[ApiRefused]] = {
     422: ObjectInvalid,
     429: TooManyRequests,
 }
+# Runs are decided by these; that the API itself says so, only a Status shows.
+_NEEDS_A_STATUS = frozenset({404, 409, 410, 422})
 
 
 def error_from_answer(
     target: RequestTarget,
     status: int,
-    body: bytes,
+    body: bytes | None,
     *,
     retry_after: str | None = None,
     is_json_patch: bool = False,
@@ -66,12 +69,13 @@ def error_from_answer(
     Args:
         target: What was asked for.
         status: HTTP status, 300 or above.
-        body: The whole body; a `Status`, or anything that a proxy in between sent.
+        body: The whole body; a `Status`, or anything that a proxy in between sent. None where it
+            cannot be read, as a websocket's.
         retry_after: The header's value; only seconds are understood (the API sends nothing else).
         is_json_patch: A 422 without causes then means that the patch did not apply.
     """
     answer = parse_status(
-        body, retry_after=retry_after, quotes_body=not target.resource.startswith("secrets")
+        body or b"", retry_after=retry_after, quotes_body=not target.resource.startswith("secrets")
     )
     if status == 403 and any(reason == _NAMESPACE_GOES for reason, _ in answer.causes):
         return NamespaceTerminating(
@@ -82,7 +86,10 @@ def error_from_answer(
             answer=answer,
         )
     sentence = _sentence(target, status, answer)
-    if status >= 500:
+    is_elsewhere = body is not None and not answer.is_status and status in _NEEDS_A_STATUS
+    if is_elsewhere:
+        sentence = f"What answered is no Kubernetes API. {sentence}"
+    if status >= 500 or is_elsewhere:
         return ClusterUnavailable(
             sentence, target=target, status=status, retry_after_seconds=answer.retry_after_seconds
         )
@@ -101,7 +108,8 @@ def _refusal_type(status: int, answer: StatusBody, *, is_json_patch: bool) -> ty
 
 
 def _sentence(target: RequestTarget, status: int, answer: StatusBody) -> str:
-    said = answer.message or ", ".join(f"{reason} at {field}" for reason, field in answer.causes)
+    causes = ", ".join(f"{reason} at {field}" for reason, field in answer.causes)
+    said = answer.message or _one_line(causes)
     label = f"{status} {answer.reason}".strip()
     return f"The Kubernetes API answered {label} to {target}{f': {said}' if said else '.'}"
 
@@ -116,27 +124,28 @@ def parse_status(
         retry_after: The `Retry-After` header.
         quotes_body: False drops the message, for requests whose content must not be repeated.
     """
-    try:
-        raw: Any = json.loads(body)
-    except ValueError:
-        raw = None
-    if not isinstance(raw, dict):
+    status = parse_json_object(body)
+    if status is None:
         text = body[:_QUOTE_LIMIT_CHARACTERS].decode(errors="replace")
         return StatusBody(
             message=_one_line(text) if quotes_body else "",
             retry_after_seconds=_seconds(retry_after),
         )
-    status = cast("dict[str, Any]", raw)
-    details: Mapping[str, Any] = status.get("details") or {}
-    causes: list[Mapping[str, Any]] = details.get("causes") or []
+    details = object_at(status, "details")
+    causes = objects_at(details, "causes")
     return StatusBody(
-        reason=str(status.get("reason") or ""),
-        message=_one_line(str(status.get("message") or "")) if quotes_body else "",
-        kind=str(details.get("kind") or ""),
-        name=str(details.get("name") or ""),
-        causes=tuple((str(c.get("reason") or ""), str(c.get("field") or "")) for c in causes),
+        reason=_line_at(status, "reason"),
+        message=_line_at(status, "message") if quotes_body else "",
+        kind=_line_at(details, "kind"),
+        name=_line_at(details, "name"),
+        causes=tuple((_line_at(cause, "reason"), _line_at(cause, "field")) for cause in causes),
         retry_after_seconds=_seconds(retry_after) or _seconds(details.get("retryAfterSeconds")),
+        is_status=status.get("kind") == "Status",
     )
+
+
+def _line_at(raw: RawObject, key: str) -> str:
+    return _one_line(text_at(raw, key) or "")
 
 
 def _one_line(text: str) -> str:
@@ -148,9 +157,10 @@ def _one_line(text: str) -> str:
 
 def _seconds(value: Any) -> float | None:
     try:
-        return float(value)
-    except (TypeError, ValueError):
+        seconds = float(value)
+    except (TypeError, ValueError, OverflowError):
         return None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 
 def error_from_failure(target: RequestTarget, failure: BaseException) -> ClusterError:

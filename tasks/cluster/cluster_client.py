@@ -17,10 +17,11 @@ from typing import Any
 
 import aiohttp
 
+from tasks.cluster.api_answers import AnswerCheck, parse_answer
 from tasks.cluster.api_session import ApiSession, Query, headers_of, routing_of, url_of
 from tasks.cluster.api_status import cause_of, error_from_answer, error_from_failure
 from tasks.cluster.call_retry import RETRY_REFUSED, RETRY_SAFE, RetryPolicy, call_with_retries
-from tasks.cluster.cluster_errors import ClusterUnavailable, StreamSilent
+from tasks.cluster.cluster_errors import StreamSilent
 from tasks.cluster.connection import ClusterAddress, ClusterConnection, NamespaceChoice
 from tasks.cluster.http_transport import (
     TRANSPORT_FAILURES,
@@ -63,6 +64,7 @@ class _Call:
     content_type: str
     accept: str
     target: RequestTarget
+    check: AnswerCheck | None = None
 
 
 class ClusterClient:
@@ -124,6 +126,7 @@ class ClusterClient:
         accept: str = JSON,
         timeout_seconds: float = _CALL_SECONDS,
         retry: RetryPolicy | None = None,
+        check: AnswerCheck | None = None,
     ) -> ApiAnswer:
         """Make one JSON call and return its answer.
 
@@ -138,12 +141,14 @@ class ClusterClient:
             retry: By default a GET is repeated whenever that may help, a write only when the
                 server cannot have acted. Whether a write's second try is harmless is for the
                 caller to know.
+            check: What the answer must be; by default any JSON object.
 
         Raises:
-            ClusterError: The answer was no success, or there was none.
+            ClusterError: The answer was no success, or there was none; `ClusterUnavailable` if
+                something else than the API answered.
         """
         target = describe_request(method, path)
-        call = _Call(method, path, query or {}, body, content_type, accept, target)
+        call = _Call(method, path, query or {}, body, content_type, accept, target, check)
         policy = retry or (RETRY_SAFE if method == "GET" else RETRY_REFUSED)
         return await call_with_retries(
             lambda: self._request_once(call, timeout_seconds),
@@ -155,17 +160,12 @@ class ClusterClient:
         limits = aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=_CONNECT_SECONDS)
         async with self._open(call, limits) as response:
             try:
-                body: Any = await response.json(content_type=None)
+                body = await response.read()
             except TRANSPORT_FAILURES as failure:
                 raise error_from_failure(call.target, failure) from failure
-            except ValueError as failure:
-                raise ClusterUnavailable(
-                    f"What answered {call.target} is no Kubernetes API: its answer is not JSON.",
-                    target=call.target,
-                    status=response.status,
-                ) from failure
+            found = parse_answer(call.target, response.status, body, call.check)
             server_time = parse_server_time(response.headers.get("Date"))
-            return ApiAnswer(response.status, body, server_time)
+            return ApiAnswer(response.status, found, server_time)
 
     @asynccontextmanager
     async def stream(
@@ -272,7 +272,12 @@ class ClusterClient:
                     )
             except aiohttp.WSServerHandshakeError as refusal:
                 # Not chained: it carries the request's headers, and with them the credential.
-                error = error_from_answer(target, refusal.status, b"")
+                error = error_from_answer(
+                    target,
+                    refusal.status,
+                    None,
+                    retry_after=refusal.headers.get("Retry-After") if refusal.headers else None,
+                )
                 self._session.learn(access, error)
                 raise error from None
             except TRANSPORT_FAILURES as failure:

@@ -7,14 +7,14 @@ ClusterError
 │   ├── ClusterTlsFailed        one side did not accept the other's certificate
 │   ├── CredentialsUnavailable  nothing was sent: the credentials have run out
 │   └── StreamBroken            an open stream was cut
-├── ClusterUnavailable          the server is there and cannot answer: 5xx, or too slow
+├── ClusterUnavailable          the server cannot answer: 5xx, too slow, or something else did
 │   └── StreamSilent            an open stream said nothing for longer than its bound
 ├── ApiRefused                  the server answered no
 │   ├── RequestRefused          400
 │   ├── ClusterUnauthorised     401
 │   ├── ClusterForbidden        403: RBAC, quota, Pod Security, a webhook
 │   ├── NamespaceTerminating    403 of a create: the namespace is being deleted
-│   ├── ObjectNotFound          404
+│   ├── ObjectNotFound          404 with a Status
 │   │   └── NamespaceNotFound   404, and it is the namespace that is missing
 │   ├── ObjectConflict          409: changed since it was read, or a precondition does not hold
 │   │   └── ObjectAlreadyExists 409 of a create
@@ -90,8 +90,10 @@ class StreamBroken(ClusterUnreachable):
 class ClusterUnavailable(ClusterError):
     """The server cannot answer now, or not in time; a write may have happened.
 
+    What a proxy answers in its place says nothing either, whatever its status.
+
     Attributes:
-        status: The 5xx status; None when the time ran out.
+        status: HTTP status; None when the time ran out.
         retry_after_seconds: What the server asked for, if anything.
     """
 
@@ -123,6 +125,7 @@ class StatusBody:
         name: `details.name`.
         causes: `details.causes` as (reason, field) pairs.
         retry_after_seconds: `Retry-After`, else `details.retryAfterSeconds`.
+        is_status: The answer was a Status, so the API's own.
     """
 
     reason: str = ""
@@ -131,6 +134,7 @@ class StatusBody:
     name: str = ""
     causes: tuple[tuple[str, str], ...] = field(default=())
     retry_after_seconds: float | None = None
+    is_status: bool = False
 
 
 class ApiRefused(ClusterError):

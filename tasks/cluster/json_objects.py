@@ -16,11 +16,13 @@ class ApiResource:
         group: API group; empty for the core API.
         version: The API version that every supported server has.
         plural: The name used in paths and in the rules of a Role.
+        kind: The name that objects have; a list's ends in `List`.
     """
 
     group: str
     version: str
     plural: str
+    kind: str
 
     def path(self, namespace: str | None, name: str | None = None, subresource: str = "") -> str:
         """Return the request path; `namespace` None means cluster-scoped or all namespaces."""
@@ -36,16 +38,20 @@ class ApiResource:
         return "/" + "/".join(parts)
 
 
-JOBS = ApiResource("batch", "v1", "jobs")
-PODS = ApiResource("", "v1", "pods")
-SECRETS = ApiResource("", "v1", "secrets")
-LEASES = ApiResource("coordination.k8s.io", "v1", "leases")
-KUBERNETES_EVENTS = ApiResource("", "v1", "events")
-NODES = ApiResource("", "v1", "nodes")
-VOLUME_CLAIMS = ApiResource("", "v1", "persistentvolumeclaims")
-RESOURCE_QUOTAS = ApiResource("", "v1", "resourcequotas")
-ACCESS_REVIEWS = ApiResource("authorization.k8s.io", "v1", "selfsubjectaccessreviews")
-RULES_REVIEWS = ApiResource("authorization.k8s.io", "v1", "selfsubjectrulesreviews")
+JOBS = ApiResource("batch", "v1", "jobs", "Job")
+PODS = ApiResource("", "v1", "pods", "Pod")
+SECRETS = ApiResource("", "v1", "secrets", "Secret")
+LEASES = ApiResource("coordination.k8s.io", "v1", "leases", "Lease")
+KUBERNETES_EVENTS = ApiResource("", "v1", "events", "Event")
+NODES = ApiResource("", "v1", "nodes", "Node")
+VOLUME_CLAIMS = ApiResource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
+RESOURCE_QUOTAS = ApiResource("", "v1", "resourcequotas", "ResourceQuota")
+ACCESS_REVIEWS = ApiResource(
+    "authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview"
+)
+RULES_REVIEWS = ApiResource(
+    "authorization.k8s.io", "v1", "selfsubjectrulesreviews", "SelfSubjectRulesReview"
+)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ def parse_server_time(date_header: str | None) -> datetime | None:
         return None
     try:
         parsed = parsedate_to_datetime(date_header)
-    except ValueError:
+        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    except (ValueError, OverflowError):  # the last day there is, of a zone in the west
         return None
-    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
 
 
 class ServerClock:

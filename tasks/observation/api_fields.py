@@ -4,12 +4,16 @@ A field that is missing, null, empty or of another type than expected reads as a
 different versions leave out different things, and a snapshot must be had of each.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self, cast
 
 RawObject = Mapping[str, Any]
+
+# As many as a 64-bit number has; Python refuses to read thousands of them.
+_DIGITS = re.compile(r"[0-9]{1,19}")
 
 
 def object_at(raw: RawObject, key: str) -> RawObject:
@@ -34,9 +38,9 @@ def text_at(raw: RawObject, key: str) -> str | None:
 
 
 def integer_at(raw: RawObject, key: str) -> int | None:
-    """Return a whole number, given as one or (in annotations) as its decimal digits."""
+    """Return a whole number, given as one or (in annotations) as at most 19 decimal digits."""
     found = raw.get(key)
-    if isinstance(found, str) and found.isascii() and found.isdigit():
+    if isinstance(found, str) and _DIGITS.fullmatch(found):
         return int(found)
     return found if isinstance(found, int) and not isinstance(found, bool) else None
 
@@ -48,9 +52,9 @@ def instant_at(raw: RawObject, key: str) -> datetime | None:
         return None
     try:
         instant = datetime.fromisoformat(found)
-    except ValueError:
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except (ValueError, OverflowError):  # the first day there is, of a zone in the east
         return None
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
 def texts_at(raw: RawObject, key: str) -> dict[str, str]:

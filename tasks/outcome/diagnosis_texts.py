@@ -49,6 +49,14 @@ WORDINGS: dict[Reason, Wording] = {
         "Run again when the queue has room; the session is kept up to its last message. Agents "
         "that must not be interrupted need a higher priority in their queue.",
     ),
+    Reason.API_REFUSED: Wording(
+        "The Kubernetes API has refused every read for {api_silence}{api_failure}, so the state of "
+        "{job} is unknown; it was not touched and may still be running",
+        "the credentials that the run uses, and what their Role allows",
+        "Renew the credentials or restore the permissions (`claude-jobs preflight` names what is "
+        "missing), then start the run again: it finds the Job, and takes it over or stores its "
+        "result.",
+    ),
     Reason.API_LOST: Wording(
         "The Kubernetes API has not answered for {api_silence}{api_failure}, so the state of "
         "{job} is unknown; it was not touched and may still be running",

@@ -50,6 +50,13 @@ def preempted_by_queue(facts: RunFacts, ending: Ending) -> str | None:
     return preempted_by_queue_fact(facts, ending)
 
 
+def api_refused(facts: RunFacts, ending: Ending) -> str | None:
+    """The Kubernetes API refuses every read, and nothing else shows how the agent ended."""
+    if facts.api_lost_seconds is None or not facts.api_refused or ending.exit_code is not None:
+        return None
+    return f"every read refused by the Kubernetes API for {facts.api_lost_seconds:,.0f} s"
+
+
 def api_lost(facts: RunFacts, ending: Ending) -> str | None:
     """The Kubernetes API does not answer, and nothing else shows how the agent ended."""
     if facts.api_lost_seconds is None or ending.exit_code is not None:

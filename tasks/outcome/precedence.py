@@ -56,6 +56,7 @@ _ABOVE_OUTPUT = frozenset(
         Reason.TIMEOUT,
         Reason.STALLED,
         Reason.JOB_DELETED,
+        Reason.API_REFUSED,
         Reason.API_LOST,
     }
 )
@@ -139,6 +140,7 @@ PRECEDENCE: tuple[Row, ...] = (
     Row(Reason.STALLED, ErrorCode.STALLED, ending_facts.stalled),
     Row(Reason.JOB_DELETED, ErrorCode.JOB_DELETED_EXTERNALLY, ending_facts.job_deleted),
     Row(Reason.PREEMPTED_BY_QUEUE, ErrorCode.CLAUDE_TRUNCATED, ending_facts.preempted_by_queue),
+    Row(Reason.API_REFUSED, ErrorCode.JOB_STATE_MISMATCH, ending_facts.api_refused),
     Row(Reason.API_LOST, ErrorCode.JOB_STATE_MISMATCH, ending_facts.api_lost),
     Row(Reason.REVOKED, ErrorCode.CONCURRENT_RUN_BLOCKED, ending_facts.revoked),
     # What the result shows.

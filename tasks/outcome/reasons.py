@@ -12,6 +12,7 @@ class Reason(StrEnum):
     STALLED = auto()
     JOB_DELETED = auto()
     PREEMPTED_BY_QUEUE = auto()
+    API_REFUSED = auto()
     API_LOST = auto()
     REVOKED = auto()
     # What the result shows.

@@ -91,6 +91,7 @@ class RunFacts:
         stalled_seconds: Time without output after which the agent was stopped as stalled.
         api_lost_seconds: How long the Kubernetes API has not answered, if longer than its limit.
         api_failure: Why its last call failed; None when it simply said nothing.
+        api_refused: It did answer, and refused every call in that time with 401 or 403.
         model, image: As requested.
         memory_limit: Of the agent's container, as requested for a Job of this run.
         kubernetes_events: About the Job and its pods, oldest first; clusters keep them for an hour.
@@ -137,6 +138,7 @@ class RunFacts:
     stalled_seconds: float | None = None
     api_lost_seconds: float | None = None
     api_failure: str | None = None
+    api_refused: bool = False
     model: str | None = None
     image: str | None = None
     memory_limit: str | None = None

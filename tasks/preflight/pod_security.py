@@ -7,7 +7,9 @@ out, because we set none of these.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
+
+from tasks.agent_job.pod_template_shape import object_at, objects_at, text_at
 
 _VOLUME_TYPES = frozenset(
     {
@@ -76,12 +78,12 @@ def _pod_violations(pod_spec: Json) -> Iterator[str]:
     for field in ("hostNetwork", "hostPID", "hostIPC"):
         if pod_spec.get(field):
             yield f"Host Namespaces: {field} is set"
-    for volume in pod_spec.get("volumes", ()):
+    for volume in objects_at(pod_spec, "volumes"):
         for kind in sorted(set(volume) - {"name"} - _VOLUME_TYPES):
             rule = "HostPath Volumes" if kind == "hostPath" else "Volume Types"
             yield f"{rule}: volume {volume.get('name')} is a {kind}"
-    for sysctl in _part(pod_spec, "securityContext").get("sysctls", ()):
-        if sysctl.get("name") not in _SAFE_SYSCTLS:
+    for sysctl in objects_at(object_at(pod_spec, "securityContext"), "sysctls"):
+        if text_at(sysctl, "name") not in _SAFE_SYSCTLS:
             yield f"Sysctls: {sysctl.get('name')} is set"
     for container in _containers(pod_spec):
         yield from _host_violations(container)
@@ -89,22 +91,24 @@ def _pod_violations(pod_spec: Json) -> Iterator[str]:
 
 def _host_violations(container: Json) -> Iterator[str]:
     name = container.get("name")
-    if any(port.get("hostPort") for port in container.get("ports", ())):
+    if any(port.get("hostPort") for port in objects_at(container, "ports")):
         yield f"Host Ports: container {name} uses a port of the node"
-    handlers = [_part(container, f"{probe}Probe") for probe in ("liveness", "readiness", "startup")]
-    lifecycle = _part(container, "lifecycle")
-    handlers += [_part(lifecycle, hook) for hook in lifecycle]
+    handlers = [
+        object_at(container, f"{probe}Probe") for probe in ("liveness", "readiness", "startup")
+    ]
+    lifecycle = object_at(container, "lifecycle")
+    handlers += [object_at(lifecycle, hook) for hook in lifecycle]
     for handler in handlers:
         for action in ("httpGet", "tcpSocket"):
-            if _part(handler, action).get("host"):
+            if object_at(handler, action).get("host"):
                 yield f"Host Probes / Lifecycle Hooks: container {name} sets a host"
 
 
 def _context_violations(pod_spec: Json) -> Iterator[str]:
-    pod_context = _part(pod_spec, "securityContext")
+    pod_context = object_at(pod_spec, "securityContext")
     scopes = [_Scope("the pod", pod_context, pod_context, is_pod=True)]
     for container in _containers(pod_spec):
-        context = _part(container, "securityContext")
+        context = object_at(container, "securityContext")
         name = f"container {container.get('name')}"
         scopes.append(_Scope(name, context, pod_context, is_pod=False))
     for scope in scopes:
@@ -115,12 +119,16 @@ def _context_violations(pod_spec: Json) -> Iterator[str]:
 
 def _containers(pod_spec: Json) -> Sequence[Json]:
     fields = ("initContainers", "containers", "ephemeralContainers")
-    return [container for field in fields for container in pod_spec.get(field, ())]
+    return [container for field in fields for container in objects_at(pod_spec, field)]
 
 
-def _part(value: Json, field: str) -> Json:
-    """Return a nested object; empty if there is none."""
-    return value.get(field) or {}
+def _texts_at(value: Json, field: str) -> set[str]:
+    items = value.get(field)
+    return {item for item in items if isinstance(item, str)} if _is_list(items) else set()
+
+
+def _is_list(value: Any) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, list | tuple)
 
 
 def _privileged(scope: _Scope) -> Iterator[str]:
@@ -134,10 +142,10 @@ def _privilege_escalation(scope: _Scope) -> Iterator[str]:
 
 
 def _capabilities(scope: _Scope) -> Iterator[str]:
-    capabilities = _part(scope.context, "capabilities")
-    if "ALL" not in capabilities.get("drop", ()):
+    capabilities = object_at(scope.context, "capabilities")
+    if "ALL" not in _texts_at(capabilities, "drop"):
         yield "does not drop ALL"
-    if set(capabilities.get("add", ())) - {"NET_BIND_SERVICE"}:
+    if _texts_at(capabilities, "add") - {"NET_BIND_SERVICE"}:
         yield "adds more than NET_BIND_SERVICE"
 
 
@@ -154,34 +162,34 @@ def _non_root_user(scope: _Scope) -> Iterator[str]:
 
 
 def _seccomp(scope: _Scope) -> Iterator[str]:
-    profile = _part(scope.context, "seccompProfile")
-    if profile and profile.get("type") not in _SECCOMP_TYPES:
+    profile = object_at(scope.context, "seccompProfile")
+    if profile and text_at(profile, "type") not in _SECCOMP_TYPES:
         yield "has no seccomp filter"
     elif not scope.is_pod and not scope.effective("seccompProfile"):
         yield "sets no seccomp profile"
 
 
 def _proc_mount(scope: _Scope) -> Iterator[str]:
-    if scope.own("procMount") not in {None, "Default"}:
+    if scope.own("procMount") not in (None, "Default"):
         yield "has an unmasked /proc"
 
 
 def _app_armor(scope: _Scope) -> Iterator[str]:
-    profile = _part(scope.context, "appArmorProfile")
-    if profile and profile.get("type") not in _APPARMOR_TYPES:
+    profile = object_at(scope.context, "appArmorProfile")
+    if profile and text_at(profile, "type") not in _APPARMOR_TYPES:
         yield "has no AppArmor profile"
 
 
 def _selinux(scope: _Scope) -> Iterator[str]:
-    options = _part(scope.context, "seLinuxOptions")
-    if options.get("type", "") not in _SELINUX_TYPES:
+    options = object_at(scope.context, "seLinuxOptions")
+    if text_at(options, "type") not in _SELINUX_TYPES:
         yield "sets a custom SELinux type"
     if options.get("user") or options.get("role"):
         yield "sets an SELinux user or role"
 
 
 def _host_process(scope: _Scope) -> Iterator[str]:
-    if _part(scope.context, "windowsOptions").get("hostProcess"):
+    if object_at(scope.context, "windowsOptions").get("hostProcess"):
         yield "is a host process"
 
 

@@ -1,11 +1,12 @@
 """What we may do: the API server's own answer, for which everybody has the permission."""
 
 from dataclasses import dataclass
-from typing import Any
 
+from tasks.cluster.api_answers import expect_review
 from tasks.cluster.call_retry import RETRY_SAFE
 from tasks.cluster.cluster_client import ClusterClient
-from tasks.cluster.json_objects import ACCESS_REVIEWS, RULES_REVIEWS, JsonObject
+from tasks.cluster.json_objects import ACCESS_REVIEWS, RULES_REVIEWS
+from tasks.observation.api_fields import RawObject, object_at, objects_at
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,13 @@ async def create_access_review(
             "spec": {"resourceAttributes": attributes},
         },
         retry=RETRY_SAFE,
+        check=expect_review(ACCESS_REVIEWS),
     )
-    status: dict[str, Any] = answer.json.get("status") or {}
-    return AccessReview(bool(status.get("allowed")), str(status.get("reason") or ""))
+    status = object_at(answer.json, "status")
+    return AccessReview(status.get("allowed") is True, str(status.get("reason") or ""))
 
 
-async def list_own_rules(client: ClusterClient, namespace: str) -> tuple[JsonObject, ...]:
+async def list_own_rules(client: ClusterClient, namespace: str) -> tuple[RawObject, ...]:
     """Return the rules by which we may do something in a namespace; nothing is stored by asking.
 
     Servers whose permissions come from elsewhere than Roles may not tell all: before something is
@@ -72,6 +74,6 @@ async def list_own_rules(client: ClusterClient, namespace: str) -> tuple[JsonObj
             "spec": {"namespace": namespace},
         },
         retry=RETRY_SAFE,
+        check=expect_review(RULES_REVIEWS),
     )
-    status: dict[str, Any] = answer.json.get("status") or {}
-    return tuple(status.get("resourceRules") or ())
+    return tuple(objects_at(object_at(answer.json, "status"), "resourceRules"))

@@ -4,15 +4,18 @@ Every write is conditional: a replacement carries a resourceVersion, a patch tes
 delete names the UID. What is not conditional is refused here as a mistake of ours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
+from tasks.cluster.api_answers import expect_deletion, expect_list, expect_object
 from tasks.cluster.call_retry import RETRY_SAFE, RetryPolicy
-from tasks.cluster.cluster_client import JSON, JSON_PATCH, ClusterClient
+from tasks.cluster.cluster_client import JSON, JSON_PATCH, ApiAnswer, ClusterClient
 from tasks.cluster.cluster_errors import ResourceExpired
 from tasks.cluster.json_objects import ApiResource, JsonObject
+from tasks.observation.api_fields import object_at
 
 METADATA_ONLY_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
@@ -74,7 +77,8 @@ async def read_object(
     Raises:
         ObjectNotFound: There is none of that name.
     """
-    return (await client.request("GET", resource.path(namespace, name), retry=retry)).json
+    path = resource.path(namespace, name)
+    return (await client.request("GET", path, retry=retry, check=expect_object(resource))).json
 
 
 async def list_objects(
@@ -100,28 +104,31 @@ async def list_objects(
         query["labelSelector"] = label_selector
     if field_selector:
         query["fieldSelector"] = field_selector
+    request = partial(
+        client.request,
+        "GET",
+        resource.path(namespace),
+        accept=accept,
+        retry=retry,
+        check=expect_list(resource, accept),
+    )
     for _ in range(_LIST_STARTS - 1):
         try:
-            return await _list_pages(client, resource.path(namespace), query, accept, retry)
+            return await _list_pages(request, query)
         except ResourceExpired:
             continue
-    return await _list_pages(client, resource.path(namespace), query, accept, retry)
+    return await _list_pages(request, query)
 
 
 async def _list_pages(
-    client: ClusterClient,
-    path: str,
-    query: dict[str, str],
-    accept: str,
-    retry: RetryPolicy | None,
+    request: Callable[..., Awaitable[ApiAnswer]], query: dict[str, str]
 ) -> ObjectList:
     items: list[JsonObject] = []
     page_query = query
     while True:
-        answer = await client.request("GET", path, query=page_query, accept=accept, retry=retry)
-        page = answer.json
+        page = (await request(query=page_query)).json
         items.extend(page.get("items") or [])
-        metadata: dict[str, Any] = page.get("metadata") or {}
+        metadata = object_at(page, "metadata")
         position = metadata.get("continue")
         if not position:
             return ObjectList(tuple(items), str(metadata.get("resourceVersion") or ""))
@@ -154,8 +161,15 @@ async def create_object(
         RequestRefused: It has a field that the server does not know, which would else be dropped.
     """
     query = {"fieldValidation": "Strict", **({"dryRun": "All"} if dry_run else {})}
-    path = resource.path(namespace)
-    return (await client.request("POST", path, query=query, body=manifest, retry=retry)).json
+    answer = await client.request(
+        "POST",
+        resource.path(namespace),
+        query=query,
+        body=manifest,
+        retry=retry,
+        check=expect_object(resource),
+    )
+    return answer.json
 
 
 async def replace_object(
@@ -185,6 +199,7 @@ async def replace_object(
         body=manifest,
         timeout_seconds=timeout_seconds,
         retry=retry,
+        check=expect_object(resource),
     )
     return answer.json
 
@@ -212,6 +227,7 @@ async def patch_object(
         body=list(patch),
         content_type=JSON_PATCH,
         retry=retry,
+        check=expect_object(resource),
     )
     return answer.json
 
@@ -256,4 +272,10 @@ async def delete_object(
         "preconditions": preconditions,
         "propagationPolicy": propagation.value,
     }
-    await client.request("DELETE", resource.path(namespace, name), body=options, retry=retry)
+    await client.request(
+        "DELETE",
+        resource.path(namespace, name),
+        body=options,
+        retry=retry,
+        check=expect_deletion(resource),
+    )

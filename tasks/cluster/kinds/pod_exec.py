@@ -5,18 +5,19 @@ as well from 1.35 on (seen on 1.36): a Role needs both.
 """
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import aiohttp
 
+from tasks.cluster.api_answers import parse_json_object
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.cluster_errors import ExecFailed, StreamBroken, StreamSilent
 from tasks.cluster.http_transport import TRANSPORT_FAILURES
 from tasks.cluster.json_objects import PODS
+from tasks.observation.api_fields import integer_at, object_at, objects_at
 
 # Frames are one byte of channel, then content; all are binary.
 _PROTOCOL = "v4.channel.k8s.io"
@@ -88,17 +89,17 @@ class ExecStream:
 
 def _parse_exit_code(content: bytes, what: str) -> int:
     """Read the error channel's `Status`: Success, or a cause `ExitCode`, else it never ran."""
-    try:
-        status: dict[str, Any] = json.loads(content)
-    except ValueError as failure:
-        raise ExecFailed(f"{what}: its ending is no Status.") from failure
+    status = parse_json_object(content)
+    if status is None:
+        raise ExecFailed(f"{what}: its ending is no Status.")
     if status.get("status") == "Success":
         return 0
-    details: dict[str, Any] = status.get("details") or {}
-    causes: list[dict[str, Any]] = details.get("causes") or []
-    for cause in causes:
+    for cause in objects_at(object_at(status, "details"), "causes"):
         if cause.get("reason") == "ExitCode":
-            return int(str(cause.get("message")))
+            exit_code = integer_at(cause, "message")
+            if exit_code is None:
+                raise ExecFailed(f"{what}: its exit code is no number.")
+            return exit_code
     raise ExecFailed(f"{what}: {str(status.get('message') or 'no reason given')[:500]}")
 
 

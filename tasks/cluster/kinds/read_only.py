@@ -19,6 +19,7 @@ from tasks.cluster.json_objects import (
     JsonObject,
 )
 from tasks.cluster.kinds.api_objects import ObjectList, create_object, list_objects, read_object
+from tasks.observation.api_fields import text_at
 
 
 async def list_pods(
@@ -90,7 +91,7 @@ async def read_server_version(
     client: ClusterClient, *, retry: RetryPolicy | None = None
 ) -> ServerVersion:
     """Return the API server's version; needs no permission."""
-    raw = (await client.request("GET", "/version", retry=retry)).json
+    raw = (await client.request("GET", "/version", retry=retry, check=_expect_version)).json
     return ServerVersion(
         _leading_number(raw.get("major")),
         _leading_number(raw.get("minor")),
@@ -98,6 +99,10 @@ async def read_server_version(
     )
 
 
+def _expect_version(found: JsonObject) -> str | None:
+    return None if text_at(found, "gitVersion") is not None else "version"
+
+
 def _leading_number(text: object) -> int:
-    found = re.match(r"\d+", str(text or ""))
+    found = re.match(r"[0-9]{1,9}", str(text or ""))
     return int(found.group()) if found else 0

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import aclosing, contextmanager
-from typing import Any, Self
+from typing import Self
 
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.json_objects import JOBS, PODS, ApiResource, JsonObject
@@ -17,6 +17,7 @@ from tasks.cluster.watching.watch import (
     WatchLost,
     watch_objects,
 )
+from tasks.observation.api_fields import object_at, objects_at, text_at
 from tasks.vocabulary.names import job_pods_selector
 
 OnEvent = Callable[[ApiResource, WatchEvent], None]
@@ -118,8 +119,8 @@ def _concerns(event: Changed | Deleted, resource: ApiResource, job_uid: str) -> 
 
 def job_uid_of(resource: ApiResource, found: JsonObject) -> str | None:
     """Return the UID of the Job that an object is or is controlled by."""
-    metadata: dict[str, Any] = found.get("metadata") or {}
+    metadata = object_at(found, "metadata")
     if resource is JOBS:
-        return metadata.get("uid")
-    owners: list[dict[str, Any]] = metadata.get("ownerReferences") or []
-    return next((o.get("uid") for o in owners if o.get("kind") == "Job"), None)
+        return text_at(metadata, "uid")
+    owners = objects_at(metadata, "ownerReferences")
+    return next((text_at(o, "uid") for o in owners if o.get("kind") == "Job"), None)

@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 from tasks.cluster.call_retry import RETRY_NEVER
 from tasks.cluster.cluster_client import ClusterClient
-from tasks.cluster.cluster_errors import ClusterError, ObjectNotFound
+from tasks.cluster.cluster_errors import (
+    ClusterError,
+    ClusterForbidden,
+    ClusterUnauthorised,
+    ObjectNotFound,
+)
 from tasks.cluster.json_objects import JOBS, PODS, ApiResource, JsonObject
 from tasks.cluster.kinds.jobs import read_job
 from tasks.cluster.kinds.read_only import list_pods
@@ -95,6 +100,7 @@ class JobObserver:
         self._job_is_gone = False
         self._failed_reads = 0
         self._last_failure: str | None = None
+        self._is_refused = False
         self._last_good_at = monotonic()
         self._version = 0
         self._news = asyncio.Event()
@@ -131,6 +137,11 @@ class JobObserver:
     def last_failure(self) -> str | None:
         """Why the last read failed; None when it did not."""
         return self._last_failure if self._failed_reads else None
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether every read since the last good one was refused with 401 or 403."""
+        return self._failed_reads > 0 and self._is_refused
 
     async def changed(self, seen_version: int) -> JobObservation:
         """Wait until more is known than at `seen_version`; bound the wait with a timeout."""
@@ -205,6 +216,8 @@ class JobObserver:
             is_news = await self._read_job()
             is_news = await self._read_pods() or is_news
         except ClusterError as failure:
+            was_refused = isinstance(failure, ClusterForbidden | ClusterUnauthorised)
+            self._is_refused = was_refused and (self._is_refused or not self._failed_reads)
             self._failed_reads += 1
             self._last_failure = failure.message
             self._publish()

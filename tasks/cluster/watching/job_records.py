@@ -1,10 +1,13 @@
 """What is known of one Job and its pods, as reads and watch events come in, in any order. Pure."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tasks.cluster.json_objects import JsonObject
 from tasks.observation.pod_states import has_ending, has_observed_ending, is_being_deleted
+
+_NUMBER = re.compile(r"[0-9]{1,20}")  # of 64 bits
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,6 @@ def _is_newer_version(candidate: str, known: str) -> bool:
         Comparable as numbers by KEP-5504; etcd's revisions always were. Where a server uses
         something else, what comes later counts as newer.
     """
-    if candidate.isdigit() and known.isdigit():
+    if _NUMBER.fullmatch(candidate) and _NUMBER.fullmatch(known):
         return int(candidate) > int(known)
     return candidate != known

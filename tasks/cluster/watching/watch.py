@@ -5,17 +5,17 @@ The state is whatever `Listed` said, changed by what followed. Between `WatchLos
 """
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
 
+from tasks.cluster.api_answers import is_stored_object, parse_json_object
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.cluster_errors import ClusterError, ResourceExpired, StreamBroken
 from tasks.cluster.http_transport import ByteStream
 from tasks.cluster.json_objects import ApiResource, JsonObject
 from tasks.cluster.kinds.api_objects import list_objects
+from tasks.observation.api_fields import text_at
 from tasks.vocabulary.backoff import Backoff
 
 # Asked of the server, so that its end is the rule and not a surprise: a fresh list every five
@@ -191,11 +191,12 @@ def _parse_watch_line(line: bytes) -> WatchEvent:
         ResourceExpired: An ERROR event of code 410; the answer's own status is 200.
         StreamBroken: Another ERROR event, or something that is no watch event.
     """
-    try:
-        raw: dict[str, Any] = json.loads(line)
-        kind, body = str(raw["type"]), raw["object"]
-    except (ValueError, KeyError, TypeError) as failure:
-        raise StreamBroken("What the watch sent is no watch event.", was_sent=True) from failure
+    raw = parse_json_object(line) or {}
+    kind = text_at(raw, "type")
+    body: JsonObject | None = raw["object"] if isinstance(raw.get("object"), dict) else None
+    is_change = kind in ("ADDED", "MODIFIED", "DELETED")
+    if body is None or kind is None or (is_change and not is_stored_object(body)):
+        raise StreamBroken("What the watch sent is no watch event.", was_sent=True)
     if kind in ("ADDED", "MODIFIED"):
         return Changed(body)
     if kind == "DELETED":

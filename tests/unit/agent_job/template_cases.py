@@ -24,6 +24,11 @@ def mounted(path: str, volume: str = "v") -> dict[str, Any]:
     return template
 
 
+def restarting(action: str) -> dict[str, Any]:
+    """Return a rule of restart that Kubernetes 1.35 and later know."""
+    return {"action": action, "exitCodes": {"operator": "NotIn", "values": [0]}}
+
+
 SECURE = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -154,6 +159,28 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "annotation removed": {"metadata": {"annotations": {"karpenter.sh/do-not-disrupt": None}}},
 }
 
+WITH_NULLS: dict[str, dict[str, Any]] = {
+    "a sidecar": beside(
+        args=None, env=None, envFrom=None, ports=None, securityContext=None, volumeMounts=None
+    ),
+    "inside of a sidecar": beside(
+        env=[{"name": "A", "value": None}],
+        ports=[{"containerPort": 80, "hostPort": None}],
+        resources={"limits": None},
+        securityContext={"capabilities": {"add": None, "drop": ["ALL"]}, "runAsUser": None},
+    ),
+    "an init container": beside("initContainers", ports=None, restartPolicy=None),
+    "the pod": spec(
+        affinity=None, hostAliases=None, imagePullSecrets=None, nodeSelector=None, tolerations=None
+    ),
+    "inside of lists": spec(
+        tolerations=[{"key": None, "operator": "Exists", "tolerationSeconds": None}],
+        hostAliases=[{"ip": "10.0.0.7", "hostnames": None}],
+        volumes=[{"name": "v", "emptyDir": {"medium": None}}],
+    ),
+}
+"""`kubectl` keeps most of these nulls when it merges, and the API drops them when it stores."""
+
 RUN_SECRET = "agent-abc-0123456789abcdef"
 AS_SECRET = {"secretKeyRef": {"name": RUN_SECRET, "key": "prompt"}}
 
@@ -166,6 +193,19 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("spec.terminationGracePeriodSeconds", spec(terminationGracePeriodSeconds=0)),
     ("spec.containers[agent].restartPolicy", agent(restartPolicy="Always")),
     ("spec.containers[agent].restartPolicyRules", agent(restartPolicyRules=[])),
+    (
+        "spec.containers[proxy].restartPolicyRules[1].action",
+        beside(restartPolicyRules=[restarting("Restart"), restarting("RestartAllContainers")]),
+    ),
+    (
+        "spec.initContainers[proxy].restartPolicyRules[0].action",
+        beside("initContainers", restartPolicyRules=[restarting("RestartAllContainers")]),
+    ),
+    (
+        "spec.containers[proxy].restartPolicyRules[0].action",
+        beside(restartPolicyRules=[restarting("AnActionOfTomorrow")]),
+    ),
+    ("spec.containers[proxy].restartPolicyRules[0].action", beside(restartPolicyRules=[{}])),
     ("spec.containers[agent].livenessProbe", agent(livenessProbe={"exec": {"command": ["x"]}})),
     ("spec.containers[agent].startupProbe", agent(startupProbe={"exec": {"command": ["x"]}})),
     ("spec.containers[agent].readinessProbe", agent(readinessProbe={"exec": {"command": ["x"]}})),
@@ -191,6 +231,11 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     # How its ending is known.
     ("spec.containers[agent].terminationMessagePath", agent(terminationMessagePath="/x")),
     ("spec.containers[agent].terminationMessagePolicy", agent(terminationMessagePolicy="File")),
+    (
+        "spec.containers[agent].volumeMounts[/dev/termination-log]",
+        mounted("/dev/termination-log"),
+    ),
+    ("spec.containers[agent].volumeMounts[//dev/./]", mounted("//dev/./")),
     ("spec.shareProcessNamespace", spec(shareProcessNamespace=True)),
     ("spec.hostPID", spec(hostPID=True)),
     # Under which name it is found.

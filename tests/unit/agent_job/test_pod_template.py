@@ -15,7 +15,9 @@ from pydantic import ValidationError
 
 from tasks.agent_job.environment import mounted_secrets, optional_secrets, secret_references
 from tasks.agent_job.manifest import build_job_manifest
+from tasks.agent_job.pod_template_shape import leaves
 from tasks.agent_job.runtime_spec import POD_TEMPLATE_EXAMPLE, RuntimeSpec
+from tasks.agent_job.strategic_merge import POD_TEMPLATE, merge_strategically
 from tasks.claude_code.agent_spec import AgentSpec
 from tasks.preflight.pod_security import restricted_violations
 from tasks.vocabulary.errors import InputInvalid
@@ -27,6 +29,7 @@ from tests.unit.agent_job.template_cases import (
     NAMES_A_RUN_SECRET,
     REFUSED,
     REPOSITORY,
+    WITH_NULLS,
     agent,
     beside,
     spec,
@@ -79,6 +82,14 @@ def test_template_is_merged_as_kubectl_has_merged_it(name: str) -> None:
     recorded = json.loads(RECORDED.read_text())["merged"]
 
     assert pod_of(ACCEPTED[name]) == recorded[name]
+
+
+@pytest.mark.parametrize("name", WITH_NULLS)
+def test_null_of_a_template_reaches_no_pod_and_can_be_judged(name: str) -> None:
+    merged = merge_strategically({}, WITH_NULLS[name], POD_TEMPLATE)
+
+    assert None not in dict(leaves(pod_of(WITH_NULLS[name]))).values()
+    assert restricted_violations(WITH_NULLS[name]["spec"]) == restricted_violations(merged["spec"])
 
 
 def merge_by_kubectl(folder: Path, original: Json, patch: Json) -> Json:
@@ -379,6 +390,7 @@ def test_template_that_is_accepted_changes_nothing_that_a_run_controls(template:
         pod = pod_of({})
 
     assert controlled(pod) == controlled(pod_of({}))
+    assert None not in dict(leaves(pod)).values()
 
 
 def test_sidecar_may_see_the_workspace_and_nothing_else_of_the_run() -> None:

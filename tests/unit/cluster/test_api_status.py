@@ -91,6 +91,41 @@ def test_create_in_a_namespace_that_goes_says_so_and_speaks_of_no_permission(
     assert str(error).startswith("Namespace agents is being deleted, so")
 
 
+@pytest.mark.parametrize("raw", [b"<html>Not Found</html>", b"", b'{"code": 5}', b"[]"])
+@pytest.mark.parametrize("code", [404, 409, 410, 422])
+def test_refusal_that_is_no_status_decides_nothing(code: int, raw: bytes) -> None:
+    error = error_from_answer(JOB, code, raw, is_json_patch=True)
+
+    assert type(error) is ClusterUnavailable
+    assert error.status == code
+    assert str(error).startswith("What answered is no Kubernetes API. ")
+
+
+@pytest.mark.parametrize(
+    ("code", "raw", "expected"),
+    [
+        (502, b'{"code":14,"message":"up","details":[{"@type":"t"}]}', ClusterUnavailable),
+        (502, b'{"message":"up","details":"text"}', ClusterUnavailable),
+        (403, b'{"kind":"Status","message":"up","details":{"causes":["x"]}}', ClusterForbidden),
+        (403, b'{"kind":"Status","message":"up","details":{"causes":[null]}}', ClusterForbidden),
+        (403, b'{"kind":"Status","message":"up","details":{"causes":{}}}', ClusterForbidden),
+    ],
+)
+def test_error_of_another_shape_is_told_by_its_status(
+    code: int, raw: bytes, expected: type[ClusterError]
+) -> None:
+    error = error_from_answer(JOB, code, raw)
+
+    assert type(error) is expected
+    assert str(error).endswith(": up")
+
+
+def test_refused_websocket_whose_answer_cannot_be_read_is_told_by_its_status() -> None:
+    error = error_from_answer(JOB, 404, None)
+
+    assert type(error) is ObjectNotFound
+
+
 def test_refused_json_patch_without_causes_is_a_lost_race() -> None:
     error = error_from_answer(JOB, 422, body(422, "Invalid"), is_json_patch=True)
 
@@ -136,6 +171,11 @@ def test_answer_of_a_proxy_in_between_is_quoted_shortly() -> None:
         (None, {"retryAfterSeconds": 3}, 3.0),
         ("7", {"retryAfterSeconds": 3}, 7.0),
         ("Wed, 21 Oct 2015 07:28:00 GMT", {}, None),
+        ("nan", {}, None),
+        ("inf", {}, None),
+        ("-5", {}, None),
+        (None, {"retryAfterSeconds": 10**400}, None),
+        (None, {"retryAfterSeconds": [3]}, None),
         (None, {}, None),
     ],
 )

@@ -44,7 +44,7 @@ async def test_delete_names_policy_uid_and_version() -> None:
 
     async def remember(request: web.Request) -> web.StreamResponse:
         bodies.append(await request.json())
-        return web.json_response({})
+        return web.json_response({"kind": "Status", "status": "Success"})
 
     async with serve(remember) as api, ClusterClient(api.connection) as client:
         await delete_job(

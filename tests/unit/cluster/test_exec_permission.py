@@ -15,7 +15,9 @@ def reviewing(*allowed: str) -> Answer:
         asked = (await request.json())["spec"]["resourceAttributes"]
         place = [asked[key] for key in ("namespace", "group", "resource", "subresource")]
         is_allowed = asked["verb"] in allowed and place == ["a", "", "pods", "exec"]
-        return web.json_response({"status": {"allowed": is_allowed}}, status=201)
+        return web.json_response(
+            {"kind": "SelfSubjectAccessReview", "status": {"allowed": is_allowed}}, status=201
+        )
 
     return answer
 

@@ -1,8 +1,10 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
+import pytest
 from aiohttp import web
 
 from tasks.cluster.cluster_client import ClusterClient
@@ -19,19 +21,25 @@ class Cluster:
     def __init__(self) -> None:
         self.job_uid: str | None = "uid-1"
         self.failing = False
+        self.strange: Callable[[], web.Response] | None = None
         self.job_reads = 0
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         if self.failing:
             return status(500)
+        if self.strange is not None:
+            return self.strange()
         if request.path == JOB_PATH:
             self.job_reads += 1
             if self.job_uid is None:
                 return status(404, "NotFound", details={"kind": "jobs"})
-            return web.json_response({"metadata": {"uid": self.job_uid, "resourceVersion": "5"}})
+            metadata = {"uid": self.job_uid, "resourceVersion": "5"}
+            return web.json_response({"kind": "Job", "metadata": metadata})
         if "watch" in request.query or "fieldSelector" in request.query:
             return status(403, "Forbidden")
-        return web.json_response({"metadata": {"resourceVersion": "9"}, "items": [self.pod()]})
+        return web.json_response(
+            {"kind": "PodList", "metadata": {"resourceVersion": "9"}, "items": [self.pod()]}
+        )
 
     def pod(self) -> dict[str, Any]:
         return {
@@ -142,6 +150,78 @@ async def test_failed_reads_are_counted_and_end_nothing() -> None:
         assert observer.seconds_since_good_read > 0.05
 
         cluster.failing = False
+        seen = await until(observer, lambda o: o.failed_reads == 0)
+
+    assert not seen.job_is_gone
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [((403, 401), True), ((500, 403), False), ((403, 500), False), ((429,), False)],
+)
+async def test_reads_count_as_refused_when_all_were(
+    answers: tuple[int, ...], expected: bool
+) -> None:
+    cluster = Cluster()
+    async with observing(cluster) as observer:
+        await until(observer, lambda o: o.job is not None)
+        for code in answers:
+            cluster.strange = partial(status, code)
+            failed = observer.observation.failed_reads
+            await until(observer, lambda o, failed=failed: o.failed_reads > failed + 1)
+        assert observer.is_refused is expected
+
+        cluster.strange = None
+        await until(observer, lambda o: o.failed_reads == 0)
+        assert not observer.is_refused
+
+
+def json_answer(code: int, body: object) -> Callable[[], web.Response]:
+    return lambda: web.json_response(body, status=code)
+
+
+def page(code: int) -> Callable[[], web.Response]:
+    return lambda: web.Response(status=code, text="<html>Maintenance</html>")
+
+
+POD_LIST: dict[str, Any] = {"kind": "PodList", "metadata": {}, "items": []}
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        pytest.param(json_answer(200, {"status": "maintenance"}), id="200, another object"),
+        pytest.param(json_answer(200, {"kind": "Job", "metadata": {}}), id="200, no UID"),
+        pytest.param(json_answer(200, POD_LIST), id="200, another kind"),
+        pytest.param(json_answer(200, [1]), id="200, list"),
+        pytest.param(json_answer(200, None), id="200, null"),
+        pytest.param(page(200), id="200, page"),
+        pytest.param(page(404), id="404, page"),
+        pytest.param(json_answer(404, {"code": 5, "message": "no route"}), id="404, no Status"),
+        pytest.param(page(410), id="410, page"),
+        pytest.param(
+            json_answer(502, {"code": 14, "message": "upstream", "details": [{"@type": "t"}]}),
+            id="502, details in a list",
+        ),
+        pytest.param(json_answer(502, {"details": "text"}), id="502, details as text"),
+    ],
+)
+async def test_answer_of_something_else_than_the_api_is_a_failed_read(
+    strange: Callable[[], web.Response],
+) -> None:
+    cluster = Cluster()
+
+    async def sleep(_: float) -> None:
+        pass
+
+    async with observing(cluster, sleep) as observer:
+        await until(observer, lambda o: o.job is not None)
+        cluster.strange = strange
+        seen = await until(observer, lambda o: o.failed_reads >= 3)
+        assert not seen.job_is_gone
+        assert not any(pod.is_gone for pod in seen.pods)
+
+        cluster.strange = None
         seen = await until(observer, lambda o: o.failed_reads == 0)
 
     assert not seen.job_is_gone

@@ -25,8 +25,10 @@ def job(version: int | str) -> dict[str, Any]:
         (10, 10, False, 10),
         ("b", "a", True, "a"),
         ("a", "a", False, "a"),
+        ("1" * 5000, "2" * 5000, True, "2" * 5000),
+        ("²", "1", True, "1"),
     ],
-    ids=["newer", "older", "same", "opaque", "opaque, same"],
+    ids=["newer", "older", "same", "opaque", "opaque, same", "no 64 bits", "no digits"],
 )
 def test_job_state_is_replaced_by_a_newer_one_only(
     first: int | str, second: int | str, is_news: bool, kept: int | str

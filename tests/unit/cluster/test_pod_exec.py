@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 
 from tasks.cluster.cluster_client import ClusterClient
-from tasks.cluster.cluster_errors import ExecFailed, StreamBroken, StreamSilent
+from tasks.cluster.cluster_errors import ExecFailed, StreamBroken, StreamSilent, TooManyRequests
 from tasks.cluster.kinds.pod_exec import ExecResult, run_in_pod
 from tests.scripted_api import serve
 
@@ -69,6 +69,33 @@ async def test_command_that_could_not_run_says_why() -> None:
 async def test_ending_that_is_no_status_is_no_exit_code() -> None:
     with pytest.raises(ExecFailed, match="no Status"):
         await ran(sends(b"\x03gone"))
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (None, "no Status"),
+        ([], "no Status"),
+        ({"details": []}, "no reason given"),
+        ({"details": {"causes": ["x", None]}}, "no reason given"),
+        ({"details": {"causes": [{"reason": "ExitCode", "message": "x"}]}}, "is no number"),
+        ({"details": {"causes": [{"reason": "ExitCode", "message": "1" * 5000}]}}, "is no number"),
+    ],
+)
+async def test_ending_of_another_shape_is_no_exit_code(body: object, said: str) -> None:
+    with pytest.raises(ExecFailed, match=said):
+        await ran(sends(ending(body)))
+
+
+async def test_refused_command_keeps_how_long_the_server_asked_to_wait() -> None:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=429, headers={"Retry-After": "7"})
+
+    async with serve(answer) as api, ClusterClient(api.connection) as client:
+        with pytest.raises(TooManyRequests) as caught:
+            await run_in_pod(client, "a", "p", "agent", ["true"])
+
+    assert caught.value.answer.retry_after_seconds == 7.0
 
 
 async def test_connection_that_ends_without_an_ending_is_broken() -> None:

@@ -32,7 +32,7 @@ SELECTION = Selection(PODS, "a", label_selector="app=x")
 
 
 def a_pod(name: str) -> dict[str, Any]:
-    return {"metadata": {"name": name}}
+    return {"metadata": {"name": name, "uid": f"uid of {name}"}}
 
 
 def event_line(kind: str, body: dict[str, Any]) -> bytes:
@@ -69,8 +69,8 @@ async def watched(*rounds: list[Step], take: int) -> tuple[list[WatchEvent], Scr
 
     async def answer(request: web.Request) -> web.StreamResponse:
         if "watch" not in request.query:
-            listed = {"metadata": {"resourceVersion": "7"}, "items": [a_pod("first")]}
-            return web.json_response(listed)
+            metadata, items = {"resourceVersion": "7"}, [a_pod("first")]
+            return web.json_response({"kind": "PodList", "metadata": metadata, "items": items})
         response = web.StreamResponse()
         await response.prepare(request)
         for step in next(waiting):
@@ -135,9 +135,25 @@ async def test_event_cut_at_every_byte_is_one_event() -> None:
         ([send(event_line("ERROR", {"code": 410, "reason": "Expired"})), hang], ResourceExpired),
         ([send(event_line("ERROR", {"code": 500})), hang], StreamBroken),
         ([send(b"<html>\n"), hang], StreamBroken),
+        ([send(b"null\n"), hang], StreamBroken),
+        ([send(b'{"type":"ERROR","object":null}\n'), hang], StreamBroken),
+        ([send(b'{"type":"ADDED","object":null}\n'), hang], StreamBroken),
+        ([send(b'{"type":"DELETED","object":{"metadata":[]}}\n'), hang], StreamBroken),
         ([send(event_line("ADDED", a_pod("b"))[:-5]), end], type(None)),
     ],
-    ids=["end", "cut", "silence", "expired", "error event", "no event", "unfinished line"],
+    ids=[
+        "end",
+        "cut",
+        "silence",
+        "expired",
+        "error event",
+        "no event",
+        "null",
+        "error of null",
+        "change of null",
+        "no UID",
+        "unfinished line",
+    ],
 )
 async def test_watch_that_ends_anyhow_is_listed_and_watched_again(
     ending: list[Step], error: type[ClusterError | None]

@@ -486,7 +486,7 @@ def test_snapshot_of_a_strange_object_is_the_same_as_of_an_empty_one(
     assert read(raw) == read({})
 
 
-@pytest.mark.parametrize("text", ["-1", "1.5", "\u0663", "one", ""])
+@pytest.mark.parametrize("text", ["-1", "1.5", "\u0663", "one", "", "1" * 5000])
 def test_attempt_that_is_no_number_reads_as_absent(text: str) -> None:
     raw = {"metadata": {"annotations": {"claude-jobs.dev/attempt": text}}}
 
@@ -498,6 +498,12 @@ def test_instant_without_a_zone_is_taken_for_utc() -> None:
     event = KubernetesEventSnapshot.from_api({"lastTimestamp": "2024-05-01T12:00:00"})
 
     assert event.last_at == NOON
+
+
+def test_instant_before_the_first_that_there_is_reads_as_absent() -> None:
+    event = KubernetesEventSnapshot.from_api({"lastTimestamp": "0001-01-01T00:00:00+14:00"})
+
+    assert event.last_at is None
 
 
 def test_lists_are_sorted_newest_first_then_by_name() -> None:

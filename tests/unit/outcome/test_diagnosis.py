@@ -93,6 +93,17 @@ def _facts(**facts: Any) -> RunFacts:
         ),
         pytest.param(
             _facts(
+                api_lost_seconds=601.0,
+                api_failure="The Kubernetes API answered 403 Forbidden to list pods: x.",
+                api_refused=True,
+                job_name="job-1",
+            ),
+            "has refused every read for 601 s (The Kubernetes API answered 403 Forbidden to list "
+            "pods: x), so the state of Job job-1 is unknown",
+            id="API refuses",
+        ),
+        pytest.param(
+            _facts(
                 container_exit_code=1,
                 transcript=TranscriptProof(
                     complete=False,

@@ -195,6 +195,7 @@ FACTS = st.builds(
     flow_deadline_reached=RARELY,
     stalled_seconds=st.none() | st.just(1800.0),
     api_lost_seconds=st.none() | st.just(601.0),
+    api_refused=RARELY,
     model=WORDS,
 )
 

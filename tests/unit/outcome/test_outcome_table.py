@@ -935,6 +935,16 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         Code.JOB_STATE_MISMATCH,
         Cause.UNKNOWN,
     ),
+    "API refuses": (
+        _ended(WORKING, None, api_lost_seconds=601.0, api_refused=True),
+        Code.JOB_STATE_MISMATCH,
+        Cause.UNKNOWN,
+    ),
+    "API refuses after the trailer": (
+        _ended(ANSWERED, None, api_lost_seconds=601.0, api_refused=True, trailer=TRAILER),
+        None,
+        None,
+    ),
     "API lost after the trailer": (
         _ended(ANSWERED, None, api_lost_seconds=601.0, trailer=TRAILER),
         None,
@@ -945,6 +955,8 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
 
 # Where several reasons share a code, and the reason makes the sentence.
 REASONS: dict[str, Reason] = {
+    "API refuses": Reason.API_REFUSED,
+    "API lost": Reason.API_LOST,
     "no exit code anywhere": Reason.EXIT_UNREADABLE,
     "good result, exit 1": Reason.EXIT_AFTER_RESULT,
     "result does not say whether it is an error": Reason.ERROR_UNSAID,
@@ -1042,12 +1054,13 @@ def test_every_reason_and_cause_is_reached_by_the_tables() -> None:
 def test_stages_come_in_the_order_of_the_run() -> None:
     order = list(dict.fromkeys(row.reason for row in PRECEDENCE))
 
-    assert order[:7] == [
+    assert order[:8] == [
         Reason.STAGE,
         Reason.CANCELLED,
         Reason.TIMEOUT,
         Reason.STALLED,
         Reason.JOB_DELETED,
         Reason.PREEMPTED_BY_QUEUE,
+        Reason.API_REFUSED,
         Reason.API_LOST,
     ]

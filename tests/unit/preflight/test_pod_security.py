@@ -182,3 +182,25 @@ def test_admitted_pod_has_no_violation(pod: dict[str, Any]) -> None:
 )
 def test_pod_that_breaks_one_rule_is_told_which(pod: dict[str, Any], expected: str) -> None:
     assert restricted_violations(pod) == [expected]
+
+
+NO_VALUE_OF_ANY_FIELD: list[Any] = [None, 7, "text", [], [None], [[]], {}, {"type": []}]
+
+
+@pytest.mark.parametrize("value", NO_VALUE_OF_ANY_FIELD, ids=repr)
+def test_field_of_a_wrong_shape_is_judged_and_breaks_nothing(value: Any) -> None:
+    fields = ("volumes", "initContainers", "ephemeralContainers")
+    parts = ("capabilities", "seccompProfile", "seLinuxOptions", "appArmorProfile", "procMount")
+    odd = {
+        "name": "odd",
+        **dict.fromkeys(("ports", "securityContext", "livenessProbe", "lifecycle", "env"), value),
+    }
+    nested = {"name": "nested", "securityContext": dict.fromkeys((*parts, "runAsUser"), value)}
+    context = dict.fromkeys((*parts, "sysctls", "windowsOptions"), value)
+
+    found = restricted_violations(
+        {**dict.fromkeys(fields, value), "containers": [odd, nested], "securityContext": context}
+    )
+
+    assert "Capabilities: container odd does not drop ALL" in found
+    assert "Capabilities: container nested does not drop ALL" in found
