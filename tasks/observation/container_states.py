@@ -6,7 +6,7 @@ since a run's outcome must never be better than the facts.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Self
 
 from tasks.observation.api_fields import RawObject, instant_at, integer_at, object_at, text_at
@@ -17,6 +17,10 @@ _NEVER_STARTED = frozenset({"ContainerCannotRun", "CreateContainerError", "Start
 _STATUS_UNKNOWN = "ContainerStatusUnknown"
 # StartError on containerd carries the zero time as the start.
 _ZERO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+
+# Containers end by their node's clock; conditions, Events and deletions have the times of the API
+# server's machine. The two differ by seconds where only NTP keeps them together.
+CLOCK_SLACK = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)

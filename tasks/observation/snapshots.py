@@ -175,6 +175,12 @@ class JobSnapshot:
         return true.get("Failed") or true.get("Complete")
 
     @property
+    def failure(self) -> Condition | None:
+        """Why it has failed, or will have failed once its pods have ended."""
+        true = {item.type: item for item in self.conditions if item.is_true}
+        return true.get("Failed") or true.get("FailureTarget")
+
+    @property
     def finished(self) -> bool:
         """Whether the Job has ended for good."""
         return self.final_condition is not None
@@ -182,7 +188,7 @@ class JobSnapshot:
     @property
     def failing(self) -> bool:
         """Whether it has failed, or will have failed once its pods have ended."""
-        return any(item.is_true and item.type in JOB_FAILED for item in self.conditions)
+        return self.failure is not None
 
     @property
     def over(self) -> bool:
