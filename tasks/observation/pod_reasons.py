@@ -13,7 +13,9 @@ PREEMPTED_BY = frozenset({"PreemptionByKubeScheduler", "PreemptionByScheduler"})
 NODE_LOST = frozenset({"NodeLost", "NodeShutdown", "Shutdown", "Terminated"})
 NODE_LOST_BY = frozenset({"DeletionByPodGC"})
 EVICTED = frozenset({"Evicted"})
-EVICTED_BY = frozenset({"DeletionByTaintManager", "EvictionByEvictionAPI", "TerminationByKubelet"})
+# A drain comes before its node is switched off; taints and kubelets may tell of a lost node.
+DRAINED_BY = frozenset({"EvictionByEvictionAPI"})
+EVICTED_BY = frozenset({"DeletionByTaintManager", "TerminationByKubelet"}) | DRAINED_BY
 
 # Events about pods; they tell of a pod what older servers say nowhere else.
 PREEMPTED_EVENTS = frozenset({"Preempted", "Preempting"})
