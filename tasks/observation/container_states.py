@@ -4,7 +4,7 @@ The kubelet sometimes writes an ending that nobody observed; such a placeholder 
 since a run's outcome must never be better than the facts.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Self
@@ -156,6 +156,22 @@ class ContainerSnapshot:
             runs_beside=runs_beside,
             started=started if isinstance(started, bool) else None,
         )
+
+
+def without_passed(containers: Sequence[ContainerSnapshot]) -> tuple[ContainerSnapshot, ...]:
+    """Return the init containers but the native sidecars that the pod's start has passed.
+
+    A later init container has run, so they had started; the kubelet starts them again beside it.
+    """
+    return tuple(
+        item
+        for number, item in enumerate(containers)
+        if not (item.runs_beside and any(map(_has_ever_run, containers[number + 1 :])))
+    )
+
+
+def _has_ever_run(container: ContainerSnapshot) -> bool:
+    return bool(container.running or container.terminated or container.last_terminated)
 
 
 def find_failed(containers: Iterable[ContainerSnapshot]) -> ContainerSnapshot | None:

@@ -343,7 +343,7 @@ def _find_overdue(
         limits.start_seconds,
         failing=find_failing(pod, 1),
         waiting=find_waiting(pod),
-        event=find_telling_event(observed.kubernetes_events, pod.uid),
+        event=find_telling_event(observed.kubernetes_events, pod),
     )
 
 
@@ -376,7 +376,7 @@ def _progress(observed: PodWaitObservation, pod: PodSnapshot | None) -> str:
     preparing = next(filter(_prepares, pod.init_containers), None)
     if preparing is not None:
         return f"{place}: container {preparing.name} runs before the agent's."
-    event = find_telling_event(observed.kubernetes_events, pod.uid)
+    event = find_telling_event(observed.kubernetes_events, pod)
     return f"{place} is starting: {event.message}" if event else f"{place} is starting."
 
 

@@ -40,6 +40,8 @@ class PodSnapshot:
         grace_seconds: How long its containers have between SIGTERM and SIGKILL.
         containers: Statuses of ordinary containers; empty until the kubelet has reported.
         init_containers: Statuses of those before the agent's, native sidecars among them.
+        own_volumes: Names of its volumes but claims, which the kubelet calls by their persistent
+            volumes' names.
     """
 
     name: str
@@ -57,6 +59,7 @@ class PodSnapshot:
     conditions: tuple[Condition, ...] = ()
     containers: tuple[ContainerSnapshot, ...] = ()
     init_containers: tuple[ContainerSnapshot, ...] = ()
+    own_volumes: frozenset[str] = frozenset()
 
     @property
     def agent(self) -> ContainerSnapshot | None:
@@ -125,6 +128,7 @@ class PodSnapshot:
             conditions=conditions_at(status),
             containers=_containers(status, "containerStatuses"),
             init_containers=_init_containers(object_at(raw, "spec"), status),
+            own_volumes=_own_volumes(object_at(raw, "spec")),
         )
 
 
@@ -356,6 +360,14 @@ def _init_containers(spec: RawObject, status: RawObject) -> tuple[ContainerSnaps
     return tuple(
         ContainerSnapshot.from_api(item, runs_beside=text_at(item, "name") in sidecars)
         for item in objects_at(status, "initContainerStatuses")
+    )
+
+
+def _own_volumes(spec: RawObject) -> frozenset[str]:
+    return frozenset(
+        text_at(item, "name") or ""
+        for item in objects_at(spec, "volumes")
+        if not {"persistentVolumeClaim", "ephemeral"} & item.keys()
     )
 
 

@@ -576,6 +576,52 @@ def test_init_container_that_fails_beside_the_agents_start_does_not_hold_it_up()
     assert isinstance(look(pod(waits("ContainerCreating"), init_containers=(mesh,))), Waiting)
 
 
+MESH = ContainerSnapshot("mesh", runs_beside=True, restarts=4)
+
+
+@pytest.mark.parametrize(
+    "mesh",
+    [
+        pytest.param(
+            replace(MESH, waiting=ContainerWaiting("CrashLoopBackOff"), last_terminated=CRASHED),
+            id="crash loop",
+        ),
+        pytest.param(replace(MESH, terminated=CRASHED), id="just ended"),
+        pytest.param(replace(MESH, waiting=ContainerWaiting("ErrImageNeverPull")), id="no image"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("later", "is_waited_for"),
+    [
+        pytest.param((), False, id="last init container"),
+        pytest.param((waits("PodInitializing", name="clone"),), False, id="next has not run"),
+        pytest.param(
+            (ContainerSnapshot("clone", running=ContainerRunning(NOON)),), True, id="runs"
+        ),
+        pytest.param((ended(0, name="clone"),), True, id="next has ended"),
+        pytest.param(
+            (replace(waits(None, name="clone"), last_terminated=ContainerTerminated(0)),),
+            True,
+            id="next has run before",
+        ),
+    ],
+)
+def test_sidecar_that_fails_after_a_later_init_container_has_run_is_not_waited_for(
+    mesh: ContainerSnapshot, later: tuple[ContainerSnapshot, ...], is_waited_for: bool
+) -> None:
+    found = pod(waits("PodInitializing"), init_containers=(mesh, *later))
+
+    verdict = look(found)
+
+    if is_waited_for:
+        assert isinstance(verdict, Waiting)
+        assert "mesh" not in verdict.progress
+    elif mesh.terminated is not None or mesh.last_terminated is not None:
+        assert failure(verdict).container == "mesh"
+    else:
+        assert failure(verdict).cause is Cause.IMAGE_PULL
+
+
 def test_start_limit_names_the_init_container_that_fails_slowly() -> None:
     waiting = ContainerWaiting("CrashLoopBackOff")
     slow = ContainerSnapshot("slow", waiting=waiting, restarts=1, last_terminated=CRASHED)
