@@ -6,7 +6,11 @@ from enum import Enum
 
 from tasks.observation.api_fields import Condition
 from tasks.observation.beside_agent import describe_unstarted
-from tasks.observation.cluster_evidence import NodeSnapshot
+from tasks.observation.cluster_evidence import (
+    ARCHITECTURE_ADVICE,
+    NodeSnapshot,
+    shows_wrong_architecture,
+)
 from tasks.observation.container_states import ContainerTerminated
 from tasks.observation.pod_reasons import POD_DISRUPTED, find_disruption
 from tasks.observation.pod_refusals import RefusalRule
@@ -95,6 +99,16 @@ def with_last_line(message: str, lines: Sequence[str]) -> str:
     """Append the last line that a failed container has printed, if there is one."""
     quoted = [words for words in map(quote, lines) if words]
     return f"{message.removesuffix('.')}; its last line is {quoted[-1]}." if quoted else message
+
+
+def advice_for(message: str, advice: str) -> str:
+    """Return what to do about a failure: the architecture's advice, if that is what its words show.
+
+    Args:
+        message: The whole of it, with the last line of the container that failed.
+        advice: What to do otherwise.
+    """
+    return ARCHITECTURE_ADVICE if shows_wrong_architecture(message) else advice
 
 
 def with_architecture(message: str, node: NodeSnapshot) -> str:

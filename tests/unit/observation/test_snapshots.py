@@ -523,7 +523,7 @@ def test_container_that_the_kubelet_lost_is_not_taken_for_one_that_never_ran() -
 
 
 def test_pod_names_its_own_volumes_and_no_claims() -> None:
-    volumes = [
+    volumes: list[dict[str, Any]] = [
         {"name": "run", "secret": {"secretName": "job-1"}},
         {"name": "tmp", "emptyDir": {}},
         {"name": "home", "persistentVolumeClaim": {"claimName": "home"}},
