@@ -8,7 +8,7 @@ from tasks.cleanup import stop_agent
 from tasks.cluster.cluster_errors import ClusterError
 from tasks.cluster.kinds.pod_logs import read_log_tail
 from tasks.cluster.kinds.read_only import list_kubernetes_events, read_node
-from tasks.observation.cluster_evidence import NodeSnapshot, refuses_to_execute
+from tasks.observation.cluster_evidence import NodeSnapshot, shows_wrong_architecture
 from tasks.observation.pod_wait import (
     Failed,
     PodWaitHistory,
@@ -17,7 +17,7 @@ from tasks.observation.pod_wait import (
     Waiting,
     judge_pod_wait,
 )
-from tasks.observation.pod_wait_failures import with_architecture, with_last_line
+from tasks.observation.pod_wait_failures import advice_for, with_architecture, with_last_line
 from tasks.observation.snapshots import KubernetesEventSnapshot, PodSnapshot
 from tasks.orchestrator.stage import StageLimit, stage
 from tasks.outcome.forensics import LAST_LINES
@@ -167,12 +167,12 @@ class _PodWait:
                     # Its queue would admit this Job again, with a pod that does not get the prompt.
                     await stop_agent(self._run, work, StopRequest(StopReason.PREEMPTED))
                 lines = await self._last_lines(verdict.pod, verdict.container)
-                message = await self._with_architecture(verdict.message, verdict.pod)
+                message = with_last_line(verdict.message, lines)
                 raise AgentRunError(
                     verdict.code,
-                    with_last_line(message, lines),
+                    await self._with_architecture(message, verdict.pod),
                     cause=verdict.cause,
-                    advice=verdict.advice,
+                    advice=advice_for(message, verdict.advice),
                 )
 
     async def _is_confirmed(self) -> bool:
@@ -187,8 +187,8 @@ class _PodWait:
         return judged == (self._work.job, self._work.pods)
 
     async def _with_architecture(self, message: str, pod: PodSnapshot | None) -> str:
-        """Name the architecture of the node, if the image's program was refused and it is known."""
-        if pod is None or pod.node_name is None or not refuses_to_execute(message):
+        """Name the architecture of the node, if it is known and the image does not fit it."""
+        if pod is None or pod.node_name is None or not shows_wrong_architecture(message):
             return message
         try:
             async with asyncio.timeout(_LOG_SECONDS):

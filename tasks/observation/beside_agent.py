@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from tasks.observation.container_states import ContainerSnapshot
+from tasks.observation.container_states import ContainerSnapshot, without_passed
 from tasks.observation.snapshots import JobSnapshot, PodSnapshot
 from tasks.vocabulary.names import AGENT_CONTAINER
 
@@ -76,7 +76,7 @@ def describe_running(names: Sequence[str]) -> str:
 
 def describe_unstarted(pod: PodSnapshot) -> str | None:
     """Return which native sidecar keeps the agent's container from starting, and why, in words."""
-    sidecars = (item for item in pod.init_containers if item.runs_beside)
+    sidecars = (item for item in without_passed(pod.init_containers) if item.runs_beside)
     return next(filter(None, map(_why_unstarted, sidecars)), None)
 
 

@@ -4,6 +4,7 @@ Both help to explain an ending, but no verdict depends on them: Events are kept 
 Role in one namespace cannot grant access to nodes.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
@@ -17,6 +18,16 @@ from tasks.observation.api_fields import (
     text_at,
 )
 from tasks.observation.snapshots import KubernetesEventSnapshot
+
+ARCHITECTURE_ADVICE = (
+    "Use an image that is built for the node's architecture, or select nodes by kubernetes.io/arch "
+    "in the runtime block."
+)
+# In the words of containerd, of Docker, and of CRI-O and Podman.
+_NO_SUCH_PLATFORM = re.compile(
+    r"no match for platform in manifest|no matching manifest for |"
+    r"no image found in (manifest list|image index) for architecture"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +85,14 @@ def refuses_to_execute(*said: str | None) -> bool:
     agent's own output they decide nothing.
     """
     return any("exec format error" in text.lower() for text in said if text)
+
+
+def shows_wrong_architecture(*said: str | None) -> bool:
+    """Tell whether the kernel refuses an image's program, or an image has none for the node.
+
+    The words choose the advice alone.
+    """
+    return refuses_to_execute(*said) or any(map(_NO_SUCH_PLATFORM.search, filter(None, said)))
 
 
 def _describe_taint(taint: RawObject) -> str:

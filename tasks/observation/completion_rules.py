@@ -32,7 +32,6 @@ class CompletionHistory:
     job_finished_at: float | None = None
     job_gone_at: float | None = None
     job_deleting_at: float | None = None
-    pod_deleting_at: float | None = None
     pod_gone_at: float | None = None
 
 
@@ -71,7 +70,6 @@ class EndedBy(StrEnum):
     POD = "pod ended"
     JOB_CONDITION = "Job condition"
     POD_GONE = "pod gone"
-    POD_REPLACED = "pod replaced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +178,6 @@ def _remember(
         job_finished_at=since(history.job_finished_at, job is not None and job.finished),
         job_gone_at=since(history.job_gone_at, observed.job_gone),
         job_deleting_at=since(history.job_deleting_at, job is not None and job.deleting),
-        pod_deleting_at=since(history.pod_deleting_at, pod is not None and pod.deleting),
         pod_gone_at=since(history.pod_gone_at, _is_gone(observed, pod)),
     )
 
@@ -265,29 +262,12 @@ def _judge_absence(
         overdue = going and observed.now - since >= _patience_seconds(pod)
         job_gone = history.job_gone_at is not None
         return Gone(pod) if overdue or (job_gone and _is_gone(observed, pod)) else None
-    if history.pod_gone_at is None:
-        return _judge_lost_node(observed, pod, history)
-    if pod is None and observed.bound_uid is None:
+    # A pod that was told to go and does not may be at work on a node that does not answer.
+    if history.pod_gone_at is None or (pod is None and observed.bound_uid is None):
         return None
     replaced = find_replacement(observed.pods, pod) is not None
     overdue = observed.now - history.pod_gone_at >= limits.completion_grace_seconds
     return _ended(EndedBy.POD_GONE, observed, pod) if replaced or overdue else None
-
-
-def _judge_lost_node(
-    observed: CompletionObservation, pod: PodSnapshot | None, history: CompletionHistory
-) -> Ended | None:
-    """Give up a pod that has long been told to go and whose place another one has taken.
-
-    Its node does not say how it ended, and may never do so. Nothing is deleted for it: should the
-    agent be alive there, the guard of the next run finds its pod and starts no second one.
-    """
-    if pod is None or history.pod_deleting_at is None:
-        return None
-    if find_replacement(observed.pods, pod) is None:
-        return None
-    overdue = observed.now - history.pod_deleting_at >= _patience_seconds(pod)
-    return _ended(EndedBy.POD_REPLACED, observed, pod) if overdue else None
 
 
 def _patience_seconds(pod: PodSnapshot | None) -> float:

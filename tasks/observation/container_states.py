@@ -4,9 +4,9 @@ The kubelet sometimes writes an ending that nobody observed; such a placeholder 
 since a run's outcome must never be better than the facts.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Self
 
 from tasks.observation.api_fields import RawObject, instant_at, integer_at, object_at, text_at
@@ -17,6 +17,10 @@ _NEVER_STARTED = frozenset({"ContainerCannotRun", "CreateContainerError", "Start
 _STATUS_UNKNOWN = "ContainerStatusUnknown"
 # StartError on containerd carries the zero time as the start.
 _ZERO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+
+# Containers end by their node's clock; conditions, Events and deletions have the times of the API
+# server's machine. The two differ by seconds where only NTP keeps them together.
+CLOCK_SLACK = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,22 @@ class ContainerSnapshot:
             runs_beside=runs_beside,
             started=started if isinstance(started, bool) else None,
         )
+
+
+def without_passed(containers: Sequence[ContainerSnapshot]) -> tuple[ContainerSnapshot, ...]:
+    """Return the init containers but the native sidecars that the pod's start has passed.
+
+    A later init container has run, so they had started; the kubelet starts them again beside it.
+    """
+    return tuple(
+        item
+        for number, item in enumerate(containers)
+        if not (item.runs_beside and any(map(_has_ever_run, containers[number + 1 :])))
+    )
+
+
+def _has_ever_run(container: ContainerSnapshot) -> bool:
+    return bool(container.running or container.terminated or container.last_terminated)
 
 
 def find_failed(containers: Iterable[ContainerSnapshot]) -> ContainerSnapshot | None:

@@ -13,7 +13,9 @@ PREEMPTED_BY = frozenset({"PreemptionByKubeScheduler", "PreemptionByScheduler"})
 NODE_LOST = frozenset({"NodeLost", "NodeShutdown", "Shutdown", "Terminated"})
 NODE_LOST_BY = frozenset({"DeletionByPodGC"})
 EVICTED = frozenset({"Evicted"})
-EVICTED_BY = frozenset({"DeletionByTaintManager", "EvictionByEvictionAPI", "TerminationByKubelet"})
+# A drain comes before its node is switched off; taints and kubelets may tell of a lost node.
+DRAINED_BY = frozenset({"EvictionByEvictionAPI"})
+EVICTED_BY = frozenset({"DeletionByTaintManager", "TerminationByKubelet"}) | DRAINED_BY
 
 # Events about pods; they tell of a pod what older servers say nowhere else.
 PREEMPTED_EVENTS = frozenset({"Preempted", "Preempting"})
@@ -24,6 +26,8 @@ TAINT_EVENTS = frozenset({"TaintManagerEviction"})
 UNSCHEDULABLE_EVENTS = frozenset({"FailedScheduling"})
 # Events about Jobs.
 DEADLINE_EVENTS = frozenset({"DeadlineExceeded"})
+# Of a Job's condition: its pod failure policy, whose only rule is on DisruptionTarget, ended it.
+POD_DISRUPTED = "PodFailurePolicy"
 
 
 def container_reasons(cause: Cause) -> frozenset[str]:
@@ -47,4 +51,9 @@ def find_disruption(pod: PodSnapshot) -> tuple[Cause, str] | None:
             return cause, str(pod.reason)
         if by in disruptions:
             return cause, str(by)
-    return None
+    return (Cause.EVICTED, disruption_words(by)) if pod.disruption is not None else None
+
+
+def disruption_words(reason: str | None) -> str:
+    """Return in words that a pod was disrupted for a reason that is not one of Kubernetes' own."""
+    return "condition DisruptionTarget, " + (f"reason {reason}" if reason else "without a reason")

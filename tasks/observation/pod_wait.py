@@ -10,6 +10,7 @@ from datetime import datetime
 
 from tasks.agent_job.runtime_spec import Limits
 from tasks.observation.beside_agent import describe_unstarted
+from tasks.observation.pod_interruptions import find_interruption
 from tasks.observation.pod_refusals import REFUSED_CREATION, RefusalRule, find_refusal
 from tasks.observation.pod_wait_failures import (
     PodWaitFailure,
@@ -22,14 +23,12 @@ from tasks.observation.pod_wait_failures import (
     init_container_failed,
     init_container_keeps_failing,
     job_ended_first,
-    job_gone_first,
     never_admitted,
     pod_ended_first,
     pod_never_appeared,
     pod_never_scheduled,
     pod_never_started,
     pod_will_not_start,
-    preempted_by_queue,
     queue_words,
 )
 from tasks.observation.snapshots import (
@@ -58,6 +57,7 @@ class PodWaitHistory:
         scheduled_since: When it was first seen to have a node.
         held_up_by: What keeps its container, or the pod itself, from being created or started.
         held_up_since: When that was first seen.
+        refused_since: When its creation was first seen refused, for whatever reasons since.
         suspended_since: When the Job was first seen suspended, while it is.
         admitted_at: When it was first seen no longer suspended.
     """
@@ -68,6 +68,7 @@ class PodWaitHistory:
     scheduled_since: datetime | None = None
     held_up_by: HoldUp | RefusalRule | None = None
     held_up_since: datetime | None = None
+    refused_since: datetime | None = None
     suspended_since: datetime | None = None
     admitted_at: datetime | None = None
 
@@ -230,6 +231,9 @@ def _remember(
         ),
         held_up_by=held_up_by,
         held_up_since=_since(history.held_up_since if lasts else None, now, bool(held_up_by)),
+        refused_since=_since(
+            history.refused_since, now, isinstance(held_up_by, RefusalRule) and not suspended
+        ),
     )
 
 
@@ -266,22 +270,20 @@ def _find_failure(
     limits: Limits,
     seen: StartSeen,
 ) -> PodWaitFailure | None:
-    if pod is not None:
-        failure = _find_ended(pod, observed, seen) or _find_hopeless(pod)
-        if failure is not None:
-            return failure
-    if observed.job is None or observed.job.deleting:
-        return job_gone_first(observed.job, seen)
-    if observed.job.final_condition is not None:
-        return job_ended_first(observed.job, observed.job.final_condition, seen)
+    job, is_bound = observed.job, observed.bound_uid is not None
+    failure = find_interruption(job, pod, observed.pods, seen, is_bound=is_bound)
+    if failure is None and pod is not None:
+        failure = _find_ended(pod, seen) or _find_hopeless(pod)
+    if failure is not None:
+        return failure
+    if job is not None and job.final_condition is not None:
+        return job_ended_first(job, job.final_condition, seen)
     if pod is None:
         return _find_no_pod(observed, history, limits, seen)
     return _find_overdue(pod, observed, history, limits)
 
 
-def _find_ended(
-    pod: PodSnapshot, observed: PodWaitObservation, seen: StartSeen
-) -> PodWaitFailure | None:
+def _find_ended(pod: PodSnapshot, seen: StartSeen) -> PodWaitFailure | None:
     failed = pod.failed_init_container
     if failed is not None and failed.terminated is not None:
         return init_container_failed(pod, failed.name, failed.terminated)
@@ -290,16 +292,7 @@ def _find_ended(
         return init_container_keeps_failing(pod, failing)
     if pod.agent is not None and pod.agent.terminated is not None:
         return container_never_ran(pod, pod.agent.terminated)
-    if pod.ended:
-        return pod_ended_first(pod, seen)
-    job = observed.job
-    if pod.deleting and observed.bound_uid is not None and job is not None and not job.deleting:
-        return (
-            preempted_by_queue(job)
-            if job.suspended
-            else pod_will_not_start(pod, observed.pods, seen)
-        )
-    return None
+    return pod_ended_first(pod, seen) if pod.ended else None
 
 
 def _find_hopeless(pod: PodSnapshot) -> PodWaitFailure | None:
@@ -312,8 +305,6 @@ def _find_no_pod(
 ) -> PodWaitFailure | None:
     job, now = observed.job, observed.now
     if observed.bound_uid is not None:
-        if job is not None and job.suspended:
-            return preempted_by_queue(job)
         return pod_will_not_start(None, observed.pods, seen)
     if job is not None and job.suspended:
         is_overdue = _lasts(history.suspended_since, now, limits.queue_seconds)
@@ -322,8 +313,11 @@ def _find_no_pod(
     if refusal is not None:
         rule = find_refusal(refusal)
         seconds = min(rule.patience_seconds, limits.scheduling_seconds)
-        is_overdue = _lasts(history.held_up_since, now, seconds)
-        return api_refusal(refusal, rule, seconds) if is_overdue else None
+        if _lasts(history.held_up_since, now, seconds):
+            return api_refusal(refusal, rule, seconds)
+        # Refusals that take turns, such as a full quota's and a webhook's, restart that clock.
+        is_overdue = _lasts(history.refused_since, now, limits.scheduling_seconds)
+        return api_refusal(refusal, rule, limits.scheduling_seconds) if is_overdue else None
     is_overdue = _lasts(history.counted_from, now, limits.scheduling_seconds)
     return pod_never_appeared(limits.scheduling_seconds) if is_overdue else None
 
@@ -349,7 +343,7 @@ def _find_overdue(
         limits.start_seconds,
         failing=find_failing(pod, 1),
         waiting=find_waiting(pod),
-        event=find_telling_event(observed.kubernetes_events, pod.uid),
+        event=find_telling_event(observed.kubernetes_events, pod),
     )
 
 
@@ -382,7 +376,7 @@ def _progress(observed: PodWaitObservation, pod: PodSnapshot | None) -> str:
     preparing = next(filter(_prepares, pod.init_containers), None)
     if preparing is not None:
         return f"{place}: container {preparing.name} runs before the agent's."
-    event = find_telling_event(observed.kubernetes_events, pod.uid)
+    event = find_telling_event(observed.kubernetes_events, pod)
     return f"{place} is starting: {event.message}" if event else f"{place} is starting."
 
 

@@ -6,9 +6,13 @@ from enum import Enum
 
 from tasks.observation.api_fields import Condition
 from tasks.observation.beside_agent import describe_unstarted
-from tasks.observation.cluster_evidence import NodeSnapshot
+from tasks.observation.cluster_evidence import (
+    ARCHITECTURE_ADVICE,
+    NodeSnapshot,
+    shows_wrong_architecture,
+)
 from tasks.observation.container_states import ContainerTerminated
-from tasks.observation.pod_reasons import find_disruption
+from tasks.observation.pod_reasons import POD_DISRUPTED, find_disruption
 from tasks.observation.pod_refusals import RefusalRule
 from tasks.observation.snapshots import (
     ContainerSnapshot,
@@ -97,6 +101,16 @@ def with_last_line(message: str, lines: Sequence[str]) -> str:
     return f"{message.removesuffix('.')}; its last line is {quoted[-1]}." if quoted else message
 
 
+def advice_for(message: str, advice: str) -> str:
+    """Return what to do about a failure: the architecture's advice, if that is what its words show.
+
+    Args:
+        message: The whole of it, with the last line of the container that failed.
+        advice: What to do otherwise.
+    """
+    return ARCHITECTURE_ADVICE if shows_wrong_architecture(message) else advice
+
+
 def with_architecture(message: str, node: NodeSnapshot) -> str:
     """Append the node's architecture, where it is known, for which the image was not built."""
     if node.architecture is None:
@@ -118,10 +132,12 @@ def container_never_ran(pod: PodSnapshot, ended: ContainerTerminated) -> PodWait
 def pod_ended_first(pod: PodSnapshot, seen: StartSeen) -> PodWaitFailure:
     """Describe that the pod ended, and its agent was not seen to start."""
     disruption = find_disruption(pod)
-    cause, why = disruption or (Cause.UNKNOWN, pod.reason or f"phase {pod.phase}")
+    unexplained = Cause.DEADLINE_EXCEEDED if pod.reason == "DeadlineExceeded" else Cause.UNKNOWN
+    cause, why = disruption or (unexplained, pod.reason or f"phase {pod.phase}")
+    message = pod.message or (pod.disruption.message if pod.disruption is not None else None)
     return PodWaitFailure(
         cause,
-        f"Pod {pod.name} ended {seen.words}: {why}{_quoted(pod.message)}.",
+        f"Pod {pod.name} ended {seen.words}: {why}{_quoted(message)}.",
         "Run again; if it happens again, check the node and the pod's resource requests.",
     )
 
@@ -157,12 +173,21 @@ def job_gone_first(job: JobSnapshot | None, seen: StartSeen) -> PodWaitFailure:
 
 
 def job_ended_first(job: JobSnapshot, condition: Condition, seen: StartSeen) -> PodWaitFailure:
-    """Describe that the Job finished, and no agent was seen to start."""
+    """Describe that the Job finished or is about to, and no agent was seen to start."""
+    happened = "finished" if condition == job.final_condition else "was given up"
+    why = f"{condition.reason or condition.type}{_quoted(condition.message)}"
+    if condition.reason == POD_DISRUPTED:
+        return PodWaitFailure(
+            Cause.EVICTED,
+            f"Job {job.name} {happened} {seen.words}: its pod was disrupted, and the pod no longer "
+            f"tells for which reason ({why}).",
+            "Run again; if it happens again, look for drains, evictions and preemptions in the "
+            "Kubernetes Events of the namespace.",
+        )
     deadline = condition.reason == "DeadlineExceeded"
     return PodWaitFailure(
         Cause.DEADLINE_EXCEEDED if deadline else Cause.UNKNOWN,
-        f"Job {job.name} finished {seen.words}: {condition.reason or condition.type}"
-        f"{_quoted(condition.message)}.",
+        f"Job {job.name} {happened} {seen.words}: {why}.",
         "Check the Kubernetes Events of the Job and of its pod.",
     )
 

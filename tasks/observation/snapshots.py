@@ -40,6 +40,8 @@ class PodSnapshot:
         grace_seconds: How long its containers have between SIGTERM and SIGKILL.
         containers: Statuses of ordinary containers; empty until the kubelet has reported.
         init_containers: Statuses of those before the agent's, native sidecars among them.
+        own_volumes: Names of its volumes but claims, which the kubelet calls by their persistent
+            volumes' names.
     """
 
     name: str
@@ -57,6 +59,7 @@ class PodSnapshot:
     conditions: tuple[Condition, ...] = ()
     containers: tuple[ContainerSnapshot, ...] = ()
     init_containers: tuple[ContainerSnapshot, ...] = ()
+    own_volumes: frozenset[str] = frozenset()
 
     @property
     def agent(self) -> ContainerSnapshot | None:
@@ -125,6 +128,7 @@ class PodSnapshot:
             conditions=conditions_at(status),
             containers=_containers(status, "containerStatuses"),
             init_containers=_init_containers(object_at(raw, "spec"), status),
+            own_volumes=_own_volumes(object_at(raw, "spec")),
         )
 
 
@@ -175,6 +179,12 @@ class JobSnapshot:
         return true.get("Failed") or true.get("Complete")
 
     @property
+    def failure(self) -> Condition | None:
+        """Why it has failed, or will have failed once its pods have ended."""
+        true = {item.type: item for item in self.conditions if item.is_true}
+        return true.get("Failed") or true.get("FailureTarget")
+
+    @property
     def finished(self) -> bool:
         """Whether the Job has ended for good."""
         return self.final_condition is not None
@@ -182,7 +192,7 @@ class JobSnapshot:
     @property
     def failing(self) -> bool:
         """Whether it has failed, or will have failed once its pods have ended."""
-        return any(item.is_true and item.type in JOB_FAILED for item in self.conditions)
+        return self.failure is not None
 
     @property
     def over(self) -> bool:
@@ -350,6 +360,14 @@ def _init_containers(spec: RawObject, status: RawObject) -> tuple[ContainerSnaps
     return tuple(
         ContainerSnapshot.from_api(item, runs_beside=text_at(item, "name") in sidecars)
         for item in objects_at(status, "initContainerStatuses")
+    )
+
+
+def _own_volumes(spec: RawObject) -> frozenset[str]:
+    return frozenset(
+        text_at(item, "name") or ""
+        for item in objects_at(spec, "volumes")
+        if not {"persistentVolumeClaim", "ephemeral"} & item.keys()
     )
 
 

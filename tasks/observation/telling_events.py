@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
-from tasks.observation.snapshots import KubernetesEventSnapshot
+from tasks.observation.snapshots import KubernetesEventSnapshot, PodSnapshot
 from tasks.vocabulary.error_codes import Cause
 
 
@@ -82,19 +82,27 @@ _DONE = {
 # mount that it knows the fault of; the words only decide which Event is quoted.
 _ONLY_WAITED = re.compile(r"^Unable to attach or mount volumes")
 _VOLUME_NAME = re.compile(r'volume "([^"]+)"')
+# Those that it still waits for, by their names in the pod.
+_UNMOUNTED = re.compile(r"unmounted volumes=\[([^\]]*)\]")
 
 
 def find_telling_event(
-    events: Sequence[KubernetesEventSnapshot], about_uid: str
+    events: Sequence[KubernetesEventSnapshot], pod: PodSnapshot
 ) -> KubernetesEventSnapshot | None:
     """Return the Event that tells most about why a pod has not started; the newest of equals.
 
     Args:
         events: In any order, of any object.
-        about_uid: The pod's.
+        pod: The one that they are to be about.
     """
-    about = [event for event in events if event.about_uid == about_uid]
-    found = [event for event in about if event.reason in _RULES and not _is_past(event, about)]
+    about = [event for event in events if event.about_uid == pod.uid]
+    found = [
+        event
+        for event in about
+        if event.reason in _RULES
+        and not _is_past(event, about)
+        and not _is_mounted_since(event, about, pod.own_volumes)
+    ]
     return max(found, key=lambda event: (_tells(event), _at(event)), default=None)
 
 
@@ -118,6 +126,19 @@ def _is_past(event: KubernetesEventSnapshot, about: Sequence[KubernetesEventSnap
         if not (volume and other and done is Step.ATTACH) or volume[1] == other[1]:
             return True
     return False
+
+
+def _is_mounted_since(
+    event: KubernetesEventSnapshot,
+    about: Sequence[KubernetesEventSnapshot],
+    own_volumes: frozenset[str],
+) -> bool:
+    """Tell whether a volume that could not be mounted is no longer among those waited for."""
+    volume = _VOLUME_NAME.search(event.message) if event.reason == "FailedMount" else None
+    if volume is None or volume[1] not in own_volumes:
+        return False
+    later = (_UNMOUNTED.search(item.message) for item in about if _at(item) > _at(event))
+    return any(volume[1] not in found[1].split() for found in later if found is not None)
 
 
 def _at(event: KubernetesEventSnapshot) -> float:

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tasks.observation.container_states import without_passed
 from tasks.observation.snapshots import ContainerSnapshot, PodSnapshot
 from tasks.vocabulary.error_codes import Cause
 
@@ -191,11 +192,16 @@ def find_failing(pod: PodSnapshot, restarts: int) -> ContainerSnapshot | None:
     if agent is not None and (agent.waiting is None or agent.waiting.reason != "PodInitializing"):
         return None
     return next(
-        (item for item in pod.init_containers if item.last_failure and item.restarts >= restarts),
+        (
+            item
+            for item in without_passed(pod.init_containers)
+            if item.last_failure and item.restarts >= restarts
+        ),
         None,
     )
 
 
 def _before_the_agent(pod: PodSnapshot) -> tuple[ContainerSnapshot, ...]:
     """Return the containers that the agent needs to start: a sidecar beside it may wait."""
-    return (*pod.init_containers, *((pod.agent,) if pod.agent is not None else ()))
+    agent = (pod.agent,) if pod.agent is not None else ()
+    return (*without_passed(pod.init_containers), *agent)

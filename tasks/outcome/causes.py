@@ -1,14 +1,18 @@
 """What ended the agent's container: one ordered table; no cause is named without a fact.
 
-What the cluster did to the pod comes before what happened to the container. A signal is the cause
-only if nothing shows who sent it.
+What the cluster did to the pod comes before what happened to the container, unless the agent had
+ended by then. A signal is the cause only if nothing shows who sent it.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
 from tasks.observation import pod_reasons
+from tasks.observation.api_fields import Condition
+from tasks.observation.container_states import CLOCK_SLACK
+from tasks.observation.snapshots import JOB_FAILED
 from tasks.outcome.run_facts import (
     SIGABRT_NUMBER,
     SIGKILL_NUMBER,
@@ -23,6 +27,9 @@ from tasks.vocabulary.error_codes import Cause
 
 Evidence = Callable[[RunFacts, Ending], str | None]
 CauseRule = tuple[Cause, Evidence]
+
+# Of the times of Kubernetes' objects.
+_CLOCK_STEP = timedelta(seconds=1)
 
 _BAD_INPUT = frozenset({Refusal.BUNDLE_MISMATCH, Refusal.NO_PROMPT})
 
@@ -55,7 +62,7 @@ def deletion_ended_agent(facts: RunFacts, ending: Ending) -> bool:
         return False
     return not (
         _finished_before_deletion(facts)
-        or _agent_ended_before_deletion(facts)
+        or _agent_ended_before_deletion(facts, ending)
         or _ended_of_itself(facts, ending)
     )
 
@@ -72,11 +79,17 @@ def _finished_before_deletion(facts: RunFacts) -> bool:
     )
 
 
-def _agent_ended_before_deletion(facts: RunFacts) -> bool:
+def _agent_ended_before_deletion(facts: RunFacts, ending: Ending) -> bool:
     """Return whether the agent had ended, while another container kept its Job from finishing."""
     deleted_at, ended_at = facts.job_deletion_at, facts.container_ended_at
+    slack = CLOCK_SLACK if _may_have_been_ended(ending) else timedelta(0)
     # As above, equal times prove nothing.
-    return deleted_at is not None and ended_at is not None and ended_at < deleted_at
+    return deleted_at is not None and ended_at is not None and ended_at + slack < deleted_at
+
+
+def _may_have_been_ended(ending: Ending) -> bool:
+    """Return whether the agent did not end with a code of its own, as far as is known."""
+    return ending.exit_code is None or ending.signal in {SIGKILL_NUMBER, SIGTERM_NUMBER}
 
 
 def _ended_of_itself(facts: RunFacts, ending: Ending) -> bool:
@@ -98,15 +111,27 @@ def deadline_fact(facts: RunFacts, ending: Ending) -> str | None:
         return "the run script stopped the agent at its time limit"
     if _ended_of_itself(facts, ending):
         return None
-    # The final condition says it best, but comes only once the pod is gone.
-    for kind in ("Failed", "FailureTarget"):
-        if facts.true_condition_reason(facts.job_conditions, kind) == "DeadlineExceeded":
-            return f"Job condition {kind}, reason DeadlineExceeded"
+    given_up = _given_up_for(facts, "DeadlineExceeded")
+    if given_up is not None:
+        return f"Job condition {given_up.type}, reason DeadlineExceeded"
     if facts.pod_reason == "DeadlineExceeded":
         return "pod reason DeadlineExceeded"
     if facts.event_about_job(pod_reasons.DEADLINE_EVENTS) is not None:
         return "Kubernetes Event DeadlineExceeded about the Job"
     return "the flow run's own time limit was reached" if facts.flow_deadline_reached else None
+
+
+def _given_up_for(facts: RunFacts, reason: str) -> Condition | None:
+    """Return the Job's condition that says so, if that was before the agent's end."""
+    found = _conditions_of_failure(facts, reason)
+    times = (item.changed_at for item in found if item.changed_at is not None)
+    return found[0] if found and facts.may_have_ended_agent(min(times, default=None)) else None
+
+
+def _conditions_of_failure(facts: RunFacts, reason: str) -> list[Condition]:
+    """Return the Job's conditions that say so: the final one, which comes late, says it best."""
+    found = (item for item in facts.job_conditions if item.is_true and item.type in JOB_FAILED)
+    return sorted((item for item in found if item.reason == reason), key=lambda item: item.type)
 
 
 def _job_deleted(facts: RunFacts, ending: Ending) -> str | None:
@@ -131,18 +156,43 @@ def preempted_by_queue_fact(facts: RunFacts, ending: Ending) -> str | None:
     """Return the fact that shows that the Job's queue took its place back from the agent."""
     if not facts.preempted_by_queue or _ended_of_itself(facts, ending):
         return None
+    suspended = (item for item in facts.job_conditions if item.type == "Suspended" and item.is_true)
+    times = (*(item.changed_at for item in suspended), facts.pod_deletion_asked_at)
+    if not facts.may_have_ended_agent(min((at for at in times if at is not None), default=None)):
+        return None
     return "the Job was suspended and its pod deleted while the agent was at work"
 
 
 def _disrupted(reasons: frozenset[str], disruptions: frozenset[str]) -> Evidence:
     def evidence(facts: RunFacts, _ending: Ending) -> str | None:
+        disruption = facts.disruption
+        # A pod's reason has no time of its own; it comes with the condition.
+        if disruption is not None and not facts.may_have_ended_agent(disruption.changed_at):
+            return None
         if facts.pod_reason in reasons:
             return f"pod reason {facts.pod_reason}"
-        if facts.disruption_reason in disruptions:
-            return f"pod condition DisruptionTarget, reason {facts.disruption_reason}"
+        if disruption is not None and disruption.reason in disruptions:
+            return f"pod {pod_reasons.disruption_words(disruption.reason)}"
         return None
 
     return evidence
+
+
+def _disrupted_for_another_reason(facts: RunFacts, _ending: Ending) -> str | None:
+    disruption = facts.disruption
+    if disruption is None or not facts.may_have_ended_agent(disruption.changed_at):
+        return None
+    return f"pod {pod_reasons.disruption_words(disruption.reason)}"
+
+
+def _disrupted_says_job(facts: RunFacts, ending: Ending) -> str | None:
+    """Return what the Job says of a pod that was gone before its own condition could be read."""
+    if facts.disruption is not None or not _may_have_been_ended(ending):
+        return None
+    # The Job's conditions come after the pod's end, so their times tell nothing of the agent's.
+    if not _conditions_of_failure(facts, pod_reasons.POD_DISRUPTED):
+        return None
+    return "the Job failed because its pod was disrupted; the pod no longer tells for which reason"
 
 
 def _node_lost(facts: RunFacts, ending: Ending) -> str | None:
@@ -177,12 +227,11 @@ def _pod_deleted(facts: RunFacts, ending: Ending) -> str | None:
     asked_at, ended_at = facts.pod_deletion_asked_at, facts.container_ended_at
     if asked_at is None:
         return None
-    # Times are in whole seconds: an end in the same second counts for an agent that was ended by
-    # a signal, not for one that exited.
-    was_ended = ending.exit_code is None or ending.signal in {SIGKILL_NUMBER, SIGTERM_NUMBER}
-    if ended_at is None or asked_at < ended_at or (was_ended and asked_at == ended_at):
-        return f"the pod was deleted at {asked_at:%H:%M:%S} UTC, before its agent had ended"
-    return None
+    # An agent that exited by itself gets no slack, and equal times prove nothing.
+    slack = CLOCK_SLACK if _may_have_been_ended(ending) else -_CLOCK_STEP
+    if ended_at is not None and asked_at > ended_at + slack:
+        return None
+    return f"the pod was deleted at {asked_at:%H:%M:%S} UTC, before its agent had ended"
 
 
 def _pod_replaced(facts: RunFacts, _ending: Ending) -> str | None:
@@ -267,11 +316,14 @@ CAUSE_TABLE: tuple[CauseRule, ...] = (
     (Cause.PREEMPTED, _disrupted(pod_reasons.PREEMPTED, pod_reasons.PREEMPTED_BY)),
     (Cause.PREEMPTED, _event(pod_reasons.PREEMPTED_EVENTS)),
     (Cause.NODE_LOST, _disrupted(pod_reasons.NODE_LOST, pod_reasons.NODE_LOST_BY)),
+    (Cause.EVICTED, _disrupted(frozenset(), pod_reasons.DRAINED_BY)),
     (Cause.NODE_LOST, _node_lost),
     (Cause.EVICTED, _disrupted(pod_reasons.EVICTED, pod_reasons.EVICTED_BY)),
     (Cause.EVICTED, _event(pod_reasons.EVICTED_EVENTS)),
     (Cause.EVICTED, _tainted),
     (Cause.OOM_KILLED, _out_of_memory),
+    (Cause.EVICTED, _disrupted_for_another_reason),
+    (Cause.EVICTED, _disrupted_says_job),
     (Cause.POD_REPLACED, _pod_replaced),
     (Cause.POD_REPLACED, _pod_deleted),
     (Cause.OOM_KILLED, partial(_init_container, out_of_memory=True)),

@@ -75,7 +75,7 @@ def pod_words(facts: RunFacts) -> str | None:
 
     The phase follows a container's end by a second: until then it still says Running.
     """
-    reason = facts.pod_reason or facts.disruption_reason
+    reason = facts.pod_reason or (facts.disruption.reason if facts.disruption else None)
     is_late = facts.container_exit_code is not None and facts.pod_phase == "Running"
     phase = None if is_late else facts.pod_phase
     parts = (

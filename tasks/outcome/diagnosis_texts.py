@@ -5,6 +5,7 @@ Names in braces are filled in by the diagnosis; they are empty if there is nothi
 
 from typing import NamedTuple
 
+from tasks.observation.cluster_evidence import ARCHITECTURE_ADVICE
 from tasks.outcome.reasons import Reason
 from tasks.vocabulary.error_codes import Cause
 
@@ -295,8 +296,7 @@ LOG_REFUSED = CauseWording(
 STARTS_NOTHING = frozenset({Reason.NEVER_RAN, Reason.NO_STDOUT, Reason.UNMATCHED})
 WRONG_ARCHITECTURE = CauseWording(
     "for which architectures the image is built, and which one the node has",
-    "Use an image that is built for the node's architecture, or select nodes by "
-    "kubernetes.io/arch in the runtime block.",
+    ARCHITECTURE_ADVICE,
 )
 
 # What goes before such an ending, where the cause is known.

@@ -6,7 +6,7 @@ from datetime import datetime
 from tasks.claude_code.session_summary import SessionSummary
 from tasks.observation.api_fields import Condition
 from tasks.observation.cluster_evidence import NodeSnapshot, refuses_to_execute
-from tasks.observation.container_states import ContainerSnapshot, find_failed
+from tasks.observation.container_states import CLOCK_SLACK, ContainerSnapshot, find_failed
 from tasks.observation.snapshots import KubernetesEventSnapshot
 from tasks.outcome.run_result import TranscriptProof
 from tasks.transcript.line_grammar import Refusal, Trailer
@@ -165,9 +165,19 @@ class RunFacts:
         return self.any_trailer is not None and self.any_trailer.ended_after_result
 
     @property
-    def disruption_reason(self) -> str | None:
-        """Why the cluster itself ended the pod, according to the pod's condition."""
-        return self.true_condition_reason(self.pod_conditions, "DisruptionTarget")
+    def disruption(self) -> Condition | None:
+        """The pod's condition by which the cluster itself ended it, if it did."""
+        found = (item for item in self.pod_conditions if item.type == "DisruptionTarget")
+        return next((item for item in found if item.is_true), None)
+
+    def may_have_ended_agent(self, at: datetime | None) -> bool:
+        """Return whether what happened at that time, or at an unknown one, may have ended it.
+
+        Another container may keep the pod for hours after the agent's end, and what ends the pod
+        then has not ended the agent.
+        """
+        ended_at = self.container_ended_at
+        return at is None or ended_at is None or at <= ended_at + CLOCK_SLACK
 
     @property
     def failed_init_container(self) -> ContainerSnapshot | None:
@@ -175,11 +185,11 @@ class RunFacts:
         return find_failed(self.init_containers)
 
     def event_about_pod(self, reasons: frozenset[str]) -> KubernetesEventSnapshot | None:
-        """Return the newest Event about the agent's pod with one of these reasons."""
+        """Return the newest Event about the agent's pod, with one of these reasons, by its end."""
         return self._event("Pod", self.pod_name, reasons)
 
     def event_about_job(self, reasons: frozenset[str]) -> KubernetesEventSnapshot | None:
-        """Return the newest Event about the Job with one of these reasons."""
+        """Return the newest Event about the Job, with one of these reasons, by the agent's end."""
         return self._event("Job", self.job_name, reasons)
 
     def _event(
@@ -188,7 +198,9 @@ class RunFacts:
         found = (
             event
             for event in reversed(self.kubernetes_events)
-            if (event.about_kind, event.about_name) == (kind, name) and event.reason in reasons
+            if (event.about_kind, event.about_name) == (kind, name)
+            and event.reason in reasons
+            and self.may_have_ended_agent(event.last_at)
         )
         return next(found, None)
 
@@ -206,12 +218,6 @@ class RunFacts:
     def exit_code_is_made_up(self) -> bool:
         """Whether the kubelet invented the exit code."""
         return self.container_reason in _EXIT_CODE_MADE_UP
-
-    @staticmethod
-    def true_condition_reason(conditions: tuple[Condition, ...], kind: str) -> str | None:
-        """Return the reason of a condition that is true; empty if it has none."""
-        found = (item.reason or "" for item in conditions if item.type == kind and item.is_true)
-        return next(found, None)
 
 
 @dataclass(frozen=True, slots=True)

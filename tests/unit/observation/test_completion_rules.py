@@ -282,15 +282,6 @@ def test_replaced_pod_ends_the_run() -> None:
     assert (verdict.by, verdict.pod) == (EndedBy.POD_GONE, RUNNING)
 
 
-def test_replaced_pod_of_a_lost_node_is_given_up_after_its_grace() -> None:
-    going = replace(RUNNING, deletion_at=NOON)
-    pods = (SECOND, going)
-
-    assert isinstance(watch((100, {}), (149.9, {}), pods=pods), StillRunning)
-    verdict = ended(watch((100, {}), (150, {}), pods=pods))
-    assert (verdict.by, verdict.pod) == (EndedBy.POD_REPLACED, going)
-
-
 def test_pod_that_is_going_without_a_replacement_is_waited_for() -> None:
     going = replace(RUNNING, deletion_at=NOON)
 

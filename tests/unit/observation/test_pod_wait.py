@@ -219,6 +219,19 @@ def test_refusal_of_another_kind_has_a_patience_of_its_own() -> None:
     )
 
 
+def test_refusals_that_take_turns_end_the_wait_at_the_scheduling_limit() -> None:
+    history = PodWaitHistory(NOON)
+    for number, now in enumerate(range(0, 600, 15)):
+        message = (FULL_QUOTA, NO_ACCOUNT)[number % 2]
+        verdict = look(now=now, history=history, events=(event("FailedCreate", message),))
+        assert isinstance(verdict, Waiting)
+        history = verdict.history
+
+    late = failure(look(now=600, history=history, events=(event("FailedCreate", FULL_QUOTA),)))
+    assert late.cause is Cause.CONFIG_ERROR
+    assert f"for 600 s: {FULL_QUOTA}" in late.message
+
+
 # --- queues --------------------------------------------------------------------------------------
 
 QUEUED = replace(JOB, suspended=True, queue_name="agents")
@@ -563,6 +576,52 @@ def test_init_container_that_fails_beside_the_agents_start_does_not_hold_it_up()
     assert isinstance(look(pod(waits("ContainerCreating"), init_containers=(mesh,))), Waiting)
 
 
+MESH = ContainerSnapshot("mesh", runs_beside=True, restarts=4)
+
+
+@pytest.mark.parametrize(
+    "mesh",
+    [
+        pytest.param(
+            replace(MESH, waiting=ContainerWaiting("CrashLoopBackOff"), last_terminated=CRASHED),
+            id="crash loop",
+        ),
+        pytest.param(replace(MESH, terminated=CRASHED), id="just ended"),
+        pytest.param(replace(MESH, waiting=ContainerWaiting("ErrImageNeverPull")), id="no image"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("later", "is_waited_for"),
+    [
+        pytest.param((), False, id="last init container"),
+        pytest.param((waits("PodInitializing", name="clone"),), False, id="next has not run"),
+        pytest.param(
+            (ContainerSnapshot("clone", running=ContainerRunning(NOON)),), True, id="runs"
+        ),
+        pytest.param((ended(0, name="clone"),), True, id="next has ended"),
+        pytest.param(
+            (replace(waits(None, name="clone"), last_terminated=ContainerTerminated(0)),),
+            True,
+            id="next has run before",
+        ),
+    ],
+)
+def test_sidecar_that_fails_after_a_later_init_container_has_run_is_not_waited_for(
+    mesh: ContainerSnapshot, later: tuple[ContainerSnapshot, ...], is_waited_for: bool
+) -> None:
+    found = pod(waits("PodInitializing"), init_containers=(mesh, *later))
+
+    verdict = look(found)
+
+    if is_waited_for:
+        assert isinstance(verdict, Waiting)
+        assert "mesh" not in verdict.progress
+    elif mesh.terminated is not None or mesh.last_terminated is not None:
+        assert failure(verdict).container == "mesh"
+    else:
+        assert failure(verdict).cause is Cause.IMAGE_PULL
+
+
 def test_start_limit_names_the_init_container_that_fails_slowly() -> None:
     waiting = ContainerWaiting("CrashLoopBackOff")
     slow = ContainerSnapshot("slow", waiting=waiting, restarts=1, last_terminated=CRASHED)
@@ -613,10 +672,16 @@ def test_container_that_the_runtime_cannot_start_fails_with_its_words() -> None:
             "DeletionByPodGC",
         ),
         (
-            {"conditions": (Condition("DisruptionTarget", "True", "Other"),)},
-            Cause.UNKNOWN,
-            "phase Failed",
+            {"conditions": (Condition("DisruptionTarget", "True", "Other", "reclaimed"),)},
+            Cause.EVICTED,
+            'condition DisruptionTarget, reason Other: "reclaimed"',
         ),
+        (
+            {"conditions": (Condition("DisruptionTarget", "True"),)},
+            Cause.EVICTED,
+            "condition DisruptionTarget, without a reason",
+        ),
+        ({"reason": "DeadlineExceeded"}, Cause.DEADLINE_EXCEEDED, "DeadlineExceeded"),
     ],
 )
 def test_pod_that_ended_before_the_start_names_what_the_cluster_did(
@@ -626,6 +691,155 @@ def test_pod_that_ended_before_the_start_names_what_the_cluster_did(
 
     assert (verdict.code, verdict.cause) == (ErrorCode.POD_SCHEDULE_FAILED, cause)
     assert text in verdict.message
+
+
+# --- what was done to pod or Job, and what follows from it ----------------------------------------
+
+# Asked for after 60 s.
+GOING: dict[str, Any] = {"deletion_at": after(90), "grace_seconds": 30}
+
+
+def job_given_up(reason: str, kind: str = "FailureTarget") -> JobSnapshot:
+    return replace(JOB, conditions=(Condition(kind, "True", reason, "words", after(60)),))
+
+
+def disrupted(reason: str | None) -> dict[str, Any]:
+    return {"conditions": (Condition("DisruptionTarget", "True", reason, None, after(60)),)}
+
+
+DONE: dict[str, tuple[dict[str, Any], JobSnapshot | None, ErrorCode, Cause]] = {
+    name: (fields, job, code or ErrorCode.POD_SCHEDULE_FAILED, cause)
+    for name, fields, job, code, cause in (
+        ("Job gone", {}, None, ErrorCode.JOB_DELETED_EXTERNALLY, Cause.JOB_DELETED),
+        (
+            "Job being deleted",
+            GOING,
+            replace(JOB, deletion_at=after(60)),
+            ErrorCode.JOB_DELETED_EXTERNALLY,
+            Cause.JOB_DELETED,
+        ),
+        ("suspended by its queue", GOING, QUEUED, None, Cause.PREEMPTED),
+        (
+            "deadline of the Job, not final yet",
+            GOING,
+            job_given_up("DeadlineExceeded"),
+            None,
+            Cause.DEADLINE_EXCEEDED,
+        ),
+        (
+            "deadline of the Job",
+            {},
+            job_given_up("DeadlineExceeded", "Failed"),
+            None,
+            Cause.DEADLINE_EXCEEDED,
+        ),
+        (
+            "evicted by the kubelet",
+            {"reason": "Evicted", **disrupted("TerminationByKubelet")},
+            JOB,
+            None,
+            Cause.EVICTED,
+        ),
+        ("drained", {**GOING, **disrupted("EvictionByEvictionAPI")}, JOB, None, Cause.EVICTED),
+        (
+            "drained, and its Job is given up for it",
+            {**GOING, **disrupted("EvictionByEvictionAPI")},
+            job_given_up("PodFailurePolicy"),
+            None,
+            Cause.EVICTED,
+        ),
+        (
+            "preempted",
+            {**GOING, **disrupted("PreemptionByScheduler")},
+            JOB,
+            None,
+            Cause.PREEMPTED,
+        ),
+        ("pod of a lost node", disrupted("DeletionByPodGC"), JOB, None, Cause.NODE_LOST),
+        ("pod deleted by hand", GOING, JOB, None, Cause.POD_REPLACED),
+        ("disrupted, says its Job", GOING, job_given_up("PodFailurePolicy"), None, Cause.EVICTED),
+    )
+}
+
+
+@pytest.mark.parametrize("name", DONE)
+@pytest.mark.parametrize("phase", ["Pending", "Failed"])
+@pytest.mark.parametrize("code", [137, 143])
+def test_what_was_done_comes_before_the_init_container_that_it_ended(
+    name: str, phase: str, code: int
+) -> None:
+    fields, job, error, cause = DONE[name]
+    clone = ended(code, name="clone", reason="Error", finished_at=after(59))
+    found = pod(waits("PodInitializing"), init_containers=(clone,), phase=phase, **fields)
+
+    verdict = failure(look(found, job=job, bound="uid-1"))
+
+    assert (verdict.code, verdict.cause, verdict.container) == (error, cause, None)
+
+
+@pytest.mark.parametrize("name", DONE)
+def test_what_was_done_comes_before_the_phase_of_a_pod_that_never_started(name: str) -> None:
+    fields, job, error, cause = DONE[name]
+    found = pod(waits("ContainerCreating"), phase="Failed", **fields)
+
+    verdict = failure(look(found, job=job, bound="uid-1"))
+
+    assert (verdict.code, verdict.cause) == (error, cause)
+
+
+@pytest.mark.parametrize("name", DONE)
+@pytest.mark.parametrize(
+    "clone",
+    [
+        pytest.param(ended(1, name="clone", finished_at=after(59)), id="own exit code"),
+        pytest.param(ended(137, name="clone", reason="OOMKilled"), id="out of memory"),
+    ],
+)
+def test_init_container_that_failed_by_itself_is_named_whatever_was_done(
+    name: str, clone: ContainerSnapshot
+) -> None:
+    fields, job, _, _ = DONE[name]
+    found = pod(waits("PodInitializing"), init_containers=(clone,), phase="Failed", **fields)
+
+    verdict = failure(look(found, job=job, bound="uid-1"))
+
+    assert (verdict.code, verdict.container) == (ErrorCode.POD_SCHEDULE_FAILED, "clone")
+
+
+@pytest.mark.parametrize(
+    ("ended_at", "grace", "is_named"), [(49, 30, True), (50, 30, False), (49, 0, False)]
+)
+def test_init_container_ended_by_a_signal_is_named_if_it_ended_clearly_before_the_deletion(
+    ended_at: int, grace: int, is_named: bool
+) -> None:
+    clone = ended(143, name="clone", finished_at=after(ended_at))
+    fields: dict[str, Any] = {"deletion_at": after(60 + grace), "grace_seconds": grace}
+    found = pod(waits("PodInitializing"), init_containers=(clone,), phase="Failed", **fields)
+
+    verdict = failure(look(found, bound="uid-1"))
+
+    assert verdict.cause is (Cause.APP_EXIT if is_named else Cause.POD_REPLACED)
+
+
+def test_pod_refused_by_its_node_and_deleted_later_keeps_its_own_reason() -> None:
+    found = pod(waits("ContainerCreating"), phase="Failed", reason="OutOfcpu", **GOING)
+
+    verdict = failure(look(found, bound="uid-1"))
+
+    assert (verdict.cause, "OutOfcpu" in verdict.message) == (Cause.UNKNOWN, True)
+
+
+def test_deadline_that_is_not_final_yet_is_told_of_a_pod_that_has_gone() -> None:
+    verdict = failure(look(job=job_given_up("DeadlineExceeded"), bound="uid-1"))
+
+    assert verdict.cause is Cause.DEADLINE_EXCEEDED
+    assert "Job job-1 was given up at a time that was not seen" in verdict.message
+
+
+def test_pod_that_is_to_be_disrupted_and_is_left_alone_may_yet_start() -> None:
+    found = pod(waits("ContainerCreating"), **disrupted("EvictionByEvictionAPI"))
+
+    assert isinstance(look(found, bound="uid-1"), Waiting)
 
 
 @pytest.mark.parametrize(
@@ -683,6 +897,7 @@ def test_job_deleted_before_the_start_is_told_from_a_pod_that_does_not_start(
     ("reason", "cause"),
     [
         ("DeadlineExceeded", Cause.DEADLINE_EXCEEDED),
+        ("PodFailurePolicy", Cause.EVICTED),
         ("BackoffLimitExceeded", Cause.UNKNOWN),
         (None, Cause.UNKNOWN),
     ],

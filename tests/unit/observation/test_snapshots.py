@@ -526,3 +526,14 @@ def test_container_that_the_kubelet_lost_is_not_taken_for_one_that_never_ran() -
 
     assert found.has_run is None
     assert ContainerSnapshot.from_api({"name": "agent", "state": waiting}).has_run is False
+
+
+def test_pod_names_its_own_volumes_and_no_claims() -> None:
+    volumes: list[dict[str, Any]] = [
+        {"name": "run", "secret": {"secretName": "job-1"}},
+        {"name": "tmp", "emptyDir": {}},
+        {"name": "home", "persistentVolumeClaim": {"claimName": "home"}},
+        {"name": "scratch", "ephemeral": {"volumeClaimTemplate": {}}},
+    ]
+
+    assert PodSnapshot.from_api({"spec": {"volumes": volumes}}).own_volumes == {"run", "tmp"}

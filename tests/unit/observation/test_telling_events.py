@@ -2,8 +2,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tasks.observation.snapshots import KubernetesEventSnapshot
+from tasks.observation.snapshots import KubernetesEventSnapshot, PodSnapshot
 from tasks.observation.telling_events import find_telling_event
+from tasks.vocabulary.names import PodUid
 
 NOON = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
 MULTI_ATTACH = (
@@ -16,6 +17,8 @@ WAITED = (
     "process volumes=[]: timed out waiting for the condition"
 )
 NO_SECRET = 'MountVolume.SetUp failed for volume "run" : secret "job-1" not found'
+CLAIM_FAULT = 'MountVolume.MountDevice failed for volume "pvc-1" : rpc error'
+POD = PodSnapshot("pod-1", PodUid("uid"), own_volumes=frozenset({"run", "tmp"}))
 NO_NETWORK = "Failed to create pod sandbox: plugin type=cilium failed"
 
 
@@ -40,8 +43,26 @@ def event(
         pytest.param([event("FailedMount", WAITED, 120)], WAITED, id="only waited in vain"),
         pytest.param(
             [event("FailedMount", NO_SECRET, 1), event("FailedMount", WAITED, 120)],
+            WAITED,
+            id="mount fault that has healed, then waited in vain for another",
+        ),
+        pytest.param(
+            [
+                event("FailedMount", NO_SECRET, 1),
+                event("FailedMount", WAITED.replace("[home]", "[home run]"), 120),
+            ],
             NO_SECRET,
-            id="mount fault, then waited in vain",
+            id="mount fault, then waited in vain for it",
+        ),
+        pytest.param(
+            [event("FailedMount", WAITED, 1), event("FailedMount", NO_SECRET, 120)],
+            NO_SECRET,
+            id="waited in vain, then mount fault",
+        ),
+        pytest.param(
+            [event("FailedMount", CLAIM_FAULT, 1), event("FailedMount", WAITED, 120)],
+            CLAIM_FAULT,
+            id="mount fault of a claim, which has another name in the pod",
         ),
         pytest.param(
             [event("FailedMount", "older", 1), event("FailedMount", "newer", 2)],
@@ -96,5 +117,5 @@ def test_event_that_tells_most_is_chosen(
     events: list[KubernetesEventSnapshot], told: str | None
 ) -> None:
     for order in (events, events[::-1]):
-        found = find_telling_event(order, "uid")
+        found = find_telling_event(order, POD)
         assert (found.message if found else None) == told

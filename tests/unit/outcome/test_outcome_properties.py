@@ -253,7 +253,7 @@ def _supports(cause: Cause | None, fact: str) -> bool:
         Cause.SIGKILL: r"^signal 9$",
         Cause.SIGTERM: r"^signal 15$",
         Cause.OOM_KILLED: "OOMKilled",
-        Cause.EVICTED: "Evict|TaintManager",
+        Cause.EVICTED: "Evict|TaintManager|DisruptionTarget|was disrupted",
         Cause.PREEMPTED: "Preempt",
         Cause.NODE_LOST: "NodeLost|phase Unknown|not ready|NodeNotReady",
         Cause.POD_REPLACED: "replaced|other than the first|was deleted at",

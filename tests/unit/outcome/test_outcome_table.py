@@ -44,6 +44,7 @@ TRAILER = Trailer(
 )
 NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
+HOUR = timedelta(hours=1)
 GONE = JobGone("watch, then a read of the same UID", 61.0, 12)
 REPLACED = PodReplacement("agent-x-1", "agent-x-2")
 
@@ -85,16 +86,21 @@ def _ended(session: SessionSummary, exit_code: int | None, **facts: Any) -> RunF
     return RunFacts(session=session, container_started=True, container_exit_code=exit_code, **facts)
 
 
-def _true(kind: str, reason: str) -> tuple[Condition, ...]:
-    return (Condition(kind, "True", reason, "words"),)
+def _true(kind: str, reason: str | None, at: datetime | None = None) -> tuple[Condition, ...]:
+    return (Condition(kind, "True", reason, "words", at),)
 
 
 def _failed_at(instant: datetime) -> tuple[Condition, ...]:
     return (Condition("Failed", "True", "BackoffLimitExceeded", "words", instant),)
 
 
-def _event(reason: str, kind: str = "Pod") -> KubernetesEventSnapshot:
-    return KubernetesEventSnapshot(reason, "words", about_kind=kind, about_name="p")
+def _event(reason: str, kind: str = "Pod", at: datetime | None = None) -> KubernetesEventSnapshot:
+    return KubernetesEventSnapshot(reason, "words", last_at=at, about_kind=kind, about_name="p")
+
+
+def _ended_at_noon(exit_code: int, **facts: Any) -> RunFacts:
+    """Return the facts of an agent without a result, whose pod another container may keep."""
+    return _ended(NOTHING, exit_code, container_ended_at=NOON, pod_name="p", job_name="p", **facts)
 
 
 def _init(exit_code: int, reason: str) -> ContainerSnapshot:
@@ -602,6 +608,21 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         Code.CLAUDE_TRUNCATED,
         Cause.POD_REPLACED,
     ),
+    "pod deleted by hand, and its node's clock is behind": (
+        _ended(WORKING, 143, pod_deletion_asked_at=NOON + SECOND, container_ended_at=NOON),
+        Code.CLAUDE_TRUNCATED,
+        Cause.POD_REPLACED,
+    ),
+    "pod deleted by hand, at the most that clocks differ": (
+        _ended(WORKING, 137, pod_deletion_asked_at=NOON + 10 * SECOND, container_ended_at=NOON),
+        Code.CLAUDE_TRUNCATED,
+        Cause.POD_REPLACED,
+    ),
+    "pod deleted well after its agent was ended by a signal": (
+        _ended(WORKING, 143, pod_deletion_asked_at=NOON + 11 * SECOND, container_ended_at=NOON),
+        Code.CLAUDE_TRUNCATED,
+        Cause.SIGTERM,
+    ),
     "pod deleted after its agent had ended": (
         _ended(WORKING, 1, pod_deletion_asked_at=NOON + SECOND, container_ended_at=NOON),
         Code.CLAUDE_TRUNCATED,
@@ -649,6 +670,149 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         ),
         Code.TIMEOUT,
         Cause.DEADLINE_EXCEEDED,
+    ),
+    # What happened to the pod after its agent's end has not ended it.
+    "evicted an hour after the agent's exit": (
+        _ended_at_noon(
+            1,
+            pod_reason="Evicted",
+            pod_conditions=_true("DisruptionTarget", "TerminationByKubelet", NOON + HOUR),
+        ),
+        Code.CLAUDE_START_FAILED,
+        Cause.APP_EXIT,
+    ),
+    "evicted, and its node's clock is behind": (
+        _ended_at_noon(
+            143,
+            pod_reason="Evicted",
+            pod_conditions=_true("DisruptionTarget", "TerminationByKubelet", NOON + 10 * SECOND),
+        ),
+        Code.CLAUDE_START_FAILED,
+        Cause.EVICTED,
+    ),
+    "drained an hour after the agent's exit": (
+        _ended_at_noon(
+            1,
+            pod_deletion_asked_at=NOON + HOUR,
+            pod_conditions=_true("DisruptionTarget", "EvictionByEvictionAPI", NOON + HOUR),
+            job_conditions=_true("Failed", "PodFailurePolicy", NOON + HOUR),
+        ),
+        Code.CLAUDE_START_FAILED,
+        Cause.APP_EXIT,
+    ),
+    "drained an hour after the agent was killed for its memory use": (
+        _ended_at_noon(
+            137,
+            container_reason="OOMKilled",
+            pod_conditions=_true("DisruptionTarget", "EvictionByEvictionAPI", NOON + HOUR),
+        ),
+        Code.CLAUDE_START_FAILED,
+        Cause.OOM_KILLED,
+    ),
+    "disrupted for a reason of its own an hour after the agent's exit": (
+        _ended_at_noon(
+            1, pod_conditions=_true("DisruptionTarget", "SpotInterruption", NOON + HOUR)
+        ),
+        Code.CLAUDE_START_FAILED,
+        Cause.APP_EXIT,
+    ),
+    "preempted an hour after the agent's exit, says an Event": (
+        _ended_at_noon(1, kubernetes_events=(_event("Preempted", at=NOON + HOUR),)),
+        Code.CLAUDE_START_FAILED,
+        Cause.APP_EXIT,
+    ),
+    "preempted before the agent's end, says an Event": (
+        _ended_at_noon(143, kubernetes_events=(_event("Preempted", at=NOON),)),
+        Code.CLAUDE_START_FAILED,
+        Cause.PREEMPTED,
+    ),
+    "deadline of the Job an hour after the agent's exit": (
+        _ended_at_noon(
+            1,
+            job_conditions=(
+                *_true("FailureTarget", "DeadlineExceeded", NOON + HOUR),
+                *_true("Failed", "DeadlineExceeded", NOON + HOUR + SECOND),
+            ),
+            kubernetes_events=(_event("DeadlineExceeded", "Job", NOON + HOUR),),
+        ),
+        Code.CLAUDE_START_FAILED,
+        Cause.APP_EXIT,
+    ),
+    "deadline of the Job, whose other containers ended late": (
+        _ended_at_noon(
+            143,
+            job_conditions=(
+                *_true("FailureTarget", "DeadlineExceeded", NOON - SECOND),
+                *_true("Failed", "DeadlineExceeded", NOON + 60 * SECOND),
+            ),
+        ),
+        Code.TIMEOUT,
+        Cause.DEADLINE_EXCEEDED,
+    ),
+    "suspended by its queue an hour after the agent's exit": (
+        _ended_at_noon(
+            1,
+            preempted_by_queue=True,
+            pod_deletion_asked_at=NOON + HOUR + SECOND,
+            job_conditions=_true("Suspended", "JobSuspended", NOON + HOUR),
+        ),
+        Code.CLAUDE_START_FAILED,
+        Cause.APP_EXIT,
+    ),
+    "suspended by its queue before the agent's exit": (
+        _ended_at_noon(
+            1,
+            preempted_by_queue=True,
+            pod_deletion_asked_at=NOON + 60 * SECOND,
+            job_conditions=_true("Suspended", "JobSuspended", NOON - SECOND),
+        ),
+        Code.CLAUDE_TRUNCATED,
+        Cause.PREEMPTED,
+    ),
+    # Disruptions for reasons that Kubernetes itself does not give, or that nobody could read.
+    "disrupted for a reason of its own": (
+        _ended(WORKING, 143, pod_conditions=_true("DisruptionTarget", "SpotInterruption")),
+        Code.CLAUDE_TRUNCATED,
+        Cause.EVICTED,
+    ),
+    "disrupted without a reason": (
+        _ended(WORKING, 137, pod_conditions=_true("DisruptionTarget", None)),
+        Code.CLAUDE_TRUNCATED,
+        Cause.EVICTED,
+    ),
+    "disrupted, says the Job of a pod that has gone": (
+        _ended(
+            WORKING, None, pod_gone=True, job_conditions=_true("Failed", "PodFailurePolicy", NOON)
+        ),
+        Code.CLAUDE_TRUNCATED,
+        Cause.EVICTED,
+    ),
+    "disrupted, says the Job, and the agent had exited by itself": (
+        _ended(WORKING, 1, pod_gone=True, job_conditions=_true("Failed", "PodFailurePolicy")),
+        Code.CLAUDE_TRUNCATED,
+        Cause.APP_EXIT,
+    ),
+    "drained, and its node was removed afterwards": (
+        _ended(
+            WORKING,
+            None,
+            pod_gone=True,
+            pod_conditions=_true("DisruptionTarget", "EvictionByEvictionAPI"),
+            node=NodeSnapshot("n", removed=True),
+        ),
+        Code.CLAUDE_TRUNCATED,
+        Cause.EVICTED,
+    ),
+    "evicted for the taint of a node that no longer answers": (
+        _ended(
+            WORKING,
+            None,
+            pod_deleting=True,
+            pod_conditions=_true("DisruptionTarget", "DeletionByTaintManager"),
+            node=NodeSnapshot("n", (Condition("Ready", "Unknown"),)),
+        ),
+        Code.CLAUDE_TRUNCATED,
+        Cause.NODE_LOST,
     ),
     "image cannot be pulled": (
         RunFacts(container_started=False, container_reason="ImagePullBackOff"),
@@ -913,6 +1077,39 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         Code.CLAUDE_TRUNCATED,
         Cause.SIGTERM,
     ),
+    "Job deleted midway, and its node's clock is behind": (
+        _ended(
+            WORKING,
+            143,
+            job_deletion_seen=True,
+            job_deletion_at=NOON + SECOND,
+            container_ended_at=NOON,
+        ),
+        Code.JOB_DELETED_EXTERNALLY,
+        Cause.JOB_DELETED,
+    ),
+    "Job deleted well after its agent was ended by a signal": (
+        _ended(
+            WORKING,
+            143,
+            job_gone=GONE,
+            job_deletion_at=NOON + 11 * SECOND,
+            container_ended_at=NOON,
+        ),
+        Code.CLAUDE_TRUNCATED,
+        Cause.SIGTERM,
+    ),
+    "Job deleted a second after its agent's own exit": (
+        _ended(
+            WORKING,
+            1,
+            job_deletion_seen=True,
+            job_deletion_at=NOON + SECOND,
+            container_ended_at=NOON,
+        ),
+        Code.CLAUDE_TRUNCATED,
+        Cause.APP_EXIT,
+    ),
     "Job failed because it was being deleted": (
         _ended(
             WORKING,
@@ -998,6 +1195,25 @@ def test_facts_are_judged_as_listed(name: str) -> None:
     outcome = judge_run(facts)
 
     assert (outcome.code, outcome.cause) == (code, cause)
+
+
+@pytest.mark.parametrize(
+    ("name", "fact"),
+    [
+        (
+            "disrupted for a reason of its own",
+            "pod condition DisruptionTarget, reason SpotInterruption",
+        ),
+        ("disrupted without a reason", "pod condition DisruptionTarget, without a reason"),
+        (
+            "disrupted, says the Job of a pod that has gone",
+            "the Job failed because its pod was disrupted; the pod no longer tells for which "
+            "reason",
+        ),
+    ],
+)
+def test_disruption_is_quoted(name: str, fact: str) -> None:
+    assert fact in judge_run(TABLE[name][0]).facts_used
 
 
 @pytest.mark.parametrize("code", ErrorCode)
