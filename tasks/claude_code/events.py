@@ -150,7 +150,8 @@ def _parse_model_refusal(event: JsonObject) -> ModelRefusalEvent:
 def _parse_assistant(event: JsonObject) -> AssistantEvent:
     message = object_field(event, "message")
     content = list_field(message, "content")
-    if content is None:
+    text = text_field(message, "content")
+    if content is None and text is None:
         raise EventParseError("assistant", "message.content", event)
     model = text_field(message, "model")
     is_api_error = flag_field(event, "is_api_error_message") is True
@@ -160,7 +161,7 @@ def _parse_assistant(event: JsonObject) -> AssistantEvent:
     if beside is not None:
         usage = replace(usage, output_tokens=max(beside, usage.output_tokens or 0))
     return AssistantEvent(
-        blocks=parse_blocks(content),
+        blocks=parse_blocks(content or text or ""),
         model=None if model == SYNTHETIC_MODEL else model,
         is_synthetic=model == SYNTHETIC_MODEL or is_api_error,
         api_failure=_parse_api_failure(event) if is_api_error or "error" in event else None,

@@ -33,7 +33,9 @@ from tasks.claude_code.event_types import (
     UserEvent,
     event_name,
 )
+from tasks.claude_code.json_fields import text_field
 from tasks.claude_code.session_totals import Answers, LastTexts, ResultTotals, TurnCount
+from tasks.claude_code.torn_lines import TornLine, identify_torn_line
 
 PLAIN_LINE_LIMIT_CHARACTERS = 2_000
 DENIALS_LIMIT = 100
@@ -61,6 +63,7 @@ class SessionSummary:
         model_output_seen: The model, or a tool for it, has said something.
         output_after_result: It has said something after the last result.
         turn_open: The main agent began a turn that no result has closed.
+        result_torn: A line after the last result is a piece of another one.
         empty_answer_open: The last message of the model is open, empty and of zero tokens.
         last_result: The run's closing result, if it got there.
         answer: Last non-empty text of a result that is no error and answers the prompt, trimmed;
@@ -89,6 +92,7 @@ class SessionSummary:
     model_output_seen: bool = False
     output_after_result: bool = False
     turn_open: bool = False
+    result_torn: bool = False
     empty_answer_open: bool = False
     last_result: ResultEvent | None = None
     answer: str | None = None
@@ -139,6 +143,7 @@ class SessionState:
         self._init_model: str | None = None
         self._answering_model: str | None = None
         self._model_output_seen = self._output_after_result = self._empty_answer_open = False
+        self._result_torn = False
         self._texts = LastTexts()
         self._turns = TurnCount()
         self._answers = Answers()
@@ -174,7 +179,7 @@ class SessionState:
                 if _is_output(event) and _is_of_main_agent(event):
                     self._turns.note_output()
             case EventParseError():
-                pass
+                self._apply_unreadable(event)
             case UnknownEvent():
                 _count(self._unknown_events, name)
             case InitEvent():
@@ -205,6 +210,7 @@ class SessionState:
             model_output_seen=self._model_output_seen,
             output_after_result=self._output_after_result,
             turn_open=last is not None and self._turns.is_open,
+            result_torn=self._result_torn,
             empty_answer_open=self._empty_answer_open,
             last_result=last,
             answer=self._answers.text,
@@ -231,10 +237,33 @@ class SessionState:
         self._plain_lines += 1
         if line.is_fragment:
             self._fragment_lines += 1
+            self._apply_torn_line(identify_torn_line(line.text))
         elif not self._after_plain_line:
             # Of a traceback the first line says most; of several the last one is the reason.
             self._plain_line = text[:PLAIN_LINE_LIMIT_CHARACTERS]
             self._after_plain_line = True
+
+    def _apply_torn_line(self, line: TornLine) -> None:
+        match line:
+            case TornLine.MAIN_AGENT:
+                self._model_output_seen = self._output_after_result = True
+                self._turns.note_output()
+            case TornLine.PERHAPS_MAIN_AGENT if self._results.last is not None:
+                self._turns.note_output()
+            case TornLine.SUBAGENT:
+                self._model_output_seen = self._output_after_result = True
+            case TornLine.RESULT:
+                self._result_torn = True
+            case _:
+                pass
+
+    def _apply_unreadable(self, event: EventParseError) -> None:
+        """Take a message that cannot be read: after a result it tells that somebody went on."""
+        if self._results.last is None or event.event_type not in {"assistant", "stream_event"}:
+            return
+        self._model_output_seen = self._output_after_result = True
+        if text_field(event.payload, "parent_tool_use_id") is None:
+            self._turns.note_output()
 
     def _apply_assistant(self, event: AssistantEvent) -> None:
         if event.parent_tool_use_id is not None:
@@ -267,7 +296,7 @@ class SessionState:
         self._result_failure, self._turn_failure = self._turn_failure, None
         self._result_refusal, self._turn_refusal = self._turn_refusal, None
         self._result_error_text, self._turn_error_text = self._turn_error_text, None
-        self._output_after_result = self._empty_answer_open = False
+        self._output_after_result = self._empty_answer_open = self._result_torn = False
 
     def _apply_note(
         self,

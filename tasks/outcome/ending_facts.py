@@ -65,11 +65,13 @@ def revoked(facts: RunFacts, _ending: Ending) -> str | None:
 
 
 def closing_result_lost(facts: RunFacts, _ending: Ending) -> str | None:
-    """The last line that looked like a result is missing."""
+    """The last line that looked like a result is missing, or only a piece of it is there."""
     number = facts.any_trailer.last_result_line if facts.any_trailer else None
     missing = facts.transcript.missing
     if number is not None and any(gap.first <= number <= gap.last for gap in missing):
         return f"line {number}, which looked like the last result, is missing"
+    if facts.session.last_result is not None and facts.session.result_torn:
+        return "only a piece of the result after the last whole one"
     return None
 
 

@@ -250,8 +250,8 @@ def test_line_is_parsed_as_listed(name: str) -> None:
 
 MALFORMED: dict[str, tuple[bytes, str, str]] = {
     "assistant without message": (_line(type="assistant"), "assistant", "message.content"),
-    "assistant with bare text": (
-        _line(type="assistant", message={"content": "oops"}),
+    "assistant with one block": (
+        _line(type="assistant", message={"content": {"type": "text"}}),
         "assistant",
         "message.content",
     ),

@@ -30,6 +30,7 @@ OUTPUT_NEEDS_RESULT = (
     "success needs a result, so output of the model without one is truncated, whether its tokens "
     "were counted or not"
 )
+CUT_OUTPUT_IS_OUTPUT = "half a message of the model shows that it had begun to answer"
 TURNS_END_WITH_THEIR_RESULT = "a turn that begins after a result and gets none was cut off"
 EXACTLY_ONCE_BY_NUMBER = "lines are told apart by their numbers, so that equal texts are both kept"
 SUMMED_OVER_RESULTS = "usage is summed over the results of a run"
@@ -46,9 +47,11 @@ OVERRIDDEN: dict[str, str] = {
             "parseClaudeStreamJson: tool_use block is tolerated",
             "parseClaudeStreamJson: non-object content entries are skipped",
             "parseClaudeStreamJson: without a result line the summary is the assistant text",
+            "parseClaudeStreamJson: content that is not a list",
         ),
         OUTPUT_NEEDS_RESULT,
     ),
+    "parseClaudeStreamJson: half a JSON line is ignored": CUT_OUTPUT_IS_OUTPUT,
     "parseClaudeStreamJson: content AFTER the result is not reported as truncation": (
         TURNS_END_WITH_THEIR_RESULT
     ),

@@ -1,0 +1,113 @@
+"""Whole streams that look like a success, or like another failure, and are not."""
+
+import json
+from typing import Any, NamedTuple
+
+import pytest
+
+from tasks.outcome.reasons import Reason
+from tasks.outcome.run_facts import RunFacts
+from tasks.outcome.verdict import Outcome, judge_run
+from tests.unit.outcome.recordings import summarise
+
+Event = dict[str, Any] | str
+
+INIT: Event = {"type": "system", "subtype": "init", "session_id": "s", "model": "m"}
+NOTE: Event = {"type": "system", "subtype": "task_notification", "status": "completed"}
+GOOD: dict[str, Any] = {
+    "type": "result",
+    "subtype": "success",
+    "is_error": False,
+    "result": "Done.",
+    "stop_reason": "end_turn",
+    "terminal_reason": "completed",
+}
+
+
+def _said(text: str, **fields: Any) -> dict[str, Any]:
+    return {"type": "assistant", "message": {"content": [{"type": "text", "text": text}]}, **fields}
+
+
+SAID = _said("Working on it.")
+SUBAGENT = _said("of a subagent", parent_tool_use_id="t")
+CUT_ASSISTANT = '{"type":"assistant","message":{"content":[{"type":"te'
+CUT_SUBAGENT = '{"type":"assistant","message":{"content":[]},"parent_tool_use_id":"t","sess'
+CUT_NOTE = '{"type":"system","subtype":"task_notif'
+CUT_RESULT = '{"duration_api_ms":900,"stop_reason":"end_turn","is_error":tr'
+
+
+class Stream(NamedTuple):
+    """Events of a run with its exit code, and how it has to be judged."""
+
+    events: list[Event]
+    reason: Reason
+    exit_code: int = 0
+
+
+def _judge(stream: Stream, **facts: Any) -> Outcome:
+    lines = (event if isinstance(event, str) else json.dumps(event) for event in stream.events)
+    session = summarise("\n".join(lines).encode())
+    return judge_run(
+        RunFacts(
+            session=session, container_started=True, container_exit_code=stream.exit_code, **facts
+        )
+    )
+
+
+STREAMS: dict[str, Stream] = {
+    "finished": Stream([INIT, SAID, GOOD], Reason.SUCCESS),
+    # Went on after its result, which no whole line tells.
+    "cut message": Stream([INIT, SAID, GOOD, CUT_ASSISTANT], Reason.ENDED_AFTER_RESULT),
+    "first bytes of a message": Stream([INIT, SAID, GOOD, '{"type":'], Reason.ENDED_AFTER_RESULT),
+    "message without content": Stream(
+        [INIT, SAID, GOOD, {"type": "assistant", "message": {}}], Reason.ENDED_AFTER_RESULT
+    ),
+    "message of bare text": Stream(
+        [INIT, SAID, GOOD, {"type": "assistant", "message": {"content": "more text"}}],
+        Reason.ENDED_AFTER_RESULT,
+    ),
+    "tail of a torn message": Stream(
+        [INIT, SAID, GOOD, 'rest"}]},"parent_tool_use_id":null,"uuid":"u"}'],
+        Reason.ENDED_AFTER_RESULT,
+    ),
+    "cut answer of a tool": Stream(
+        [INIT, SAID, GOOD, '{"type":"user","message":{"content":[{"tool_use_id":"t","ty'],
+        Reason.ENDED_AFTER_RESULT,
+    ),
+    "cut error result": Stream([INIT, SAID, GOOD, CUT_RESULT], Reason.CLOSING_RESULT_LOST),
+    "cut error result, its type first": Stream(
+        [INIT, SAID, GOOD, '{"type":"result","subtype":"error_dur'], Reason.CLOSING_RESULT_LOST
+    ),
+    "cut message of a subagent": Stream([INIT, SAID, GOOD, CUT_SUBAGENT], Reason.SUCCESS),
+    "unreadable message of a subagent": Stream(
+        [INIT, SAID, GOOD, {"type": "assistant", "message": {}, "parent_tool_use_id": "t"}],
+        Reason.SUCCESS,
+    ),
+    "notes and subagents after the result": Stream(
+        [INIT, SAID, GOOD, NOTE, SUBAGENT, CUT_NOTE], Reason.SUCCESS
+    ),
+    "words of another program after the result": Stream(
+        [INIT, SAID, GOOD, "{", "npm notice"], Reason.SUCCESS
+    ),
+    "cut message before the result": Stream([INIT, SAID, CUT_ASSISTANT, GOOD], Reason.SUCCESS),
+    "cut result before the last one": Stream(
+        [INIT, SAID, GOOD, CUT_RESULT, SAID, GOOD], Reason.SUCCESS
+    ),
+    "cut first message": Stream([INIT, CUT_ASSISTANT], Reason.NO_RESULT),
+    "cut first message, killed": Stream([INIT, CUT_ASSISTANT], Reason.NO_RESULT, 137),
+    "cut init": Stream(['{"type":"system","subtype":"in'], Reason.START_UP_ONLY, 137),
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_stream_is_judged_as_listed(name: str) -> None:
+    stream = STREAMS[name]
+
+    assert _judge(stream).reason is stream.reason
+
+
+@pytest.mark.parametrize("length", range(2, len(json.dumps(SAID)) + 1))
+def test_message_after_the_result_is_noticed_wherever_it_is_cut(length: int) -> None:
+    line = json.dumps(SAID, separators=(",", ":"))[:length]
+
+    assert _judge(Stream([INIT, SAID, GOOD, line], Reason.ENDED_AFTER_RESULT)).code is not None
