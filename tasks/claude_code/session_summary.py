@@ -71,7 +71,7 @@ class SessionSummary:
         structured_output: Of the result that answers the prompt, else of the last that has one.
         texts: The main agent's own texts, the last `TEXT_LIMIT_CHARACTERS` of them.
         usage, num_turns, duration_ms: Summed over the results; unknown once one of them is.
-        cost_usd: The last result's, which is cumulative.
+        cost_usd: Of the last result that tells it; it is cumulative.
         api_failure: The failed request that the last result, or the end of the run, is about.
         refusal: The model's refusal, of the same turn.
         error_text: What the CLI itself said instead of an answer, of the same turn.
@@ -217,7 +217,7 @@ class SessionState:
             structured_output=self._answers.structured_output,
             texts=self._texts.joined(),
             usage=self._results.usage,
-            cost_usd=last.total_cost_usd if last else None,
+            cost_usd=self._results.cost_usd,
             num_turns=self._results.num_turns,
             duration_ms=self._results.duration_ms,
             permission_denials=denials,

@@ -19,6 +19,7 @@ class ResultTotals:
         self.usage = TokenCounts()
         self.num_turns: int | None = None
         self.duration_ms: float | None = None
+        self.cost_usd: float | None = None
 
     def add(self, event: ResultEvent) -> None:
         """Take the next result."""
@@ -29,6 +30,8 @@ class ResultTotals:
             self.usage = sum_usage(self.usage, event.usage)
             self.num_turns = _sum(self.num_turns, event.num_turns)
             self.duration_ms = _sum(self.duration_ms, event.duration_ms)
+        if event.total_cost_usd is not None:
+            self.cost_usd = event.total_cost_usd
         self.count += 1
         self.last = event
 

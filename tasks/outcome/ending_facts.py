@@ -149,8 +149,10 @@ def exit_after_result(_result: ResultEvent, facts: RunFacts, ending: Ending) -> 
 
 
 def error_unsaid(result: ResultEvent, _facts: RunFacts, _ending: Ending) -> str | None:
-    """The last result does not say whether it is an error."""
-    return "a result without is_error" if result.is_error is None else None
+    """The last result does not say whether it is an error: by its flag, and by its subtype."""
+    if result.is_error is None:
+        return "a result without is_error"
+    return None if (result.subtype or "").strip() else "a result without a subtype"
 
 
 def output_missing(_result: ResultEvent, facts: RunFacts, _ending: Ending) -> str | None:

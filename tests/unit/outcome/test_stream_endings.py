@@ -44,6 +44,11 @@ class Stream(NamedTuple):
     exit_code: int = 0
 
 
+def _result(reason: Reason, *events: Event, exit_code: int = 0, **fields: Any) -> Stream:
+    """Return a run that ends with a good result but for these fields; `events` come before it."""
+    return Stream([INIT, SAID, *events, {**GOOD, **fields}], reason, exit_code)
+
+
 def _judge(stream: Stream, **facts: Any) -> Outcome:
     lines = (event if isinstance(event, str) else json.dumps(event) for event in stream.events)
     session = summarise("\n".join(lines).encode())
@@ -95,6 +100,18 @@ STREAMS: dict[str, Stream] = {
     ),
     "cut first message": Stream([INIT, CUT_ASSISTANT], Reason.NO_RESULT),
     "cut first message, killed": Stream([INIT, CUT_ASSISTANT], Reason.NO_RESULT, 137),
+    # Fields of another type than announced.
+    "errors as a text": _result(Reason.ERROR_RESULT, errors="boom"),
+    "errors as an object": _result(Reason.ERROR_RESULT, errors={"message": "boom"}),
+    "errors as a flag": _result(Reason.ERROR_RESULT, errors=True),
+    "errors as a blank text": _result(Reason.SUCCESS, errors=" "),
+    "errors as an empty object": _result(Reason.SUCCESS, errors={}),
+    "subtype missing": Stream(
+        [INIT, SAID, {key: GOOD[key] for key in GOOD if key != "subtype"}], Reason.ERROR_UNSAID
+    ),
+    "subtype null": _result(Reason.ERROR_UNSAID, subtype=None),
+    "subtype blank": _result(Reason.ERROR_UNSAID, subtype=" "),
+    "subtype a number": _result(Reason.ERROR_UNSAID, subtype=7),
     "cut init": Stream(['{"type":"system","subtype":"in'], Reason.START_UP_ONLY, 137),
 }
 
@@ -111,3 +128,12 @@ def test_message_after_the_result_is_noticed_wherever_it_is_cut(length: int) -> 
     line = json.dumps(SAID, separators=(",", ":"))[:length]
 
     assert _judge(Stream([INIT, SAID, GOOD, line], Reason.ENDED_AFTER_RESULT)).code is not None
+
+
+@pytest.mark.parametrize("field", ["stop_reason", "terminal_reason"])
+@pytest.mark.parametrize("value", [["refusal"], {"type": "refusal"}, 7, True])
+def test_ending_that_is_no_word_is_an_unknown_one(field: str, value: object) -> None:
+    outcome = _judge(_result(Reason.SUCCESS, **{field: value}))
+
+    assert outcome.code is None
+    assert [warning for warning in outcome.warnings if f"The result's {field}" in warning]
