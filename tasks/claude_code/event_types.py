@@ -14,6 +14,8 @@ TASK_NOTIFICATION = "task-notification"
 SYNTHETIC_MODEL = "<synthetic>"
 """The model of messages that the CLI wrote itself; their text is an error, not an answer."""
 
+_LOWEST_ERROR_STATUS = 400
+
 
 class EventParseError(Exception):
     """An event of a known type lacks what makes it one.
@@ -174,7 +176,7 @@ class ResultEvent:
         errors: Texts of the `errors` list; an entry that is no text is named, a blank one is not.
         structured_output: What `StructuredOutput` was called with, where the run has a schema.
         origin_kind: What the turn answers; `None` for the prompt.
-        deferred_tool: Name of the tool that waits for somebody's approval.
+        deferred_tool: Name of the tool that waits for somebody's approval, where one does.
         total_cost_usd: Cumulative over the run.
         usage: Of this turn, like `num_turns` and `duration_ms`.
         provider: Who served the model, where the CLI names one and only one.
@@ -203,12 +205,20 @@ class ResultEvent:
     structured_output: object = field(hash=False)
     origin_kind: str | None
     deferred_tool: str | None
+    has_deferred_tool: bool
     raw: JsonObject = field(hash=False, repr=False)
 
     @property
     def has_structured_output(self) -> bool:
         """Whether the run's answer is a JSON value."""
         return self.structured_output is not None
+
+    @property
+    def names_api_failure(self) -> bool:
+        """Whether its fields tell of a failed request, whatever its flag says."""
+        status = self.api_error_status
+        named = (self.api_error or "").strip() or (self.api_error_type or "").strip()
+        return bool(named) or (status is not None and status >= _LOWEST_ERROR_STATUS)
 
     @property
     def answers_the_prompt(self) -> bool:

@@ -164,7 +164,7 @@ def _parse_assistant(event: JsonObject) -> AssistantEvent:
         blocks=parse_blocks(content or text or ""),
         model=None if model == SYNTHETIC_MODEL else model,
         is_synthetic=model == SYNTHETIC_MODEL or is_api_error,
-        api_failure=_parse_api_failure(event) if is_api_error or "error" in event else None,
+        api_failure=_parse_api_failure(event) if is_api_error or event.get("error") else None,
         is_open="stop_reason" in message and message["stop_reason"] is None,
         message_id=text_field(message, "id"),
         usage=usage,

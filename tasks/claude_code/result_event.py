@@ -56,6 +56,7 @@ def parse_result(event: JsonObject) -> ResultEvent:
         structured_output=event.get("structured_output"),
         origin_kind=text_field(object_field(event, "origin"), "kind"),
         deferred_tool=text_field(object_field(event, "deferred_tool_use"), "name"),
+        has_deferred_tool=bool(event.get("deferred_tool_use")),
         raw=event,
     )
 

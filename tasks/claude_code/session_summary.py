@@ -178,6 +178,8 @@ class SessionState:
                 self._note_output(event)
                 if _is_output(event) and _is_of_main_agent(event):
                     self._turns.note_output()
+                    if isinstance(event, UserEvent):
+                        self._note_recovery()
             case EventParseError():
                 self._apply_unreadable(event)
             case UnknownEvent():
@@ -279,6 +281,8 @@ class SessionState:
         self._note_output(event)
         # The model has answered after all.
         self._turn_failure = self._turn_error_text = None
+        if _is_output(event):
+            self._note_recovery()
         self._answering_model = event.model or self._answering_model
         self._empty_answer_open = (
             event.is_open and not event.blocks and event.usage.output_tokens == 0
@@ -339,6 +343,10 @@ class SessionState:
     def _note_output(self, event: AssistantEvent | UserEvent | PartialMessageEvent) -> None:
         if not self._output_after_result and _is_output(event):
             self._model_output_seen = self._output_after_result = True
+
+    def _note_recovery(self) -> None:
+        """Forget what earlier requests of the turn came to: the main agent goes on."""
+        self._turn_refusal = self._last_api_retry = None
 
     def _note_denials(self, denials: Iterable[ToolDenial]) -> None:
         for denial in denials:

@@ -124,6 +124,13 @@ def error_result(result: ResultEvent, facts: RunFacts, ending: Ending) -> str | 
     return means(Reason.ERROR_RESULT)(facts, ending)
 
 
+def tool_deferred(result: ResultEvent, facts: RunFacts, ending: Ending) -> str | None:
+    """A tool call waits for somebody's approval."""
+    if result.has_deferred_tool:
+        return "result deferred_tool_use"
+    return means(Reason.TOOL_DEFERRED)(facts, ending)
+
+
 def turn_left_open(_result: ResultEvent, facts: RunFacts, _ending: Ending) -> str | None:
     """The main agent began another turn, and no result closed it."""
     return "a turn without a result after the last result" if facts.session.turn_open else None

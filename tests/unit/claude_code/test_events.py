@@ -334,6 +334,7 @@ def test_result_is_parsed_field_by_field() -> None:
         structured_output={"n": 1},
         origin_kind="task-notification",
         deferred_tool="Bash",
+        has_deferred_tool=True,
         raw=fields,
     )
 

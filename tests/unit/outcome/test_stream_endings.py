@@ -30,6 +30,10 @@ def _said(text: str, **fields: Any) -> dict[str, Any]:
 
 SAID = _said("Working on it.")
 SUBAGENT = _said("of a subagent", parent_tool_use_id="t")
+SYNTHETIC = {"model": "<synthetic>", "content": [{"type": "text", "text": "API Error"}]}
+FAILED: Event = _said("API Error", is_api_error_message=True)
+RATE_LIMITED = {**_said("API Error", is_api_error_message=True), "error": "rate_limit"}
+REFUSED: Event = {"type": "system", "subtype": "model_refusal_no_fallback"}
 CUT_ASSISTANT = '{"type":"assistant","message":{"content":[{"type":"te'
 CUT_SUBAGENT = '{"type":"assistant","message":{"content":[]},"parent_tool_use_id":"t","sess'
 CUT_NOTE = '{"type":"system","subtype":"task_notif'
@@ -112,6 +116,32 @@ STREAMS: dict[str, Stream] = {
     "subtype null": _result(Reason.ERROR_UNSAID, subtype=None),
     "subtype blank": _result(Reason.ERROR_UNSAID, subtype=" "),
     "subtype a number": _result(Reason.ERROR_UNSAID, subtype=7),
+    # Failures beside `is_error: false`.
+    "status of a failed request": _result(Reason.API_UNAVAILABLE, api_error_status=529),
+    "status of a request that did not fail": _result(Reason.SUCCESS, api_error_status=200),
+    "name of a failed request": _result(Reason.RATE_LIMITED, api_error="usage_limit_reached"),
+    "unknown name of a failed request": _result(Reason.API_FAILED, api_error="brand_new"),
+    "failed request as an object": _result(Reason.API_FAILED, api_error={"type": "x"}),
+    "failed request instead of an answer": _result(Reason.RATE_LIMITED, RATE_LIMITED),
+    "failed request without fields": _result(Reason.API_FAILED, FAILED),
+    "message of the CLI's own model with an error": _result(
+        Reason.RATE_LIMITED,
+        {"type": "assistant", "message": SYNTHETIC, "error": "rate_limit"},
+    ),
+    "message of the CLI's own without an error": _result(
+        Reason.SUCCESS, {"type": "assistant", "message": SYNTHETIC, "error": None}
+    ),
+    "failed request, then an answer": _result(Reason.SUCCESS, RATE_LIMITED, SAID),
+    "failed request of a subagent": _result(
+        Reason.SUCCESS, {**RATE_LIMITED, "parent_tool_use_id": "t"}
+    ),
+    "refused": _result(Reason.REFUSED, REFUSED),
+    "refused, then an answer": _result(Reason.SUCCESS, REFUSED, SAID),
+    "refused, then a blank message": _result(Reason.REFUSED, REFUSED, _said(" ")),
+    "refused, then an answer of a subagent": _result(Reason.REFUSED, REFUSED, SUBAGENT),
+    "tool put off": _result(Reason.TOOL_DEFERRED, deferred_tool_use={"name": "Bash", "id": "t"}),
+    "tool without a name put off": _result(Reason.TOOL_DEFERRED, deferred_tool_use={"id": "t"}),
+    "no tool put off": _result(Reason.SUCCESS, deferred_tool_use=None),
     "cut init": Stream(['{"type":"system","subtype":"in'], Reason.START_UP_ONLY, 137),
 }
 
@@ -133,7 +163,7 @@ def test_message_after_the_result_is_noticed_wherever_it_is_cut(length: int) -> 
 @pytest.mark.parametrize("field", ["stop_reason", "terminal_reason"])
 @pytest.mark.parametrize("value", [["refusal"], {"type": "refusal"}, 7, True])
 def test_ending_that_is_no_word_is_an_unknown_one(field: str, value: object) -> None:
-    outcome = _judge(_result(Reason.SUCCESS, **{field: value}))
+    outcome = _judge(Stream([INIT, SAID, {**GOOD, field: value}], Reason.SUCCESS))
 
     assert outcome.code is None
     assert [warning for warning in outcome.warnings if f"The result's {field}" in warning]
