@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from tasks.claude_code.event_types import ResultEvent
 from tasks.outcome.causes import deadline_fact, deletion_ended_agent, preempted_by_queue_fact
-from tasks.outcome.ending_vocabulary import find_word
+from tasks.outcome.ending_vocabulary import error_subtype, find_word
 from tasks.outcome.reasons import Reason
 from tasks.outcome.run_facts import Ending, RunFacts
 from tasks.transcript.line_grammar import Refusal
@@ -94,14 +94,26 @@ def session_unknown(facts: RunFacts, ending: Ending) -> str | None:
     if not facts.resume_requested or session.init_seen or session.model_output_seen:
         return None
     if result is not None:
-        if result.is_error is True and not result.num_turns:
-            return "resume requested, result is_error=true, no turn, no init event"
-        return None
+        # A count of turns may be nonsense, unless the lines of those turns are lost.
+        if facts.transcript.missing and result.num_turns:
+            return None
+        failed = _fails_by_itself(result)
+        return f"resume requested, {failed}, no turn, no init event" if failed else None
     if lines_lost(facts, ending) is not None or never_ran(facts, ending) is not None:
         return None
     if facts.refusal is None and ending.by_itself and ending.exit_code not in _NOT_OF_THE_CLI:
         return f"resume requested, exit code {ending.exit_code}, no turn, no init event"
     return None
+
+
+def _fails_by_itself(result: ResultEvent) -> str | None:
+    """Return the field by which a result is an error; how its last turn stopped does not count."""
+    if result.is_error is True:
+        return "result is_error=true"
+    if result.errors:
+        return "result errors"
+    word = error_subtype(result)
+    return str(word) if word is not None else None
 
 
 def means(reason: Reason) -> Evidence:
@@ -117,11 +129,7 @@ def means(reason: Reason) -> Evidence:
 
 def error_result(result: ResultEvent, facts: RunFacts, ending: Ending) -> str | None:
     """The last result is an error: by its flag, by a word of it, or because it lists errors."""
-    if result.is_error is True:
-        return "result is_error=true"
-    if result.errors:
-        return "result errors"
-    return means(Reason.ERROR_RESULT)(facts, ending)
+    return _fails_by_itself(result) or means(Reason.ERROR_RESULT)(facts, ending)
 
 
 def tool_deferred(result: ResultEvent, facts: RunFacts, ending: Ending) -> str | None:

@@ -153,6 +153,12 @@ def says_unfinished(result: ResultEvent) -> bool:
     return any(_reason(word, result) is not None for word in ending_words(result))
 
 
+def error_subtype(result: ResultEvent) -> Word | None:
+    """Return the subtype of a result if it calls the result an error, and no limit that was hit."""
+    word = find_word(result, Reason.ERROR_RESULT)
+    return word if word is not None and word.field == "subtype" else None
+
+
 def unknown_words(result: ResultEvent) -> tuple[Word, ...]:
     """Return the words of a result that the table does not list."""
     return tuple(

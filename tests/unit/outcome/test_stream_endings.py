@@ -7,6 +7,7 @@ import pytest
 
 from tasks.outcome.reasons import Reason
 from tasks.outcome.run_facts import RunFacts
+from tasks.outcome.run_result import LineRange, TranscriptProof
 from tasks.outcome.verdict import Outcome, judge_run
 from tests.unit.outcome.recordings import summarise
 
@@ -38,6 +39,15 @@ CUT_ASSISTANT = '{"type":"assistant","message":{"content":[{"type":"te'
 CUT_SUBAGENT = '{"type":"assistant","message":{"content":[]},"parent_tool_use_id":"t","sess'
 CUT_NOTE = '{"type":"system","subtype":"task_notif'
 CUT_RESULT = '{"duration_api_ms":900,"stop_reason":"end_turn","is_error":tr'
+
+
+FAILED_RESUME: dict[str, Any] = {
+    "type": "result",
+    "subtype": "error_during_execution",
+    "is_error": False,
+    "num_turns": 0,
+    "errors": ["No conversation found"],
+}
 
 
 class Stream(NamedTuple):
@@ -151,6 +161,40 @@ def test_stream_is_judged_as_listed(name: str) -> None:
     stream = STREAMS[name]
 
     assert _judge(stream).reason is stream.reason
+
+
+RESUMES: dict[str, Stream] = {
+    "errors and subtype": Stream([FAILED_RESUME], Reason.SESSION_UNKNOWN, 1),
+    "errors alone": Stream([{**FAILED_RESUME, "subtype": None}], Reason.SESSION_UNKNOWN, 1),
+    "subtype alone": Stream([{**FAILED_RESUME, "errors": []}], Reason.SESSION_UNKNOWN, 1),
+    "flag missing": Stream([{**FAILED_RESUME, "is_error": None}], Reason.SESSION_UNKNOWN, 1),
+    "nonsense of turns": Stream(
+        [{**FAILED_RESUME, "is_error": True, "num_turns": 18}], Reason.SESSION_UNKNOWN, 1
+    ),
+    "turns that are no number": Stream(
+        [{**FAILED_RESUME, "num_turns": "many"}], Reason.SESSION_UNKNOWN, 1
+    ),
+    "deferred before, and again": Stream(
+        [{**GOOD, "stop_reason": "tool_deferred"}], Reason.TOOL_DEFERRED
+    ),
+    "good result": Stream([GOOD], Reason.SUCCESS),
+    "begun": Stream([INIT, FAILED_RESUME], Reason.ERROR_RESULT, 1),
+    "said something": Stream([SAID, FAILED_RESUME], Reason.ERROR_RESULT, 1),
+}
+
+
+@pytest.mark.parametrize("name", RESUMES)
+def test_resumed_stream_is_judged_as_listed(name: str) -> None:
+    stream = RESUMES[name]
+
+    assert _judge(stream, resume_requested=True).reason is stream.reason
+
+
+def test_failed_resume_whose_turns_are_lost_is_no_unknown_session() -> None:
+    lost = TranscriptProof(complete=False, missing=(LineRange(first=1, last=4),))
+    stream = Stream([{**FAILED_RESUME, "num_turns": 2}], Reason.ERROR_RESULT, 1)
+
+    assert _judge(stream, resume_requested=True, transcript=lost).reason is stream.reason
 
 
 @pytest.mark.parametrize("length", range(2, len(json.dumps(SAID)) + 1))
