@@ -226,6 +226,11 @@ class ResultEvent:
         return self.origin_kind != TASK_NOTIFICATION
 
 
+def ending_word(said: str | None) -> str:
+    """Return a word about an ending as it is compared: case and blanks make no difference."""
+    return "_".join((said or "").split()).lower()
+
+
 @dataclass(frozen=True, slots=True)
 class ApiRetryEvent:
     """`system/api_retry`: a request failed and is tried again after the delay.

@@ -34,7 +34,7 @@ from tasks.claude_code.event_types import (
     event_name,
 )
 from tasks.claude_code.json_fields import text_field
-from tasks.claude_code.session_totals import Answers, LastTexts, ResultTotals, TurnCount
+from tasks.claude_code.session_totals import Answers, LastTexts, ResultTotals, TurnCount, TurnEnding
 from tasks.claude_code.torn_lines import TornLine, identify_torn_line
 
 PLAIN_LINE_LIMIT_CHARACTERS = 2_000
@@ -66,8 +66,9 @@ class SessionSummary:
         result_torn: A line after the last result is a piece of another one.
         empty_answer_open: The last message of the model is open, empty and of zero tokens.
         last_result: The run's closing result, if it got there.
+        prompt_ending: The end of the prompt's own turn, where a notification's came after it.
         answer: Last non-empty text of a result that is no error and answers the prompt, trimmed;
-            else of one that answers a notification.
+            else, where the prompt's turn did not fail, of one that answers a notification.
         structured_output: Of the result that answers the prompt, else of the last that has one.
         texts: The main agent's own texts, the last `TEXT_LIMIT_CHARACTERS` of them.
         usage, num_turns, duration_ms: Summed over the results; unknown once one of them is.
@@ -95,6 +96,7 @@ class SessionSummary:
     result_torn: bool = False
     empty_answer_open: bool = False
     last_result: ResultEvent | None = None
+    prompt_ending: TurnEnding | None = None
     answer: str | None = None
     structured_output: object = None
     texts: str | None = None
@@ -150,6 +152,7 @@ class SessionState:
         self._stopped_tasks: dict[str, None] = {}
         self._last_hook: str | None = None
         self._results = ResultTotals()
+        self._prompt_ending: TurnEnding | None = None
         self._denials: dict[ToolDenial, None] = {}
         self._last_api_retry: ApiRetryEvent | None = None
         self._last_rate_limit: RateLimitEvent | None = None
@@ -215,6 +218,7 @@ class SessionState:
             result_torn=self._result_torn,
             empty_answer_open=self._empty_answer_open,
             last_result=last,
+            prompt_ending=None if last and last.answers_the_prompt else self._prompt_ending,
             answer=self._answers.text,
             structured_output=self._answers.structured_output,
             texts=self._texts.joined(),
@@ -295,12 +299,17 @@ class SessionState:
         self._results.add(event)
         self._session_id = event.session_id or self._session_id
         self._turns.note_result()
-        self._answers.add(event)
+        failed = self._turn_failure is not None or self._turn_refusal is not None
+        self._answers.add(event, model_failed=failed)
         self._note_denials(event.permission_denials)
         self._result_failure, self._turn_failure = self._turn_failure, None
         self._result_refusal, self._turn_refusal = self._turn_refusal, None
         self._result_error_text, self._turn_error_text = self._turn_error_text, None
         self._output_after_result = self._empty_answer_open = self._result_torn = False
+        if event.answers_the_prompt:
+            self._prompt_ending = TurnEnding(
+                event, self._result_failure, self._result_refusal, self._result_error_text
+            )
 
     def _apply_note(
         self,

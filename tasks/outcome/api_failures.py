@@ -10,6 +10,7 @@ Source:
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from tasks.claude_code.event_types import ApiFailure, ResultEvent
@@ -85,6 +86,26 @@ def shows_failure(session: SessionSummary) -> bool:
         or session.api_failure is not None
         or session.refusal is not None
     )
+
+
+def with_judged_result(facts: RunFacts) -> RunFacts:
+    """Return the facts with the result that the verdict is about as the last one.
+
+    The last result of all, but for a good one that answers a notification after the prompt's own
+    turn has failed.
+    """
+    session, ending = facts.session, facts.session.prompt_ending
+    if ending is None or shows_failure(session):
+        return facts
+    judged = replace(
+        session,
+        last_result=ending.result,
+        api_failure=ending.api_failure,
+        refusal=ending.refusal,
+        error_text=ending.error_text,
+    )
+    fails = shows_failure(judged) or ending.result.is_error is None
+    return replace(facts, session=judged) if fails else facts
 
 
 def login_fact(facts: RunFacts, ending: Ending) -> str | None:

@@ -7,7 +7,7 @@ success, so that an update of the CLI does not turn every run red; whoever judge
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tasks.claude_code.event_types import ResultEvent
+from tasks.claude_code.event_types import ResultEvent, ending_word
 from tasks.outcome.reasons import Reason
 from tasks.vocabulary.error_codes import ErrorCode
 
@@ -138,7 +138,7 @@ def ending_words(result: ResultEvent) -> Iterator[Word]:
     for field, said in zip(
         ENDING_FIELDS, (result.subtype, result.terminal_reason, result.stop_reason), strict=True
     ):
-        value = "_".join((said or "").split()).lower()
+        value = ending_word(said)
         if value:
             yield Word(field, value)
 

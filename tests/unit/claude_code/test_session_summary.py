@@ -74,6 +74,13 @@ INIT = {"type": "system", "subtype": "init"}
         ([_result(result="b", **NOTIFIED)], "b"),
         ([_result(result="a"), _result(result="b", is_error=True)], "a"),
         ([_result(result=" ")], None),
+        # What a notification was answered is no answer to a prompt whose turn failed.
+        ([_result(result="a", is_error=True), _result(result="b", **NOTIFIED)], None),
+        ([_result(result="", stop_reason="max_tokens"), _result(result="b", **NOTIFIED)], None),
+        ([_result(result="no", stop_reason="Refusal"), _result(result="b", **NOTIFIED)], None),
+        ([_result(result="a"), _result(result="no", stop_reason="refusal")], "a"),
+        ([_result(result="API Error", api_error_status=529)], None),
+        ([_result(result="some", stop_reason="max_tokens")], "some"),
     ],
 )
 def test_answer_is_the_last_of_the_prompt_that_is_not_empty(

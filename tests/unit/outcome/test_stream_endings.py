@@ -41,6 +41,7 @@ CUT_NOTE = '{"type":"system","subtype":"task_notif'
 CUT_RESULT = '{"duration_api_ms":900,"stop_reason":"end_turn","is_error":tr'
 
 
+NOTIFIED = {**GOOD, "result": "It has ended.", "origin": {"kind": "task-notification"}}
 FAILED_RESUME: dict[str, Any] = {
     "type": "result",
     "subtype": "error_during_execution",
@@ -61,6 +62,12 @@ class Stream(NamedTuple):
 def _result(reason: Reason, *events: Event, exit_code: int = 0, **fields: Any) -> Stream:
     """Return a run that ends with a good result but for these fields; `events` come before it."""
     return Stream([INIT, SAID, *events, {**GOOD, **fields}], reason, exit_code)
+
+
+def _notified(reason: Reason, **fields: Any) -> Stream:
+    """Return a run whose prompt's result has these fields, and a notification's is good."""
+    events: list[Event] = [INIT, SAID, {**GOOD, **fields}, NOTE, INIT, SAID, NOTIFIED]
+    return Stream(events, reason)
 
 
 def _judge(stream: Stream, **facts: Any) -> Outcome:
@@ -152,6 +159,28 @@ STREAMS: dict[str, Stream] = {
     "tool put off": _result(Reason.TOOL_DEFERRED, deferred_tool_use={"name": "Bash", "id": "t"}),
     "tool without a name put off": _result(Reason.TOOL_DEFERRED, deferred_tool_use={"id": "t"}),
     "no tool put off": _result(Reason.SUCCESS, deferred_tool_use=None),
+    # The prompt's own turn failed, and that of a notification ended well.
+    "error, then a notification": _notified(Reason.ERROR_RESULT, is_error=True),
+    "errors, then a notification": _notified(Reason.ERROR_RESULT, errors=["boom"]),
+    "refusal, then a notification": _notified(Reason.REFUSED, stop_reason="refusal"),
+    "out of turns, then a notification": _notified(Reason.MAX_TURNS, subtype="error_max_turns"),
+    "cut answer, then a notification": _notified(Reason.UNFINISHED, stop_reason="max_tokens"),
+    "error unsaid, then a notification": _notified(Reason.ERROR_UNSAID, is_error=None),
+    "failed request, then a notification": Stream(
+        [INIT, RATE_LIMITED, GOOD, NOTE, INIT, SAID, NOTIFIED], Reason.RATE_LIMITED
+    ),
+    "good but empty, then a notification": _notified(Reason.SUCCESS, result=""),
+    "good, then a notification": _notified(Reason.SUCCESS),
+    "error, then a notification that failed": Stream(
+        [INIT, SAID, {**GOOD, "is_error": True}, NOTE, INIT, {**NOTIFIED, "api_error_status": 529}],
+        Reason.API_UNAVAILABLE,
+    ),
+    "good, then a notification that failed": Stream(
+        [INIT, SAID, GOOD, NOTE, INIT, SAID, {**NOTIFIED, "is_error": True}], Reason.ERROR_RESULT
+    ),
+    "error, notification, prompt again": Stream(
+        [INIT, SAID, {**GOOD, "is_error": True}, NOTIFIED, INIT, SAID, GOOD], Reason.SUCCESS
+    ),
     "cut init": Stream(['{"type":"system","subtype":"in'], Reason.START_UP_ONLY, 137),
 }
 
