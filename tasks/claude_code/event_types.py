@@ -278,11 +278,16 @@ class ModelRefusalEvent:
 
 @dataclass(frozen=True, slots=True)
 class SystemNoteEvent:
-    """A `system` event for reading only; `details` are its telling fields, in order."""
+    """A `system` event for reading only; `details` are its telling fields, in order.
+
+    Attributes:
+        stops_run: It is a hook's answer, with `"continue": false`.
+    """
 
     subtype: str
     details: tuple[tuple[str, object], ...] = field(hash=False)
     uuid: str | None
+    stops_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)

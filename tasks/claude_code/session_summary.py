@@ -77,7 +77,7 @@ class SessionSummary:
         refusal: The model's refusal, of the same turn.
         error_text: What the CLI itself said instead of an answer, of the same turn.
         stopped_tasks: Background tasks that were stopped before they were done, as described.
-        last_hook: The hook that answered last.
+        last_hook: The hook that stopped the run, else the last one not about a session.
     """
 
     session_id: str | None = None
@@ -151,6 +151,7 @@ class SessionState:
         self._answers = Answers()
         self._stopped_tasks: dict[str, None] = {}
         self._last_hook: str | None = None
+        self._hook_stops = False
         self._results = ResultTotals()
         self._prompt_ending: TurnEnding | None = None
         self._denials: dict[ToolDenial, None] = {}
@@ -344,8 +345,10 @@ class SessionState:
                     if len(self._stopped_tasks) < NAMES_LIMIT:
                         self._stopped_tasks[what[:NAME_LIMIT_CHARACTERS]] = None
             case "hook_response":
-                name = details.get("hook_name")
-                self._last_hook = str(name)[:NAME_LIMIT_CHARACTERS] if name else self._last_hook
+                name = str(details.get("hook_name") or "")[:NAME_LIMIT_CHARACTERS]
+                if event.stops_run or not (self._hook_stops or name.startswith("Session")):
+                    self._last_hook = name or self._last_hook
+                self._hook_stops = self._hook_stops or event.stops_run
             case _:
                 pass
 

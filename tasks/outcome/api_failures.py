@@ -196,7 +196,10 @@ def reset_epoch(facts: RunFacts) -> float | None:
     failure, limit = facts.session.api_failure, facts.session.last_rate_limit
     if failure is not None and failure.resets_at_epoch_seconds is not None:
         return failure.resets_at_epoch_seconds
-    return limit.resets_at_epoch_seconds if limit is not None else None
+    # One that still allows requests is not the limit that was reached.
+    if limit is None or (limit.status or "").lower().startswith("allowed"):
+        return None
+    return limit.resets_at_epoch_seconds
 
 
 def api_fields(facts: RunFacts) -> Iterator[ApiField]:

@@ -212,6 +212,57 @@ RESUMES: dict[str, Stream] = {
 }
 
 
+RETRIED: Event = {"type": "system", "subtype": "api_retry", "attempt": 3}
+LOST = {**GOOD, "is_error": True, "api_error": "connection_failed"}
+LIMITED = {**GOOD, "is_error": True, "api_error_status": 429}
+
+
+def _limit(status: str) -> Event:
+    return {
+        "type": "rate_limit_event",
+        "rate_limit_info": {"status": status, "resetsAt": 1_800_000_000},
+    }
+
+
+def _hook(name: str, output: str = "") -> Event:
+    return {"type": "system", "subtype": "hook_response", "hook_name": name, "output": output}
+
+
+@pytest.mark.parametrize(
+    ("events", "words", "told"),
+    [
+        ([INIT, SAID, RETRIED, LOST], "after 3 retries", True),
+        ([INIT, RETRIED, SAID, LOST], "after 3 retries", False),
+        ([INIT, REFUSED, SAID, LOST], "declined", False),
+        ([INIT, SAID, _limit("rejected"), LIMITED], "resets at", True),
+        ([INIT, SAID, _limit("allowed"), LIMITED], "resets at", False),
+        ([INIT, SAID, _limit("allowed_warning"), LIMITED], "resets at", False),
+    ],
+)
+def test_ending_is_told_by_what_belongs_to_it(events: list[Event], words: str, told: bool) -> None:
+    assert (words in _judge(Stream(events, Reason.CONNECTION, 1)).message) is told
+
+
+@pytest.mark.parametrize(
+    ("hooks", "named"),
+    [
+        ([_hook("SessionStart:startup")], None),
+        ([_hook("PreToolUse:Bash"), _hook("SessionEnd:other")], "PreToolUse:Bash"),
+        ([_hook("Stop", '{"continue": false}'), _hook("PreToolUse:Bash")], "Stop"),
+        ([_hook("SessionStart:startup", '{"continue":false}')], "SessionStart:startup"),
+    ],
+)
+def test_hook_that_stopped_the_run_is_named(hooks: list[Event], named: str | None) -> None:
+    stopped = {**GOOD, "terminal_reason": "hook_stopped"}
+    message = _judge(Stream([INIT, *hooks, SAID, stopped], Reason.HOOK_STOPPED)).message
+
+    assert ("Start:" in message, "Tool" in message, "Stop" in message) == (
+        "Start:" in str(named),
+        "Tool" in str(named),
+        "Stop" in str(named),
+    )
+
+
 @pytest.mark.parametrize("name", RESUMES)
 def test_resumed_stream_is_judged_as_listed(name: str) -> None:
     stream = RESUMES[name]
