@@ -5,6 +5,7 @@ ones. `uuid` is the event's own and occurs once in a run; a message's id does no
 """
 
 from dataclasses import dataclass, field
+from typing import assert_never
 
 from tasks.claude_code.json_fields import JsonObject
 
@@ -13,6 +14,8 @@ TASK_NOTIFICATION = "task-notification"
 """The `origin.kind` of a turn that the CLI begins by itself when a background task has ended."""
 SYNTHETIC_MODEL = "<synthetic>"
 """The model of messages that the CLI wrote itself; their text is an error, not an answer."""
+
+_LOWEST_ERROR_STATUS = 400
 
 
 class EventParseError(Exception):
@@ -174,7 +177,7 @@ class ResultEvent:
         errors: Texts of the `errors` list; an entry that is no text is named, a blank one is not.
         structured_output: What `StructuredOutput` was called with, where the run has a schema.
         origin_kind: What the turn answers; `None` for the prompt.
-        deferred_tool: Name of the tool that waits for somebody's approval.
+        deferred_tool: Name of the tool that waits for somebody's approval, where one does.
         total_cost_usd: Cumulative over the run.
         usage: Of this turn, like `num_turns` and `duration_ms`.
         provider: Who served the model, where the CLI names one and only one.
@@ -203,6 +206,7 @@ class ResultEvent:
     structured_output: object = field(hash=False)
     origin_kind: str | None
     deferred_tool: str | None
+    has_deferred_tool: bool
     raw: JsonObject = field(hash=False, repr=False)
 
     @property
@@ -211,9 +215,21 @@ class ResultEvent:
         return self.structured_output is not None
 
     @property
+    def names_api_failure(self) -> bool:
+        """Whether its fields tell of a failed request, whatever its flag says."""
+        status = self.api_error_status
+        named = (self.api_error or "").strip() or (self.api_error_type or "").strip()
+        return bool(named) or (status is not None and status >= _LOWEST_ERROR_STATUS)
+
+    @property
     def answers_the_prompt(self) -> bool:
         """Whether its turn answers the prompt, and not a notification of a background task."""
         return self.origin_kind != TASK_NOTIFICATION
+
+
+def ending_word(said: str | None) -> str:
+    """Return a word about an ending as it is compared: case and blanks make no difference."""
+    return "_".join((said or "").split()).lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,11 +279,16 @@ class ModelRefusalEvent:
 
 @dataclass(frozen=True, slots=True)
 class SystemNoteEvent:
-    """A `system` event for reading only; `details` are its telling fields, in order."""
+    """A `system` event for reading only; `details` are its telling fields, in order.
+
+    Attributes:
+        stops_run: It is a hook's answer, with `"continue": false`.
+    """
 
     subtype: str
     details: tuple[tuple[str, object], ...] = field(hash=False)
     uuid: str | None
+    stops_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,3 +362,19 @@ _NAMES: dict[type[StreamEvent], str] = {
     ResultEvent: "result",
     UserEvent: "user",
 }
+
+
+def is_output(event: AssistantEvent | UserEvent | PartialMessageEvent) -> bool:
+    """Tell whether an event is something that an agent, or a tool for it, said."""
+    match event:
+        case AssistantEvent():
+            return any(
+                not isinstance(block, TextBlock) or block.text.strip() for block in event.blocks
+            )
+        case UserEvent():
+            # Prompts, and notes such as that of an interruption, are no output.
+            return any(isinstance(block, ToolResultBlock) for block in event.blocks)
+        case PartialMessageEvent():
+            return True
+        case _:
+            assert_never(event)

@@ -132,9 +132,15 @@ def _parse_system(event: JsonObject) -> StreamEvent:
     subtype = text_field(event, "subtype")
     if subtype in _NOTES:
         details = tuple((name, event[name]) for name in _NOTES[subtype] if event.get(name))
-        return SystemNoteEvent(subtype, details, text_field(event, "uuid"))
+        return SystemNoteEvent(subtype, details, text_field(event, "uuid"), _stops_run(event))
     parser = _SYSTEM_PARSERS.get(subtype or "")
     return parser(event) if parser is not None else _parse_unknown(event)
+
+
+def _stops_run(event: JsonObject) -> bool:
+    """Tell whether a hook answered that the run shall not go on."""
+    output = as_object(parse_json(text_field(event, "output") or ""))
+    return output is not None and flag_field(output, "continue") is False
 
 
 def _parse_init(event: JsonObject) -> InitEvent:
@@ -199,7 +205,7 @@ def _parse_assistant(event: JsonObject) -> AssistantEvent:
         blocks=parse_blocks(content),
         model=None if model == SYNTHETIC_MODEL else model,
         is_synthetic=model == SYNTHETIC_MODEL or is_api_error,
-        api_failure=_parse_api_failure(event) if is_api_error or "error" in event else None,
+        api_failure=_parse_api_failure(event) if is_api_error or event.get("error") else None,
         is_open="stop_reason" in message and message["stop_reason"] is None,
         message_id=text_field(message, "id"),
         usage=usage,

@@ -5,6 +5,7 @@ such, so that nobody is shown half an event as if the agent had said it.
 """
 
 import re
+from enum import Enum, auto
 
 # CSI sequences, strings such as OSC and DCS with either end, other two-character escapes, and
 # single controls; the first two also by their controls of one character (U+0080 to U+009F).
@@ -29,6 +30,32 @@ _NUMBER = re.compile(r"-?[\d.]+")
 # The beginning tells as much as the whole, which may be many megabytes.
 _LOOKED_AT_CHARACTERS = 20_000
 
+_ASSISTANT_HEAD = '{"type":"assistant"'
+# A lone brace may be anybody's.
+_SHORTEST_HEAD_CHARACTERS = 2
+_HEAD_CHARACTERS = 200
+# Before that the line may also be the CLI's own, about a failed request.
+_SAID = re.compile(r'"content"\s*:\s*\[\s*\{|"delta"\s*:')
+_SAYS = re.compile(r'\{\s*"type"\s*:\s*"(?:assistant"|stream_event")')
+# The CLI names a result's type late, and this field first.
+_RESULT_HEAD = re.compile(r'\{\s*"(?:duration_api_ms"|type"\s*:\s*"result")')
+_RESULT = re.compile(r'"type"\s*:\s*"result"')
+_SYSTEM = re.compile(r'\{\s*"type"\s*:\s*"system"')
+_TOOL_RESULT = re.compile(r'\{\s*"type"\s*:\s*"user".*"(?:tool_use_id|tool_result)"', re.DOTALL)
+_PARENT = re.compile(r'"parent_tool_use_id"\s*:\s*(null|")')
+
+
+class TornLine(Enum):
+    """What a fragment is a piece of."""
+
+    MAIN_AGENT = auto()
+    """Something that the main agent, or a tool for it, said; also where nothing tells of whom."""
+    PERHAPS_MAIN_AGENT = auto()
+    """The beginning of such a line, which says nothing yet."""
+    SUBAGENT = auto()
+    RESULT = auto()
+    OTHER = auto()
+
 
 def without_terminal_codes(text: str) -> str:
     """Return `text` without what steers a terminal."""
@@ -48,6 +75,29 @@ def looks_like_fragment(text: str) -> bool:
     if not tail.endswith(("}", "]")):
         return False
     return _is_bare_end(tail) or ('"' in tail and _closes_more_than_it_opens(tail))
+
+
+def identify_torn_line(text: str) -> TornLine:
+    """Tell whose line a fragment was."""
+    bare = text.lstrip()
+    head = without_terminal_codes(bare[:_HEAD_CHARACTERS]).strip()
+    parents = _PARENT.findall(bare)
+    if _SAYS.match(head) or _TOOL_RESULT.match(bare):
+        if parents[-1:] == ['"']:
+            return TornLine.SUBAGENT
+        is_said = _SAID.search(bare) or not _SAYS.match(head)
+        return TornLine.MAIN_AGENT if is_said else TornLine.PERHAPS_MAIN_AGENT
+    if _RESULT_HEAD.match(head):
+        return TornLine.RESULT
+    if _SYSTEM.match(head):
+        return TornLine.OTHER
+    if parents:
+        return TornLine.SUBAGENT if parents[-1] == '"' else TornLine.MAIN_AGENT
+    if _RESULT.search(bare):
+        return TornLine.RESULT
+    if len(head) >= _SHORTEST_HEAD_CHARACTERS and _ASSISTANT_HEAD.startswith(head):
+        return TornLine.PERHAPS_MAIN_AGENT
+    return TornLine.OTHER
 
 
 def holds_stream_keys(text: str) -> bool:

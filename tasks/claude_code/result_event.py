@@ -4,7 +4,15 @@ No field is required. A result tells what has been paid, and whoever judges it t
 not say as unknown; refusing the whole line for one missing field would lose the rest.
 """
 
-from tasks.claude_code.event_types import ResultEvent, TokenCounts, ToolDenial
+import json
+from typing import TypeVar
+
+from tasks.claude_code.event_types import (
+    NAME_LIMIT_CHARACTERS,
+    ResultEvent,
+    TokenCounts,
+    ToolDenial,
+)
 from tasks.claude_code.json_fields import (
     JsonObject,
     as_object,
@@ -16,7 +24,11 @@ from tasks.claude_code.json_fields import (
     text_field,
 )
 
+Number = TypeVar("Number", int, float)
+
 _NO_COUNTS = TokenCounts()
+# Guessed: a thousand times what a day of the largest account could use.
+_LARGEST_AMOUNT = 1e15
 
 
 def parse_result(event: JsonObject) -> ResultEvent:
@@ -25,16 +37,16 @@ def parse_result(event: JsonObject) -> ResultEvent:
     return ResultEvent(
         subtype=text_field(event, "subtype"),
         is_error=flag_field(event, "is_error"),
-        terminal_reason=text_field(event, "terminal_reason"),
-        stop_reason=text_field(event, "stop_reason"),
+        terminal_reason=_word(event, "terminal_reason"),
+        stop_reason=_word(event, "stop_reason"),
         text=text_field(event, "result"),
         errors=_parse_errors(event),
-        api_error=text_field(event, "api_error"),
+        api_error=_word(event, "api_error"),
         api_error_type=text_field(event, "api_error_type"),
         api_error_status=count_field(event, "api_error_status"),
-        num_turns=count_field(event, "num_turns"),
-        duration_ms=number_field(event, "duration_ms"),
-        total_cost_usd=number_field(event, "total_cost_usd"),
+        num_turns=_sane_count(event, "num_turns"),
+        duration_ms=_sane(number_field(event, "duration_ms")),
+        total_cost_usd=_sane(number_field(event, "total_cost_usd")),
         usage=parse_usage(object_field(event, "usage")),
         permission_denials=_parse_denials(event),
         provider=_parse_provider(models),
@@ -44,6 +56,7 @@ def parse_result(event: JsonObject) -> ResultEvent:
         structured_output=event.get("structured_output"),
         origin_kind=text_field(object_field(event, "origin"), "kind"),
         deferred_tool=text_field(object_field(event, "deferred_tool_use"), "name"),
+        has_deferred_tool=bool(event.get("deferred_tool_use")),
         raw=event,
     )
 
@@ -53,11 +66,28 @@ def parse_usage(usage: JsonObject) -> TokenCounts:
     if not usage:
         return _NO_COUNTS
     return TokenCounts(
-        input_tokens=count_field(usage, "input_tokens"),
-        output_tokens=count_field(usage, "output_tokens"),
-        cache_creation_input_tokens=count_field(usage, "cache_creation_input_tokens"),
-        cache_read_input_tokens=count_field(usage, "cache_read_input_tokens"),
+        input_tokens=_sane_count(usage, "input_tokens"),
+        output_tokens=_sane_count(usage, "output_tokens"),
+        cache_creation_input_tokens=_sane_count(usage, "cache_creation_input_tokens"),
+        cache_read_input_tokens=_sane_count(usage, "cache_read_input_tokens"),
     )
+
+
+def _sane(value: Number | None) -> Number | None:
+    """Return an amount, or `None` for one that nobody can have used."""
+    return value if value is not None and 0 <= value <= _LARGEST_AMOUNT else None
+
+
+def _sane_count(source: JsonObject, name: str) -> int | None:
+    return _sane(count_field(source, name))
+
+
+def _word(event: JsonObject, name: str) -> str | None:
+    """Return a word about an ending; a value that is no text is one that nobody knows."""
+    value = event.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False)[:NAME_LIMIT_CHARACTERS] if value else None
 
 
 def _parse_errors(event: JsonObject) -> tuple[str, ...]:
@@ -65,7 +95,8 @@ def _parse_errors(event: JsonObject) -> tuple[str, ...]:
 
     Of an error without a text its fields are named.
     """
-    entries = list_field(event, "errors") or []
+    errors = event.get("errors")
+    entries = list_field(event, "errors") or ([errors] if errors else [])
     said = [text for text in map(_error_text, entries) if text.strip()]
     silent = [error for error in map(as_object, entries) if error is not None]
     named = [

@@ -52,7 +52,7 @@ class RunProgress:
         read_tokens: What the main agent's model was given so far, by kind; its output is told by
             results only.
         output_tokens: Of the results so far; `None` before the first.
-        cost_usd: Cumulative, of the last result; `None` before the first.
+        cost_usd: Cumulative, of the last result that tells it; `None` before.
     """
 
     turns: int = 0
@@ -152,7 +152,8 @@ class ProgressState:
         output = event.usage.output_tokens
         self._activity = "turn ended"
         self._output_tokens = output if known is None or output is None else known + output
-        self._cost_usd = event.total_cost_usd
+        if event.total_cost_usd is not None:
+            self._cost_usd = event.total_cost_usd
 
     def _at_work(self) -> str:
         return "; ".join(self._tools.values())

@@ -28,13 +28,14 @@ from tasks.claude_code.event_types import (
     TextBlock,
     TokenCounts,
     ToolDenial,
-    ToolResultBlock,
     UnknownEvent,
     UserEvent,
     event_name,
+    is_output,
 )
-from tasks.claude_code.json_fields import JsonObject, object_field
-from tasks.claude_code.session_totals import Answers, LastTexts, ResultTotals, TurnCount
+from tasks.claude_code.json_fields import JsonObject, object_field, text_field
+from tasks.claude_code.line_damage import TornLine, identify_torn_line
+from tasks.claude_code.session_totals import Answers, LastTexts, ResultTotals, TurnCount, TurnEnding
 
 PLAIN_LINE_LIMIT_CHARACTERS = 2_000
 DENIALS_LIMIT = 100
@@ -62,19 +63,21 @@ class SessionSummary:
         model_output_seen: The model, or a tool for it, has said something.
         output_after_result: It has said something after the last result.
         turn_open: The main agent began a turn that no result has closed.
+        result_torn: A line after the last result is a piece of another one.
         empty_answer_open: The last message of the model is open, empty and of zero tokens.
         last_result: The run's closing result, if it got there.
+        prompt_ending: The end of the prompt's own turn, where a notification's came after it.
         answer: Last non-empty text of a result that is no error and answers the prompt, trimmed;
-            else of one that answers a notification.
+            else, where the prompt's turn did not fail, of one that answers a notification.
         structured_output: Of the result that answers the prompt, else of the last that has one.
         texts: The main agent's own texts, the last `TEXT_LIMIT_CHARACTERS` of them.
         usage, num_turns, duration_ms: Summed over the results; unknown once one of them is.
-        cost_usd: The last result's, which is cumulative.
+        cost_usd: Of the last result that tells it; it is cumulative.
         api_failure: The failed request that the last result, or the end of the run, is about.
         refusal: The model's refusal, of the same turn.
         error_text: What the CLI itself said instead of an answer, of the same turn.
         stopped_tasks: Background tasks that were stopped before they were done, as described.
-        last_hook: The hook that answered last.
+        last_hook: The hook that stopped the run, else the last one not about a session.
     """
 
     session_id: str | None = None
@@ -90,8 +93,10 @@ class SessionSummary:
     model_output_seen: bool = False
     output_after_result: bool = False
     turn_open: bool = False
+    result_torn: bool = False
     empty_answer_open: bool = False
     last_result: ResultEvent | None = None
+    prompt_ending: TurnEnding | None = None
     answer: str | None = None
     structured_output: object = None
     texts: str | None = None
@@ -140,13 +145,16 @@ class SessionState:
         self._init_model: str | None = None
         self._answering_model: str | None = None
         self._model_output_seen = self._output_after_result = self._empty_answer_open = False
+        self._result_torn = False
         self._texts = LastTexts()
         self._turns = TurnCount()
         self._answers = Answers()
         # What each of them is called, by its id.
         self._stopped_tasks: dict[str, str] = {}
         self._last_hook: str | None = None
+        self._hook_stops = False
         self._results = ResultTotals()
+        self._prompt_ending: TurnEnding | None = None
         self._denials: dict[ToolDenial, None] = {}
         self._last_api_retry: ApiRetryEvent | None = None
         self._last_rate_limit: RateLimitEvent | None = None
@@ -173,10 +181,12 @@ class SessionState:
                 self._apply_assistant(event)
             case UserEvent() | PartialMessageEvent():
                 self._note_output(event)
-                if _is_output(event) and _is_of_main_agent(event):
+                if is_output(event) and _is_of_main_agent(event):
                     self._turns.note_output()
+                    if isinstance(event, UserEvent):
+                        self._note_recovery()
             case EventParseError():
-                pass
+                self._apply_unreadable(event)
             case UnknownEvent():
                 _count(self._unknown_events, name)
             case InitEvent():
@@ -207,13 +217,15 @@ class SessionState:
             model_output_seen=self._model_output_seen,
             output_after_result=self._output_after_result,
             turn_open=last is not None and self._turns.is_open,
+            result_torn=self._result_torn,
             empty_answer_open=self._empty_answer_open,
             last_result=last,
+            prompt_ending=None if last and last.answers_the_prompt else self._prompt_ending,
             answer=self._answers.text,
             structured_output=self._answers.structured_output,
             texts=self._texts.joined(),
             usage=self._results.usage,
-            cost_usd=last.total_cost_usd if last else None,
+            cost_usd=self._results.cost_usd,
             num_turns=self._results.num_turns,
             duration_ms=self._results.duration_ms,
             permission_denials=denials,
@@ -233,17 +245,40 @@ class SessionState:
         self._plain_lines += 1
         if line.is_fragment:
             self._fragment_lines += 1
+            self._apply_torn_line(identify_torn_line(line.text))
         elif not self._after_plain_line:
             # Of a traceback the first line says most; of several the last one is the reason.
             self._plain_line = text[:PLAIN_LINE_LIMIT_CHARACTERS]
             self._after_plain_line = True
+
+    def _apply_torn_line(self, line: TornLine) -> None:
+        match line:
+            case TornLine.MAIN_AGENT:
+                self._model_output_seen = self._output_after_result = True
+                self._turns.note_output()
+            case TornLine.PERHAPS_MAIN_AGENT if self._results.last is not None:
+                self._turns.note_output()
+            case TornLine.SUBAGENT:
+                self._model_output_seen = self._output_after_result = True
+            case TornLine.RESULT:
+                self._result_torn = True
+            case _:
+                pass
+
+    def _apply_unreadable(self, event: EventParseError) -> None:
+        """Take a message that cannot be read: after a result it tells that somebody went on."""
+        if self._results.last is None or event.event_type not in {"assistant", "stream_event"}:
+            return
+        self._model_output_seen = self._output_after_result = True
+        if text_field(event.payload, "parent_tool_use_id") is None:
+            self._turns.note_output()
 
     def _apply_assistant(self, event: AssistantEvent) -> None:
         if event.parent_tool_use_id is not None:
             self._note_output(event)
             return
         self._session_id = event.session_id or self._session_id
-        if _is_output(event):
+        if is_output(event):
             self._turns.note_output()
         if event.is_synthetic:
             self._turn_failure = event.api_failure or self._turn_failure
@@ -252,6 +287,8 @@ class SessionState:
         self._note_output(event)
         # The model has answered after all.
         self._turn_failure = self._turn_error_text = None
+        if is_output(event):
+            self._note_recovery()
         self._answering_model = event.model or self._answering_model
         self._empty_answer_open = (
             event.is_open and not event.blocks and event.usage.output_tokens == 0
@@ -264,12 +301,17 @@ class SessionState:
         self._results.add(event)
         self._session_id = event.session_id or self._session_id
         self._turns.note_result()
-        self._answers.add(event)
+        failed = self._turn_failure is not None or self._turn_refusal is not None
+        self._answers.add(event, model_failed=failed)
         self._note_denials(event.permission_denials)
         self._result_failure, self._turn_failure = self._turn_failure, None
         self._result_refusal, self._turn_refusal = self._turn_refusal, None
         self._result_error_text, self._turn_error_text = self._turn_error_text, None
-        self._output_after_result = self._empty_answer_open = False
+        self._output_after_result = self._empty_answer_open = self._result_torn = False
+        if event.answers_the_prompt:
+            self._prompt_ending = TurnEnding(
+                event, self._result_failure, self._result_refusal, self._result_error_text
+            )
 
     def _apply_note(
         self,
@@ -303,8 +345,10 @@ class SessionState:
                 # A notification of the same, with a summary, may follow or not.
                 self._note_stopped_task(details, object_field(details, "patch"))
             case "hook_response":
-                name = details.get("hook_name")
-                self._last_hook = str(name)[:NAME_LIMIT_CHARACTERS] if name else self._last_hook
+                name = str(details.get("hook_name") or "")[:NAME_LIMIT_CHARACTERS]
+                if event.stops_run or not (self._hook_stops or name.startswith("Session")):
+                    self._last_hook = name or self._last_hook
+                self._hook_stops = self._hook_stops or event.stops_run
             case _:
                 pass
 
@@ -319,28 +363,17 @@ class SessionState:
             self._stopped_tasks[key] = what
 
     def _note_output(self, event: AssistantEvent | UserEvent | PartialMessageEvent) -> None:
-        if not self._output_after_result and _is_output(event):
+        if not self._output_after_result and is_output(event):
             self._model_output_seen = self._output_after_result = True
+
+    def _note_recovery(self) -> None:
+        """Forget what earlier requests of the turn came to: the main agent goes on."""
+        self._turn_refusal = self._last_api_retry = None
 
     def _note_denials(self, denials: Iterable[ToolDenial]) -> None:
         for denial in denials:
             if len(self._denials) < DENIALS_LIMIT:
                 self._denials[denial] = None
-
-
-def _is_output(event: AssistantEvent | UserEvent | PartialMessageEvent) -> bool:
-    match event:
-        case AssistantEvent():
-            return any(
-                not isinstance(block, TextBlock) or block.text.strip() for block in event.blocks
-            )
-        case UserEvent():
-            # Prompts, and notes such as that of an interruption, are no output.
-            return any(isinstance(block, ToolResultBlock) for block in event.blocks)
-        case PartialMessageEvent():
-            return True
-        case _:
-            assert_never(event)
 
 
 def _is_of_main_agent(event: UserEvent | PartialMessageEvent) -> bool:

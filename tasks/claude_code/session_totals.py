@@ -2,13 +2,33 @@
 
 import sys
 from collections import deque
+from dataclasses import dataclass
 from typing import TypeVar
 
-from tasks.claude_code.event_types import ResultEvent, TokenCounts
+from tasks.claude_code.event_types import (
+    ApiFailure,
+    ModelRefusalEvent,
+    ResultEvent,
+    TokenCounts,
+    ending_word,
+)
 
 TEXT_LIMIT_CHARACTERS = 64_000
 
+_FINISHED = frozenset({"", "success", "completed", "end_turn", "stop_sequence"})
+_REFUSAL = "refusal"
+
 Number = TypeVar("Number", int, float)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnding:
+    """A result, and what happened in the turn that it closed."""
+
+    result: ResultEvent
+    api_failure: ApiFailure | None
+    refusal: ModelRefusalEvent | None
+    error_text: str | None
 
 
 class ResultTotals:
@@ -20,6 +40,7 @@ class ResultTotals:
         self.usage = TokenCounts()
         self.num_turns: int | None = None
         self.duration_ms: float | None = None
+        self.cost_usd: float | None = None
 
     def add(self, event: ResultEvent) -> None:
         """Take the next result."""
@@ -30,23 +51,43 @@ class ResultTotals:
             self.usage = sum_usage(self.usage, event.usage)
             self.num_turns = _sum(self.num_turns, event.num_turns)
             self.duration_ms = _sum(self.duration_ms, event.duration_ms)
+        if event.total_cost_usd is not None:
+            self.cost_usd = event.total_cost_usd
         self.count += 1
         self.last = event
 
 
 class Answers:
-    """What the results answered: the prompt's own answer before that of a notification's turn."""
+    """What the results answered: the prompt's own answer, else that of a notification's turn.
+
+    The latter says nothing where the prompt's turn failed.
+    """
 
     def __init__(self) -> None:
+        self._prompt_failed = False
+        # What the model said instead of an answer, where nothing came after it.
+        self._refusal: str | None = None
         # By whether they answer the prompt.
         self._texts: dict[bool, str] = {}
         self._outputs: dict[bool, object] = {}
 
-    def add(self, event: ResultEvent) -> None:
-        """Take the next result; the text of one that is an error is no answer."""
-        if event.is_error is True:
+    def add(self, event: ResultEvent, *, model_failed: bool) -> None:
+        """Take the next result; the text of one that is an error is no answer.
+
+        Args:
+            event: The result.
+            model_failed: Its text is what the CLI said of a failed request, or a refusal.
+        """
+        is_error = model_failed or event.is_error is True or event.names_api_failure
+        if event.answers_the_prompt:
+            self._prompt_failed = is_error or not _ran_to_its_end(event)
+        self._refusal = None
+        if is_error:
             return
         text = (event.text or "").strip()
+        if ending_word(event.stop_reason) == _REFUSAL:
+            self._refusal = text[:TEXT_LIMIT_CHARACTERS] or None
+            return
         if text:
             self._texts[event.answers_the_prompt] = text[:TEXT_LIMIT_CHARACTERS]
         if event.has_structured_output:
@@ -55,12 +96,19 @@ class Answers:
     @property
     def text(self) -> str | None:
         """The answer as text; `None` where every result is empty."""
-        return self._texts.get(True) or self._texts.get(False)
+        notified = None if self._prompt_failed else self._texts.get(False)
+        return self._texts.get(True) or self._refusal or notified
 
     @property
     def structured_output(self) -> object:
         """The answer as a JSON value; `None` where no result has one."""
-        return self._outputs.get(True, self._outputs.get(False))
+        return self._outputs.get(True, None if self._prompt_failed else self._outputs.get(False))
+
+
+def _ran_to_its_end(event: ResultEvent) -> bool:
+    """Tell whether a turn was finished, as far as what it says of itself is known."""
+    words = map(ending_word, (event.subtype, event.terminal_reason, event.stop_reason))
+    return not event.errors and all(word in _FINISHED for word in words)
 
 
 class TurnCount:

@@ -1,17 +1,20 @@
 """Which kind of model API failure ended a run, according to the CLI's fields.
 
-The fields count if the last result says that the work was not finished, or if there is no result
-but the CLI reported a failed request and then exited by itself with an error. The subtype
-`success` proves nothing.
+The fields count if the last result says that the work was not finished, names a failed request or
+follows one that the model did not recover from; or if there is no result but the CLI reported a
+failed request and then exited by itself with an error. Neither the subtype `success` nor
+`is_error: false` proves anything.
 
 Source:
     Recordings of Claude Code 2.1.329, `tests/data/transcripts`.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from tasks.claude_code.event_types import ApiFailure, ResultEvent
+from tasks.claude_code.session_summary import SessionSummary
 from tasks.outcome.ending_vocabulary import find_word, says_unfinished
 from tasks.outcome.reasons import Reason
 from tasks.outcome.run_facts import Ending, RunFacts
@@ -70,6 +73,39 @@ _UNAVAILABLE = frozenset(
         ApiField("error", "server_error"),
     }
 )
+
+
+def shows_failure(session: SessionSummary) -> bool:
+    """Tell whether the last result is a failure, by its own fields or by what came before it."""
+    result = session.last_result
+    return result is not None and (
+        result.is_error is True
+        or bool(result.errors)
+        or result.names_api_failure
+        or says_unfinished(result)
+        or session.api_failure is not None
+        or session.refusal is not None
+    )
+
+
+def with_judged_result(facts: RunFacts) -> RunFacts:
+    """Return the facts with the result that the verdict is about as the last one.
+
+    The last result of all, but for a good one that answers a notification after the prompt's own
+    turn has failed.
+    """
+    session, ending = facts.session, facts.session.prompt_ending
+    if ending is None or shows_failure(session):
+        return facts
+    judged = replace(
+        session,
+        last_result=ending.result,
+        api_failure=ending.api_failure,
+        refusal=ending.refusal,
+        error_text=ending.error_text,
+    )
+    fails = shows_failure(judged) or ending.result.is_error is None
+    return replace(facts, session=judged) if fails else facts
 
 
 def login_fact(facts: RunFacts, ending: Ending) -> str | None:
@@ -142,6 +178,8 @@ def failed_request_fact(facts: RunFacts, ending: Ending) -> str | None:
     for field in api_fields(facts):
         if field.name.startswith(("api_error", "error")):
             return str(field)
+    if facts.session.api_failure is not None:
+        return "an API error message instead of an answer"
     return _word(facts, Reason.API_FAILED)
 
 
@@ -158,7 +196,10 @@ def reset_epoch(facts: RunFacts) -> float | None:
     failure, limit = facts.session.api_failure, facts.session.last_rate_limit
     if failure is not None and failure.resets_at_epoch_seconds is not None:
         return failure.resets_at_epoch_seconds
-    return limit.resets_at_epoch_seconds if limit is not None else None
+    # One that still allows requests is not the limit that was reached.
+    if limit is None or (limit.status or "").lower().startswith("allowed"):
+        return None
+    return limit.resets_at_epoch_seconds
 
 
 def api_fields(facts: RunFacts) -> Iterator[ApiField]:
@@ -191,9 +232,8 @@ def _failure_pairs(failure: ApiFailure) -> tuple[tuple[str, str | int | None], .
 
 
 def _counts(facts: RunFacts, ending: Ending) -> bool:
-    result = facts.session.last_result
-    if result is not None:
-        return result.is_error is True or bool(result.errors) or says_unfinished(result)
+    if facts.session.last_result is not None:
+        return shows_failure(facts.session)
     return facts.session.api_failure is not None and ending.by_itself and ending.exit_code != 0
 
 

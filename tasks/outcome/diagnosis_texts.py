@@ -201,7 +201,7 @@ WORDINGS: dict[Reason, Wording] = {
     Reason.ERROR_UNSAID: Wording(
         "Claude Code printed a result{subtype} that does not say whether it is an error{said}",
         "the version of Claude Code in the image",
-        "Use a version of Claude Code whose results have the field `is_error`.",
+        "Use a version of Claude Code whose results have the fields `is_error` and `subtype`.",
     ),
     Reason.NO_ANSWER: Wording(
         "Claude Code ended without an error and without an answer: its result is empty",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from tasks.claude_code.event_types import ResultEvent
 from tasks.outcome.causes import deadline_fact, deletion_ended_agent, preempted_by_queue_fact
-from tasks.outcome.ending_vocabulary import find_word
+from tasks.outcome.ending_vocabulary import error_subtype, find_word
 from tasks.outcome.reasons import Reason
 from tasks.outcome.run_facts import Ending, RunFacts
 from tasks.transcript.line_grammar import Refusal
@@ -72,11 +72,13 @@ def revoked(facts: RunFacts, _ending: Ending) -> str | None:
 
 
 def closing_result_lost(facts: RunFacts, _ending: Ending) -> str | None:
-    """The last line that looked like a result is missing."""
+    """The last line that looked like a result is missing, or only a piece of it is there."""
     number = facts.any_trailer.last_result_line if facts.any_trailer else None
     missing = facts.transcript.missing
     if number is not None and any(gap.first <= number <= gap.last for gap in missing):
         return f"line {number}, which looked like the last result, is missing"
+    if facts.session.last_result is not None and facts.session.result_torn:
+        return "only a piece of the result after the last whole one"
     return None
 
 
@@ -99,14 +101,26 @@ def session_unknown(facts: RunFacts, ending: Ending) -> str | None:
     if not facts.resume_requested or session.init_seen or session.model_output_seen:
         return None
     if result is not None:
-        if result.is_error is True and not result.num_turns:
-            return "resume requested, result is_error=true, no turn, no init event"
-        return None
+        # A count of turns may be nonsense, unless the lines of those turns are lost.
+        if facts.transcript.missing and result.num_turns:
+            return None
+        failed = _fails_by_itself(result)
+        return f"resume requested, {failed}, no turn, no init event" if failed else None
     if lines_lost(facts, ending) is not None or never_ran(facts, ending) is not None:
         return None
     if facts.refusal is None and ending.by_itself and ending.exit_code not in _NOT_OF_THE_CLI:
         return f"resume requested, exit code {ending.exit_code}, no turn, no init event"
     return None
+
+
+def _fails_by_itself(result: ResultEvent) -> str | None:
+    """Return the field by which a result is an error; how its last turn stopped does not count."""
+    if result.is_error is True:
+        return "result is_error=true"
+    if result.errors:
+        return "result errors"
+    word = error_subtype(result)
+    return str(word) if word is not None else None
 
 
 def means(reason: Reason) -> Evidence:
@@ -122,11 +136,14 @@ def means(reason: Reason) -> Evidence:
 
 def error_result(result: ResultEvent, facts: RunFacts, ending: Ending) -> str | None:
     """The last result is an error: by its flag, by a word of it, or because it lists errors."""
-    if result.is_error is True:
-        return "result is_error=true"
-    if result.errors:
-        return "result errors"
-    return means(Reason.ERROR_RESULT)(facts, ending)
+    return _fails_by_itself(result) or means(Reason.ERROR_RESULT)(facts, ending)
+
+
+def tool_deferred(result: ResultEvent, facts: RunFacts, ending: Ending) -> str | None:
+    """A tool call waits for somebody's approval."""
+    if result.has_deferred_tool:
+        return "result deferred_tool_use"
+    return means(Reason.TOOL_DEFERRED)(facts, ending)
 
 
 def turn_left_open(_result: ResultEvent, facts: RunFacts, _ending: Ending) -> str | None:
@@ -154,8 +171,10 @@ def exit_after_result(_result: ResultEvent, facts: RunFacts, ending: Ending) -> 
 
 
 def error_unsaid(result: ResultEvent, _facts: RunFacts, _ending: Ending) -> str | None:
-    """The last result does not say whether it is an error."""
-    return "a result without is_error" if result.is_error is None else None
+    """The last result does not say whether it is an error: by its flag, and by its subtype."""
+    if result.is_error is None:
+        return "a result without is_error"
+    return None if (result.subtype or "").strip() else "a result without a subtype"
 
 
 def output_missing(_result: ResultEvent, facts: RunFacts, _ending: Ending) -> str | None:

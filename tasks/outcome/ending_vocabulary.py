@@ -7,7 +7,7 @@ success, so that an update of the CLI does not turn every run red; whoever judge
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tasks.claude_code.event_types import ResultEvent
+from tasks.claude_code.event_types import ResultEvent, ending_word
 from tasks.outcome.reasons import Reason
 from tasks.vocabulary.error_codes import ErrorCode
 
@@ -138,7 +138,7 @@ def ending_words(result: ResultEvent) -> Iterator[Word]:
     for field, said in zip(
         ENDING_FIELDS, (result.subtype, result.terminal_reason, result.stop_reason), strict=True
     ):
-        value = "_".join((said or "").split()).lower()
+        value = ending_word(said)
         if value:
             yield Word(field, value)
 
@@ -151,6 +151,12 @@ def find_word(result: ResultEvent, reason: Reason) -> Word | None:
 def says_unfinished(result: ResultEvent) -> bool:
     """Tell whether any word of a result says that the work was not finished."""
     return any(_reason(word, result) is not None for word in ending_words(result))
+
+
+def error_subtype(result: ResultEvent) -> Word | None:
+    """Return the subtype of a result if it calls the result an error, and no limit that was hit."""
+    word = find_word(result, Reason.ERROR_RESULT)
+    return word if word is not None and word.field == "subtype" else None
 
 
 def unknown_words(result: ResultEvent) -> tuple[Word, ...]:

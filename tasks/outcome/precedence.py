@@ -111,7 +111,7 @@ SUCCESS_RULE: tuple[Row, ...] = (
     Row(Reason.API_FAILED, ErrorCode.LLM_API_ERROR, api_failures.failed_request_fact),
     Row(Reason.OUTPUT_INVALID, ErrorCode.CLAUDE_OUTPUT_INVALID, means(Reason.OUTPUT_INVALID)),
     Row(Reason.HOOK_STOPPED, ErrorCode.CLAUDE_FAILED, means(Reason.HOOK_STOPPED)),
-    Row(Reason.TOOL_DEFERRED, ErrorCode.CLAUDE_TRUNCATED, means(Reason.TOOL_DEFERRED)),
+    Row(Reason.TOOL_DEFERRED, ErrorCode.CLAUDE_TRUNCATED, of_result(ending_facts.tool_deferred)),
     Row(Reason.ABORTED, ErrorCode.CLAUDE_FAILED, means(Reason.ABORTED)),
     Row(Reason.ERROR_RESULT, ErrorCode.CLAUDE_FAILED, of_result(ending_facts.error_result)),
     Row(Reason.UNFINISHED, ErrorCode.CLAUDE_TRUNCATED, means(Reason.UNFINISHED)),

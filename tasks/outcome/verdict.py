@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tasks.outcome.api_failures import with_judged_result
 from tasks.outcome.causes import CAUSE_TABLE, CauseFinding, CauseRule, find_cause
 from tasks.outcome.cluster_words import cluster_words
 from tasks.outcome.diagnosis import describe, list_observations
@@ -73,6 +74,7 @@ def judge_run(
         causes: The ordered rules that select the cause.
     """
     ending = read_ending(facts)
+    facts = with_judged_result(facts)
     row, fact = find_row(facts, ending, precedence)
     found = _cause(row, facts, ending, causes)
     diagnosis = describe(row.reason, facts, ending, found.cause if found else None)

@@ -250,8 +250,8 @@ def test_line_is_parsed_as_listed(name: str) -> None:
 
 MALFORMED: dict[str, tuple[bytes, str, str]] = {
     "assistant without message": (_line(type="assistant"), "assistant", "message.content"),
-    "assistant with bare text": (
-        _line(type="assistant", message={"content": "oops"}),
+    "assistant with one block": (
+        _line(type="assistant", message={"content": {"type": "text"}}),
         "assistant",
         "message.content",
     ),
@@ -334,6 +334,7 @@ def test_result_is_parsed_field_by_field() -> None:
         structured_output={"n": 1},
         origin_kind="task-notification",
         deferred_tool="Bash",
+        has_deferred_tool=True,
         raw=fields,
     )
 

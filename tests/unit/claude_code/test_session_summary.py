@@ -74,6 +74,13 @@ INIT = {"type": "system", "subtype": "init"}
         ([_result(result="b", **NOTIFIED)], "b"),
         ([_result(result="a"), _result(result="b", is_error=True)], "a"),
         ([_result(result=" ")], None),
+        # What a notification was answered is no answer to a prompt whose turn failed.
+        ([_result(result="a", is_error=True), _result(result="b", **NOTIFIED)], None),
+        ([_result(result="", stop_reason="max_tokens"), _result(result="b", **NOTIFIED)], None),
+        ([_result(result="no", stop_reason="Refusal"), _result(result="b", **NOTIFIED)], None),
+        ([_result(result="a"), _result(result="no", stop_reason="refusal")], "a"),
+        ([_result(result="API Error", api_error_status=529)], None),
+        ([_result(result="some", stop_reason="max_tokens")], "some"),
     ],
 )
 def test_answer_is_the_last_of_the_prompt_that_is_not_empty(
@@ -168,6 +175,20 @@ def test_unknown_stays_unknown() -> None:
     assert summary.cost_usd is None
     assert summary.usage == TokenCounts()
     assert (summary.num_turns, summary.duration_ms, summary.provider) == (None, None, None)
+
+
+@pytest.mark.parametrize("amount", ["-1", "-0.5", "1e16", "1e999", "9" * 400])
+def test_amount_that_nobody_can_have_used_is_unknown(amount: str) -> None:
+    amounts = f'"total_cost_usd":{amount},"num_turns":{amount},"duration_ms":{amount}'
+    summary = _summary(f'{{"type":"result",{amounts},"usage":{{"output_tokens":{amount}}}}}')
+
+    assert (summary.cost_usd, summary.num_turns, summary.duration_ms) == (None, None, None)
+    assert summary.usage == TokenCounts()
+
+
+def test_result_without_a_cost_keeps_the_last_known_one() -> None:
+    assert _summary(_result(total_cost_usd=0.5), _result()).cost_usd == 0.5
+    assert _summary(_result(total_cost_usd=0.5), _result(total_cost_usd=-1)).cost_usd == 0.5
 
 
 def test_nothing_printed_is_all_unknown() -> None:

@@ -65,7 +65,6 @@ OVERRIDDEN: dict[str, str] = {
             "isClaudeUnknownSessionError: capitals",
             "isClaudeUnknownSessionError: unknown session",
             "isClaudeUnknownSessionError: session X not found",
-            "isClaudeUnknownSessionError: in error list as text",
             "detectClaudeLoginRequired: phrase in result: Please log in",
             "detectClaudeLoginRequired: phrase in result: not logged in",
             "detectClaudeLoginRequired: phrase in result: please run `claude login`",

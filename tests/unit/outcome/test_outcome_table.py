@@ -395,10 +395,10 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         Code.LLM_API_ERROR,
         Cause.APP_EXIT,
     ),
-    "error fields of a good result do not count": (
+    "error fields count beside a flag that denies them": (
         _ended(_said(result="Done", api_error_status=401), 0),
-        None,
-        None,
+        Code.CLAUDE_AUTH_REQUIRED,
+        Cause.APP_EXIT,
     ),
     "the closing result is lost": (
         _ended(
