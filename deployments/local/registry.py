@@ -325,7 +325,7 @@ class Registry:
 
 def _object(body: Any) -> JsonObject:
     if not isinstance(body, dict):
-        raise api_errors.bad_request("the request body is no JSON object")
+        raise api_errors.bad_request("the request body is not a JSON object")
     return body  # pyright: ignore[reportUnknownVariableType] # JSON
 
 

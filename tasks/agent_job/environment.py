@@ -263,7 +263,7 @@ def quantity_value(quantity: str) -> Decimal:
     try:
         return Decimal(digits) * _UNITS[quantity.removeprefix(digits)]
     except (InvalidOperation, KeyError) as error:
-        raise ValueError(f"{quantity!r} is no quantity") from error
+        raise ValueError(f"{quantity!r} is not a quantity") from error
 
 
 def _plain(name: str, value: str) -> dict[str, Any]:

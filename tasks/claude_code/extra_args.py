@@ -62,7 +62,7 @@ def refused_extra_args(arguments: Sequence[str]) -> list[str]:
     """
     reasons: list[str] = []
     if arguments and not arguments[0].startswith("-"):
-        reasons.append("the first one is no option and would become the prompt")
+        reasons.append("the first one is not an option and would become the prompt")
     for argument in arguments:
         option = argument.partition("=")[0]
         if "\x00" in argument:

@@ -9,6 +9,7 @@ from tasks.cluster.json_objects import ApiResource, JsonObject, RequestTarget
 from tasks.observation.api_fields import object_at, text_at
 
 _PARTIAL = "as=PartialObjectMetadataList"
+_VOWELS = ("A", "E", "I", "O")  # that a kind may begin with
 
 AnswerCheck = Callable[[JsonObject], str | None]
 """Tells what an answer should have been and is not, such as `Job`; None if it is."""
@@ -31,8 +32,10 @@ def parse_answer(
     found = parse_json_object(body)
     missing = "JSON object" if found is None else check(found) if check is not None else None
     if found is None or missing is not None:
+        article = "an" if str(missing).startswith(_VOWELS) else "a"
         raise ClusterUnavailable(
-            f"What answered {target} is no Kubernetes API: its answer is no {missing}.",
+            f"What answered {target} is not the Kubernetes API: its answer is not {article} "
+            f"{missing}.",
             target=target,
             status=status,
         )

@@ -88,7 +88,7 @@ def error_from_answer(
     sentence = _sentence(target, status, answer)
     is_elsewhere = body is not None and not answer.is_status and status in _NEEDS_A_STATUS
     if is_elsewhere:
-        sentence = f"What answered is no Kubernetes API. {sentence}"
+        sentence = f"What answered is not the Kubernetes API. {sentence}"
     if status >= 500 or is_elsewhere:
         return ClusterUnavailable(
             sentence, target=target, status=status, retry_after_seconds=answer.retry_after_seconds

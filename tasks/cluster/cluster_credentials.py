@@ -59,7 +59,7 @@ class _Answer:
     """A plugin's answer; times are those of the monotonic clock.
 
     Attributes:
-        usable_until: None when nobody knows.
+        usable_until: None when it is unknown.
         renew_at: None to ask only after a refusal.
     """
 
@@ -271,7 +271,7 @@ class Credentials:
             )
         except ValueError:
             # Not chained: what is no address may hold a credential.
-            raise Unusable("it names a server or a proxy that is no address") from None
+            raise Unusable("it names a server or a proxy that is not an address") from None
         proxy = choose_proxy(
             config.server, proxy_url=config.proxy_url, environ=self._connection.environ
         )

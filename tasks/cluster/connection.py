@@ -165,8 +165,9 @@ def discover_connection(
     if fallback.is_file():
         return ClusterConnection.from_kubeconfig_file(str(fallback))
     raise ClusterNotConfigured(
-        "No cluster is configured: this is no pod with a service account, KUBECONFIG is not set, "
-        f"and {fallback} does not exist. Name a cluster in the runtime block."
+        "No cluster is configured: this process is not in a pod with a service account, "
+        f"KUBECONFIG is not set, and {fallback} does not exist. "
+        "Name a cluster in the runtime block."
     )
 
 

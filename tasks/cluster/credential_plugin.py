@@ -202,10 +202,10 @@ def parse_credential(plugin: PluginCommand, stdout: bytes) -> PluginCredential:
     try:
         printed: Any = json.loads(stdout)
     except ValueError:
-        raise _wrong(plugin, "is no JSON") from None
+        raise _wrong(plugin, "is not JSON") from None
     found = _object(printed)
     if found.get("kind") != "ExecCredential" or found.get("apiVersion") != plugin.api_version:
-        raise _wrong(plugin, f"is no ExecCredential of {plugin.api_version}")
+        raise _wrong(plugin, f"is not an ExecCredential of {plugin.api_version}")
     status = _object(found.get("status"))
     token = _text(status, "token")
     certificate = _text(status, "clientCertificateData").encode() or None
@@ -225,7 +225,7 @@ def _expiry(
         try:
             said_at = datetime.fromisoformat(said)
         except ValueError:
-            raise _wrong(plugin, "has an expirationTimestamp that is no time") from None
+            raise _wrong(plugin, "has an expirationTimestamp that is not a time") from None
         ends.append(said_at if said_at.tzinfo else said_at.replace(tzinfo=UTC))
     if certificate is not None and (certificate_end := certificate_ends_at(certificate)):
         ends.append(certificate_end)

@@ -80,7 +80,7 @@ class _Reader:
             try:
                 return base64.b64decode(data)
             except binascii.Error:
-                raise Unusable(f"{name}-data is no base64") from None
+                raise Unusable(f"{name}-data is not base64") from None
         path = _text(entry.fields, name)
         return self.bytes_of(entry.folder / Path(path).expanduser()) if path else None
 
@@ -143,7 +143,7 @@ def _read_files(paths: str, reader: _Reader) -> list[tuple[_Fields, Path]]:
         if content is None:
             continue
         if not isinstance(content, dict):
-            raise Unusable("it is no kubeconfig")
+            raise Unusable("it is not a kubeconfig")
         documents.append((cast("_Fields", content), path.parent))
     if not documents:
         raise failure or Unusable("it is empty")
@@ -246,7 +246,7 @@ def _entries(documents: list[tuple[_Fields, Path]], kind: str) -> Iterator[tuple
     for document, folder in documents:
         found: Any = document.get(kind) or []
         if not isinstance(found, list):
-            raise Unusable(f"its {kind} are no list")
+            raise Unusable(f"its {kind} are not a list")
         for entry in cast("list[Any]", found):
             yield _object(entry, kind), folder
 
@@ -257,7 +257,7 @@ def _first_text(documents: list[tuple[_Fields, Path]], name: str) -> str:
 
 def _object(value: Any, what: str) -> _Fields:
     if not isinstance(value, Mapping):
-        raise Unusable(f"what its {what} hold is no object")
+        raise Unusable(f"an entry of its {what} is not an object")
     return cast("_Fields", value)
 
 
@@ -266,5 +266,5 @@ def _text(fields: _Fields, name: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise Unusable(f"its {name} is no text")
+        raise Unusable(f"its {name} is not a text")
     return value

@@ -124,7 +124,7 @@ def _checked(proxy: str, source: str) -> str:
         url = URL(written)
     except ValueError:
         # Not chained: what is no address may hold a password.
-        raise ProxyRefused(f"{source} is no address") from None
+        raise ProxyRefused(f"{source} is not an address") from None
     if url.scheme not in _SUPPORTED:
         kind = "SOCKS proxy" if url.scheme.startswith("socks") else "proxy of another kind"
         raise ProxyRefused(

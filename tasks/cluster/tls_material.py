@@ -53,7 +53,7 @@ def build_tls_context(material: TlsMaterial) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cadata=authority)
     except ssl.SSLError as failure:
-        raise TlsMaterialInvalid("the certificate authority is no certificate") from failure
+        raise TlsMaterialInvalid("the certificate authority is not a certificate") from failure
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     if material.strict:
         context.verify_flags |= ssl.VERIFY_X509_STRICT
@@ -84,7 +84,7 @@ def _load_own(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
             context.load_cert_chain(path, password="")
         except ssl.SSLError as failure:
             raise TlsMaterialInvalid(
-                "the client certificate or its key is none, or they do not belong together"
+                "the client certificate or its key is invalid, or they do not belong together"
             ) from failure
 
 

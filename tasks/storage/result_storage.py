@@ -89,7 +89,9 @@ async def open_result_storage(reference: str | None) -> ResultStorage:
     except ValueError as error:
         raise _no_storage(reference) from error
     if not isinstance(block, WritableFileSystem):
-        raise InputInvalid(f"The block {reference!r} cannot be written to: it is no file system.")
+        raise InputInvalid(
+            f"The block {reference!r} cannot be written to: it is not a file system."
+        )
     return BlockStorage(reference, block)
 
 

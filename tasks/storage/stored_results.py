@@ -75,7 +75,7 @@ async def _read_result(storage: ResultStorage, path: str) -> AgentRunResult | No
     except StoredObjectMissing:
         return None
     except ValidationError as error:
-        raise _unreadable(storage, path, "it is no result of this version") from error
+        raise _unreadable(storage, path, "it is not a result of this version") from error
     except Exception as error:
         # A block may raise whatever its library does.
         raise _unreadable(storage, path, str(error) or type(error).__name__) from error

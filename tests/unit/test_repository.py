@@ -65,6 +65,8 @@ HARD_TO_READ = tuple(
         ("count", "as", "nothing"),
     )
 )
+# In what people read: "it is no list" for "it is not a list".
+IS_NO = re.compile(r"(?<!there )\b(?:is|are) no(?:ne\b| (?!longer\b|more\b)\w)", re.IGNORECASE)
 UNFINISHED = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
 
 
@@ -148,6 +150,28 @@ def test_texts_have_no_phrase_that_needs_a_second_reading() -> None:
     ]
 
     assert found == []
+
+
+def test_messages_say_what_a_thing_is_not_in_the_usual_form() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: {text}"
+        for path in _python_files(*CODE_FOLDERS)
+        for text in _messages(ast.parse(path.read_text()))
+        if IS_NO.search(text)
+    ]
+
+    assert found == []
+
+
+def _messages(tree: ast.Module) -> Iterator[str]:
+    """Give the texts of a module except docstrings; `x` stands for what is put into them."""
+    not_messages = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            not_messages |= {id(part) for part in node.values}
+            yield "".join(str(p.value) if isinstance(p, ast.Constant) else "x" for p in node.values)
+        elif isinstance(node, ast.Constant) and id(node) not in not_messages:
+            yield str(node.value)
 
 
 def test_code_has_no_note_of_unfinished_work() -> None:

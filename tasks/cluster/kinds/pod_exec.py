@@ -91,14 +91,14 @@ def _parse_exit_code(content: bytes, what: str) -> int:
     """Read the error channel's `Status`: Success, or a cause `ExitCode`, else it never ran."""
     status = parse_json_object(content)
     if status is None:
-        raise ExecFailed(f"{what}: its ending is no Status.")
+        raise ExecFailed(f"{what}: its ending is not a Status.")
     if status.get("status") == "Success":
         return 0
     for cause in objects_at(object_at(status, "details"), "causes"):
         if cause.get("reason") == "ExitCode":
             exit_code = integer_at(cause, "message")
             if exit_code is None:
-                raise ExecFailed(f"{what}: its exit code is no number.")
+                raise ExecFailed(f"{what}: its exit code is not a number.")
             return exit_code
     raise ExecFailed(f"{what}: {str(status.get('message') or 'no reason given')[:500]}")
 

@@ -196,7 +196,7 @@ def _parse_watch_line(line: bytes) -> WatchEvent:
     body: JsonObject | None = raw["object"] if isinstance(raw.get("object"), dict) else None
     is_change = kind in ("ADDED", "MODIFIED", "DELETED")
     if body is None or kind is None or (is_change and not is_stored_object(body)):
-        raise StreamBroken("What the watch sent is no watch event.", was_sent=True)
+        raise StreamBroken("What the watch sent is not a watch event.", was_sent=True)
     if kind in ("ADDED", "MODIFIED"):
         return Changed(body)
     if kind == "DELETED":

@@ -98,7 +98,7 @@ def test_refusal_that_is_no_status_decides_nothing(code: int, raw: bytes) -> Non
 
     assert type(error) is ClusterUnavailable
     assert error.status == code
-    assert str(error).startswith("What answered is no Kubernetes API. ")
+    assert str(error).startswith("What answered is not the Kubernetes API. ")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiohttp import web
 
+from tasks.cluster.api_answers import parse_answer
 from tasks.cluster.call_retry import RETRY_NEVER, RETRY_SAFE, RetryPolicy
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.cluster_errors import (
@@ -20,6 +21,7 @@ from tasks.cluster.cluster_errors import (
     StreamSilent,
     TooManyRequests,
 )
+from tasks.cluster.json_objects import RequestTarget
 from tests.scripted_api import Answer, reset, serve, status
 
 POD = "/api/v1/namespaces/a/pods/p"
@@ -205,8 +207,16 @@ async def test_answer_that_is_no_json_says_so() -> None:
         return web.Response(text="<html>Sign in</html>")
 
     async with serve(page) as api, ClusterClient(api.connection) as client:
-        with pytest.raises(ClusterUnavailable, match="no Kubernetes API"):
+        with pytest.raises(ClusterUnavailable, match="its answer is not a JSON object"):
             await client.request("GET", POD, retry=RETRY_NEVER)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("JobList", "not a JobList."), ("EventList", "not an EventList.")]
+)
+def test_answer_of_another_kind_says_what_it_is_not(kind: str, said: str) -> None:
+    with pytest.raises(ClusterUnavailable, match=f"its answer is {said}"):
+        parse_answer(RequestTarget("list", "", "things"), 200, b"{}", lambda _: kind)
 
 
 def streaming(then: Callable[[web.Request], Awaitable[None]]) -> Answer:

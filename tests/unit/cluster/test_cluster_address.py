@@ -82,7 +82,7 @@ async def test_address_holds_no_credentials() -> None:
 
 @pytest.mark.parametrize("server", ["https://api.example:tell-nobody", "https://[tell-nobody"])
 async def test_server_that_is_no_address_is_refused_without_being_quoted(server: str) -> None:
-    with pytest.raises(KubeconfigInvalid, match="no address") as refused:
+    with pytest.raises(KubeconfigInvalid, match="not an address") as refused:
         await _address(_connection(server))
 
     assert "tell-nobody" not in str(refused.value)

@@ -219,15 +219,15 @@ async def test_plugin_that_needs_a_terminal_is_not_started(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("stdout", "told"),
     [
-        ("", "is no JSON"),
-        ("[]", "is no ExecCredential"),
-        (credential(token="x").replace("/v1", "/v1beta1"), "is no ExecCredential"),
+        ("", "is not JSON"),
+        ("[]", "is not an ExecCredential"),
+        (credential(token="x").replace("/v1", "/v1beta1"), "is not an ExecCredential"),
         (credential(), "neither a token nor a certificate"),
         (credential(token=""), "neither a token nor a certificate"),
         (credential(token=["HUSH"]), "neither a token nor a certificate"),
         (credential(clientCertificateData="HUSH"), "without its key"),
         (credential(clientKeyData="HUSH"), "a key alone"),
-        (credential(token="HUSH", expirationTimestamp="soon"), "is no time"),
+        (credential(token="HUSH", expirationTimestamp="soon"), "is not a time"),
     ],
 )
 def test_answer_that_is_none_is_told_without_quoting_it(stdout: str, told: str) -> None:

@@ -67,19 +67,22 @@ async def test_command_that_could_not_run_says_why() -> None:
 
 
 async def test_ending_that_is_no_status_is_no_exit_code() -> None:
-    with pytest.raises(ExecFailed, match="no Status"):
+    with pytest.raises(ExecFailed, match="not a Status"):
         await ran(sends(b"\x03gone"))
 
 
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (None, "no Status"),
-        ([], "no Status"),
+        (None, "not a Status"),
+        ([], "not a Status"),
         ({"details": []}, "no reason given"),
         ({"details": {"causes": ["x", None]}}, "no reason given"),
-        ({"details": {"causes": [{"reason": "ExitCode", "message": "x"}]}}, "is no number"),
-        ({"details": {"causes": [{"reason": "ExitCode", "message": "1" * 5000}]}}, "is no number"),
+        ({"details": {"causes": [{"reason": "ExitCode", "message": "x"}]}}, "is not a number"),
+        (
+            {"details": {"causes": [{"reason": "ExitCode", "message": "1" * 5000}]}},
+            "is not a number",
+        ),
     ],
 )
 async def test_ending_of_another_shape_is_no_exit_code(body: object, said: str) -> None:

@@ -93,7 +93,7 @@ def test_kubeconfig_proxy_comes_before_the_environment_s(
         (None, {"HTTPS_PROXY": "socks5://me:tell-nobody@p"}, "HTTPS_PROXY names a SOCKS proxy"),
         ("ftp://p", {}, r"another kind \(ftp://p\)"),
         ("http://", {}, "names no host"),
-        ("http://me:tell-nobody@p:port", {}, "is no address"),
+        ("http://me:tell-nobody@p:port", {}, "is not an address"),
     ],
 )
 def test_proxy_that_cannot_be_used_is_refused_by_name(

@@ -323,7 +323,7 @@ async def test_half_written_pair_leaves_what_we_had(tmp_path: Path) -> None:
         ({"client-certificate-data": data(b"HUSH"), "client-key-data": data(b"HUSH")}, "its key"),
         ({"client-certificate-data": data(b"HUSH")}, "without its key"),
         ({"client-key-data": data(b"HUSH")}, "a key alone"),
-        ({"client-certificate-data": "HUSHH"}, "client-certificate-data is no base64"),
+        ({"client-certificate-data": "HUSHH"}, "client-certificate-data is not base64"),
         ({"client-certificate": "/none", "client-key": "/none"}, "No such file"),
     ],
 )
@@ -348,7 +348,7 @@ async def test_key_with_a_password_is_refused_without_asking_for_it(tmp_path: Pa
         serialization.BestAvailableEncryption(b"word"),
     )
     config = kubeconfig("https://127.0.0.1:1", files_of(Pair(pair.certificate, key), tmp_path))
-    with pytest.raises(KubeconfigInvalid, match="its key is none"):
+    with pytest.raises(KubeconfigInvalid, match="its key is invalid"):
         async with ClusterClient(ClusterConnection.from_kubeconfig(config)):
             pass
 

@@ -203,5 +203,5 @@ def test_told_role_is_the_shipped_one(name: str, permissions: Any) -> None:
 
 @pytest.mark.parametrize("text", ["", "many", "1Xi"])
 def test_other_text_is_no_quantity(text: str) -> None:
-    with pytest.raises(ValueError, match="is no quantity"):
+    with pytest.raises(ValueError, match="is not a quantity"):
         quantity_value(text)
