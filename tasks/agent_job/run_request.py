@@ -95,7 +95,7 @@ class AgentRunRequest(SpecModel):
         description="Task the agent works on. Jobs of other tasks are not taken over.",
     )
     session_id: SessionId | None = Field(
-        default=None, description="Session to resume, as an id in `session`; the older name of it."
+        default=None, description="Older name of `session`; an id only."
     )
     session: Literal["fresh", "resume"] | SessionId | None = Field(
         default=None,

@@ -141,9 +141,8 @@ class Limits(SpecModel):
         default=60,
         ge=1,
         le=86_400,
-        description="Seconds that Claude Code may stay after its result before it is ended, which "
-        "does not change the verdict; no limit if empty. Set 660 if agents may leave work in the "
-        "background.",
+        description="Seconds Claude Code may keep running after its result; then it is stopped. "
+        "The verdict stays. No limit if empty. Set 660 if agents may leave work in the background.",
     )
 
 
@@ -177,7 +176,8 @@ class WholeRunRetry(SpecModel):
 
     codes: tuple[ErrorCode, ...] = Field(
         default=(),
-        description="Error codes after which a new attempt resumes the session.",
+        description="Error codes after which the run makes another attempt, in the same session "
+        "if it can be resumed.",
     )
     max_attempts: int = Field(
         default=2, ge=1, le=10, description="Maximum attempts per run, including the first."
