@@ -83,7 +83,7 @@ def _sane_count(source: JsonObject, name: str) -> int | None:
 
 
 def _word(event: JsonObject, name: str) -> str | None:
-    """Return a word about an ending; a value that is no text is one that nobody knows."""
+    """Return a word about an ending; a value that is not a text is an unknown one."""
     value = event.get(name)
     if value is None or isinstance(value, str):
         return value

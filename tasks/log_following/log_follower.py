@@ -52,7 +52,7 @@ _DRAIN_SECONDS = 3.0  # what a follow may take to end by itself once the contain
 
 @dataclass(frozen=True)
 class FollowedLog:
-    """What was had in the end.
+    """What was read in the end.
 
     Attributes:
         proof: How much of stdout was delivered, and whether that is proven.
@@ -169,7 +169,7 @@ class LogFollower:
             self._bound = None
 
     async def follow(self) -> FollowedLog:
-        """Deliver lines until nothing more can be had.
+        """Deliver lines until nothing more can be read.
 
         Raises:
             OSError: The spool cannot be written.
@@ -205,7 +205,7 @@ class LogFollower:
             self._spool.cut_to(self._transcript.proof().stdout_bytes)
 
     def so_far(self, gave_up: str | None = None) -> FollowedLog:
-        """Return what was had until now, to be used where `follow` was broken off."""
+        """Return what was read until now, to be used where `follow` was broken off."""
         return FollowedLog.of(self._transcript, gave_up, self._policy.log_refusal)
 
     async def _pause(self, seconds: float) -> None:

@@ -194,7 +194,7 @@ def _start_seen(
 
 
 def _has_run(pod: PodSnapshot) -> bool:
-    # Where nobody knows whether it ran, the stream and the outcome will tell more than a guess.
+    # Where it is unknown whether it ran, the stream and the outcome will tell more than a guess.
     return pod.agent is not None and pod.agent.has_run is not False
 
 
@@ -358,7 +358,7 @@ def _progress(observed: PodWaitObservation, pod: PodSnapshot | None) -> str:
         refusal = _find_refused_creation(observed)
         return f"No pod yet: {refusal.message}" if refusal else "No pod yet."
     if pod.deleting:
-        return f"Pod {pod.name} is being deleted before it has started; waiting for another."
+        return f"Pod {pod.name} is being deleted before it has started; waiting for it to end."
     scheduled = pod.condition("PodScheduled")
     if not _is_scheduled(pod):
         why = scheduled.message if scheduled is not None else None

@@ -126,7 +126,7 @@ async def has_ended(flow_run_id: UUID) -> bool:
         async with asyncio.timeout(_READ_SECONDS), get_client() as client:
             flow_run = await client.read_flow_run(flow_run_id)
     except Exception:
-        # Whatever went wrong, who asks then says how it fared itself.
+        # Whatever went wrong, the caller then reports its own ending.
         return False
     return flow_run.state_type in _ENDED_STATES
 

@@ -45,7 +45,7 @@ _REFUSALS = {
 
 
 async def check_prefect() -> None:
-    """Ask the Prefect API in use for a trifle; a temporary server is not asked.
+    """Ask the Prefect API in use one small question; a temporary server is not asked.
 
     Raises:
         PrefectUnusable: It gave no usable answer, for 10 s where that may pass.

@@ -209,7 +209,7 @@ class RunLog:
         """Send the records at the front of the spool, or give up those that Prefect refuses.
 
         Raises:
-            Exception: They were not sent, or nobody knows.
+            Exception: They were not sent, or it is unknown whether they were.
         """
         batch: RecordBatch | None = None
         try:
@@ -344,7 +344,7 @@ async def _store(client: PrefectClient, rows: Sequence[dict[str, object]]) -> No
     Raises:
         _RecordsRefused: Prefect itself says that it never will.
         _ForeignAnswer: What looks like a success is not Prefect's, such as that of a login page.
-        Exception: They were not stored, or nobody knows.
+        Exception: They were not stored, or it is unknown whether they were.
     """
     try:
         answer = await client.request("POST", "/logs/", json=list(rows))

@@ -118,7 +118,7 @@ class AttemptAtWork(ObservedJob):
 
     @property
     def followed_so_far(self) -> FollowedLog | None:
-        """What was had of its output, whether or not following it came to an end."""
+        """What was read of its output, whether or not following it came to an end."""
         if self.followed is not None or self.follower is None:
             return self.followed
         return self.follower.so_far()

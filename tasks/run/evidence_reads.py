@@ -65,7 +65,7 @@ async def see_job_finished(ended: EndedAttempt) -> None:
 
 
 async def _read(asked: Awaitable[_Found]) -> tuple[_Found | None, str | None]:
-    """Return what was asked for, or why it could not be had."""
+    """Return what was asked for, or why it could not be read."""
     try:
         async with asyncio.timeout(_READ_SECONDS):
             return await asked, None

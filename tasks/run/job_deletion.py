@@ -64,7 +64,7 @@ async def delete_job_when(
         looks: How often the Job is read at most.
 
     Raises:
-        ClusterError: The Job could not be read; or nobody knows whether it was deleted.
+        ClusterError: The Job could not be read; or it is unknown whether it was deleted.
     """
     for _ in range(looks):
         try:
@@ -103,7 +103,7 @@ async def delete_owned_job(run: AgentRun, work: AttemptAtWork, propagation: Prop
     Raises:
         LeaseLost: Another process owns the Job or the agent; it is left as it is.
         WritesPaused: Whether we still own the agent is not known.
-        ClusterError: It was not deleted, or nobody knows.
+        ClusterError: It was not deleted, or it is unknown whether it was.
     """
     outside, me = run.outside, run.prepared.flow_run_id
 

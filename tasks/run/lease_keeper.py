@@ -265,7 +265,7 @@ class LeaseKeeper:
     async def release(self) -> None:
         """Let the Lease go, if it is ours; never raises for a cluster that does not answer.
 
-        Also one that was asked for, and nobody knows whether it was given: the answer was lost, or
+        Also one that was asked for if it is unknown whether it was given: the answer was lost, or
         the run was stopped before it came. A Lease that could not be released runs out by itself.
         """
         if self._lease is None and not self._perhaps_taken:

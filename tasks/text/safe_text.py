@@ -50,7 +50,7 @@ def fold_text(text: str, head_characters: int, tail_characters: int, hint: str =
         text: Any text.
         head_characters: Of its beginning, at most.
         tail_characters: Of its end, at most.
-        hint: Where the whole is to be had, as the end of a sentence.
+        hint: Where the whole can be read, as the end of a sentence.
 
     Both parts end at white space where there is some near the limit, so that a word, which may be a
     secret that nobody knows of, is not cut in two. Like that of `cut_text`, the ellipses touch the

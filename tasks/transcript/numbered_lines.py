@@ -61,7 +61,7 @@ class LineSplitter:
 
 @dataclass(frozen=True, slots=True)
 class TranscriptState:
-    """How much of the agent's stdout was had.
+    """How much of the agent's stdout was read.
 
     Attributes:
         complete: `True` only when count, size and SHA-256 agree with the trailer's, `False` when

@@ -30,7 +30,7 @@ class PlainOverlap:
         self._is_first_line = True
 
     def begin_read(self) -> None:
-        """Say that the next line may repeat what was had, or begin inside a line."""
+        """Say that the next line may repeat what was read, or begin inside a line."""
         self._place = None
         self._is_past_overlap = self._delivered == 0
         self._is_first_line = True

@@ -1,4 +1,4 @@
-"""Which read of a pod's log comes next, until everything that can be had was had.
+"""Which read of a pod's log comes next, until everything readable was read.
 
 The log is followed. When it skips lines they are looked for further back, then from the log's
 start, then in the pod's own copy, and given up only when none of these has them. A log that is

@@ -81,10 +81,10 @@ class Pause:
 
 @dataclass(frozen=True)
 class Stop:
-    """Nothing more can be had.
+    """Nothing more can be read.
 
     Attributes:
-        gave_up: Why not all of it was had; None when the end was reached.
+        gave_up: Why not all of it was read; None when the end was reached.
     """
 
     gave_up: str | None = None

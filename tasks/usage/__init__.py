@@ -1,4 +1,4 @@
 """Usage of agents: records, daily budgets, and tables for reports.
 
-Unknown is never counted as zero.
+An unknown cost is left out and named, never shown as zero.
 """

@@ -115,7 +115,7 @@ def failure(verdict: PodWaitVerdict) -> Failed:
         pytest.param(pod(ended(0), phase="Succeeded"), id="first seen succeeded"),
         pytest.param(pod(ended(3), phase="Failed"), id="first seen failed"),
         pytest.param(pod(ended(3), phase="Failed", reason="Evicted"), id="ran, then evicted"),
-        pytest.param(pod(ended(None, ran=None), phase="Failed"), id="nobody knows whether it ran"),
+        pytest.param(pod(ended(None, ran=None), phase="Failed"), id="it is unknown whether it ran"),
         pytest.param(pod(RUNNING, deletion_at=NOON), id="running, being deleted"),
     ],
 )
@@ -355,7 +355,7 @@ def test_pod_being_deleted_is_waited_out_where_none_is_bound() -> None:
 
     assert isinstance(verdict, Waiting)
     assert verdict.progress == (
-        "Pod pod-1 is being deleted before it has started; waiting for another."
+        "Pod pod-1 is being deleted before it has started; waiting for it to end."
     )
 
 

@@ -706,7 +706,7 @@ ELSEWHERE = replace(LEASE, committed_job_uid=JobUid("another"))
         pytest.param({}, (pod(1, WAITING),), None, True, id="pod waits"),
         pytest.param({}, (pod(1, None),), RunSecret.ABSENT, True, id="no Secret"),
         pytest.param({}, (pod(1, RUNNING),), None, False, id="agent runs"),
-        pytest.param({}, (pod(1, UNOBSERVED),), None, False, id="nobody knows whether it ran"),
+        pytest.param({}, (pod(1, UNOBSERVED),), None, False, id="it is unknown whether it ran"),
         pytest.param({}, (), RunSecret.PRESENT, False, id="Secret is there"),
         pytest.param({"owner_flow_run_id": MY_RUN}, (), None, False, id="adopted"),
         pytest.param({"owner_flow_run_id": None}, (), None, True, id="no owner noted"),
