@@ -31,6 +31,7 @@ from tasks.pod import wait_for_pod
 from tasks.report import publish_report
 from tasks.result import conclude_run
 from tasks.run.agent_run import AgentRun
+from tasks.run.attempt_at_work import SecretFate
 from tasks.run.ended_attempt import EndedAttempt
 from tasks.run.found import NewAttempt, StoredAnswer
 from tasks.run.run_controls import CONTROLS, RunControls, current_controls
@@ -107,7 +108,7 @@ async def run_attempt(run: AgentRun) -> EndedAttempt:
                 case NewAttempt():
                     # Inert: its pod mounts a Secret that does not exist yet.
                     job = await create_agent_job(run, found)
-                    work = put_to_work(run, job, beside)
+                    work = put_to_work(run, job, beside, secret_fate=SecretFate.WITHHELD)
                     await commit_agent_job(run, job)
                     async with abandoned_on_failure(run, work):
                         await create_run_secret(run, work)

@@ -57,7 +57,8 @@ async def plan_next_attempt(ended: EndedAttempt, results: list[AgentRunResult]) 
         run.outside.say(planned.reason)
     if isinstance(planned, NoMoreAttempts):
         return None
-    controls.at_work = None
+    # What the next attempt finds of a Job that was not committed, its guard decides about.
+    controls.at_work = controls.creating = None
     return run.for_next_attempt(planned)
 
 
