@@ -8,7 +8,12 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.exceptions import TerminationSignal
 
-from flows.run.after_attempt import judge_failure, pause_before_attempt, plan_next_attempt
+from flows.run.after_attempt import (
+    judge_failure,
+    pause_before_attempt,
+    plan_next_attempt,
+    step_back,
+)
 from flows.run.agents_shown import show_agents
 from flows.run.beside import TasksBeside
 from flows.run.cancellation_hook import delete_jobs_of_cancelled_run
@@ -34,6 +39,7 @@ from tasks.run.agent_run import AgentRun
 from tasks.run.attempt_at_work import SecretFate
 from tasks.run.ended_attempt import EndedAttempt
 from tasks.run.found import NewAttempt, StoredAnswer
+from tasks.run.lease_keeper import LeaseLost
 from tasks.run.run_controls import CONTROLS, RunControls, current_controls
 from tasks.run.task_sessions import resume_remembered_session
 from tasks.secret import create_run_secret, find_bound_pod
@@ -129,8 +135,11 @@ async def run_attempt(run: AgentRun) -> EndedAttempt:
             ended = await await_completion(run, work, streaming)
             await drain(ended, streaming)
             return ended
+    except LeaseLost as lost:
+        # Another process owns the agent now, and its Job with it.
+        return await step_back(run, lost)
     except AgentRunError as failure:
-        # A stage has ended the run, or another process has taken the agent (`LeaseLost`).
+        # A stage has ended the run.
         return await judge_failure(run, failure)
 
 
