@@ -18,7 +18,7 @@ from tasks.agent_job.needed_permissions import (
     SWEEP_PERMISSIONS,
 )
 from tasks.agent_job.prepared_run import PreparedRun, prepare_run
-from tasks.agent_job.run_request import AgentRunRequest
+from tasks.agent_job.run_request import AgentRunRequest, parse_parameter
 from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.claude_code.agent_spec import AgentSpec
 from tasks.cluster.cluster_client import ClusterClient
@@ -81,7 +81,8 @@ class Surroundings:
 @flow(
     name="preflight",
     description="Checks whether an agent can run, and reports what is missing.",
-    validate_parameters=True,
+    # The body parses them, so that it can say what is wrong.
+    validate_parameters=False,
 )
 async def preflight(config: PreflightConfig) -> State[dict[str, object]]:
     """Check everything that a run needs.
@@ -93,6 +94,10 @@ async def preflight(config: PreflightConfig) -> State[dict[str, object]]:
         Completed, or Failed if the run would fail; its data is the `PreflightReport`.
     """
     logger = get_run_logger()
+    try:
+        config = parse_parameter(PreflightConfig, config, "preflight configuration")
+    except InputInvalid as failure:
+        return Failed(name="Invalid input", message=failure.message)
     report, namespace = await check_surroundings(config, Surroundings())
     for result in report.results:
         if result.level is not Level.OK:

@@ -8,7 +8,12 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.exceptions import TerminationSignal
 
-from flows.run.after_attempt import judge_failure, pause_before_attempt, plan_next_attempt
+from flows.run.after_attempt import (
+    judge_failure,
+    pause_before_attempt,
+    plan_next_attempt,
+    step_back,
+)
 from flows.run.agents_shown import show_agents
 from flows.run.beside import TasksBeside
 from flows.run.cancellation_hook import delete_jobs_of_cancelled_run
@@ -31,8 +36,10 @@ from tasks.pod import wait_for_pod
 from tasks.report import publish_report
 from tasks.result import conclude_run
 from tasks.run.agent_run import AgentRun
+from tasks.run.attempt_at_work import SecretFate
 from tasks.run.ended_attempt import EndedAttempt
 from tasks.run.found import NewAttempt, StoredAnswer
+from tasks.run.lease_keeper import LeaseLost
 from tasks.run.run_controls import CONTROLS, RunControls, current_controls
 from tasks.run.task_sessions import resume_remembered_session
 from tasks.secret import create_run_secret, find_bound_pod
@@ -107,7 +114,7 @@ async def run_attempt(run: AgentRun) -> EndedAttempt:
                 case NewAttempt():
                     # Inert: its pod mounts a Secret that does not exist yet.
                     job = await create_agent_job(run, found)
-                    work = put_to_work(run, job, beside)
+                    work = put_to_work(run, job, beside, secret_fate=SecretFate.WITHHELD)
                     await commit_agent_job(run, job)
                     async with abandoned_on_failure(run, work):
                         await create_run_secret(run, work)
@@ -128,8 +135,11 @@ async def run_attempt(run: AgentRun) -> EndedAttempt:
             ended = await await_completion(run, work, streaming)
             await drain(ended, streaming)
             return ended
+    except LeaseLost as lost:
+        # Another process owns the agent now, and its Job with it.
+        return await step_back(run, lost)
     except AgentRunError as failure:
-        # A stage has ended the run, or another process has taken the agent (`LeaseLost`).
+        # A stage has ended the run.
         return await judge_failure(run, failure)
 
 

@@ -17,7 +17,7 @@ from flows.run.beside import TasksBeside
 from flows.run.inputs import RuntimeInputs, load_agent, load_runtime
 from flows.run.run_process import cancelled_by_sigterm, outlive_console
 from flows.run_agent import run_in_this_process
-from tasks.agent_job.run_request import AgentRunRequest
+from tasks.agent_job.run_request import AgentRunRequest, parse_parameter
 from tasks.cluster.cluster_errors import KubeconfigInvalid
 from tasks.cluster.connection import ClusterAddress
 from tasks.cluster.watching.shared_clusters import SharedClusters, SharedJobFeed
@@ -45,7 +45,8 @@ _BUSY_CODES = frozenset({500, 504})
     description="Runs many Claude Code agents from one process, each as its own flow run.",
     persist_result=True,
     result_serializer="json",
-    validate_parameters=True,
+    # The body parses them, so that it can say what is wrong.
+    validate_parameters=False,
 )
 async def run_fleet(request: FleetRequest) -> State[dict[str, object]]:
     """Run many agents, a limited number at a time; the failure of one does not stop the others.
@@ -63,6 +64,7 @@ async def run_fleet(request: FleetRequest) -> State[dict[str, object]]:
     outlive_console()
     async with SharedClusters(MANAGED_SELECTOR) as clusters:
         try:
+            request = parse_parameter(FleetRequest, request, "fleet request")
             planned = await plan_fleet(request, clusters)
         except InputInvalid as error:
             return Failed(name="Invalid input", message=error.message)

@@ -12,6 +12,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows.run.inputs import load_runtime_block
+from tasks.agent_job.run_request import parse_parameter
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.cluster_errors import ClusterError
 from tasks.cluster.connection import ClusterConnection
@@ -66,7 +67,8 @@ class Sweep:
 @flow(
     name="sweep-orphans",
     description="Finds agents, Secrets and Leases that no longer belong to a run.",
-    validate_parameters=True,
+    # The body parses them, so that it can say what is wrong.
+    validate_parameters=False,
 )
 async def sweep_orphans(config: SweepConfig = _DEFAULTS) -> State[dict[str, object]]:
     """Check everything that runs have left, and handle it as the policy says.
@@ -79,6 +81,7 @@ async def sweep_orphans(config: SweepConfig = _DEFAULTS) -> State[dict[str, obje
     """
     logger = get_run_logger()
     try:
+        config = parse_parameter(SweepConfig, config, "sweep configuration")
         connection, namespaces = await _load_cluster(config)
     except InputInvalid as error:
         return Failed(name="Invalid input", message=error.message)

@@ -13,7 +13,7 @@ from flows.run.inputs import load_runtime_block
 from tasks.orchestrator.artifacts import publish_table
 from tasks.storage.result_storage import ResultStorage, open_result_storage
 from tasks.storage.storage_keys import usage_csv_key
-from tasks.usage.usage_config import UsageConfig
+from tasks.usage.usage_config import UsageConfig, parse_usage_config
 from tasks.usage.usage_records import read_recorded_usage
 from tasks.usage.usage_tables import (
     UsageReport,
@@ -47,7 +47,8 @@ class Usage:
 @flow(
     name="usage-report",
     description="Reports tokens, cost, time and outcomes per agent and day.",
-    validate_parameters=True,
+    # The body parses them, so that it can say what is wrong.
+    validate_parameters=False,
 )
 async def usage_report(config: UsageConfig = _DEFAULTS) -> State[dict[str, object]]:
     """Sum up what agents have used, publish it as a table, and store it as CSV.
@@ -61,7 +62,7 @@ async def usage_report(config: UsageConfig = _DEFAULTS) -> State[dict[str, objec
     """
     logger = get_run_logger()
     try:
-        usage = await read_usage(config, datetime.now(UTC).date())
+        usage = await read_usage(parse_usage_config(config), datetime.now(UTC).date())
     except InputInvalid as error:
         return Failed(name="Invalid input", message=error.message)
     report = await _store_csv(usage)

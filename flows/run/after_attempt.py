@@ -10,6 +10,7 @@ from tasks.outcome.run_result import AgentRunResult
 from tasks.ownership.whole_run_retry import NoMoreAttempts
 from tasks.ownership.whole_run_retry import plan_next_attempt as plan
 from tasks.run.agent_run import AgentRun
+from tasks.run.attempt_at_work import AttemptAtWork
 from tasks.run.ended_attempt import EndedAttempt
 from tasks.run.lease_keeper import LeaseLost
 from tasks.storage.stored_results import read_earlier_results
@@ -17,26 +18,43 @@ from tasks.vocabulary.errors import AgentRunError
 
 
 async def judge_failure(run: AgentRun, failure: AgentRunError) -> EndedAttempt:
-    """Return how the attempt ended, after a stage has failed or the Lease was lost.
+    """Return how the attempt ended, after a stage has failed.
 
     If a twin (another process of this flow run) is at work, the twin ends the run and this process
-    steps back, whatever went wrong here. A Job that this process was creating when it lost the
-    Lease is withdrawn.
+    steps back, whatever went wrong here.
     """
-    controls, work = run.outside.controls, run.outside.controls.at_work
-    own = work if work is not None and work.is_of(run) else None
-    with_twin = await run.outside.lease.is_with_twin()
-    lease_lost = with_twin or isinstance(failure, LeaseLost)
-    if lease_lost and controls.creating is not None:
+    if await run.outside.lease.is_with_twin():
+        return await _step_back(run, failure, with_twin=True)
+    return EndedAttempt.of(run, _own_work(run), failure)
+
+
+async def step_back(run: AgentRun, lost: LeaseLost) -> EndedAttempt:
+    """Return how the attempt ended for this process, after it has lost the Lease.
+
+    A Job that this process was creating by then is withdrawn. If a twin is at work on this flow
+    run, or has ended it, the run's state is left to it.
+    """
+    return await _step_back(run, lost, with_twin=await run.outside.lease.is_with_twin())
+
+
+async def _step_back(run: AgentRun, failure: AgentRunError, *, with_twin: bool) -> EndedAttempt:
+    controls, own = run.outside.controls, _own_work(run)
+    if controls.creating is not None:
         await withdraw_job(run, controls.creating)
-    left_to_twin = with_twin or (lease_lost and await has_ended(UUID(run.flow_run_id)))
+    left_to_twin = with_twin or await has_ended(UUID(run.flow_run_id))
     if left_to_twin:
         controls.stepped_back = True
         run.outside.say(
             "Another process of this flow run is at work on it, or has ended it; this process "
             "steps back and does not set the run's state."
         )
-    return EndedAttempt.of(run, own, failure, lease_lost=lease_lost, left_to_twin=left_to_twin)
+    return EndedAttempt.of(run, own, failure, lease_lost=True, left_to_twin=left_to_twin)
+
+
+def _own_work(run: AgentRun) -> AttemptAtWork | None:
+    """Return the Job at work, unless it is that of an earlier run."""
+    work = run.outside.controls.at_work
+    return work if work is not None and work.is_of(run) else None
 
 
 async def plan_next_attempt(ended: EndedAttempt, results: list[AgentRunResult]) -> AgentRun | None:
@@ -57,7 +75,8 @@ async def plan_next_attempt(ended: EndedAttempt, results: list[AgentRunResult]) 
         run.outside.say(planned.reason)
     if isinstance(planned, NoMoreAttempts):
         return None
-    controls.at_work = None
+    # What the next attempt finds of a Job that was not committed, its guard decides about.
+    controls.at_work = controls.creating = None
     return run.for_next_attempt(planned)
 
 

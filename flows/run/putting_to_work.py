@@ -25,8 +25,21 @@ _FLOW_MARGIN_SECONDS = 60.0
 _DRAIN_SECONDS = 300.0
 
 
-def put_to_work(run: AgentRun, job: JobSnapshot, beside: TasksBeside) -> AttemptAtWork:
-    """Start to observe a Job, and note it as the one at work in this process."""
+def put_to_work(
+    run: AgentRun,
+    job: JobSnapshot,
+    beside: TasksBeside,
+    *,
+    secret_fate: SecretFate = SecretFate.UNKNOWN,
+) -> AttemptAtWork:
+    """Start to observe a Job, and note it as the one at work in this process.
+
+    Args:
+        run: In whose name the Job is at work.
+        job: Created here, or taken over.
+        beside: Runs the observer.
+        secret_fate: `WITHHELD` only for a Job that this attempt has created.
+    """
     fleet, outside = run.outside.controls.fleet, run.outside
     flow_run_id = run.prepared.flow_run_id
     observer = JobObserver(
@@ -38,7 +51,6 @@ def put_to_work(run: AgentRun, job: JobSnapshot, beside: TasksBeside) -> Attempt
     )
     beside.start(observer.run())
     beside.start(name_attempt(run, job))
-    made_here = outside.controls.creating is not None
     is_own = job.flow_run_id in {None, flow_run_id}
     work = AttemptAtWork(
         run=run,
@@ -54,7 +66,7 @@ def put_to_work(run: AgentRun, job: JobSnapshot, beside: TasksBeside) -> Attempt
         records=outside.log.new_buffer(),
         created_at=job.created_at or datetime.now(UTC),
         deadline_at=_deadline_at(run, job),
-        secret_fate=SecretFate.WITHHELD if made_here else SecretFate.UNKNOWN,
+        secret_fate=secret_fate,
     )
     outside.controls.at_work = work
     beside.start(show_agents_beside(run, work))

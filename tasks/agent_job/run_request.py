@@ -2,9 +2,11 @@
 
 import json
 import re
-from typing import Annotated, Any, Literal, Self
+from itertools import takewhile
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
+    BaseModel,
     Field,
     StringConstraints,
     ValidationError,
@@ -25,6 +27,8 @@ from tasks.claude_code.agent_spec import (
 )
 from tasks.vocabulary.error_codes import ErrorCode
 from tasks.vocabulary.errors import InputInvalid
+
+_Parameter = TypeVar("_Parameter", bound=BaseModel)
 
 BlockName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$", max_length=255)]
 SessionId = Annotated[
@@ -177,10 +181,24 @@ def parse_request(raw: object) -> AgentRunRequest:
     Raises:
         InputInvalid: It is not a valid request; see `describe_validation_error`.
     """
+    return parse_parameter(AgentRunRequest, raw, "run request")
+
+
+def parse_parameter(model: type[_Parameter], raw: object, subject: str) -> _Parameter:
+    """Parse a flow's parameter from JSON; one that is parsed already is returned as it is.
+
+    Args:
+        model: What it is to be.
+        raw: The parameter as it was given.
+        subject: What to call it in the sentence about its faults.
+
+    Raises:
+        InputInvalid: It is not valid; see `describe_validation_error`.
+    """
     try:
-        return AgentRunRequest.model_validate(raw)
+        return model.model_validate(raw)
     except ValidationError as error:
-        raise InputInvalid(describe_validation_error("run request", error)) from None
+        raise InputInvalid(describe_validation_error(subject, error)) from None
 
 
 def refuse_oversize(request: AgentRunRequest, limit_bytes: int) -> None:
@@ -227,11 +245,21 @@ def describe_validation_error(subject: str, error: ValidationError) -> str:
     Pydantic's messages name bounds and patterns, never the input.
     """
     problems = error.errors(include_url=False, include_context=False, include_input=False)
-    fields_in_detail = {p["loc"][:1] for p in problems if p["type"] not in _WRONG_BRANCH}
+    in_detail = {
+        problem["loc"][:length]
+        for problem in problems
+        if problem["type"] not in _WRONG_BRANCH
+        for length in range(1, len(problem["loc"]) + 1)
+    }
+    with_wrong_items = {
+        problem["loc"][:length] for problem in problems for length in range(len(problem["loc"]))
+    }
     sentences = [
         _describe_problem(subject, problem)
         for problem in problems
-        if problem["type"] not in _WRONG_BRANCH or problem["loc"][:1] not in fields_in_detail
+        if not (problem["type"] in _WRONG_BRANCH and _field(problem) in in_detail)
+        # Pydantic counts only the items that are valid.
+        and not (problem["type"] == "too_short" and problem["loc"] in with_wrong_items)
     ]
     return f"The {subject} is not valid: {'; '.join(dict.fromkeys(sentences))}."
 
@@ -241,6 +269,15 @@ _WRONG_BRANCH = frozenset({"string_type", "model_type"})
 
 
 def _describe_problem(subject: str, problem: ErrorDetails) -> str:
-    # Pydantic's names for the branches of a union are not field names.
-    fields = [str(part) for part in problem["loc"] if re.fullmatch(r"\w+", str(part))]
+    fields = [str(part) for part in problem["loc"] if _is_field_name(part)]
     return f"{'.'.join(fields) or subject}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _field(problem: ErrorDetails) -> tuple[str | int, ...]:
+    """Return where the field is, without the branch of its union that did not match."""
+    return tuple(takewhile(_is_field_name, problem["loc"]))
+
+
+def _is_field_name(part: str | int) -> bool:
+    # Pydantic's names for the branches of a union are not field names.
+    return re.fullmatch(r"\w+", str(part)) is not None

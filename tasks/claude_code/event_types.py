@@ -123,7 +123,6 @@ class InitEvent:
     model: str | None
     cwd: str | None
     claude_code_version: str | None
-    permission_mode: str | None
     uuid: str | None
 
 

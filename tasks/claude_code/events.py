@@ -149,7 +149,6 @@ def _parse_init(event: JsonObject) -> InitEvent:
         model=text_field(event, "model"),
         cwd=text_field(event, "cwd"),
         claude_code_version=text_field(event, "claude_code_version"),
-        permission_mode=text_field(event, "permissionMode"),
         uuid=text_field(event, "uuid"),
     )
 

@@ -47,12 +47,10 @@ class ApiAnswer:
     Attributes:
         status: HTTP status, 2xx.
         json: The body.
-        server_time: The API server's clock when it answered, in whole seconds, UTC.
     """
 
     status: int
     json: JsonObject
-    server_time: datetime | None
 
 
 @dataclass(frozen=True)
@@ -164,8 +162,7 @@ class ClusterClient:
             except TRANSPORT_FAILURES as failure:
                 raise error_from_failure(call.target, failure) from failure
             found = parse_answer(call.target, response.status, body, call.check)
-            server_time = parse_server_time(response.headers.get("Date"))
-            return ApiAnswer(response.status, found, server_time)
+            return ApiAnswer(response.status, found)
 
     @asynccontextmanager
     async def stream(

@@ -48,7 +48,6 @@ async def delete_job_when(
     propagation: Propagation,
     may_write: Callable[[], None] | None = None,
     retry: RetryPolicy | None = None,
-    looks: int = _LOOKS,
 ) -> Deletion:
     """Delete a Job if it is still right to, and only the version of it that was found so.
 
@@ -61,12 +60,11 @@ async def delete_job_when(
         propagation: What becomes of its pods.
         may_write: Called right before each deletion; what it raises ends this.
         retry: For the reads. A deletion is tried once: the right to it may run out meanwhile.
-        looks: How often the Job is read at most.
 
     Raises:
         ClusterError: The Job could not be read; or it is unknown whether it was deleted.
     """
-    for _ in range(looks):
+    for _ in range(_LOOKS):
         try:
             found = JobSnapshot.from_api(await read_job(client, namespace, name, retry=retry))
         except ObjectNotFound:

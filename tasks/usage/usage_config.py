@@ -1,14 +1,12 @@
 """`UsageConfig`: the one parameter of `usage_report`."""
 
-from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from tasks.agent_job.run_request import BlockName, describe_validation_error
+from tasks.agent_job.run_request import BlockName, parse_parameter
 from tasks.agent_job.runtime_spec import StorageReference
 from tasks.claude_code.agent_spec import Identifier, SpecModel
-from tasks.vocabulary.errors import InputInvalid
 
 
 class UsageConfig(SpecModel):
@@ -42,13 +40,10 @@ class UsageConfig(SpecModel):
         return self
 
 
-def parse_usage_config(raw: Mapping[str, Any]) -> UsageConfig:
+def parse_usage_config(raw: object) -> UsageConfig:
     """Parse the configuration of a usage report.
 
     Raises:
-        InputInvalid: A value is out of bounds.
+        InputInvalid: It is not valid.
     """
-    try:
-        return UsageConfig.model_validate(raw)
-    except ValidationError as error:
-        raise InputInvalid(describe_validation_error("usage report", error)) from None
+    return parse_parameter(UsageConfig, raw, "usage report")

@@ -3,8 +3,14 @@ from typing import Any
 
 import pytest
 
-from tasks.agent_job.run_request import AgentRunRequest, parse_request, refuse_oversize
+from tasks.agent_job.run_request import (
+    AgentRunRequest,
+    parse_parameter,
+    parse_request,
+    refuse_oversize,
+)
 from tasks.claude_code.agent_spec import AgentSpec
+from tasks.fleet.fleet_request import FleetRequest
 from tasks.vocabulary.error_codes import ErrorCode
 from tasks.vocabulary.errors import InputInvalid
 
@@ -102,6 +108,24 @@ def test_request_that_is_wrong_is_refused_in_one_sentence_without_its_values(
     assert expected.removeprefix("env.") in refusal.value.message
     assert "ell-nobody" not in refusal.value.message
     assert "\n" not in refusal.value.message
+
+
+def test_each_wrong_request_of_a_fleet_is_named() -> None:
+    members = [
+        {**LEAST, "prompt": "Hello.", "prompt_block": "p"},
+        {**LEAST, "agent": {"agent_id": "a", "max_turns": 0}},
+        "kit",
+    ]
+
+    with pytest.raises(InputInvalid) as refusal:
+        parse_parameter(FleetRequest, {"requests": members}, "fleet request")
+
+    assert refusal.value.message == (
+        "The fleet request is not valid: "
+        "requests.0: set only one of prompt, prompt_secret and prompt_block; "
+        "requests.1.agent.max_turns: Input should be greater than or equal to 1; "
+        "requests.2: Input should be a valid dictionary or instance of AgentRunRequest."
+    )
 
 
 @pytest.mark.parametrize(

@@ -61,14 +61,13 @@ EVENTS: dict[str, tuple[bytes, StreamEvent]] = {
             model="m",
             cwd="/w",
             claude_code_version="2.1.329",
-            permissionMode="bypassPermissions",
             uuid="u",
         ),
-        InitEvent("s", "m", "/w", "2.1.329", "bypassPermissions", "u"),
+        InitEvent("s", "m", "/w", "2.1.329", "u"),
     ),
     "init that says nothing": (
         _line(type="system", subtype="init"),
-        InitEvent(None, None, None, None, None, None),
+        InitEvent(None, None, None, None, None),
     ),
     "type in the middle of the line": (
         b'{"attempt":1,"subtype":"api_retry","type":"system","max_retries":10,'

@@ -39,9 +39,34 @@ STAGES = [
 ]
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_stage_stands_on_the_page(stage: str) -> None:
-    assert stage in PAGE.read_text()
+# The function on the page that calls the stage, and its module.
+CALLED_BY = {
+    # The answer decides what the run finds; the page goes on from there.
+    "has_same_prompt": ("conclude_earlier_runs", "flows/run/earlier_runs.py"),
+    # How an agent is ended is the same wherever a wait gives it up.
+    "stop_agent": ("await_completion", "tasks/completion.py"),
+}
+
+
+def _called(path: Path) -> set[str]:
+    calls = (n.func for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call))
+    return {called.id for called in calls if isinstance(called, ast.Name)}
+
+
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage not in CALLED_BY])
+def test_stage_is_called_on_the_page(stage: str) -> None:
+    assert stage in _called(PAGE)
+
+
+@pytest.mark.parametrize("stage", CALLED_BY)
+def test_stage_that_is_not_on_the_page_is_called_by_a_function_that_is(stage: str) -> None:
+    helper, module = CALLED_BY[stage]
+
+    assert stage in STAGES
+    assert stage not in _called(PAGE)
+    assert helper in _called(PAGE)
+    assert helper in {function.name for function in _functions(ROOT / module)}
+    assert stage in _called(ROOT / module)
 
 
 def test_stages_stand_in_the_order_of_a_run() -> None:
