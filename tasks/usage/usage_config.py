@@ -43,6 +43,9 @@ class UsageConfig(SpecModel):
 def parse_usage_config(raw: object) -> UsageConfig:
     """Parse the configuration of a usage report.
 
+    Args:
+        raw: From a deployment's form, or from the options of `claude-jobs usage`.
+
     Raises:
         InputInvalid: It is not valid.
     """
