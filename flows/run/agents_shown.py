@@ -1,6 +1,7 @@
 """Keeps the table of all agents current beside a run: while its agent waits, starts, and ends."""
 
 import asyncio
+import random
 
 from tasks.cluster.watching.shared_clusters import SharedClusters
 from tasks.operators.agents_page import update_agents_page
@@ -18,7 +19,8 @@ async def show_agents_beside(run: AgentRun, work: AttemptAtWork) -> None:
     """Show the agent as waiting, if it waits long, and as working; ends by itself after that."""
     is_shown = False
     while True:
-        await asyncio.sleep(_LOOK_SECONDS)
+        # Runs that began together would all find a newer table than theirs, and look again.
+        await asyncio.sleep(_LOOK_SECONDS * random.uniform(0.5, 1.5))
         if work.agent_started:
             await show_agents(run)
             return

@@ -20,10 +20,11 @@ DEPTH_LIMIT = 100
 """Deeper lists and objects are left out: readers and writers of JSON fail from 200 levels on."""
 
 TOO_DEEP = f"[left out: more than {DEPTH_LIMIT} levels deep]"
-# One without an end counts as well, so that none is looked at twice.
-_STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)'
-_STRING_OR_BRACKET = re.compile(_STRING + r"|[\[{\]}]", re.DOTALL)
-_NO_BRACKET = re.compile(_STRING + r'|[^"\[{\]}]++', re.DOTALL)
+STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|(?P<open>\\?\Z))'
+"""A string of JSON, for DOTALL; one without an end counts as well, so that none is seen twice."""
+
+_STRING_OR_BRACKET = re.compile(STRING + r"|[\[{\]}]", re.DOTALL)
+_NO_BRACKET = re.compile(STRING + r'|[^"\[{\]}]++', re.DOTALL)
 _STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 

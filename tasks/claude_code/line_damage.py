@@ -7,6 +7,8 @@ such, so that nobody is shown half an event as if the agent had said it.
 import re
 from enum import Enum, auto
 
+from tasks.claude_code.json_fields import STRING
+
 # CSI sequences, strings such as OSC and DCS with either end, other two-character escapes, and
 # single controls; the first two also by their controls of one character (U+0080 to U+009F).
 _TERMINAL_CODES = re.compile(
@@ -22,8 +24,7 @@ _EVENT_KEYS = re.compile(
 )
 # What the stream's own lines are known by, also where they are quoted in a string.
 _MARKS = re.compile(r'"(type|uuid|session_id|parent_tool_use_id)\\*"\s*:')
-# One without an end is looked at once, not again from each quotation mark that is in it.
-_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|(?P<open>\\?\Z))', re.DOTALL)
+_STRING = re.compile(STRING, re.DOTALL)
 _LITERALS = ("null", "true", "false")
 _END_OF_LITERAL = frozenset(word[start:] for word in _LITERALS for start in range(len(word)))
 _NUMBER = re.compile(r"-?[\d.]+")

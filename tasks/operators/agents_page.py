@@ -1,10 +1,11 @@
 """Keeps the artifact with the table of all agents current; what fails there is nobody's failure."""
 
 import asyncio
+from functools import partial
 
-from tasks.operators.agents_table import AgentsTable, as_text_rows, build_agents_table, table_key
+from tasks.operators.agents_table import as_text_rows, build_agents_table, table_key
 from tasks.operators.cluster_look import ClusterAccess
-from tasks.orchestrator.artifacts import publish_current_table
+from tasks.orchestrator.artifacts import add_table_version, delete_versions, list_versions
 
 # Looks at the cluster, and writes at most, for one update.
 _MOST_LOOKS = 3
@@ -13,8 +14,9 @@ _MOST_LOOKS = 3
 async def update_agents_page(access: ClusterAccess, *, seconds: float) -> bool:
     """Show all agents of a namespace as they are now; returns whether that was published.
 
-    It looks again after it has written: of two who write at the same time, the later one has then
-    seen what the earlier one knew. Each look is three lists, and each write two requests.
+    A table that somebody else has published since the look began may know more or less: then it
+    looks again. So the last one knows all that the others knew. What stood there before a look is
+    deleted, and no history grows. A look is three lists.
 
     Args:
         access: The cluster and the namespace.
@@ -29,16 +31,16 @@ async def update_agents_page(access: ClusterAccess, *, seconds: float) -> bool:
 
 
 async def _update(access: ClusterAccess, seconds: float) -> bool:
-    shown: AgentsTable | None = None
+    key = table_key(access.namespace)
+    list_tables = partial(list_versions, key, seconds=seconds)
+    replaced = await list_tables()
     for _ in range(_MOST_LOOKS):
         table = build_agents_table(await access.look())
-        if table == shown:
+        rows = [*as_text_rows(table)]
+        own = await add_table_version(key, rows, table.description, seconds=seconds)
+        there = await list_tables()
+        await delete_versions(replaced & there, seconds=seconds)
+        if there <= replaced | {own}:
             break
-        await publish_current_table(
-            table_key(access.namespace),
-            [*as_text_rows(table)],
-            table.description,
-            seconds=seconds,
-        )
-        shown = table
-    return shown is not None
+        replaced = there
+    return True

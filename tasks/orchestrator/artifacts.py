@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+from collections.abc import Iterable
+from contextlib import suppress
 from uuid import UUID
 
 from prefect.artifacts import MarkdownArtifact, TableArtifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
-from prefect.client.schemas.filters import ArtifactCollectionFilter, ArtifactCollectionFilterKey
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 
 
@@ -38,27 +41,43 @@ async def publish_table(
         await TableArtifact(key=key, table=list(rows), description=description).acreate()
 
 
-async def publish_current_table(
-    key: str, rows: list[dict[str, str]], description: str, *, seconds: float
-) -> None:
-    """Publish a table in place of what is under its key, so that no history of it grows.
+async def list_versions(key: str, *, seconds: float) -> frozenset[UUID]:
+    """Return the ids of all artifacts under a key.
 
-    It belongs to no flow run, and is not deleted with one.
+    Raises:
+        TimeoutError: They were not read in time.
+        Exception: Whatever else Prefect's client raises.
+    """
+    wanted = ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
+    async with asyncio.timeout(seconds), get_client() as client:
+        return frozenset(found.id for found in await client.read_artifacts(artifact_filter=wanted))
+
+
+async def add_table_version(
+    key: str, rows: list[dict[str, str]], description: str, *, seconds: float
+) -> UUID:
+    """Publish a table as a new version under its key; it belongs to no flow run.
 
     Raises:
         TimeoutError: It was not published in time.
         Exception: Whatever else Prefect's client raises.
     """
-    wanted = ArtifactCollectionFilter(key=ArtifactCollectionFilterKey(any_=[key]))
+    table = ArtifactCreate(key=key, type="table", data=json.dumps(rows), description=description)
     async with asyncio.timeout(seconds), get_client() as client:
-        found = await client.read_latest_artifacts(artifact_filter=wanted, limit=1)
-        if found:
-            changed = ArtifactUpdate(data=json.dumps(rows), description=description)
-            await client.update_artifact(found[0].latest_id, changed)
-            return
-        await client.create_artifact(
-            ArtifactCreate(key=key, type="table", data=json.dumps(rows), description=description)
-        )
+        return (await client.create_artifact(table)).id
+
+
+async def delete_versions(ids: Iterable[UUID], *, seconds: float) -> None:
+    """Delete artifacts; some may be gone by then.
+
+    Raises:
+        TimeoutError: They were not deleted in time.
+        Exception: Whatever else Prefect's client raises.
+    """
+    async with asyncio.timeout(seconds), get_client() as client:
+        for artifact_id in ids:
+            with suppress(ObjectNotFound):
+                await client.delete_artifact(artifact_id)
 
 
 async def update_markdown(artifact_id: UUID, markdown: str, *, seconds: float) -> None:

@@ -1,14 +1,10 @@
 """Whoever finds what is wrong with a request, the run ends with a code, a report and its result."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.engine.programs import run_program
 from tests.prefect_server import PrefectServer
 
 # The first test waits for the server, and for one process that runs all of them.
@@ -83,17 +79,8 @@ asyncio.run(main())
 @pytest.fixture(scope="module")
 def told(prefect_server: PrefectServer) -> dict[str, Any]:
     """How each of the runs has ended."""
-    done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM],
-        input=json.dumps({name: request for name, (request, _, _) in INVALID.items()}),
-        env={**os.environ, "PREFECT_API_URL": prefect_server.api_url},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=170,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    requests = {name: request for name, (request, _, _) in INVALID.items()}
+    return run_program(_PROGRAM, requests, prefect_server)
 
 
 @pytest.mark.parametrize("name", INVALID)

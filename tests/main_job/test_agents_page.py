@@ -48,6 +48,9 @@ def test_two_runs_at_once_are_both_shown_at_work_and_ended(
         row, cost = rows[agent], f"${run.result['cost_usd']:.4f}"
         assert (row["state"], row["last outcome"]) == ("idle", "Succeeded")
         assert (row["cost today"], row["cost this month"], row["paused"]) == (cost, cost, "")
+    wanted = {"artifacts": {"key": {"any_": [f"agents-{agents_namespace}"]}}}
+    # At most one of each writer, however often they wrote.
+    assert 1 <= len(prefect_server.post("/artifacts/filter", wanted)) <= len(agents)
 
 
 def test_table_costs_a_run_nothing_where_it_cannot_be_kept(
