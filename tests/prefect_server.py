@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,12 @@ from typing import Any
 
 from flows.cli.local_processes import free_port
 from tests.published_texts import find_leaks, published_texts
+from tests.waits import wait_until
 
+# As Prefect starts it, but without the collection of cyclic garbage: that may free a statement of
+# SQLite while the thread of its connection waits for another writer, and this one waits for the
+# collecting thread. Nothing is written for a minute then, until SQLite gives up.
+_SERVE = "import gc; gc.disable(); from prefect.cli import app; app()"
 # All processes of a session ask one server, and it writes one thing at a time.
 _ANSWER_SECONDS = 60
 
@@ -80,10 +85,24 @@ class PrefectServer:
     def flow_run(self, flow_run_id: str) -> Any:
         return self.post("/flow_runs/filter", {"flow_runs": {"id": {"any_": [flow_run_id]}}})[0]
 
-    def task_runs(self, flow_run_id: str) -> list[Any]:
-        return self.post(
-            "/task_runs/filter", {"flow_runs": {"id": {"any_": [flow_run_id]}}, "limit": 200}
-        )
+    def stages(self, flow_run_id: str, awaited: Set[str]) -> dict[str, str]:
+        """The stages of a flow run and the names of their states, once the awaited ones ended.
+
+        The server writes task runs down a while after they told it of themselves.
+        """
+        found: dict[str, str] = {}
+
+        def have_ended() -> bool:
+            rows = self.post(
+                "/task_runs/filter", {"flow_runs": {"id": {"any_": [flow_run_id]}}, "limit": 200}
+            )
+            found.clear()
+            found.update((row["name"].rpartition("-")[0], row["state"]["name"]) for row in rows)
+            ended = {row["name"].rpartition("-")[0] for row in rows if row["end_time"]}
+            return awaited <= ended
+
+        wait_until(have_ended, describe=lambda: f"of {sorted(awaited)} there are {found}")
+        return found
 
 
 class OwnPrefectServer(PrefectServer):
@@ -101,14 +120,11 @@ class OwnPrefectServer(PrefectServer):
 
     def start(self) -> None:
         """Return when it answers; that takes about 12 s."""
-        prefect = Path(sys.executable).with_name("prefect")
         home = {"PREFECT_HOME": str(self.home), "PREFECT_SERVER_ANALYTICS_ENABLED": "0"}
         with self._log.open("ab") as log:
             self._process = process = subprocess.Popen(
                 [
-                    prefect,
-                    "server",
-                    "start",
+                    *(sys.executable, "-c", _SERVE, "server", "start"),
                     f"--host={self._host}",
                     f"--port={self._port}",
                     "--no-ui",

@@ -192,10 +192,10 @@ def test_deleted_job_gets_no_condition_and_lets_go_of_its_pods_at_once(space: Ra
     with space.watched(watch) as events:
         space.cluster.ok("DELETE", f"{space.jobs}/stopped?propagationPolicy=Foreground")
         pod = space.until(
-            lambda: [p for p in space.pods("stopped") if "deletionTimestamp" in p["metadata"]]
+            lambda: [p for p in space.pods("stopped") if "finalizers" not in p["metadata"]]
         )[0]
 
-    assert pod["metadata"].get("finalizers") is None
+    assert "deletionTimestamp" in pod["metadata"]
     assert [conditions(event["object"]) for event in events] == [[]] * len(events)
     assert (events[-1]["type"], events[-1]["object"]["metadata"]["finalizers"]) == (
         "DELETED",

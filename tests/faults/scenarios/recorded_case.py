@@ -103,12 +103,15 @@ class RecordedCase:
         """Return what the agent of the earlier Job runs."""
         if self.earlier is None or not self.earlier.works:
             return _FOREVER
-        steps, _ = self._printing()
-        return f"{steps}; {_UNTIL_LET_GO}"
+        steps, _ = self._printing(waits_at_last_line=True)
+        return steps
 
-    def _printing(self) -> tuple[str, int]:
+    def _printing(self, *, waits_at_last_line: bool = False) -> tuple[str, int]:
         steps, at_ms = ["true"], 0
-        for line in self.given["lines"]:
+        for number, line in enumerate(self.given["lines"], start=1):
+            if waits_at_last_line and number == len(self.given["lines"]):
+                # After its result it would be ended, if the next run takes long to start.
+                steps.append(_UNTIL_LET_GO)
             steps.append(f"sleep {(line['atMs'] - at_ms) / 1000:g}")
             newline = "" if line.get("noNewline") else r"\n"
             steps.append(f"printf '%s{newline}' {shlex.quote(_text(line['text']))}")
