@@ -99,6 +99,6 @@ class AgentTable:
 
 
 def _style(row: AgentRow) -> str:
-    if row.state_name in {"Owner gone", "No verdict"}:
+    if row.state_name in {"No owner", "No verdict"}:
         return "yellow"
     return "cyan" if row.live else "green" if row.state_name == SUCCEEDED else ""

@@ -1,4 +1,4 @@
-"""Takes over a Job whose owner is gone, by continuing its flow run in this process."""
+"""Takes over a Job that has no owner, by continuing its flow run in this process."""
 
 from dataclasses import dataclass
 from pathlib import Path

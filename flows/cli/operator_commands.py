@@ -171,7 +171,7 @@ def stop(
     """Stop an agent with its grace period, wait, and report what is gone.
 
     If its run is alive, the flow run is cancelled in Prefect, which keeps the agent's output. If
-    its owner is gone, this command takes the agent's Lease and deletes the Job.
+    nobody owns it, this command takes the agent's Lease and deletes the Job.
     """
 
     async def command() -> None:
@@ -193,7 +193,7 @@ def attach(
     namespace: Namespace = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take over a Job whose owner is gone, by continuing its flow run in this process.
+    """Take over a Job that has no owner, by continuing its flow run in this process.
 
     Shows the transcript from the beginning. As with `run`, press Ctrl-C once to stop the agent with
     its grace period, twice to leave its Job running.

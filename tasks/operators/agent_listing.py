@@ -70,14 +70,14 @@ class ClusterLook:
 
 
 def describe_job(look: ClusterLook, job: JobSnapshot, result: AgentRunResult | None) -> str:
-    """Return the state of a Job in a few words, and whether its owner is gone."""
+    """Return the state of a Job in a few words, and whether it has no owner."""
     beside = look.still_running(job)
     if job.over or beside:
         over = _describe_over(job, result, "agent ended" if beside else "finished")
         return over + (f", {describe_running(beside)}" if beside else "")
     words = "being deleted" if job.deleting else describe_live_job(job, look.pods_of(job))
     if look.owner_state(job.agent_id or AgentId("")) is OwnerState.GONE:
-        return f"{words}, owner gone"
+        return f"{words}, no owner"
     return words
 
 

@@ -156,7 +156,7 @@ def _live_state_name(look: ClusterLook, job: JobSnapshot) -> str:
     if job.deleting:
         return "Deleting"
     if look.owner_state(job.agent_id or AgentId("")) is OwnerState.GONE:
-        return "Owner gone"
+        return "No owner"
     return _SHORT[describe_live_job(job, look.pods_of(job))]
 
 

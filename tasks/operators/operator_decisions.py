@@ -21,7 +21,7 @@ class CancelRun:
 
 @dataclass(frozen=True, slots=True)
 class DeleteJobs:
-    """Its owner is gone: delete its Jobs as the new holder of the Lease."""
+    """It has no owner: delete its Jobs as the new holder of the Lease."""
 
     jobs: tuple[JobSnapshot, ...]
 

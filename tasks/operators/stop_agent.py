@@ -130,7 +130,7 @@ async def _delete(access: ClusterAccess, keeper: LeaseKeeper, job: JobSnapshot, 
             f"Run `claude-jobs stop {job.agent_id}` again.",
         )
     if deletion is Deletion.DELETED:
-        say(f"Owner gone: deleting Job {job.name}; the agent has its grace period to end.")
+        say(f"No owner: deleting Job {job.name}; the agent has its grace period to end.")
 
 
 async def _cancel(access: ClusterAccess, look: ClusterLook, report: StopReport, say: Say) -> None:

@@ -26,10 +26,11 @@ from prefect.client.schemas.objects import Log
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, get_current_settings, temporary_settings
-from tenacity import AsyncRetrying, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState
 
 from tasks.orchestrator.log_spool import LogSpool, RecordBatch, SpooledRecord
 from tasks.text.log_records import RECORD_BYTES_MAX, RecordBuffer, cut_text
+from tasks.vocabulary.backoff import Backoff
 
 RunLogger = Logger | LoggerAdapter[Any]
 
@@ -48,8 +49,7 @@ _REFUSING_CODES = frozenset({413, 422})
 # One of them is in every refusal that Prefect's server, or the framework it is built on, writes.
 _REFUSAL_FIELDS = frozenset({"exception_message", "detail"})
 
-# Between tries; stays at its longest however long the API is away.
-SEND_BACK_OFF = wait_random_exponential(multiplier=0.5, max=15.0)
+_BACKOFF = Backoff(0.5, 15.0, least_share=0.0)
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -197,7 +197,7 @@ class RunLog:
                     await self._news.wait()
                     self._news.clear()
                     while self._spool.waiting_lines:
-                        retrying = AsyncRetrying(wait=SEND_BACK_OFF, sleep=self._pause)
+                        retrying = AsyncRetrying(wait=_pause_seconds, sleep=self._pause)
                         await retrying(self._send_first)
                     if self._closing.is_set():
                         return
@@ -374,3 +374,8 @@ def _describe_failure(error: Exception) -> str:
     if isinstance(error, _ForeignAnswer):
         return "an answer that is not Prefect's"
     return type(error).__name__
+
+
+def _pause_seconds(state: RetryCallState) -> float:
+    """Return how long to wait between tries; stays bounded however long the API is away."""
+    return _BACKOFF.delay_seconds(state.attempt_number)

@@ -12,14 +12,11 @@ from uuid import uuid4
 
 import pytest
 from aiohttp import web
-from hypothesis import given
-from hypothesis import strategies as st
 from prefect.logging.handlers import APILogHandler
 from prefect.settings import temporary_settings
-from tenacity import RetryCallState
 
 from tasks.orchestrator.log_spool import LogSpool, RecordBatch
-from tasks.orchestrator.run_log import SEND_BACK_OFF, RunLog, open_run_log
+from tasks.orchestrator.run_log import RunLog, open_run_log
 from tests.scripted_api import reset, serve
 
 Row = dict[str, Any]
@@ -460,14 +457,6 @@ async def test_api_that_was_away_for_hours_gets_everything_when_it_is_back(
     assert [message.rpartition("]\n")[2] for message in api.messages] == ["said at first"]
     assert len(pauses) >= 1_200
     assert max(pauses) <= 15.0
-
-
-@given(st.integers(min_value=1, max_value=10_000))
-def test_pause_is_bounded_after_any_number_of_failures(failures: int) -> None:
-    state = RetryCallState(cast("Any", None), None, (), {})
-    state.attempt_number = failures
-
-    assert 0.0 <= SEND_BACK_OFF(state) <= 15.0
 
 
 async def test_text_that_no_request_can_carry_is_made_one_that_can(

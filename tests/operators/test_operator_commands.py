@@ -175,7 +175,7 @@ def test_stop_ends_the_job_whose_owner_is_gone(
     kill(live)
     expire_lease(traces, agents_namespace, agent_id)
     [row] = [row for row in json.loads(operate("ls", "--json").stdout) if row["live"]]
-    assert row["state"] == "working, owner gone"
+    assert row["state"] == "working, no owner"
 
     stopped = operate("stop", row["job_name"])
     again = operate("stop", agent_id)

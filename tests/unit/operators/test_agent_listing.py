@@ -107,13 +107,13 @@ def look(*jobs: JobSnapshot, **fields: Any) -> ClusterLook:
             "agent ended: Max turns reached, container mesh still runs",
             id="held open, result here",
         ),
-        pytest.param(JOB, (pod(RUNNING),), (), None, "working, owner gone", id="no Lease"),
+        pytest.param(JOB, (pod(RUNNING),), (), None, "working, no owner", id="no Lease"),
         pytest.param(
             JOB,
             (pod(RUNNING),),
             (replace(LEASE, holder=""),),
             None,
-            "working, owner gone",
+            "working, no owner",
             id="released",
         ),
         pytest.param(
@@ -121,7 +121,7 @@ def look(*jobs: JobSnapshot, **fields: Any) -> ClusterLook:
             (pod(RUNNING),),
             (replace(LEASE, renewed_at=NOON - timedelta(seconds=61)),),
             None,
-            "working, owner gone",
+            "working, no owner",
             id="expired",
         ),
         pytest.param(

@@ -53,7 +53,7 @@ def test_agent_is_shown_with_all_that_is_known() -> None:
     [
         ({"jobs": (JOB,)}, "waiting for its pod since 2024-05-01 11:58 UTC"),
         ({"jobs": (JOB,), "pods": (pod(WORKING),)}, "working since 2024-05-01 11:59 UTC"),
-        ({"jobs": (JOB,), "leases": ()}, "waiting for its pod, owner gone since 2024-05-01 11:58"),
+        ({"jobs": (JOB,), "leases": ()}, "waiting for its pod, no owner since 2024-05-01 11:58"),
         ({"leases": (replace(LEASE, acquired_at=NOON),)}, "starting since 2024-05-01 12:00 UTC"),
         (
             {"leases": (replace(LEASE, acquired_at=NOON, annotations=NOTE),)},

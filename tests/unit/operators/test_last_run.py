@@ -108,7 +108,7 @@ def test_last_run_of_an_agent(
         pytest.param(JOB, (pod(None, "Pending"),), LEASE, RunRecord(), None, "Starting", id="pod"),
         pytest.param(JOB, (pod(RUNNING),), LEASE, RunRecord(), None, "Working", id="works"),
         pytest.param(JOB, (pod(TERMINATED),), LEASE, RunRecord(), None, "Ending", id="agent ended"),
-        pytest.param(JOB, (pod(RUNNING),), FREE, RunRecord(), None, "Owner gone", id="no owner"),
+        pytest.param(JOB, (pod(RUNNING),), FREE, RunRecord(), None, "No owner", id="no owner"),
         pytest.param(
             replace(JOB, deletion_at=NOON), (), LEASE, RunRecord(), None, "Deleting", id="deleted"
         ),
