@@ -76,6 +76,17 @@ def _failed_message(error: str, *, result: bool = True, **fields: Any) -> Sessio
     return summarise("\n".join(json.dumps(line) for line in lines).encode())
 
 
+def _lines(*events: dict[str, Any] | str) -> SessionSummary:
+    texts = (event if isinstance(event, str) else json.dumps(event) for event in events)
+    return summarise("\n".join(texts).encode())
+
+
+_INIT = {"type": "system", "subtype": "init", "model": "m"}
+_LIMIT = [{"type": "text", "text": "Limit reached."}]
+_LIMIT_SAID = {"type": "assistant", "message": {"model": "<synthetic>", "content": _LIMIT}}
+_GOOD = {"type": "result", "subtype": "success", "is_error": False, "result": "Limit reached."}
+ANSWERED_BY_CLI = _lines(_INIT, _LIMIT_SAID, _GOOD)
+TORN = _lines(_INIT, _GOOD, '{"duration_api_ms":900,"stop_reason":"end_turn","is_error":tr')
 ANSWERED = _recorded("ok")
 WORKING = _recorded("killed_sigterm_during_tool")
 INIT_ONLY = _recorded("killed_sigkill_after_init")
@@ -376,6 +387,14 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         Cause.APP_EXIT,
     ),
     "model unknown": (
+        _ended(
+            _said(is_error=True, api_error_status=404, api_error_type="not_found_error"),
+            1,
+        ),
+        Code.LLM_API_ERROR,
+        Cause.APP_EXIT,
+    ),
+    "a gateway answers 404": (
         _ended(_said(is_error=True, api_error_status=404), 1),
         Code.LLM_API_ERROR,
         Cause.APP_EXIT,
@@ -405,6 +424,21 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
             ANSWERED, 0, trailer=replace(TRAILER, last_result_line=7), transcript=_missing((5, 9))
         ),
         Code.CLAUDE_TRUNCATED,
+        Cause.APP_EXIT,
+    ),
+    "a piece of the closing result": (
+        _ended(TORN, 0, trailer=TRAILER, transcript=TranscriptProof(complete=True)),
+        Code.CLAUDE_TRUNCATED,
+        Cause.APP_EXIT,
+    ),
+    "a piece of the closing result, and lines were lost": (
+        _ended(TORN, 0, trailer=TRAILER, transcript=TranscriptProof(complete=False)),
+        Code.CLAUDE_TRUNCATED,
+        Cause.APP_EXIT,
+    ),
+    "a message of the CLI's own as the answer": (
+        _ended(ANSWERED_BY_CLI, 0),
+        Code.CLAUDE_NO_OUTPUT,
         Cause.APP_EXIT,
     ),
     "lines are lost, but no result": (
@@ -1171,9 +1205,13 @@ REASONS: dict[str, Reason] = {
     "API failed, nobody says how": Reason.API_FAILED,
     "no credit": Reason.BILLING,
     "model unknown": Reason.MODEL_UNKNOWN,
+    "a gateway answers 404": Reason.API_REJECTED,
     "answer longer than allowed": Reason.OUTPUT_LIMIT,
     "API not reached": Reason.CONNECTION,
     "the closing result is lost": Reason.CLOSING_RESULT_LOST,
+    "a piece of the closing result": Reason.CLOSING_RESULT_TORN,
+    "a piece of the closing result, and lines were lost": Reason.CLOSING_RESULT_LOST,
+    "a message of the CLI's own as the answer": Reason.ANSWERED_BY_CLI,
     "open and empty answer of the model": Reason.EMPTY_MODEL_ANSWER,
     "output was printed and not read": Reason.LINES_LOST,
     "bundle does not fit its hash": Reason.BAD_INPUT,
