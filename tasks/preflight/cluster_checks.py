@@ -3,7 +3,12 @@
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
-from tasks.agent_job.environment import optional_secrets, quantity_value, secret_references
+from tasks.agent_job.environment import (
+    optional_keys,
+    optional_secrets,
+    quantity_value,
+    secret_references,
+)
 from tasks.agent_job.needed_permissions import (
     NEEDED_PERMISSIONS,
     READ_NODES,
@@ -170,14 +175,12 @@ def _judge_secrets(
         )
         return
     wanted = secret_references(agent, runtime)
-    optional = {(e.name, e.key) for e in runtime.env_from_keys if e.optional}
-    may_be_absent = optional_secrets(runtime)
+    optional = optional_keys(agent, runtime)
+    may_be_absent = optional_secrets(agent, runtime)
     found: list[CheckResult] = []
     for name, content in facts.secrets.items():
         keys = [key for key in sorted(wanted.get(name, ())) if (name, key) not in optional]
-        if name in wanted and not keys:
-            continue
-        if name in may_be_absent and _is_absent(content):
+        if name in may_be_absent and (not keys or _is_absent(content)):
             continue
         found += _judge_secret(facts.namespace, name, keys, content)
     yield from found

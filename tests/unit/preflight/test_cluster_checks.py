@@ -399,12 +399,67 @@ def test_agent_without_a_cpu_limit_counts_in_no_quota_of_limits() -> None:
     assert bad(judge_cluster(facts, AGENT, runtime)) == []
 
 
-def test_optional_key_may_be_missing() -> None:
-    item = {"env": "K", "kind": "secret", "name": "extra", "key": "k", "optional": True}
-    runtime = RuntimeSpec.model_validate({"image": "agent:1", "env_from_keys": [item]})
-    facts = replace(GOOD, secrets={**GOOD.secrets, "extra": unread(WhyUnread.NOT_FOUND)})
+def key_of(optional: bool, name: str = "extra", key: str = "k") -> dict[str, Any]:
+    return {"env": "K", "kind": "secret", "name": name, "key": key, "optional": optional}
 
-    assert bad(judge_cluster(facts, AGENT, runtime)) == []
+
+def templated(optional: bool) -> dict[str, Any]:
+    reference = {"name": "extra", "key": "k", "optional": optional}
+    env = [{"name": "T", "valueFrom": {"secretKeyRef": reference}}]
+    return {"spec": {"containers": [{"name": "agent", "env": env}]}}
+
+
+def mounted(optional: bool) -> list[dict[str, Any]]:
+    return [{"kind": "secret", "name": "extra", "path": "/extra", "optional": optional}]
+
+
+@pytest.mark.parametrize(
+    ("runtime", "is_missed", "is_missed_without_the_key"),
+    [
+        pytest.param({"env_from_keys": [key_of(True)]}, False, False, id="runtime"),
+        pytest.param(
+            {"git": {"image": "git:1", "env_from_keys": [key_of(True)]}}, False, False, id="clone"
+        ),
+        pytest.param({"pod_template": templated(True)}, False, False, id="template"),
+        pytest.param({"env_from_keys": [key_of(False)]}, True, True, id="needed"),
+        pytest.param(
+            {"git": {"image": "git:1", "env_from_keys": [key_of(False)]}},
+            True,
+            True,
+            id="clone needs it",
+        ),
+        pytest.param({"pod_template": templated(False)}, True, True, id="template needs it"),
+        pytest.param(
+            {"env_from_keys": [key_of(True)], "pod_template": templated(False)},
+            True,
+            True,
+            id="one of two uses needs it",
+        ),
+        pytest.param(
+            {"env_from_keys": [key_of(True)], "mounts": mounted(False)},
+            True,
+            False,
+            id="a mount needs the Secret, and not the key",
+        ),
+    ],
+)
+def test_key_may_be_missing_if_every_use_of_it_says_so(
+    runtime: dict[str, Any], is_missed: bool, is_missed_without_the_key: bool
+) -> None:
+    spec = RuntimeSpec.model_validate({"image": "agent:1", **runtime})
+    absent = {**GOOD.secrets, "extra": unread(WhyUnread.NOT_FOUND)}
+    keyless = {**GOOD.secrets, "extra": {"other": 1}}
+    for secrets, missed in ((absent, is_missed), (keyless, is_missed_without_the_key)):
+        results = judge_cluster(replace(GOOD, secrets=secrets, claim=None), AGENT, spec)
+        assert bad(results) == ([(Check.SECRETS, Level.ERROR)] if missed else [])
+
+
+def test_secret_that_the_agents_credentials_name_is_needed_whatever_another_use_says() -> None:
+    item = key_of(True, name="anthropic", key="other")
+    runtime = RuntimeSpec.model_validate({"image": "agent:1", "env_from_keys": [item]})
+    facts = replace(GOOD, secrets={"anthropic": unread(WhyUnread.NOT_FOUND)}, claim=None)
+
+    assert bad(judge_cluster(facts, AGENT, runtime)) == [(Check.SECRETS, Level.ERROR)]
 
 
 @pytest.mark.parametrize("permission", NEEDED_PERMISSIONS, ids=str)
