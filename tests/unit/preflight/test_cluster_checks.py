@@ -26,7 +26,7 @@ from tasks.preflight.preflight_facts import (
 from tasks.preflight.preflight_results import Check, CheckResult, Level
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-SECURE = {
+SECURE: dict[str, Any] = {
     "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
     "containers": [
         {
@@ -38,6 +38,18 @@ SECURE = {
         }
     ],
 }
+
+
+LARGE = {
+    "spec": {
+        **SECURE,
+        "containers": [
+            {**SECURE["containers"][0], "resources": {"limits": {"memory": "8Gi"}}},
+            {**SECURE["containers"][0], "resources": {"limits": {"nvidia.com/gpu": "8"}}},
+        ],
+    }
+}
+NOT_TRIED = Unread(WhyUnread.NOT_ASKED, "`create pods` is not allowed.")
 
 
 def job(pod: dict[str, Any]) -> dict[str, Any]:
@@ -245,17 +257,39 @@ CASES: list[tuple[str, dict[str, Any], Check, Level, str]] = [
     ),
     (
         "full quota",
-        {"quotas": (QuotaFacts("all", {"pods": "40"}, {"pods": "40"}),)},
+        {"quotas": (QuotaFacts("all", {"pods": "40"}, {"pods": "40"}),), "pod": NOT_TRIED},
         Check.QUOTA,
         Level.ERROR,
         "40 of 40 pods",
     ),
     (
+        "full quota, and the pod was accepted",
+        {"quotas": (QuotaFacts("all", {"pods": "40"}, {"pods": "40"}),)},
+        Check.QUOTA,
+        Level.WARNING,
+        "40 of 40 pods",
+    ),
+    (
         "quota smaller than one agent",
-        {"quotas": (QuotaFacts("all", {"limits.memory": "4Gi"}, {}),)},
+        {
+            "quotas": (QuotaFacts("all", {"limits.memory": "4Gi"}, {}),),
+            "pod": NOT_TRIED,
+            "pod_as_sent": LARGE,
+        },
         Check.QUOTA,
         Level.ERROR,
         "one agent needs 8Gi",
+    ),
+    (
+        "quota smaller than the pod with what its template adds",
+        {
+            "quotas": (QuotaFacts("all", {"requests.nvidia.com/gpu": "4"}, {}),),
+            "pod": NOT_TRIED,
+            "pod_as_sent": LARGE,
+        },
+        Check.QUOTA,
+        Level.ERROR,
+        "one agent needs 8.",
     ),
     (
         "quota not readable",
