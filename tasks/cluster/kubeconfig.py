@@ -180,7 +180,7 @@ def _build(
             verifies=not _flag(cluster.fields, "insecure-skip-tls-verify"),
             strict=connection.strict_x509,
         ),
-        tls_server_name=_text(cluster.fields, "tls-server-name") or None,
+        tls_server_name=_server_name(cluster.fields),
         proxy_url=_text(cluster.fields, "proxy-url") or None,
         authorization=_authorization(user, reader) or own_authorization,
         impersonation=tuple(_impersonation(user.fields)),
@@ -201,14 +201,28 @@ def _server(cluster: _Fields) -> tuple[str, str | None]:
     try:
         url = URL(server)
     except ValueError:
+        url = None
+    if url is None or not server.isprintable():
         # Not chained: what is not an address may hold a credential.
-        raise Unusable("its cluster's server is not an address") from None
+        raise Unusable("its cluster's server is not an address")
     if url.scheme not in {"http", "https"} or not url.host:
         # kubectl would guess one from the rest, and may send the token in the clear.
         raise Unusable("its cluster's server does not begin with https:// or http:// and a host")
+    address = str(url.with_user(None)).rstrip("/")
     if not url.user and not url.password:
-        return server, None
-    return str(url.with_user(None)).rstrip("/"), _basic(url.user or "", url.password or "")
+        return address, None
+    return address, _basic(url.user or "", url.password or "")
+
+
+def _server_name(cluster: _Fields) -> str | None:
+    name = _text(cluster, "tls-server-name")
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        raise Unusable("its tls-server-name is not a host name") from None
+    if not name.isprintable():
+        raise Unusable("its tls-server-name is not a host name")
+    return name or None
 
 
 def _authorization(user: _Entry, reader: _Reader) -> str | None:
@@ -332,7 +346,7 @@ def _flag(fields: _Fields, name: str) -> bool:
 
 
 def _list(fields: _Fields, name: str, what: str) -> list[Any]:
-    value = fields.get(name) or []
+    value: Any = fields.get(name) or []
     if not isinstance(value, list):
         raise Unusable(f"its {what} are not a list")
     return cast("list[Any]", value)

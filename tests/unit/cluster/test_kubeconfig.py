@@ -26,9 +26,7 @@ FLAG = "insecure-skip-tls-verify"
 Kind = Callable[[ClusterClient], Awaitable[None]]
 
 
-def config(
-    user: dict[str, object] | None = None, *, server: str = SERVER, **cluster: object
-) -> dict[str, Any]:
+def config(user: Any = None, *, server: Any = SERVER, **cluster: Any) -> dict[str, Any]:
     content: dict[str, Any] = kubeconfig(server, user)
     content["clusters"][0]["cluster"].update(cluster)
     return content
@@ -63,6 +61,9 @@ async def open_and_close(content: dict[str, Any]) -> None:
         (config(server="127.0.0.1:6443"), "server does not begin with https:// or http://"),
         (config(server="localhost:6443"), "server does not begin with https:// or http://"),
         (config(server="user:HUSH@h"), "server does not begin with https:// or http://"),
+        (config(server="https://h/HU\x00SH"), "server is not an address"),
+        (config(**{"tls-server-name": "HU\x00SH"}), "tls-server-name is not a host name"),
+        (config(**{"tls-server-name": "HUSH" * 20}), "tls-server-name is not a host name"),
         (config(server="https:///path"), "server does not begin with https:// or http://"),
     ],
 )
