@@ -269,7 +269,7 @@ def _unreachable(run: AgentRun, error: ClusterError, *, permitted: bool = False)
             )
         case NamespaceNotFound():
             reason = f"the namespace {run.outside.namespace} does not exist; create it"
-        case ClusterForbidden() if permitted and not error.answer.is_foreign:
+        case ClusterForbidden() if permitted and error.answer.is_about_rights:
             reason = (
                 f"the cluster refused to {error.target} although the Role allows it; check the "
                 f"namespace's quota and the cluster's admission webhooks: {error.message}"

@@ -138,6 +138,11 @@ class StatusBody:
     is_foreign: bool = False
     is_anonymous: bool = False
 
+    @property
+    def is_about_rights(self) -> bool:
+        """Whether a refusal is the API's own, to somebody whom it knows."""
+        return not (self.is_foreign or self.is_anonymous)
+
 
 class ApiRefused(ClusterError):
     """The server answered with a 4xx; nothing was changed by this request.
