@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from tests.unit.outcome.recordings import read_recording, summarise
 from tests.unit.outcome.telling import told_of
 
 WORKING = summarise(read_recording("killed_sigterm_during_tool").stdout)
+NOON = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
 TRAILER_TEXT = (
     f"t 1 lines=3 bytes=10 sha256={'0' * 64} exit=1 timed_out=0 last_result=0 copied=0 "
     "stderr_lines=0 stderr_skipped=0 refused=-"
@@ -489,6 +491,31 @@ def test_limit_of_the_agents_container_is_not_named_for_an_init_container() -> N
 
     assert (outcome.cause, "8Gi" in outcome.message) == (Cause.OOM_KILLED, False)
     assert "init container clone ended with exit code 137" in told_of(outcome)
+
+
+def test_init_container_that_could_not_be_started_is_told_without_an_exit_code() -> None:
+    never = ContainerTerminated(128, reason="StartError", message="no such file", ran=False)
+    clone = ContainerSnapshot("clone", terminated=never)
+
+    outcome = judge_run(RunFacts(container_started=False, init_containers=(clone,)))
+
+    assert outcome.cause is Cause.CONFIG_ERROR
+    assert "init container clone could not be started" in told_of(outcome)
+    assert "128" not in told_of(outcome)
+
+
+@pytest.mark.parametrize(
+    ("ended_at", "words"),
+    [(None, "before its agent was seen to end"), (NOON, "before its agent had ended")],
+)
+def test_deletion_of_a_pod_is_told_with_what_was_seen_of_its_agents_end(
+    ended_at: datetime | None, words: str
+) -> None:
+    facts = RunFacts(
+        container_started=True, pod_deletion_asked_at=NOON, container_ended_at=ended_at
+    )
+
+    assert f"the pod was deleted at 12:00:00 UTC, {words}" in judge_run(facts).facts_used
 
 
 def test_every_cause_that_explains_an_ending_has_a_sentence() -> None:

@@ -642,6 +642,28 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         Code.CLAUDE_TRUNCATED,
         Cause.POD_REPLACED,
     ),
+    "pod cleared away after its Job had finished, its end was not seen": (
+        _ended(
+            WORKING,
+            None,
+            pod_deletion_asked_at=NOON + SECOND,
+            pod_gone=True,
+            job_conditions=_failed_at(NOON),
+        ),
+        Code.CLAUDE_TRUNCATED,
+        Cause.UNKNOWN,
+    ),
+    "pod deleted in the second in which its Job failed, its end was not seen": (
+        _ended(
+            WORKING,
+            None,
+            pod_deletion_asked_at=NOON,
+            pod_gone=True,
+            job_conditions=_failed_at(NOON),
+        ),
+        Code.CLAUDE_TRUNCATED,
+        Cause.POD_REPLACED,
+    ),
     "pod deleted by hand, and its node's clock is behind": (
         _ended(WORKING, 143, pod_deletion_asked_at=NOON + SECOND, container_ended_at=NOON),
         Code.CLAUDE_TRUNCATED,
@@ -881,7 +903,12 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         Code.CLAUDE_TRUNCATED,
         Cause.EVICTED,
     ),
-    "evicted for a taint": (
+    "eviction for a taint was called off": (
+        _ended(WORKING, 143, pod_name="p", kubernetes_events=(_event("TaintManagerEviction"),)),
+        Code.CLAUDE_TRUNCATED,
+        Cause.SIGTERM,
+    ),
+    "eviction for a taint was called off, and the pod was deleted later": (
         _ended(
             WORKING,
             143,
@@ -889,11 +916,6 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
             pod_deleting=True,
             kubernetes_events=(_event("TaintManagerEviction"),),
         ),
-        Code.CLAUDE_TRUNCATED,
-        Cause.EVICTED,
-    ),
-    "eviction for a taint was called off": (
-        _ended(WORKING, 143, pod_name="p", kubernetes_events=(_event("TaintManagerEviction"),)),
         Code.CLAUDE_TRUNCATED,
         Cause.SIGTERM,
     ),
@@ -950,6 +972,26 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         RunFacts(container_started=False, init_containers=(_init(3, "Error"),)),
         Code.POD_SCHEDULE_FAILED,
         Cause.APP_EXIT,
+    ),
+    "init container that could not be started": (
+        RunFacts(
+            container_started=False,
+            init_containers=(
+                ContainerSnapshot(
+                    "fetch", terminated=ContainerTerminated(128, reason="StartError", ran=False)
+                ),
+            ),
+        ),
+        Code.POD_SCHEDULE_FAILED,
+        Cause.CONFIG_ERROR,
+    ),
+    "init container that is started again": (
+        RunFacts(
+            container_started=False,
+            init_containers=(replace(_init(3, "Error"), starts_again=True),),
+        ),
+        Code.POD_SCHEDULE_FAILED,
+        Cause.UNKNOWN,
     ),
     "init container out of memory": (
         RunFacts(container_started=False, init_containers=(_init(137, "OOMKilled"),)),
