@@ -35,7 +35,15 @@ from tasks.claude_code.event_types import (
 )
 from tasks.claude_code.json_fields import JsonObject, object_field, text_field
 from tasks.claude_code.line_damage import TornLine, identify_torn_line
-from tasks.claude_code.session_totals import Answers, LastTexts, ResultTotals, TurnCount, TurnEnding
+from tasks.claude_code.session_totals import (
+    Answers,
+    LastTexts,
+    ResultTotals,
+    TurnCount,
+    TurnEnding,
+    own_words,
+    repeats,
+)
 
 PLAIN_LINE_LIMIT_CHARACTERS = 2_000
 DENIALS_LIMIT = 100
@@ -43,7 +51,6 @@ NAMES_LIMIT = 100
 STOPPED_TASK = frozenset({"stopped", "killed"})
 OTHER_NAMES = "other"
 """Counts what comes once `NAMES_LIMIT` names are known."""
-
 
 _NO_COUNTS = TokenCounts()
 
@@ -186,7 +193,7 @@ class SessionState:
                 self._apply_assistant(event)
             case UserEvent() | PartialMessageEvent():
                 self._note_output(event)
-                if is_output(event) and _is_of_main_agent(event):
+                if is_output(event) and event.parent_tool_use_id is None:
                     self._turns.note_output()
                     if isinstance(event, UserEvent):
                         self._note_recovery()
@@ -270,7 +277,7 @@ class SessionState:
                 self._model_output_seen = self._output_after_result = True
             case TornLine.RESULT:
                 self._result_torn = True
-            case _:
+            case TornLine.PERHAPS_MAIN_AGENT | TornLine.OTHER:
                 pass
 
     def _apply_unreadable(self, event: EventParseError) -> None:
@@ -290,7 +297,7 @@ class SessionState:
             self._turns.note_output()
         if event.is_synthetic:
             self._turn_failure = event.api_failure or self._turn_failure
-            self._turn_error_text = _only_text(event) or self._turn_error_text
+            self._turn_error_text = own_words(event) or self._turn_error_text
             return
         self._note_output(event)
         # The model has answered after all.
@@ -309,9 +316,8 @@ class SessionState:
         self._results.add(event)
         self._session_id = event.session_id or self._session_id
         self._turns.note_result()
-        failed = self._turn_failure is not None or self._turn_refusal is not None
-        failed = failed or repeats(event, self._turn_error_text)
-        self._answers.add(event, model_failed=failed)
+        failed = self._turn_failure or self._turn_refusal or repeats(event, self._turn_error_text)
+        self._answers.add(event, model_failed=bool(failed))
         self._note_denials(event.permission_denials)
         self._result_failure, self._turn_failure = self._turn_failure, None
         self._result_refusal, self._turn_refusal = self._turn_refusal, None
@@ -384,23 +390,6 @@ class SessionState:
         for denial in denials:
             if len(self._denials) < DENIALS_LIMIT:
                 self._denials[denial] = None
-
-
-def repeats(result: ResultEvent, error_text: str | None) -> bool:
-    """Tell whether all that a result says is what the CLI itself has said instead of an answer."""
-    said = (error_text or "").strip()
-    if not said or result.has_structured_output:
-        return False
-    return (result.text or "").strip()[:PLAIN_LINE_LIMIT_CHARACTERS].strip() == said
-
-
-def _is_of_main_agent(event: UserEvent | PartialMessageEvent) -> bool:
-    return event.parent_tool_use_id is None
-
-
-def _only_text(event: AssistantEvent) -> str | None:
-    texts = (block.text.strip() for block in event.blocks if isinstance(block, TextBlock))
-    return next((text[:PLAIN_LINE_LIMIT_CHARACTERS] for text in texts if text), None)
 
 
 def _count(counter: Counter[str], name: str) -> None:

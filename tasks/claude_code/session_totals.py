@@ -6,13 +6,16 @@ from typing import TypeVar
 
 from tasks.claude_code.event_types import (
     ApiFailure,
+    AssistantEvent,
     ModelRefusalEvent,
     ResultEvent,
+    TextBlock,
     TokenCounts,
     ending_word,
 )
 
 TEXT_LIMIT_CHARACTERS = 64_000
+_OWN_WORDS_LIMIT_CHARACTERS = 2_000
 
 _FINISHED = frozenset({"", "success", "completed", "end_turn", "stop_sequence"})
 _REFUSAL = "refusal"
@@ -102,6 +105,20 @@ class Answers:
     def structured_output(self) -> object:
         """The answer as a JSON value; `None` where no result has one."""
         return self._outputs.get(True, None if self._prompt_failed else self._outputs.get(False))
+
+
+def own_words(event: AssistantEvent) -> str | None:
+    """Return what a message of the CLI's own says, its beginning; `None` where it is blank."""
+    texts = (block.text.strip() for block in event.blocks if isinstance(block, TextBlock))
+    return next((text[:_OWN_WORDS_LIMIT_CHARACTERS] for text in texts if text), None)
+
+
+def repeats(result: ResultEvent, own: str | None) -> bool:
+    """Tell whether all that a result says is what the CLI itself has said instead of an answer."""
+    text = (result.text or "").strip()
+    return (
+        bool(own) and not result.has_structured_output and text[:_OWN_WORDS_LIMIT_CHARACTERS] == own
+    )
 
 
 def _ran_to_its_end(event: ResultEvent) -> bool:

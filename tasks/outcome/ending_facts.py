@@ -7,7 +7,7 @@ the order of the precedence table, so each may assume that none before it holds.
 from collections.abc import Callable
 
 from tasks.claude_code.event_types import ResultEvent
-from tasks.claude_code.session_summary import repeats
+from tasks.claude_code.session_totals import repeats
 from tasks.outcome.causes import deadline_fact, deletion_ended_agent, preempted_by_queue_fact
 from tasks.outcome.ending_vocabulary import error_subtype, find_word
 from tasks.outcome.reasons import Reason

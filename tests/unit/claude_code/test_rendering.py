@@ -157,8 +157,8 @@ RENDERED: dict[str, tuple[dict[str, Any] | str, list[tuple[LineKind, str]]]] = {
         ],
     ),
     "search in a folder": (
-        _assistant(_tool_use("Grep", path="/src", pattern="TODO")),
-        [(Kind.TOOL_CALL, "tool call Grep (and path): TODO")],
+        _assistant(_tool_use("Grep", path="/src", pattern="def main")),
+        [(Kind.TOOL_CALL, "tool call Grep (and path): def main")],
     ),
     "write": (
         _assistant(_tool_use("Write", content="a\n\nb\n", file_path="/a")),
