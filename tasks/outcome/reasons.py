@@ -42,6 +42,9 @@ class Reason(StrEnum):
     EXIT_AFTER_RESULT = auto()
     ERROR_UNSAID = auto()
     NO_ANSWER = auto()
+    CHECK_UNKNOWN = auto()
+    CHECK_TIMED_OUT = auto()
+    CHECK_FAILED = auto()
     SUCCESS = auto()
     # No result.
     NEVER_RAN = auto()
@@ -52,3 +55,7 @@ class Reason(StrEnum):
     NO_RESULT = auto()
     START_UP_ONLY = auto()
     UNMATCHED = auto()
+
+
+# Endings after the agent's own success.
+OF_THE_CHECK = frozenset({Reason.CHECK_UNKNOWN, Reason.CHECK_TIMED_OUT, Reason.CHECK_FAILED})
