@@ -137,8 +137,9 @@ class OutputStream:
                 keep_alive, said_at = _FIRST_KEEP_ALIVE_SECONDS, self._work.last_output_at
             if now - said_at >= keep_alive:
                 silent = now - self._work.last_output_at
-                note = "the check is at work" if self._has_said_check else "no output"
-                self._say([RenderedLine(LineKind.NOTE, f"{note} for {silent:.0f} s")])
+                of_check = "; the check is at work" if self._has_said_check else ""
+                note = f"no output for {silent:.0f} s{of_check}"
+                self._say([RenderedLine(LineKind.NOTE, note)])
                 keep_alive, said_at = min(2 * keep_alive, _LONGEST_KEEP_ALIVE_SECONDS), now
 
     def _log(self, records: Sequence[str]) -> None:

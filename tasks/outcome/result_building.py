@@ -126,22 +126,25 @@ def build_check_result(
     if check is None:
         return None
     end, last = check.end, last_lines_of_check(lines, redactor)
-    ran = end is not None and end.exit_code is not None
+    ended = end if end is not None and end.exit_code is not None else None
     return CheckResult(
         exit_code=check.exit_code,
-        timed_out=end is not None and end.timed_out,
+        timed_out=ended is not None and ended.timed_out,
         timeout_seconds=check.timeout_seconds,
-        duration_seconds=end.seconds if end is not None and ran else None,
+        duration_seconds=ended.seconds if ended else None,
         last_lines="\n".join(last),
-        lines_skipped=end.lines + end.skipped - len(last) if end is not None and ran else None,
+        # A masked secret may have had several lines.
+        lines_skipped=max(0, ended.lines + ended.skipped - len(last)) if ended else None,
     )
 
 
 def last_lines_of_check(lines: Sequence[bytes], redactor: Redactor) -> list[str]:
     """Return the end of a check's output as safe lines, bounded; known secrets are masked."""
+    if not lines:
+        return []
     # Masked as a whole: a secret may have several lines.
     text = redactor.text(b"\n".join(lines).decode("utf-8", errors="replace"))
-    last = escape_control_characters(text).split("\n")[-_CHECK_LINES:] if lines else []
+    last = escape_control_characters(text).split("\n")[-_CHECK_LINES:]
     size = 0
     for number, line in enumerate(reversed(last)):
         size += len(line) + 1

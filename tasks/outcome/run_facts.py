@@ -95,7 +95,7 @@ class CheckFacts:
         if self.timeout_seconds is None:
             return "the Job was created without a check"
         if self.end is not None:
-            return "the pod was asked to stop before the check began"
+            return "it did not run"
         if self.begun is not None:
             return "it began, and was not seen to end"
         return "the run script's account of it could not be read"
@@ -104,8 +104,10 @@ class CheckFacts:
     def words(self) -> str:
         """How it ended, in words."""
         end = self.end
-        if end is None or end.exit_code is None:
+        if end is None:
             return f"unknown: {self.why_unknown}"
+        if end.exit_code is None:
+            return "did not run"
         lasted = duration_text(end.seconds)
         if end.timed_out:
             return f"stopped at its time limit, after {lasted}"

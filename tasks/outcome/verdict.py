@@ -141,7 +141,7 @@ def _not_observed(facts: RunFacts, ending: Ending) -> tuple[str, ...]:
         "result event": facts.session.last_result is None,
         "trailer of the run script": facts.any_trailer is None,
         "proof that the transcript is complete": proof.complete is not True,
-        "result of the check": facts.check is not None and facts.check.exit_code is None,
+        "result of the check": facts.check is not None and facts.check.end is None,
         "whether the container started": facts.container_started is None,
         "pod phase": facts.pod_phase is None,
         "final Job condition": not is_proven

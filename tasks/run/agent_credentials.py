@@ -20,8 +20,8 @@ async def learn_credentials(run: AgentRun, work: AttemptAtWork) -> None:
     """Mask the values of the agent's credentials in everything that people read.
 
     These are the values in the agent's env and in mounted files, and those in the env of a check
-    that another run asked for. Best effort: the agent does not
-    depend on this read, so a Secret that cannot be read is only noted in the log.
+    that another run asked for. Best effort: the agent does not depend on this read, so a Secret
+    that cannot be read is only noted in the log.
     """
     prepared = run.prepared
     references = secret_references(prepared.agent, prepared.runtime)

@@ -77,14 +77,20 @@ on_signal() {
     kill_timer=$!
 }
 
-# The check is a shell; the signal is for the programs that it waits for, too.
+# The check is a shell; the signal is for the programs that it waits for, too, once for each: a
+# holder of the pipe is listed for its stdout and its stderr.
 signal_agent() {
     agent=''
     { read -r agent <"$run/agent_pid"; } 2>/dev/null
     [ -z "$agent" ] || kill "-$1" "$agent" 2>/dev/null
     [ -p "$run/check" ] || return 0
+    last=$agent
     list_pipe_holders | while read -r holder; do
-        [ "$holder" = "$agent" ] || kill "-$1" "$holder" 2>/dev/null
+        case $holder in
+            "$agent" | "$last") ;;
+            *) kill "-$1" "$holder" 2>/dev/null ;;
+        esac
+        last=$holder
     done
 }
 

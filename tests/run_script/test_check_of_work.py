@@ -104,8 +104,15 @@ def test_check_has_the_agents_environment_but_not_the_token(script: ScriptRun):
     assert b"LINE_TOKEN" not in said(printed)[0]
 
 
-@pytest.mark.parametrize("source", [OBEDIENT, STUBBORN], ids=["obedient", "stubborn"])
-@pytest.mark.parametrize("is_child", [False, True], ids=["alone", "below-the-shell"])
+@pytest.mark.parametrize(
+    ("source", "is_child"),
+    [
+        pytest.param(OBEDIENT, False, id="obedient", marks=pytest.mark.slice),
+        pytest.param(OBEDIENT, True, id="obedient-below-the-shell"),
+        pytest.param(STUBBORN, False, id="stubborn"),
+        pytest.param(STUBBORN, True, id="stubborn-below-the-shell", marks=pytest.mark.slice),
+    ],
+)
 def test_check_is_ended_at_its_limit_with_code_124(script: ScriptRun, source: str, is_child: bool):
     command = python_check(source)
     give_check(script, f"({command}); true" if is_child else command)

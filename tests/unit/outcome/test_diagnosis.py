@@ -430,9 +430,8 @@ BEGUN = CheckBegunLine(1, 0, False, 600, 0)
         ),
         pytest.param(
             CheckFacts(600, None, CheckEnd(None, False, 0, 0, 0)),
-            "The agent finished, but the result of its check is unknown: the pod was asked to stop "
-            "before the check began.",
-            "unknown: the pod was asked to stop before the check began",
+            "The agent finished, but the result of its check is unknown: it did not run.",
+            "did not run",
             id="not run",
         ),
         pytest.param(
@@ -472,5 +471,5 @@ def test_check_is_told_in_a_sentence_without_the_agents_stderr(
     assert outcome.message == message
     assert ("Check", row) in outcome.observed
     assert None not in (outcome.check, outcome.advice)
-    assert ("result of the check" in outcome.not_observed) is (check.exit_code is None)
+    assert ("result of the check" in outcome.not_observed) is (check.end is None)
     assert outcome.clear_session is False
