@@ -115,8 +115,10 @@ def test_env_of_a_check_is_refused_like_any_other(env: dict[str, str], problem: 
 )
 @pytest.mark.parametrize("asked_by", ["request", "agent"])
 def test_check_that_cannot_be_carried_out_is_refused(check: Any, asked_by: str) -> None:
+    request, agent = ({"check": check}, {}) if asked_by == "request" else ({}, {"check": check})
+
     with pytest.raises((InputInvalid, ValidationError), match=r"check|command|env"):
-        make_run(*([{"check": check}, {}] if asked_by == "request" else [{}, {"check": check}]))
+        make_run(request, agent)
 
 
 def test_largest_check_is_taken() -> None:
