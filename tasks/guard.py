@@ -14,6 +14,7 @@ from tasks.cluster.cluster_errors import (
 from tasks.cluster.kinds.api_objects import Propagation
 from tasks.cluster.kinds.jobs import list_jobs
 from tasks.cluster.kinds.read_only import list_pods
+from tasks.cluster.refused_access import explain_refused_access
 from tasks.observation.snapshots import JobSnapshot, jobs_from_api, pods_from_api
 from tasks.orchestrator.stage import StageLimit, stage
 from tasks.outcome.run_result import AgentRunResult
@@ -268,15 +269,14 @@ def _unreachable(run: AgentRun, error: ClusterError, *, permitted: bool = False)
             )
         case NamespaceNotFound():
             reason = f"the namespace {run.outside.namespace} does not exist; create it"
-        case ClusterUnauthorised():
-            reason = "the credentials were refused (401); renew them in the runtime block"
-        case ClusterForbidden() if permitted:
+        case ClusterForbidden() if permitted and error.answer.is_about_rights:
             reason = (
                 f"the cluster refused to {error.target} although the Role allows it; check the "
                 f"namespace's quota and the cluster's admission webhooks: {error.message}"
             )
-        case ClusterForbidden():
-            reason = f"a permission is missing: {error.target}; add it to the Role"
+        case ClusterUnauthorised() | ClusterForbidden():
+            refused = explain_refused_access(error)
+            reason = f"{refused.happened}; {refused.advice}: {error.message}"
         case _:
             reason = f"the cluster did not answer: {error.message}"
     return AgentRunError(

@@ -260,6 +260,6 @@ def _not_taken_over(job: JobSnapshot, why: str) -> AgentRunError:
 
 
 def _hint(error: ClusterError) -> str:
-    if isinstance(error, ClusterForbidden):
+    if isinstance(error, ClusterForbidden) and error.answer.is_about_rights:
         return " Check the Role, the namespace's quota and its Pod Security level."
     return ""

@@ -31,9 +31,11 @@ from tasks.claude_code.rendering import Extent
 from tasks.cluster.cluster_errors import (
     ClusterError,
     ClusterForbidden,
+    ClusterUnauthorised,
     KubeconfigInvalid,
     NamespaceTerminating,
 )
+from tasks.cluster.refused_access import explain_refused_access
 from tasks.operators.operator_errors import CommandRefused, NotDone, require_target
 from tasks.outcome.run_result import AgentRunResult
 from tasks.run.run_controls import RunControls, RunCrashed
@@ -343,8 +345,8 @@ def _explain(error: Exception) -> tuple[str, str | None, int]:
             )
         case NamespaceTerminating():
             return error.message, "Its agents end with it; wait until it is gone.", EXIT_RUN_FAILED
-        case ClusterForbidden():
-            return error.message, f"Add {error.target} to your Role.", EXIT_RUN_FAILED
+        case ClusterUnauthorised() | ClusterForbidden():
+            return error.message, explain_refused_access(error).sentence, EXIT_RUN_FAILED
         case AgentRunError():
             return error.message, error.advice, EXIT_RUN_FAILED
         case ClusterError():

@@ -9,7 +9,13 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from tasks.agent_job.pod_settings import ReadOnlyMount, key_reference
-from tasks.agent_job.pod_template import agent_env_of, secrets_of_template, values_of
+from tasks.agent_job.pod_template import (
+    SecretUse,
+    agent_env_of,
+    plain_env_by_container,
+    secrets_of_template,
+    values_of,
+)
 from tasks.agent_job.reserved_names import PREFIX, is_credential, why_reserved
 from tasks.agent_job.run_request import AgentRunRequest
 from tasks.agent_job.runtime_spec import RuntimeSpec
@@ -21,8 +27,13 @@ from tasks.vocabulary.names import INPUT_DIR, WORK_DIR
 
 WAKE_KEY = "wake.json"
 WAKE_REASON_KEY = "wake-reason"
-# Linux refuses to start a program with a longer piece of env (128 KiB, its name included).
-WAKE_LIMIT_BYTES = 120 * 1024
+# Linux starts no program with a longer piece of env: `NAME=value` and the byte after it
+# (MAX_ARG_STRLEN of `binfmts.h`, with pages of 4 KiB).
+_VARIABLE_LIMIT_BYTES = 128 * 1024
+# What is left of it whatever the variable is called.
+WAKE_LIMIT_BYTES = _VARIABLE_LIMIT_BYTES - 8 * 1024
+# More than the run adds to the resource attributes that people give.
+_OWN_ATTRIBUTES_BYTES = 4 * 1024
 
 _UNATTENDED = {
     # The image decides which version runs; an update in the pod would be lost with it.
@@ -76,6 +87,45 @@ def check_plain_env(request: AgentRunRequest, agent: AgentSpec, runtime: Runtime
                 )
     if problems:
         raise InputInvalid(f"The env is not valid: {'; '.join(problems)}.")
+
+
+def refuse_oversized_env(request: AgentRunRequest, agent: AgentSpec, runtime: RuntimeSpec) -> None:
+    """Refuse variables so long that no program could be started with them.
+
+    Raises:
+        InputInvalid: Names every such variable, its size and where it is given; no value.
+    """
+    told = context_env(request, agent, flow_run_id="", resume_session=None)
+    linked = f"{PREFIX}LINKED_IDS"
+    sources: list[tuple[str, Mapping[str, str]]] = [
+        ("the runtime's env", runtime.env),
+        ("the runtime's git.env", runtime.git.env if runtime.git else {}),
+        *(
+            (f"container {name} of the runtime's pod_template", values)
+            for name, values in plain_env_by_container(runtime.pod_template)
+        ),
+        ("the agent's env", agent.env),
+        ("the run's env", request.env),
+        ("the run's linked_ids", {linked: told.pop(linked, "")}),
+        ("what the agent is told of its run", told),
+    ]
+    problems = [
+        f"{name} in {source} has {size:,} bytes"
+        for source, values in sources
+        for name, value in values.items()
+        if (size := _variable_bytes(name, value)) > _VARIABLE_LIMIT_BYTES
+    ]
+    if problems:
+        raise InputInvalid(
+            f"The env is not valid: {'; '.join(problems)}. Linux starts no program with a variable "
+            f"of more than {_VARIABLE_LIMIT_BYTES:,} bytes, its name included; put large values "
+            "into a Secret or ConfigMap and mount it."
+        )
+
+
+def _variable_bytes(name: str, value: str) -> int:
+    added = _OWN_ATTRIBUTES_BYTES if name == RESOURCE_ATTRIBUTES else 0
+    return len(f"{name}={value}\0".encode()) + added
 
 
 def script_env(
@@ -214,18 +264,24 @@ def names_over_template(
 
 def secret_references(agent: AgentSpec, runtime: RuntimeSpec) -> dict[str, frozenset[str]]:
     """Return which keys of which Secrets the agent's pod has in its env, by the Secret's name."""
-    keys = (*runtime.env_from_keys, *(runtime.git.env_from_keys if runtime.git else ()))
-    templated = secrets_of_template(runtime.pod_template)
-    references = [
-        *((credential.secret, credential.key) for credential in agent.credentials),
-        *((item.name, item.key) for item in keys if item.kind == "secret"),
-        *((use.name, use.key) for use in templated if use.key is not None),
-    ]
-    if agent.callback:
-        references.append((agent.callback.secret, agent.callback.key))
+    uses = _uses_of_keys(agent, runtime)
+    names = dict.fromkeys(use.name for use in uses)
     return {
-        name: frozenset(key for other, key in references if other == name) for name, _ in references
+        name: frozenset(use.key for use in uses if use.name == name and use.key is not None)
+        for name in names
     }
+
+
+def _uses_of_keys(agent: AgentSpec, runtime: RuntimeSpec) -> list[SecretUse]:
+    keys = (*runtime.env_from_keys, *(runtime.git.env_from_keys if runtime.git else ()))
+    named = [(item.secret, item.key) for item in agent.credentials]
+    if agent.callback:
+        named.append((agent.callback.secret, agent.callback.key))
+    return [
+        *(SecretUse(name, key, optional=False) for name, key in named),
+        *(SecretUse(i.name, i.key, i.optional) for i in keys if i.kind == "secret"),
+        *(use for use in secrets_of_template(runtime.pod_template) if use.key is not None),
+    ]
 
 
 def mounted_secrets(runtime: RuntimeSpec) -> tuple[str, ...]:
@@ -237,16 +293,24 @@ def mounted_secrets(runtime: RuntimeSpec) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def optional_secrets(runtime: RuntimeSpec) -> frozenset[str]:
-    """Return the Secrets without which the agent's pod starts all the same, as it says."""
-    keys = (*runtime.env_from_keys, *(runtime.git.env_from_keys if runtime.git else ()))
+def optional_secrets(agent: AgentSpec, runtime: RuntimeSpec) -> frozenset[str]:
+    """Return the Secrets without which the agent's pod starts all the same: every use says so."""
     uses = [
         *((mount.name, mount.optional) for mount in _mounts(runtime) if mount.kind == "secret"),
-        *((item.name, item.optional) for item in keys if item.kind == "secret"),
+        *((use.name, use.optional) for use in _uses_of_keys(agent, runtime)),
         *((use.name, use.optional) for use in secrets_of_template(runtime.pod_template)),
     ]
+    git = runtime.git
     needed = {name for name, optional in uses if not optional}
+    needed |= {git.credentials_secret} if git and git.credentials_secret else set()
     return frozenset(name for name, _ in uses if name not in needed)
+
+
+def optional_keys(agent: AgentSpec, runtime: RuntimeSpec) -> frozenset[tuple[str, str]]:
+    """Return (Secret, key) pairs without which the agent's pod starts: every use says so."""
+    uses = [((use.name, use.key), use.optional) for use in _uses_of_keys(agent, runtime)]
+    needed = {pair for pair, optional in uses if not optional}
+    return frozenset((name, key) for (name, key), _ in uses if key and (name, key) not in needed)
 
 
 def _mounts(runtime: RuntimeSpec) -> tuple[ReadOnlyMount, ...]:

@@ -71,6 +71,15 @@ def agent_env_of(template: Json) -> dict[str, Json]:
     }
 
 
+def plain_env_by_container(template: Json) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the plain values in the env of each container of a pod template, with its name."""
+    spec = object_at(template, "spec")
+    for field in ("initContainers", "containers"):
+        for container in objects_at(spec, field):
+            env = {variable["name"]: variable for variable in objects_at(container, "env")}
+            yield container["name"], values_of(env)
+
+
 def values_of(variables: Mapping[str, Json]) -> dict[str, str]:
     """Return the plain values among variables, by name."""
     values = {name: text_at(variable, "value") for name, variable in variables.items()}

@@ -15,6 +15,7 @@ from tasks.agent_job.environment import (
     WAKE_LIMIT_BYTES,
     WAKE_REASON_KEY,
     check_plain_env,
+    refuse_oversized_env,
 )
 from tasks.agent_job.git_clone import clones_repository
 from tasks.agent_job.pod_template import refuse_run_secrets
@@ -130,6 +131,7 @@ def prepare_run(
     if request.task_id is not None:
         label_value(request.task_id)
     check_plain_env(request, agent, runtime)
+    refuse_oversized_env(request, agent, runtime)
     refuse_run_secrets(runtime.pod_template, agent_id)
     timeout_seconds = _timeout_seconds(request, runtime)
     resume_session, session_note = _choose_session(request, runtime)

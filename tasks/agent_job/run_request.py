@@ -44,6 +44,8 @@ LinkedId = Annotated[
 ]
 
 
+# Git takes a scheme in capitals too.
+_HAS_CREDENTIALS = re.compile(r"https?://[^/]*@|[a-z][a-z0-9+.-]*://[^/@]*:[^/@]*@", re.IGNORECASE)
 _SESSION_WORDS = frozenset({"fresh", "resume"})
 
 
@@ -80,7 +82,7 @@ class Workspace(SpecModel):
     @model_validator(mode="after")
     def _check_address(self) -> Self:
         # The user in an ssh address is no secret; the one in a web address often is.
-        if re.match(r"https?://[^/]*@|[a-z+]+://[^/@]*:[^/@]*@", self.repo_url or ""):
+        if _HAS_CREDENTIALS.match(self.repo_url or ""):
             raise ValueError("repo_url contains credentials; use the agent's credentials instead")
         return self
 

@@ -21,7 +21,7 @@ from tasks.agent_job.pod_settings import (
     Toleration,
 )
 from tasks.agent_job.pod_template_rules import TakenPaths, pod_template_problems
-from tasks.agent_job.reserved_names import reserved_keys, why_not_mountable
+from tasks.agent_job.reserved_names import folder_of, reserved_keys, why_not_mountable
 from tasks.claude_code.agent_spec import (
     CONTROLS,
     AbsolutePath,
@@ -334,6 +334,11 @@ class RuntimeFields(CheckedText):
         refuse_duplicates("env_from_keys", [item.env for item in self.env_from_keys])
         paths = [path.rstrip("/") for path in (self.home_path, *self._mount_paths())]
         refuse_duplicates("mounts", paths)
+        if self.read_only_root_filesystem and folder_of(TMP_DIR) in map(folder_of, paths):
+            raise ValueError(
+                f"{TMP_DIR} cannot be mounted: with read_only_root_filesystem it is a volume of "
+                "the run's own"
+            )
         self._check_pod_template()
         return self
 

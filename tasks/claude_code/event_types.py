@@ -296,11 +296,16 @@ class PartialMessageEvent:
 
     event_type: str | None
     uuid: str | None
+    parent_tool_use_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class UnknownEvent:
-    """An event of a type or subtype that this version does not know."""
+    """An event of a type or subtype that this version does not know.
+
+    Attributes:
+        uuid: Its own, else its session's; without one it may be another program's JSON.
+    """
 
     event_type: str
     subtype: str | None

@@ -42,12 +42,9 @@ from tasks.claude_code.json_fields import (
     parse_json_values,
     text_field,
 )
-from tasks.claude_code.line_damage import (
-    holds_stream_keys,
-    looks_like_fragment,
-    without_terminal_codes,
-)
+from tasks.claude_code.line_damage import holds_stream_keys, looks_like_fragment
 from tasks.claude_code.result_event import parse_result, parse_usage
+from tasks.text.safe_text import without_terminal_codes
 
 # Subtypes of `system` that are for reading only, with the fields worth reading.
 _NOTES: dict[str, tuple[str, ...]] = {
@@ -261,14 +258,18 @@ def _parse_partial_message(event: JsonObject) -> PartialMessageEvent:
     inner = as_object(event.get("event"))
     if inner is None:
         raise EventParseError("stream_event", "event", event)
-    return PartialMessageEvent(text_field(inner, "type"), text_field(event, "uuid"))
+    return PartialMessageEvent(
+        text_field(inner, "type"),
+        text_field(event, "uuid"),
+        text_field(event, "parent_tool_use_id"),
+    )
 
 
 def _parse_unknown(event: JsonObject) -> UnknownEvent:
     return UnknownEvent(
         event_type=text_field(event, "type") or "",
         subtype=text_field(event, "subtype"),
-        uuid=text_field(event, "uuid"),
+        uuid=text_field(event, "uuid") or text_field(event, "session_id"),
     )
 
 

@@ -8,15 +8,8 @@ import re
 from enum import Enum, auto
 
 from tasks.claude_code.json_fields import STRING
+from tasks.text.safe_text import without_terminal_codes
 
-# CSI sequences, strings such as OSC and DCS with either end, other two-character escapes, and
-# single controls; the first two also by their controls of one character (U+0080 to U+009F).
-_TERMINAL_CODES = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
-    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x90\x98\x9c-\x9f]*(?:\x07|\x1b\\|\x9c)"
-    r"|\x1b[ -/]*[0-~]"
-    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff]"
-)
 # Keys that stand in events and hardly in what a person writes.
 _EVENT_KEYS = re.compile(
     r'"(type|subtype|uuid|session_id|message|content|parent_tool_use_id|tool_use_id|stop_reason|'
@@ -25,6 +18,8 @@ _EVENT_KEYS = re.compile(
 # What the stream's own lines are known by, also where they are quoted in a string.
 _MARKS = re.compile(r'"(type|uuid|session_id|parent_tool_use_id)\\*"\s*:')
 _STRING = re.compile(STRING, re.DOTALL)
+# A brace with a key, or where the line ends. Shells and Python write braces as well.
+_OBJECT_HEAD = re.compile(r'\{\s*("|$)')
 _LITERALS = ("null", "true", "false")
 _END_OF_LITERAL = frozenset(word[start:] for word in _LITERALS for start in range(len(word)))
 _NUMBER = re.compile(r"-?[\d.]+")
@@ -58,11 +53,6 @@ class TornLine(Enum):
     OTHER = auto()
 
 
-def without_terminal_codes(text: str) -> str:
-    """Return `text` without what steers a terminal."""
-    return _TERMINAL_CODES.sub("", text)
-
-
 def looks_like_fragment(text: str) -> bool:
     """Tell whether a line that is no JSON is a piece of an event.
 
@@ -71,7 +61,7 @@ def looks_like_fragment(text: str) -> bool:
     """
     bare = without_terminal_codes(text[:_LOOKED_AT_CHARACTERS]).strip()
     tail = text[-_LOOKED_AT_CHARACTERS:].strip()
-    if bare.startswith("{") or _EVENT_KEYS.search(bare) or _EVENT_KEYS.search(tail):
+    if _OBJECT_HEAD.match(bare) or _EVENT_KEYS.search(bare) or _EVENT_KEYS.search(tail):
         return True
     if not tail.endswith(("}", "]")):
         return False

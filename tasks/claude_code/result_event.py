@@ -110,11 +110,12 @@ def _parse_errors(event: JsonObject) -> tuple[str, ...]:
 def _error_text(entry: object) -> str:
     error = as_object(entry)
     if error is None:
-        return "" if entry is None else str(entry)
+        return entry if isinstance(entry, str) else json.dumps(entry) if entry else ""
+    # What is in words comes before what is a word, wherever they stand.
     texts = (
         text_field(source, name)
-        for source in (error, object_field(error, "error"))
         for name in ("message", "text", "detail", "error", "reason", "code", "type")
+        for source in (error, object_field(error, "error"))
     )
     return next((text for text in texts if text and text.strip()), "")
 

@@ -59,6 +59,7 @@ class SessionSummary:
         fragment_lines: Those of them that look like events cut short.
         event_counts: Events by type, or type/subtype; bounded, see `OTHER_NAMES`.
         unknown_events: Those of them that this version does not know.
+        foreign_events: Of these, how many bear no mark of the stream's own.
         plain_line: First of the last run of plain lines that are no fragments.
         model_output_seen: The model, or a tool for it, has said something.
         output_after_result: It has said something after the last result.
@@ -77,7 +78,8 @@ class SessionSummary:
         refusal: The model's refusal, of the same turn.
         error_text: What the CLI itself said instead of an answer, of the same turn.
         stopped_tasks: Background tasks that were stopped before they were done, as described.
-        last_hook: The hook that stopped the run, else the last one not about a session.
+        stopping_hook: The hook whose answer stopped the run.
+        last_hook: The last hook that ran and was not about a session.
     """
 
     session_id: str | None = None
@@ -89,6 +91,7 @@ class SessionSummary:
     fragment_lines: int = 0
     event_counts: tuple[tuple[str, int], ...] = ()
     unknown_events: tuple[tuple[str, int], ...] = ()
+    foreign_events: int = 0
     plain_line: str | None = None
     model_output_seen: bool = False
     output_after_result: bool = False
@@ -111,6 +114,7 @@ class SessionSummary:
     refusal: ModelRefusalEvent | None = None
     error_text: str | None = None
     stopped_tasks: tuple[str, ...] = ()
+    stopping_hook: str | None = None
     last_hook: str | None = None
 
     @property
@@ -138,6 +142,7 @@ class SessionState:
         self._lines = self._plain_lines = self._fragment_lines = 0
         self._event_counts: Counter[str] = Counter()
         self._unknown_events: Counter[str] = Counter()
+        self._foreign_events = 0
         self._plain_line: str | None = None
         self._after_plain_line = False
         self._init_seen = False
@@ -151,8 +156,8 @@ class SessionState:
         self._answers = Answers()
         # What each of them is called, by its id.
         self._stopped_tasks: dict[str, str] = {}
+        self._stopping_hook: str | None = None
         self._last_hook: str | None = None
-        self._hook_stops = False
         self._results = ResultTotals()
         self._prompt_ending: TurnEnding | None = None
         self._denials: dict[ToolDenial, None] = {}
@@ -189,6 +194,7 @@ class SessionState:
                 self._apply_unreadable(event)
             case UnknownEvent():
                 _count(self._unknown_events, name)
+                self._foreign_events += event.uuid is None
             case InitEvent():
                 self._init_seen = True
                 self._turns.note_init()
@@ -213,6 +219,7 @@ class SessionState:
             fragment_lines=self._fragment_lines,
             event_counts=tuple(self._event_counts.items()),
             unknown_events=tuple(self._unknown_events.items()),
+            foreign_events=self._foreign_events,
             plain_line=self._plain_line,
             model_output_seen=self._model_output_seen,
             output_after_result=self._output_after_result,
@@ -235,6 +242,7 @@ class SessionState:
             refusal=self._turn_refusal or self._result_refusal,
             error_text=self._turn_error_text or self._result_error_text,
             stopped_tasks=tuple(dict.fromkeys(self._stopped_tasks.values())),
+            stopping_hook=self._stopping_hook,
             last_hook=self._last_hook,
         )
 
@@ -302,6 +310,7 @@ class SessionState:
         self._session_id = event.session_id or self._session_id
         self._turns.note_result()
         failed = self._turn_failure is not None or self._turn_refusal is not None
+        failed = failed or repeats(event, self._turn_error_text)
         self._answers.add(event, model_failed=failed)
         self._note_denials(event.permission_denials)
         self._result_failure, self._turn_failure = self._turn_failure, None
@@ -346,9 +355,10 @@ class SessionState:
                 self._note_stopped_task(details, object_field(details, "patch"))
             case "hook_response":
                 name = str(details.get("hook_name") or "")[:NAME_LIMIT_CHARACTERS]
-                if event.stops_run or not (self._hook_stops or name.startswith("Session")):
+                if event.stops_run:
+                    self._stopping_hook = name or self._stopping_hook
+                if not name.startswith("Session"):
                     self._last_hook = name or self._last_hook
-                self._hook_stops = self._hook_stops or event.stops_run
             case _:
                 pass
 
@@ -376,13 +386,21 @@ class SessionState:
                 self._denials[denial] = None
 
 
+def repeats(result: ResultEvent, error_text: str | None) -> bool:
+    """Tell whether all that a result says is what the CLI itself has said instead of an answer."""
+    said = (error_text or "").strip()
+    if not said or result.has_structured_output:
+        return False
+    return (result.text or "").strip()[:PLAIN_LINE_LIMIT_CHARACTERS].strip() == said
+
+
 def _is_of_main_agent(event: UserEvent | PartialMessageEvent) -> bool:
-    return isinstance(event, PartialMessageEvent) or event.parent_tool_use_id is None
+    return event.parent_tool_use_id is None
 
 
 def _only_text(event: AssistantEvent) -> str | None:
-    texts = (block.text for block in event.blocks if isinstance(block, TextBlock))
-    return next((text[:PLAIN_LINE_LIMIT_CHARACTERS] for text in texts if text.strip()), None)
+    texts = (block.text.strip() for block in event.blocks if isinstance(block, TextBlock))
+    return next((text[:PLAIN_LINE_LIMIT_CHARACTERS] for text in texts if text), None)
 
 
 def _count(counter: Counter[str], name: str) -> None:

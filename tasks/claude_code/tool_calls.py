@@ -8,7 +8,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import cast
 
 from tasks.claude_code.json_fields import JsonObject, as_object, flag_field, list_field, text_field
 from tasks.text.line_diff import added_lines, line_diff
@@ -18,7 +17,7 @@ DETAIL_LIMIT_CHARACTERS = 300
 
 # Of a tool's input, what tells most; the first one there is shown.
 _TELLING_INPUTS = (
-    *("command", "file_path", "path", "pattern", "url", "query", "skill", "prompt"),
+    *("command", "file_path", "pattern", "path", "url", "query", "skill", "prompt"),
     *("script", "subject", "plan"),
 )
 # Of those, the ones that are shown as they are, line by line.
@@ -72,11 +71,20 @@ def _edit(tool_input: JsonObject) -> ToolCallText | None:
 
 def _edits(tool_input: JsonObject) -> ToolCallText | None:
     path, edits = text_field(tool_input, "file_path"), list_field(tool_input, "edits")
-    changes = [_change(as_object(edit) or {}) for edit in edits or ()]
-    if path is None or not changes or None in changes:
+    if path is None or not edits:
         return None
-    body = "\n@@\n".join(cast("list[str]", changes))
-    return ToolCallText(detail(path), body, BodyForm.DIFF)
+    body = "\n".join(f"@@{_edit_header(edit)}\n{_one_edit(edit)}" for edit in edits)
+    return ToolCallText(detail(path), body.removeprefix("@@\n"), BodyForm.DIFF)
+
+
+def _edit_header(edit: object) -> str:
+    everywhere = _everywhere(as_object(edit) or {})
+    return f" {everywhere.removeprefix(', ')}" if everywhere else ""
+
+
+def _one_edit(edit: object) -> str:
+    change = _change(as_object(edit) or {})
+    return f" {detail(edit)}" if change is None else change
 
 
 def _write(tool_input: JsonObject) -> ToolCallText | None:

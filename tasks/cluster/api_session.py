@@ -6,6 +6,7 @@ from typing import TypedDict
 from urllib.parse import quote, urlencode
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
 from tasks.cluster.cluster_credentials import Access, Credentials
@@ -103,11 +104,12 @@ class ApiSession:
         return self._credentials.current.address
 
 
-def headers_of(access: Access, accept: str) -> dict[str, str]:
-    """Return the headers of a request."""
-    headers = {"Accept": accept, "User-Agent": _USER_AGENT}
+def headers_of(access: Access, accept: str) -> CIMultiDict[str]:
+    """Return the headers of a request, whatever its kind."""
+    headers = CIMultiDict({"Accept": accept, "User-Agent": _USER_AGENT})
     if access.authorization is not None:
         headers["Authorization"] = access.authorization
+    headers.extend(access.impersonation)
     return headers
 
 

@@ -4,6 +4,7 @@ import asyncio
 import math
 import re
 import ssl
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
@@ -54,6 +55,9 @@ _REFUSALS: dict[int, type[ApiRefused]] = {
 }
 # Runs are decided by these; that the API itself says so, only a Status shows.
 _NEEDS_A_STATUS = frozenset({404, 409, 410, 422})
+# Told to people as what a Role or a token lacks; the API never answers them without a Status.
+_TELLS_OF_ACCESS = frozenset({401, 403})
+_ANONYMOUS = 'User "system:anonymous"'
 
 
 def error_from_answer(
@@ -77,6 +81,8 @@ def error_from_answer(
     answer = parse_status(
         body or b"", retry_after=retry_after, quotes_body=not target.resource.startswith("secrets")
     )
+    if body is None:
+        answer = replace(answer, is_foreign=False)
     if status == 403 and any(reason == _NAMESPACE_GOES for reason, _ in answer.causes):
         return NamespaceTerminating(
             f"Namespace {target.namespace} is being deleted, so the Kubernetes API refused to "
@@ -86,9 +92,7 @@ def error_from_answer(
             answer=answer,
         )
     sentence = _sentence(target, status, answer)
-    is_elsewhere = body is not None and not answer.is_status and status in _NEEDS_A_STATUS
-    if is_elsewhere:
-        sentence = f"What answered is not the Kubernetes API. {sentence}"
+    is_elsewhere = answer.is_foreign and status in _NEEDS_A_STATUS
     if status >= 500 or is_elsewhere:
         return ClusterUnavailable(
             sentence, target=target, status=status, retry_after_seconds=answer.retry_after_seconds
@@ -111,7 +115,9 @@ def _sentence(target: RequestTarget, status: int, answer: StatusBody) -> str:
     causes = ", ".join(f"{reason} at {field}" for reason, field in answer.causes)
     said = answer.message or _one_line(causes)
     label = f"{status} {answer.reason}".strip()
-    return f"The Kubernetes API answered {label} to {target}{f': {said}' if said else '.'}"
+    is_elsewhere = answer.is_foreign and status in _NEEDS_A_STATUS | _TELLS_OF_ACCESS
+    who = "What answered is not the Kubernetes API. It" if is_elsewhere else "The Kubernetes API"
+    return f"{who} answered {label} to {target}{f': {said}' if said else '.'}"
 
 
 def parse_status(
@@ -130,6 +136,7 @@ def parse_status(
         return StatusBody(
             message=_one_line(text) if quotes_body else "",
             retry_after_seconds=_seconds(retry_after),
+            is_foreign=True,
         )
     details = object_at(status, "details")
     causes = objects_at(details, "causes")
@@ -140,7 +147,8 @@ def parse_status(
         name=_line_at(details, "name"),
         causes=tuple((_line_at(cause, "reason"), _line_at(cause, "field")) for cause in causes),
         retry_after_seconds=_seconds(retry_after) or _seconds(details.get("retryAfterSeconds")),
-        is_status=status.get("kind") == "Status",
+        is_foreign=status.get("kind") != "Status",
+        is_anonymous=_ANONYMOUS in (text_at(status, "message") or ""),
     )
 
 

@@ -41,6 +41,7 @@ class Access:
     Attributes:
         server: The server's URL, without a slash at its end.
         authorization: Value of the header; None with client certificates alone.
+        impersonation: Headers by which the user acts as somebody else; a name may repeat.
         tls: Settings of TLS; the same object as long as nothing has changed.
         proxy: The proxy's URL; None for a direct connection.
     """
@@ -52,6 +53,7 @@ class Access:
     material: TlsMaterial = field(repr=False)
     tls_server_name: str | None
     proxy: str | None = field(repr=False)
+    impersonation: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -232,6 +234,8 @@ class Credentials:
             raise PluginFailed(f"its auth-provider has not answered within {seconds:g} s") from None
         except Exception as failure:  # whatever the library and a provider's server make of it
             raise PluginFailed(f"its auth-provider failed ({type(failure).__name__})") from failure
+        if token and not token.isprintable():
+            raise PluginFailed("its auth-provider gives a token with a control character")
         return PluginCredential(token, None, None, None)
 
     def _look_at_files(self) -> None:
@@ -284,6 +288,7 @@ class Credentials:
             material=material,
             tls_server_name=config.tls_server_name,
             proxy=proxy,
+            impersonation=config.impersonation,
         )
 
 

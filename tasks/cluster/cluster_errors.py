@@ -125,7 +125,8 @@ class StatusBody:
         name: `details.name`.
         causes: `details.causes` as (reason, field) pairs.
         retry_after_seconds: `Retry-After`, else `details.retryAfterSeconds`.
-        is_status: The answer was a Status, so the API's own.
+        is_foreign: The answer was read and is not a Status: something before the API gave it.
+        is_anonymous: The API knew nobody, so the credentials did not arrive.
     """
 
     reason: str = ""
@@ -134,7 +135,13 @@ class StatusBody:
     name: str = ""
     causes: tuple[tuple[str, str], ...] = field(default=())
     retry_after_seconds: float | None = None
-    is_status: bool = False
+    is_foreign: bool = False
+    is_anonymous: bool = False
+
+    @property
+    def is_about_rights(self) -> bool:
+        """Whether a refusal is the API's own, to somebody whom it knows."""
+        return not (self.is_foreign or self.is_anonymous)
 
 
 class ApiRefused(ClusterError):

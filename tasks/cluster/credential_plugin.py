@@ -207,7 +207,9 @@ def parse_credential(plugin: PluginCommand, stdout: bytes) -> PluginCredential:
     if found.get("kind") != "ExecCredential" or found.get("apiVersion") != plugin.api_version:
         raise _wrong(plugin, f"is not an ExecCredential of {plugin.api_version}")
     status = _object(found.get("status"))
-    token = _text(status, "token")
+    token = _text(status, "token").strip()
+    if not token.isprintable():
+        raise _wrong(plugin, "has a token with a control character in it")
     certificate = _text(status, "clientCertificateData").encode() or None
     key = _text(status, "clientKeyData").encode() or None
     if (certificate is None) != (key is None):

@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote
 
 import yaml
+from yarl import URL
 
 from tasks.cluster.connection import ClusterConnection
 from tasks.cluster.credential_plugin import PluginCommand
@@ -21,6 +23,8 @@ from tasks.cluster.tls_material import TlsMaterial
 # In native code where there is any: in Python, a large file would hold the loop up for a second.
 _YamlLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PLUGIN_EXTENSION = "client.authentication.k8s.io/exec"
+# What a header's name may hold beside letters and digits; client-go escapes the rest, and `%`.
+_HEADER_NAME_MARKS = "!#$&'*+-.^_`|~"
 
 _Fields = Mapping[str, Any]
 
@@ -40,6 +44,7 @@ class ClusterConfig:
     Attributes:
         namespace: The context's; None when it names none.
         authorization: Value of the header; None when there is no token or password.
+        impersonation: Headers by which the user acts as somebody else; a name may repeat.
         plugin: Program to ask for more; None without.
         auth_provider: A user of the form before plugins, as the library wants it; None without.
         files: What was read; a change of one means to read again.
@@ -51,6 +56,7 @@ class ClusterConfig:
     tls_server_name: str | None = None
     proxy_url: str | None = None
     authorization: str | None = field(default=None, repr=False)
+    impersonation: tuple[tuple[str, str], ...] = ()
     plugin: PluginCommand | None = None
     auth_provider: _Fields | None = field(default=None, repr=False)
     files: tuple[Path, ...] = ()
@@ -125,7 +131,7 @@ def _read_service_account(connection: ClusterConnection, reader: _Reader) -> Clu
         tls=TlsMaterial(
             authority=reader.bytes_of(folder / "ca.crt"), strict=connection.strict_x509
         ),
-        authorization=f"Bearer {token}",
+        authorization=_bearer(token),
         files=tuple(reader.files),
     )
 
@@ -157,9 +163,7 @@ def _build(
     user: _Entry,
     reader: _Reader,
 ) -> ClusterConfig:
-    server = _text(cluster.fields, "server").rstrip("/")
-    if not server:
-        raise Unusable("its cluster has no server")
+    server, own_authorization = _server(cluster.fields)
     authority = reader.file_or_data(cluster, "certificate-authority")
     certificate = reader.file_or_data(user, "client-certificate")
     key = reader.file_or_data(user, "client-key")
@@ -173,32 +177,94 @@ def _build(
             authority=authority,
             certificate=certificate,
             key=key,
-            verifies=not cluster.fields.get("insecure-skip-tls-verify"),
+            verifies=not _flag(cluster.fields, "insecure-skip-tls-verify"),
             strict=connection.strict_x509,
         ),
-        tls_server_name=_text(cluster.fields, "tls-server-name") or None,
+        tls_server_name=_server_name(cluster.fields),
         proxy_url=_text(cluster.fields, "proxy-url") or None,
-        authorization=_authorization(user, reader),
+        authorization=_authorization(user, reader) or own_authorization,
+        impersonation=tuple(_impersonation(user.fields)),
         plugin=_plugin(user, cluster, authority),
         auth_provider=user.fields if provider else None,
         files=tuple(reader.files),
     )
 
 
+def _server(cluster: _Fields) -> tuple[str, str | None]:
+    """Return the server's URL, and the header for the user that stands in it, if one does.
+
+    As kubectl does, that user counts where the kubeconfig's own has no credentials.
+    """
+    server = _text(cluster, "server").rstrip("/")
+    if not server:
+        raise Unusable("its cluster has no server")
+    try:
+        url = URL(server)
+    except ValueError:
+        url = None
+    if url is None or not server.isprintable():
+        # Not chained: what is not an address may hold a credential.
+        raise Unusable("its cluster's server is not an address")
+    if url.scheme not in {"http", "https"} or not url.host:
+        # kubectl would guess one from the rest, and may send the token in the clear.
+        raise Unusable("its cluster's server does not begin with https:// or http:// and a host")
+    address = str(url.with_user(None)).rstrip("/")
+    if not url.user and not url.password:
+        return address, None
+    return address, _basic(url.user or "", url.password or "")
+
+
+def _server_name(cluster: _Fields) -> str | None:
+    name = _text(cluster, "tls-server-name")
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        raise Unusable("its tls-server-name is not a host name") from None
+    if not name.isprintable():
+        raise Unusable("its tls-server-name is not a host name")
+    return name or None
+
+
 def _authorization(user: _Entry, reader: _Reader) -> str | None:
     if path := _text(user.fields, "tokenFile"):
-        token = reader.bytes_of(user.folder / Path(path).expanduser()).decode().strip()
-        return f"Bearer {token}"
+        return _bearer(reader.bytes_of(user.folder / Path(path).expanduser()).decode().strip())
     if token := _text(user.fields, "token").strip():
-        return f"Bearer {token}"
+        return _bearer(token)
     name, password = _text(user.fields, "username"), _text(user.fields, "password")
-    if name and password:
-        return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
-    return None
+    return _basic(name, password) if name and password else None
+
+
+def _basic(name: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+def _bearer(token: str) -> str:
+    if not token.isprintable():
+        raise Unusable("its token contains a control character")
+    return f"Bearer {token}"
+
+
+def _impersonation(user: _Fields) -> Iterator[tuple[str, str]]:
+    """Yield the headers of a user that acts as somebody else, as kubectl sends them."""
+    name, uid = _text(user, "as"), _text(user, "as-uid")
+    extra = _object(user.get("as-user-extra") or {}, "as-user-extra")
+    groups = _texts(user, "as-groups", "as-groups")
+    if not name and (uid or extra or groups):
+        raise Unusable("its user has as-uid, as-groups or as-user-extra without as")
+    headers = [("Impersonate-User", name), ("Impersonate-Uid", uid)]
+    headers += [("Impersonate-Group", group) for group in groups]
+    for key in extra:
+        header = f"Impersonate-Extra-{quote(str(key), safe=_HEADER_NAME_MARKS)}"
+        headers += [(header, value) for value in _texts(extra, key, "as-user-extra")]
+    for header, value in headers:
+        if not value.isprintable():
+            raise Unusable(f"what its user gives for {header} contains a control character")
+        if value:
+            yield header, value
 
 
 def _plugin(user: _Entry, cluster: _Entry, authority: bytes | None) -> PluginCommand | None:
-    if "exec" not in user.fields:
+    if user.fields.get("exec") is None:
         return None
     said = _object(user.fields["exec"], "exec")
     command, api_version = _text(said, "command"), _text(said, "apiVersion")
@@ -206,30 +272,32 @@ def _plugin(user: _Entry, cluster: _Entry, authority: bytes | None) -> PluginCom
         raise Unusable("its credential plugin has no command or no apiVersion")
     if os.sep in command:
         command = str(user.folder / command)
-    pairs = [_object(pair, "exec.env") for pair in said.get("env") or ()]
+    pairs = [_object(pair, "exec.env") for pair in _list(said, "env", "exec.env")]
     return PluginCommand(
         command=command,
-        args=tuple(str(arg) for arg in said.get("args") or ()),
+        args=_texts(said, "args", "exec.args"),
         env={_text(pair, "name"): _text(pair, "value") for pair in pairs},
         api_version=api_version,
         install_hint=_text(said, "installHint"),
         needs_terminal=said.get("interactiveMode") == "Always",
         cluster=_cluster_info(cluster.fields, authority)
-        if said.get("provideClusterInfo")
+        if _flag(said, "provideClusterInfo")
         else None,
     )
 
 
 def _cluster_info(cluster: _Fields, authority: bytes | None) -> _Fields:
     """Return what a plugin that asks for it is told of the cluster."""
-    told = {
+    told: dict[str, Any] = {
         name: cluster[name]
-        for name in ("server", "tls-server-name", "insecure-skip-tls-verify", "proxy-url")
+        for name in ("server", "tls-server-name", "proxy-url")
         if cluster.get(name)
     }
+    if _flag(cluster, "insecure-skip-tls-verify"):
+        told["insecure-skip-tls-verify"] = True
     if authority is not None:
         told["certificate-authority-data"] = base64.b64encode(authority).decode()
-    for extension in cluster.get("extensions") or ():
+    for extension in _list(cluster, "extensions", "extensions"):
         if _object(extension, "extensions").get("name") == _PLUGIN_EXTENSION:
             told["config"] = extension.get("extension")
     return told
@@ -244,10 +312,7 @@ def _named(documents: list[tuple[_Fields, Path]], kind: str, name: str) -> _Entr
 
 def _entries(documents: list[tuple[_Fields, Path]], kind: str) -> Iterator[tuple[_Fields, Path]]:
     for document, folder in documents:
-        found: Any = document.get(kind) or []
-        if not isinstance(found, list):
-            raise Unusable(f"its {kind} are not a list")
-        for entry in cast("list[Any]", found):
+        for entry in _list(document, kind, kind):
             yield _object(entry, kind), folder
 
 
@@ -268,3 +333,27 @@ def _text(fields: _Fields, name: str) -> str:
     if not isinstance(value, str):
         raise Unusable(f"its {name} is not a text")
     return value
+
+
+def _flag(fields: _Fields, name: str) -> bool:
+    value = fields.get(name)
+    if value is None:
+        return False
+    if not isinstance(value, bool):
+        # A text such as "false" counts as true in Python, and would switch off what it is to keep.
+        raise Unusable(f"its {name} is neither true nor false")
+    return value
+
+
+def _list(fields: _Fields, name: str, what: str) -> list[Any]:
+    value: Any = fields.get(name) or []
+    if not isinstance(value, list):
+        raise Unusable(f"its {what} are not a list")
+    return cast("list[Any]", value)
+
+
+def _texts(fields: _Fields, name: str, what: str) -> tuple[str, ...]:
+    found = _list(fields, name, what)
+    if not all(isinstance(item, str) for item in found):
+        raise Unusable(f"its {what} are not all texts")
+    return tuple(found)

@@ -72,7 +72,10 @@ def _certificates(pem: bytes) -> str:
     found = _CERTIFICATE.findall(pem)
     if not found:
         raise TlsMaterialInvalid("the certificate authority contains no certificate")
-    return b"\n".join(found).decode("ascii", errors="replace")
+    try:
+        return b"\n".join(found).decode("ascii")
+    except UnicodeDecodeError:
+        raise TlsMaterialInvalid("the certificate authority is not a certificate") from None
 
 
 def _load_own(context: ssl.SSLContext, certificate: bytes, key: bytes) -> None:

@@ -74,18 +74,23 @@ def describe_running(names: Sequence[str]) -> str:
     return f"containers {', '.join(names)} still run"
 
 
-def describe_unstarted(pod: PodSnapshot) -> str | None:
+def find_unstarted(pod: PodSnapshot) -> tuple[ContainerSnapshot, str] | None:
     """Return which native sidecar keeps the agent's container from starting, and why, in words."""
     sidecars = (item for item in without_passed(pod.init_containers) if item.runs_beside)
-    return next(filter(None, map(_why_unstarted, sidecars)), None)
+    found = ((sidecar, _why_unstarted(sidecar)) for sidecar in sidecars)
+    return next(((sidecar, why) for sidecar, why in found if why), None)
+
+
+def find_preparing(pod: PodSnapshot) -> ContainerSnapshot | None:
+    """Return the init container that runs now and must end before the agent's can start."""
+    found = (item for item in pod.init_containers if item.running and not item.runs_beside)
+    return next(found, None)
 
 
 def _why_unstarted(sidecar: ContainerSnapshot) -> str | None:
     before = f"container {sidecar.name}, which must start before the agent's,"
     if sidecar.terminated is not None:
-        code = sidecar.terminated.exit_code
-        how = "ended" if code is None else f"ended with exit code {code}"
-        return f"{before} {how} and is started again"
+        return f"{before} {sidecar.terminated.words} and is started again"
     if sidecar.running is not None and sidecar.started is False:
         return f"{before} runs, but its startup probe has not succeeded yet"
     waiting = sidecar.waiting

@@ -5,11 +5,18 @@ since a run's outcome must never be better than the facts.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
-from tasks.observation.api_fields import RawObject, instant_at, integer_at, object_at, text_at
+from tasks.observation.api_fields import (
+    RawObject,
+    instant_at,
+    integer_at,
+    object_at,
+    objects_at,
+    text_at,
+)
 
 # The kubelet gives these reasons to a container whose process was never started.
 _NEVER_STARTED = frozenset({"ContainerCannotRun", "CreateContainerError", "StartError"})
@@ -57,6 +64,15 @@ class ContainerTerminated:
     finished_at: datetime | None = None
     ran: bool | None = True
 
+    @property
+    def words(self) -> str:
+        """How it ended, as the predicate of a sentence about it."""
+        if self.ran is False:
+            how = "could not be started"
+        else:
+            how = "ended" if self.exit_code is None else f"ended with exit code {self.exit_code}"
+        return f"{how} ({self.reason})" if self.reason else how
+
     @classmethod
     def from_api(cls, raw: RawObject) -> Self:
         """Read `state.terminated`."""
@@ -94,6 +110,8 @@ class ContainerSnapshot:
         last_terminated: How the run before the present state ended.
         runs_beside: An init container that is started again whenever it ends, a native sidecar: the
             agent's container waits for its start, not for its end.
+        starts_again: Whether it is an init container that has failed, and that the kubelet starts
+            again by its own restart policy, since its pod has not ended.
         started: Whether its start is complete, that is, its startup probe has succeeded; `None`
             where the kubelet does not say.
     """
@@ -107,6 +125,7 @@ class ContainerSnapshot:
     restarts: int = 0
     last_terminated: ContainerTerminated | None = None
     runs_beside: bool = False
+    starts_again: bool = False
     started: bool | None = None
 
     @property
@@ -158,6 +177,41 @@ class ContainerSnapshot:
         )
 
 
+def init_containers_at(spec: RawObject, status: RawObject) -> tuple[ContainerSnapshot, ...]:
+    """Read a pod's init containers, with what its spec says of their restarts.
+
+    Args:
+        spec: The pod's.
+        status: The pod's; while its phase is Pending, an init container may be started again.
+    """
+    specs = {text_at(item, "name"): item for item in objects_at(spec, "initContainers")}
+    may_start = text_at(status, "phase") == "Pending"
+    found: list[ContainerSnapshot] = []
+    for item in objects_at(status, "initContainerStatuses"):
+        own = specs.get(text_at(item, "name"), {})
+        read = ContainerSnapshot.from_api(item, runs_beside=own.get("restartPolicy") == "Always")
+        code = read.terminated.exit_code if read.terminated else None
+        again = may_start and not read.runs_beside and _restarts_after(own, code)
+        found.append(replace(read, starts_again=again))
+    return tuple(found)
+
+
+def _restarts_after(spec: RawObject, exit_code: int | None) -> bool:
+    """Tell whether a container is started again after it failed with this code.
+
+    The first rule that names the code decides, else the container's own policy; the pod's is Never.
+    """
+    if not exit_code:
+        return False
+    for rule in objects_at(spec, "restartPolicyRules"):
+        codes = object_at(rule, "exitCodes")
+        values = codes.get("values")
+        is_named = isinstance(values, list) and exit_code in values
+        if is_named is (text_at(codes, "operator") != "NotIn"):
+            return text_at(rule, "action") == "Restart"
+    return text_at(spec, "restartPolicy") == "OnFailure"
+
+
 def without_passed(containers: Sequence[ContainerSnapshot]) -> tuple[ContainerSnapshot, ...]:
     """Return the init containers but the native sidecars that the pod's start has passed.
 
@@ -177,13 +231,16 @@ def _has_ever_run(container: ContainerSnapshot) -> bool:
 def find_failed(containers: Iterable[ContainerSnapshot]) -> ContainerSnapshot | None:
     """Return the first init container that ended with another exit code than 0, if one did.
 
-    Native sidecars do not count: the kubelet starts them again.
+    Those that the kubelet starts again do not count: native sidecars, and others whose own restart
+    policy says so.
     """
     return next(
         (
             item
             for item in containers
-            if not item.runs_beside and item.terminated and item.terminated.exit_code
+            if not (item.runs_beside or item.starts_again)
+            and item.terminated
+            and item.terminated.exit_code
         ),
         None,
     )

@@ -17,12 +17,11 @@ EVICTED = frozenset({"Evicted"})
 DRAINED_BY = frozenset({"EvictionByEvictionAPI"})
 EVICTED_BY = frozenset({"DeletionByTaintManager", "TerminationByKubelet"}) | DRAINED_BY
 
-# Events about pods; they tell of a pod what older servers say nowhere else.
+# Events about pods; they tell of a pod what older servers say nowhere else. TaintManagerEviction is
+# left out: it says as well that a deletion is called off, and a real one has its condition.
 PREEMPTED_EVENTS = frozenset({"Preempted", "Preempting"})
 NODE_LOST_EVENTS = frozenset({"NodeNotReady"})
 EVICTED_EVENTS = frozenset({"Evicted"})
-# Said as well where a deletion is called off, so that it counts for pods that are going alone.
-TAINT_EVENTS = frozenset({"TaintManagerEviction"})
 UNSCHEDULABLE_EVENTS = frozenset({"FailedScheduling"})
 # Events about Jobs.
 DEADLINE_EVENTS = frozenset({"DeadlineExceeded"})

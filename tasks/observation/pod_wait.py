@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from tasks.agent_job.runtime_spec import Limits
-from tasks.observation.beside_agent import describe_unstarted
+from tasks.observation.beside_agent import find_preparing, find_unstarted
 from tasks.observation.pod_interruptions import find_interruption
 from tasks.observation.pod_refusals import REFUSED_CREATION, RefusalRule, find_refusal
 from tasks.observation.pod_wait_failures import (
@@ -31,12 +31,7 @@ from tasks.observation.pod_wait_failures import (
     pod_will_not_start,
     queue_words,
 )
-from tasks.observation.snapshots import (
-    ContainerSnapshot,
-    JobSnapshot,
-    KubernetesEventSnapshot,
-    PodSnapshot,
-)
+from tasks.observation.snapshots import JobSnapshot, KubernetesEventSnapshot, PodSnapshot
 from tasks.observation.telling_events import find_telling_event
 from tasks.observation.waiting_reasons import HoldUp, find_failing, find_held_up, find_waiting
 from tasks.vocabulary.error_codes import Cause, ErrorCode
@@ -370,15 +365,11 @@ def _progress(observed: PodWaitObservation, pod: PodSnapshot | None) -> str:
     failing = find_failing(pod, 1)
     if failing is not None:
         return f"{place}: {describe_failing(failing)}."
-    unstarted = describe_unstarted(pod)
+    unstarted = find_unstarted(pod)
     if unstarted is not None:
-        return f"{place}: {unstarted}."
-    preparing = next(filter(_prepares, pod.init_containers), None)
+        return f"{place}: {unstarted[1]}."
+    preparing = find_preparing(pod)
     if preparing is not None:
         return f"{place}: container {preparing.name} runs before the agent's."
     event = find_telling_event(observed.kubernetes_events, pod)
     return f"{place} is starting: {event.message}" if event else f"{place} is starting."
-
-
-def _prepares(container: ContainerSnapshot) -> bool:
-    return container.running is not None and not container.runs_beside

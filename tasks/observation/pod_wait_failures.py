@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from tasks.observation.api_fields import Condition
-from tasks.observation.beside_agent import describe_unstarted
+from tasks.observation.beside_agent import describe_running, find_preparing, find_unstarted
 from tasks.observation.cluster_evidence import (
     ARCHITECTURE_ADVICE,
     NodeSnapshot,
@@ -63,25 +63,39 @@ class PodWaitFailure:
 def init_container_failed(
     pod: PodSnapshot, name: str, ended: ContainerTerminated
 ) -> PodWaitFailure:
-    """Describe that an init container has failed."""
-    reason = f" ({ended.reason})" if ended.reason else ""
+    """Describe that an init container has failed, or could not be started."""
     return PodWaitFailure(
-        Cause.OOM_KILLED if ended.reason == "OOMKilled" else Cause.APP_EXIT,
-        f"Init container {name} of pod {pod.name} ended with exit code {ended.exit_code}{reason}, "
-        f"so the agent was not started{_quoted(ended.message)}.",
-        f"Check what init container {name} does; its last lines are in the forensics.",
+        _cause_of_init(ended),
+        f"Init container {name} of pod {pod.name} {ended.words}, so the agent was not started"
+        f"{_quoted(ended.message)}.",
+        _advice_on_init(name, ended),
         container=name,
     )
+
+
+def _cause_of_init(ended: ContainerTerminated | None) -> Cause:
+    if ended is not None and ended.ran is False:
+        return Cause.CONFIG_ERROR
+    return Cause.OOM_KILLED if ended and ended.reason == "OOMKilled" else Cause.APP_EXIT
+
+
+def _advice_on_init(name: str, ended: ContainerTerminated | None) -> str:
+    if ended is not None and ended.ran is False:
+        return (
+            f"Check that the image of init container {name} contains its command and matches the "
+            "node's architecture, and that its mounts are correct."
+        )
+    return f"Check what init container {name} does; its last lines are in the forensics."
 
 
 def init_container_keeps_failing(pod: PodSnapshot, container: ContainerSnapshot) -> PodWaitFailure:
     """Describe that an init container fails each time it is started."""
     ended = container.last_failure
     return PodWaitFailure(
-        Cause.OOM_KILLED if ended and ended.reason == "OOMKilled" else Cause.APP_EXIT,
+        _cause_of_init(ended),
         f"Init {describe_failing(container)} in pod {pod.name}, so the agent was not started"
         f"{_quoted(ended.message if ended else None)}.",
-        f"Check what init container {container.name} does; its last lines are in the forensics.",
+        _advice_on_init(container.name, ended),
         container=container.name,
     )
 
@@ -89,6 +103,10 @@ def init_container_keeps_failing(pod: PodSnapshot, container: ContainerSnapshot)
 def describe_failing(container: ContainerSnapshot) -> str:
     """Return how often a container that is started again has failed, and how."""
     ended = container.last_failure
+    if ended is not None and ended.ran is False:
+        tries = "twice" if container.restarts == 1 else f"{container.restarts + 1} times"
+        why = f" ({ended.reason})" if ended.reason else ""
+        return f"container {container.name} was tried {tries} and could not be started{why}"
     reason = f" ({ended.reason})" if ended and ended.reason else ""
     code = f"with exit code {ended.exit_code}{reason}" if ended else ""
     again = "once" if container.restarts == 1 else f"{container.restarts} times"
@@ -283,17 +301,25 @@ def pod_never_started(
     disruption = find_disruption(pod)
     lost = disruption is not None or pod.phase == "Unknown"
     cause, why, advice = Cause.UNKNOWN, _quoted(pod.message), None
-    unstarted = describe_unstarted(pod)
+    unstarted, preparing, named = find_unstarted(pod), find_preparing(pod), failing
     if failing is not None:
-        cause, why = Cause.APP_EXIT, f": {describe_failing(failing)}"
-        advice = f"Check what init container {failing.name} does."
+        ended = failing.last_failure
+        cause, why = _cause_of_init(ended), f": {describe_failing(failing)}"
+        advice = _advice_on_init(failing.name, ended)
     elif waiting is not None:
         rule = find_waiting_rule(waiting)
         cause = rule.cause if rule is not None else Cause.CONFIG_ERROR
         why, advice = f": {describe_waiting(waiting)}", rule.advice if rule is not None else None
     elif unstarted is not None:
-        cause, why = Cause.CONFIG_ERROR, f": {unstarted}"
+        named = unstarted[0]
+        cause, why = Cause.CONFIG_ERROR, f": {unstarted[1]}"
         advice = "Check that container's log and its startup probe; the agent waits for its start."
+    elif preparing is not None:
+        named, why = preparing, f": {describe_running([preparing.name])} before the agent's"
+        advice = (
+            f"Raise the runtime's limits.start_seconds, or check what container {preparing.name} "
+            "waits for; its last lines are in the forensics."
+        )
     elif event is not None:
         cause, why, advice = rule_of(event).cause, _quoted(event.message), rule_of(event).advice
     if lost:
@@ -302,7 +328,7 @@ def pod_never_started(
         cause,
         f"Pod {pod.name} did not start on node {pod.node_name} within {seconds} s{why}.",
         advice or "Check the pod's Kubernetes Events, or raise the runtime's start limit.",
-        container=failing.name if failing is not None else None,
+        container=named.name if named is not None else None,
     )
 
 

@@ -21,7 +21,11 @@ from tasks.observation.api_fields import (
     text_at,
     texts_at,
 )
-from tasks.observation.container_states import ContainerSnapshot, find_failed
+from tasks.observation.container_states import (
+    ContainerSnapshot,
+    find_failed,
+    init_containers_at,
+)
 from tasks.vocabulary import names
 from tasks.vocabulary.names import AgentId, FlowRunId, JobName, JobUid, PodUid, SessionId, TaskId
 
@@ -127,7 +131,7 @@ class PodSnapshot:
             grace_seconds=grace,
             conditions=conditions_at(status),
             containers=_containers(status, "containerStatuses"),
-            init_containers=_init_containers(object_at(raw, "spec"), status),
+            init_containers=init_containers_at(object_at(raw, "spec"), status),
             own_volumes=_own_volumes(object_at(raw, "spec")),
         )
 
@@ -352,18 +356,6 @@ def _age_key(created_at: datetime | None, name: str) -> tuple[float, str]:
 
 def _containers(status: RawObject, key: str) -> tuple[ContainerSnapshot, ...]:
     return tuple(ContainerSnapshot.from_api(item) for item in objects_at(status, key))
-
-
-def _init_containers(spec: RawObject, status: RawObject) -> tuple[ContainerSnapshot, ...]:
-    sidecars = {
-        text_at(item, "name")
-        for item in objects_at(spec, "initContainers")
-        if item.get("restartPolicy") == "Always"
-    }
-    return tuple(
-        ContainerSnapshot.from_api(item, runs_beside=text_at(item, "name") in sidecars)
-        for item in objects_at(status, "initContainerStatuses")
-    )
 
 
 def _own_volumes(spec: RawObject) -> frozenset[str]:

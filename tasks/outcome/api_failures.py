@@ -21,7 +21,6 @@ from tasks.outcome.run_facts import Ending, RunFacts
 
 LOGIN_STATUSES = frozenset({401, 403})
 RATE_LIMIT_STATUS = 429
-NOT_FOUND_STATUS = 404
 
 
 class ApiField(NamedTuple):
@@ -52,7 +51,6 @@ _RATE_LIMIT = frozenset(
 )
 _MODEL_UNKNOWN = frozenset(
     {
-        ApiField("api_error_status", NOT_FOUND_STATUS),
         ApiField("api_error_type", "not_found_error"),
         ApiField("error", "model_not_found"),
     }

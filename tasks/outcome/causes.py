@@ -6,12 +6,12 @@ ended by then. A signal is the cause only if nothing shows who sent it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from tasks.observation import pod_reasons
 from tasks.observation.api_fields import Condition
-from tasks.observation.container_states import CLOCK_SLACK
+from tasks.observation.container_states import CLOCK_SLACK, ContainerTerminated
 from tasks.observation.snapshots import JOB_FAILED
 from tasks.outcome.run_facts import (
     SIGABRT_NUMBER,
@@ -69,14 +69,20 @@ def deletion_ended_agent(facts: RunFacts, ending: Ending) -> bool:
 
 def _finished_before_deletion(facts: RunFacts) -> bool:
     deleted_at = facts.job_deletion_at
-    return any(
-        item.is_true
-        and item.type in {"Complete", "Failed"}
-        # A Job that is being deleted fails once the deletion has ended its agent. Times are in
-        # whole seconds, so equal times prove nothing.
-        and (deleted_at is None or (item.changed_at is not None and item.changed_at < deleted_at))
-        for item in facts.job_conditions
+    # A Job that is being deleted fails once the deletion has ended its agent.
+    return (
+        any(_final_conditions(facts)) if deleted_at is None else _finished_before(facts, deleted_at)
     )
+
+
+def _finished_before(facts: RunFacts, at: datetime) -> bool:
+    # Times are in whole seconds, so equal times prove nothing.
+    return any(item.changed_at and item.changed_at < at for item in _final_conditions(facts))
+
+
+def _final_conditions(facts: RunFacts) -> list[Condition]:
+    final = {"Complete", "Failed"}
+    return [item for item in facts.job_conditions if item.is_true and item.type in final]
 
 
 def _agent_ended_before_deletion(facts: RunFacts, ending: Ending) -> bool:
@@ -205,12 +211,6 @@ def _node_lost(facts: RunFacts, ending: Ending) -> str | None:
     return _event(pod_reasons.NODE_LOST_EVENTS)(facts, ending)
 
 
-def _tainted(facts: RunFacts, ending: Ending) -> str | None:
-    if not (facts.pod_deleting or facts.pod_gone):
-        return None
-    return _event(pod_reasons.TAINT_EVENTS)(facts, ending)
-
-
 def _event(reasons: frozenset[str]) -> Evidence:
     def evidence(facts: RunFacts, _ending: Ending) -> str | None:
         event = facts.event_about_pod(reasons)
@@ -227,9 +227,13 @@ def _pod_deleted(facts: RunFacts, ending: Ending) -> str | None:
     asked_at, ended_at = facts.pod_deletion_asked_at, facts.container_ended_at
     if asked_at is None:
         return None
+    if ended_at is None:
+        if _finished_before(facts, asked_at):
+            return None
+        return f"the pod was deleted at {asked_at:%H:%M:%S} UTC, before its agent was seen to end"
     # An agent that exited by itself gets no slack, and equal times prove nothing.
     slack = CLOCK_SLACK if _may_have_been_ended(ending) else -_CLOCK_STEP
-    if ended_at is not None and asked_at > ended_at + slack:
+    if asked_at > ended_at + slack:
         return None
     return f"the pod was deleted at {asked_at:%H:%M:%S} UTC, before its agent had ended"
 
@@ -265,15 +269,20 @@ def _container_reason(reasons: frozenset[str]) -> Evidence:
     return evidence
 
 
-def _init_container(facts: RunFacts, _ending: Ending, *, out_of_memory: bool) -> str | None:
+def _init_container(facts: RunFacts, _ending: Ending, *, cause: Cause) -> str | None:
     failed = facts.failed_init_container
     ended = failed.terminated if failed is not None else None
     if failed is None or ended is None or facts.container_started:
         return None
-    if (ended.reason == "OOMKilled") is not out_of_memory:
+    if _cause_of_init_container(ended) is not cause:
         return None
-    why = f" ({ended.reason})" if ended.reason else ""
-    return f"init container {failed.name} ended with exit code {ended.exit_code}{why}"
+    return f"init container {failed.name} {ended.words}"
+
+
+def _cause_of_init_container(ended: ContainerTerminated) -> Cause:
+    if ended.ran is False:
+        return Cause.CONFIG_ERROR
+    return Cause.OOM_KILLED if ended.reason == "OOMKilled" else Cause.APP_EXIT
 
 
 def _bad_input(facts: RunFacts, _ending: Ending) -> str | None:
@@ -320,17 +329,17 @@ CAUSE_TABLE: tuple[CauseRule, ...] = (
     (Cause.NODE_LOST, _node_lost),
     (Cause.EVICTED, _disrupted(pod_reasons.EVICTED, pod_reasons.EVICTED_BY)),
     (Cause.EVICTED, _event(pod_reasons.EVICTED_EVENTS)),
-    (Cause.EVICTED, _tainted),
     (Cause.OOM_KILLED, _out_of_memory),
     (Cause.EVICTED, _disrupted_for_another_reason),
     (Cause.EVICTED, _disrupted_says_job),
     (Cause.POD_REPLACED, _pod_replaced),
     (Cause.POD_REPLACED, _pod_deleted),
-    (Cause.OOM_KILLED, partial(_init_container, out_of_memory=True)),
+    (Cause.OOM_KILLED, partial(_init_container, cause=Cause.OOM_KILLED)),
     (Cause.IMAGE_PULL, _container_reason(pod_reasons.IMAGE_PULL)),
     (Cause.CONFIG_ERROR, _container_reason(pod_reasons.CONFIG_ERROR)),
+    (Cause.CONFIG_ERROR, partial(_init_container, cause=Cause.CONFIG_ERROR)),
     (Cause.CONFIG_ERROR, _bad_input),
-    (Cause.APP_EXIT, partial(_init_container, out_of_memory=False)),
+    (Cause.APP_EXIT, partial(_init_container, cause=Cause.APP_EXIT)),
     (Cause.UNSCHEDULABLE, _unschedulable),
     (Cause.HEAP_EXHAUSTED, _heap_exhausted),
     (Cause.SIGKILL, _signal(SIGKILL_NUMBER)),

@@ -9,7 +9,8 @@ from signal import Signals
 
 from tasks.claude_code.event_types import ApiRetryEvent, ResultEvent
 from tasks.claude_code.rendering import render_epoch
-from tasks.outcome.api_failures import api_fields, api_status, reset_epoch
+from tasks.claude_code.session_summary import SessionSummary
+from tasks.outcome.api_failures import api_fields, api_status, reset_epoch, shows_failure
 from tasks.outcome.cluster_words import container_words, init_words, node_words, pod_words
 from tasks.outcome.diagnosis_texts import (
     AFTER_RESULT,
@@ -52,8 +53,9 @@ def describe(reason: Reason, facts: RunFacts, ending: Ending, cause: Cause | Non
     if reason is Reason.STAGE and failed is not None:
         return Diagnosis(failed.message, None, failed.advice)
     wording = WORDINGS[reason]
-    happened = wording.happened.format_map(_words(facts, ending))
-    check, advice = wording.check, wording.advice
+    words = _words(facts, ending)
+    happened = wording.happened.format_map(words)
+    check, advice = wording.check, wording.advice and wording.advice.format_map(words)
     if check is None:
         return Diagnosis(f"{happened}.", None, None)
     # What the agent wrote does not tell what its check found.
@@ -117,7 +119,7 @@ def _words(facts: RunFacts, ending: Ending) -> dict[str, str]:
         "last_words": _after_colon(text),
         "word": _word(result),
         "had": _had(facts),
-        "hook": f": {_name(session.last_hook)}" if session.last_hook else "",
+        "hook": _hook(session),
         "tool": f": {_name(result.deferred_tool)}" if result and result.deferred_tool else "",
         "subtype": f" of subtype {_name(result.subtype)}" if result and result.subtype else "",
         "status": f" with status {status}" if status is not None else "",
@@ -138,6 +140,8 @@ def _words(facts: RunFacts, ending: Ending) -> dict[str, str]:
         "before": _before(facts, ending),
         "never_ran": "was not seen to run" if facts.pod_gone else "never ran",
         "silent_end": _silent_end(facts, ending),
+        "kind_of_result": _kind_of_result(facts),
+        "see_answer": "The answer so far is in the report. " if session.has_answer else "",
         **_check_words(facts.check),
     }
 
@@ -287,7 +291,22 @@ def _said(result: ResultEvent | None, text: str | None) -> tuple[str | None, ...
 
 def _printed_result(facts: RunFacts) -> bool:
     session = facts.session
-    return session.last_result is not None and not session.turn_open and session.has_answer
+    return session.has_answer and not session.turn_open and not shows_failure(session)
+
+
+def _hook(session: SessionSummary) -> str:
+    """Name the hook that stopped the run; where none says so, the last one, as just that."""
+    if session.stopping_hook is not None:
+        return f": {_name(session.stopping_hook)}"
+    return f"; the last hook was {_name(session.last_hook)}" if session.last_hook else ""
+
+
+def _kind_of_result(facts: RunFacts) -> str:
+    """Return how much a result that is not known to be an error says."""
+    result = facts.session.last_result
+    if not facts.session.has_answer:
+        return "an empty result"
+    return "a successful result" if result and result.is_error is False else "a result"
 
 
 def _had(facts: RunFacts) -> str:

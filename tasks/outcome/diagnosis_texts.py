@@ -71,6 +71,11 @@ WORDINGS: dict[Reason, Wording] = {
         "which other run of this agent is active",
         "Start the run again when the other one has ended; nothing was sent to Claude.",
     ),
+    Reason.CLOSING_RESULT_TORN: Wording(
+        "Only a piece of the agent's last result is there, so the outcome is unknown",
+        "what ended Claude Code at that moment, at the end of the log",
+        "{see_answer}Resume the session to ask the agent for its answer again.",
+    ),
     Reason.CLOSING_RESULT_LOST: Wording(
         "The agent's last result was printed but could not be read{missing}, so the outcome is "
         "unknown",
@@ -191,17 +196,22 @@ WORDINGS: dict[Reason, Wording] = {
     Reason.ENDED_AFTER_RESULT: Wording(
         "The agent was still working after its last result when its output ended",
         "at the end of the transcript what was running in the background",
-        "The answer so far is in the report; run again to resume the session.",
+        "{see_answer}Run again to resume the session.",
     ),
     Reason.EXIT_AFTER_RESULT: Wording(
-        "Claude Code printed a successful result, but its process failed",
+        "Claude Code printed {kind_of_result}, but its process failed",
         "the lines of stderr at the end of the log",
-        "The answer is in the report. Check whether the work is done before you run again.",
+        "{see_answer}Check whether the work is done before you run again.",
     ),
     Reason.ERROR_UNSAID: Wording(
         "Claude Code printed a result{subtype} that does not say whether it is an error{said}",
         "the version of Claude Code in the image",
         "Use a version of Claude Code whose results have the fields `is_error` and `subtype`.",
+    ),
+    Reason.ANSWERED_BY_CLI: Wording(
+        "Claude Code ended with a message of its own instead of the model's answer{said}",
+        "what the message names: a limit, the login, or the connection to the model API",
+        "Run again once that is mended; the session is kept.",
     ),
     Reason.NO_ANSWER: Wording(
         "Claude Code ended without an error and without an answer: its result is empty",
@@ -278,6 +288,7 @@ AFTER_RESULT: dict[Reason, str] = dict.fromkeys(
 # Endings that their reason does not explain: if the cause is known, it decides what to check.
 EXPLAINED_BY_CAUSE = frozenset(
     {
+        Reason.CLOSING_RESULT_TORN,
         Reason.ENDED_AFTER_RESULT,
         Reason.EXIT_AFTER_RESULT,
         Reason.EXIT_UNREADABLE,

@@ -7,6 +7,7 @@ the order of the precedence table, so each may assume that none before it holds.
 from collections.abc import Callable
 
 from tasks.claude_code.event_types import ResultEvent
+from tasks.claude_code.session_summary import repeats
 from tasks.outcome.causes import deadline_fact, deletion_ended_agent, preempted_by_queue_fact
 from tasks.outcome.ending_vocabulary import error_subtype, find_word
 from tasks.outcome.reasons import Reason
@@ -72,14 +73,25 @@ def revoked(facts: RunFacts, _ending: Ending) -> str | None:
 
 
 def closing_result_lost(facts: RunFacts, _ending: Ending) -> str | None:
-    """The last line that looked like a result is missing, or only a piece of it is there."""
+    """The last line that looked like a result is missing, or lost a piece on its way."""
     number = facts.any_trailer.last_result_line if facts.any_trailer else None
     missing = facts.transcript.missing
     if number is not None and any(gap.first <= number <= gap.last for gap in missing):
         return f"line {number}, which looked like the last result, is missing"
-    if facts.session.last_result is not None and facts.session.result_torn:
-        return "only a piece of the result after the last whole one"
-    return None
+    return _torn_result(facts) if facts.transcript.complete is False else None
+
+
+def closing_result_torn(facts: RunFacts, _ending: Ending) -> str | None:
+    """Only a piece of the last result is there, and nothing tells that more of it was printed."""
+    return _torn_result(facts)
+
+
+def _torn_result(facts: RunFacts) -> str | None:
+    if not facts.session.result_torn:
+        return None
+    if facts.session.last_result is None:
+        return "only a piece of a result"
+    return "only a piece of the result after the last whole one"
 
 
 def of_result(judge: Callable[[ResultEvent, RunFacts, Ending], str | None]) -> Evidence:
@@ -101,6 +113,8 @@ def session_unknown(facts: RunFacts, ending: Ending) -> str | None:
     if not facts.resume_requested or session.init_seen or session.model_output_seen:
         return None
     if result is not None:
+        if result.has_deferred_tool or _says_what_ended_it(result):
+            return None
         # A count of turns may be nonsense, unless the lines of those turns are lost.
         if facts.transcript.missing and result.num_turns:
             return None
@@ -111,6 +125,12 @@ def session_unknown(facts: RunFacts, ending: Ending) -> str | None:
     if facts.refusal is None and ending.by_itself and ending.exit_code not in _NOT_OF_THE_CLI:
         return f"resume requested, exit code {ending.exit_code}, no turn, no init event"
     return None
+
+
+def _says_what_ended_it(result: ResultEvent) -> bool:
+    """Tell whether a result names what ended its turn, which one of a failed resume never does."""
+    words = (find_word(result, reason) for reason in Reason if reason is not Reason.ERROR_RESULT)
+    return any(word is not None and word.field == "terminal_reason" for word in words)
 
 
 def _fails_by_itself(result: ResultEvent) -> str | None:
@@ -181,6 +201,13 @@ def output_missing(_result: ResultEvent, facts: RunFacts, _ending: Ending) -> st
     """An answer by a schema was asked for, and there is none; the CLI exits with 0 nevertheless."""
     if facts.output_asked and facts.session.structured_output is None:
         return "a schema, but no structured_output in the result"
+    return None
+
+
+def answered_by_cli(result: ResultEvent, facts: RunFacts, _ending: Ending) -> str | None:
+    """The last result repeats a message of the CLI's own, as about a limit, and no answer."""
+    if repeats(result, facts.session.error_text):
+        return "a result that repeats a message of the CLI's own"
     return None
 
 
@@ -266,7 +293,7 @@ def no_result(facts: RunFacts, _ending: Ending) -> str | None:
 def start_up_only(facts: RunFacts, _ending: Ending) -> str | None:
     """Start-up events were printed, in full or in part, but no model output."""
     session = facts.session
-    if session.events > 0:
+    if session.events > session.foreign_events:
         return "start-up events, but nothing after them"
     # Only the beginning of an event: start-up was cut short.
     cut = session.fragment_lines > 0 and session.fragment_lines == session.plain_lines

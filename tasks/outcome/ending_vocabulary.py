@@ -1,7 +1,8 @@
 """What Claude Code's own words about an ending mean: one table, with a source and a code each.
 
-A result says in three fields how it ended. A value that the table does not list is no objection to
-success, so that an update of the CLI does not turn every run red; whoever judges warns of it.
+A result says in three fields how it ended. Success has one subtype, its own. A reason that the
+table does not list is no objection to it, so that an update of the CLI does not turn every run red;
+whoever judges warns of it.
 """
 
 from collections.abc import Iterator
@@ -162,19 +163,23 @@ def error_subtype(result: ResultEvent) -> Word | None:
 def unknown_words(result: ResultEvent) -> tuple[Word, ...]:
     """Return the words of a result that the table does not list."""
     return tuple(
-        word for word in ending_words(result) if word not in VOCABULARY and not _is_error(word)
+        word
+        for word in ending_words(result)
+        if word not in VOCABULARY and _unlisted_reason(word) is None
     )
 
 
 def _reason(word: Word, result: ResultEvent) -> Reason | None:
     if word == ("stop_reason", "tool_use") and result.has_structured_output:
         return None
-    if word not in VOCABULARY and _is_error(word):
-        return Reason.ERROR_RESULT
     meaning = VOCABULARY.get(word)
-    return meaning.reason if meaning is not None else None
+    return meaning.reason if meaning is not None else _unlisted_reason(word)
 
 
-def _is_error(word: Word) -> bool:
-    """Tell whether a word calls itself an error, as an error's subtype of a later version does."""
-    return word.field == "subtype" and word.value.startswith("error")
+def _unlisted_reason(word: Word) -> Reason | None:
+    """Return what a word of a later version says of itself, as far as that can be told."""
+    if word.field == "subtype":
+        return Reason.ERROR_RESULT
+    if word.field == "terminal_reason" and word.value.startswith("aborted"):
+        return Reason.ABORTED
+    return None

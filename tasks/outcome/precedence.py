@@ -80,6 +80,7 @@ _STAGE_CODES = (
 # None may be left out: the last one that is broken would make the run a success.
 SUCCESS_RULE: tuple[Row, ...] = (
     Row(Reason.CLOSING_RESULT_LOST, ErrorCode.CLAUDE_TRUNCATED, ending_facts.closing_result_lost),
+    Row(Reason.CLOSING_RESULT_TORN, ErrorCode.CLAUDE_TRUNCATED, ending_facts.closing_result_torn),
     Row(
         Reason.ENDED_AFTER_RESULT,
         ErrorCode.CLAUDE_TRUNCATED,
@@ -129,6 +130,11 @@ SUCCESS_RULE: tuple[Row, ...] = (
         Reason.OUTPUT_INVALID,
         ErrorCode.CLAUDE_OUTPUT_INVALID,
         of_result(ending_facts.output_missing),
+    ),
+    Row(
+        Reason.ANSWERED_BY_CLI,
+        ErrorCode.CLAUDE_NO_OUTPUT,
+        of_result(ending_facts.answered_by_cli),
     ),
     Row(Reason.NO_ANSWER, ErrorCode.CLAUDE_NO_OUTPUT, of_result(ending_facts.no_answer)),
     # The agent itself has succeeded.

@@ -17,6 +17,7 @@ class Reason(StrEnum):
     REVOKED = auto()
     # What the result shows.
     CLOSING_RESULT_LOST = auto()
+    CLOSING_RESULT_TORN = auto()
     ENDED_AFTER_RESULT = auto()
     SESSION_UNKNOWN = auto()
     MAX_TURNS = auto()
@@ -41,6 +42,7 @@ class Reason(StrEnum):
     EXIT_UNREADABLE = auto()
     EXIT_AFTER_RESULT = auto()
     ERROR_UNSAID = auto()
+    ANSWERED_BY_CLI = auto()
     NO_ANSWER = auto()
     CHECK_UNKNOWN = auto()
     CHECK_TIMED_OUT = auto()

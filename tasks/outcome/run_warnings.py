@@ -26,9 +26,11 @@ def find_warnings(facts: RunFacts) -> tuple[str, ...]:
 
 
 def _unknown_endings(facts: RunFacts) -> Iterator[str]:
-    """Name the values of the result that the vocabulary does not list."""
-    result = facts.session.last_result
-    for word in unknown_words(result) if result is not None else ():
+    """Name the values of the last result, and of the prompt's own, that are not in the table."""
+    ending = facts.session.prompt_ending
+    results = (facts.session.last_result, ending.result if ending is not None else None)
+    words = (word for result in results if result is not None for word in unknown_words(result))
+    for word in dict.fromkeys(words):
         yield (
             f"The result's {word.field} {_name(word.value)} is unknown to this version, so it was "
             "not taken for a failure; check that the work is done."

@@ -1,19 +1,24 @@
 """Judges whether a run is possible in a cluster, from facts about the cluster. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 
-from tasks.agent_job.environment import optional_secrets, quantity_value, secret_references
+from tasks.agent_job.environment import (
+    optional_keys,
+    optional_secrets,
+    quantity_value,
+    secret_references,
+)
 from tasks.agent_job.needed_permissions import (
     NEEDED_PERMISSIONS,
     READ_NODES,
     RUN_PERMISSIONS,
     Permission,
 )
-from tasks.agent_job.pod_settings import Resources
 from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.claude_code.agent_spec import AgentSpec
 from tasks.preflight.offer_checks import judge_offers
+from tasks.preflight.pod_needs import pod_needs
 from tasks.preflight.preflight_facts import (
     ClusterFacts,
     KubernetesVersion,
@@ -29,6 +34,8 @@ _EXEC_NEEDS_CREATE_SINCE = (1, 35)  # documented; seen on 1.36
 # Certificates and tokens have a start time, and reports mix Prefect's and Kubernetes' times.
 _SKEW_NOTED = timedelta(seconds=10)
 _SKEW_BAD = timedelta(minutes=1)
+# What a run counts for in a quota of objects.
+_ONCE = ("pods", "count/pods", "count/jobs.batch", "secrets", "count/secrets")
 _ASKED_OF_THE_CLUSTER = (
     Check.KUBERNETES_VERSION,
     Check.CLOCK,
@@ -65,7 +72,7 @@ def judge_cluster(
         *_judge_permissions(facts, version),
         *_judge_secrets(facts, agent, runtime),
         _judge_claim(facts, runtime),
-        *_judge_quotas(facts, runtime),
+        *_judge_quotas(facts),
         *judge_offers(facts),
     ]
 
@@ -170,14 +177,12 @@ def _judge_secrets(
         )
         return
     wanted = secret_references(agent, runtime)
-    optional = {(e.name, e.key) for e in runtime.env_from_keys if e.optional}
-    may_be_absent = optional_secrets(runtime)
+    optional = optional_keys(agent, runtime)
+    may_be_absent = optional_secrets(agent, runtime)
     found: list[CheckResult] = []
     for name, content in facts.secrets.items():
         keys = [key for key in sorted(wanted.get(name, ())) if (name, key) not in optional]
-        if name in wanted and not keys:
-            continue
-        if name in may_be_absent and _is_absent(content):
+        if name in may_be_absent and (not keys or _is_absent(content)):
             continue
         found += _judge_secret(facts.namespace, name, keys, content)
     yield from found
@@ -274,13 +279,16 @@ def _judge_access(name: str | None, modes: tuple[str, ...]) -> CheckResult:
     )
 
 
-def _judge_quotas(facts: ClusterFacts, runtime: RuntimeSpec) -> Iterator[CheckResult]:
+def _judge_quotas(facts: ClusterFacts) -> Iterator[CheckResult]:
     if isinstance(facts.quotas, Unread):
         advice = "Allow `list` on resourcequotas; the Role `preflight` has it."
         yield not_checked(Check.QUOTA, facts.quotas, advice)
         return
-    needs = _needs_of_one_agent(runtime.resources)
-    full = [result for quota in facts.quotas for result in _judge_quota(quota, needs)]
+    pod = facts.shown_pod
+    needs = {**dict.fromkeys(_ONCE, "1"), **(pod_needs(pod) if pod is not None else {})}
+    # The server has compared an accepted pod with the quotas itself, so it knows better.
+    judged = error if isinstance(facts.pod, Unread) else warning
+    full = [result for quota in facts.quotas for result in _judge_quota(quota, needs, judged)]
     yield from full
     if not full:
         names = ", ".join(quota.name for quota in facts.quotas)
@@ -288,7 +296,9 @@ def _judge_quotas(facts: ClusterFacts, runtime: RuntimeSpec) -> Iterator[CheckRe
         yield ok(Check.QUOTA, room)
 
 
-def _judge_quota(quota: QuotaFacts, needs: Mapping[str, str]) -> Iterator[CheckResult]:
+def _judge_quota(
+    quota: QuotaFacts, needs: Mapping[str, str], judged: Callable[[Check, str, str], CheckResult]
+) -> Iterator[CheckResult]:
     for name, hard in quota.hard.items():
         if name not in needs:
             continue
@@ -298,25 +308,10 @@ def _judge_quota(quota: QuotaFacts, needs: Mapping[str, str]) -> Iterator[CheckR
         except ValueError:
             continue  # a number format that servers do not write
         if is_full:
-            yield error(
+            yield judged(
                 Check.QUOTA,
                 f"Quota {quota.name} does not allow another agent: {used} of {hard} {name} are "
                 f"used, and one agent needs {needs[name]}.",
-                "Raise the quota, lower the runtime's `resources`, or have finished Jobs deleted "
-                "sooner (`retention`).",
+                "Raise the quota, lower the runtime's `resources` or those of its `pod_template`, "
+                "or have finished Jobs deleted sooner (`retention`).",
             )
-
-
-def _needs_of_one_agent(resources: Resources) -> dict[str, str]:
-    once = ("pods", "count/pods", "count/jobs.batch", "secrets", "count/secrets")
-    needs = {
-        "requests.cpu": resources.cpu_request,
-        "requests.memory": resources.memory_request,
-        "limits.memory": resources.memory_limit,
-        "requests.ephemeral-storage": resources.ephemeral_storage_request,
-        "limits.ephemeral-storage": resources.ephemeral_storage_limit,
-    }
-    if resources.cpu_limit is not None:
-        needs["limits.cpu"] = resources.cpu_limit
-    shorter = {name: needs[f"requests.{name}"] for name in ("cpu", "memory", "ephemeral-storage")}
-    return {**dict.fromkeys(once, "1"), **needs, **shorter}

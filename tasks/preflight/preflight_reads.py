@@ -151,6 +151,8 @@ async def _try(call: Awaitable[T]) -> T | Unread:
 
 def _why(error: ClusterError) -> WhyUnread:
     match error:
+        case ClusterUnauthorised() | ClusterForbidden() if error.answer.is_foreign:
+            return WhyUnread.NO_ANSWER
         case ClusterUnauthorised():
             return WhyUnread.UNAUTHORISED
         case ClusterForbidden():

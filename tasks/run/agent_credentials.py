@@ -25,7 +25,7 @@ async def learn_credentials(run: AgentRun, work: AttemptAtWork) -> None:
     """
     prepared = run.prepared
     references = secret_references(prepared.agent, prepared.runtime)
-    optional = optional_secrets(prepared.runtime)
+    optional = optional_secrets(prepared.agent, prepared.runtime)
     mounted = mounted_secrets(prepared.runtime)
     found = await asyncio.gather(
         *(

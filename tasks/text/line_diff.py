@@ -8,6 +8,7 @@ _CONTEXT_LINES = 3
 # differs between the common beginning and the common end is shown as one change.
 _COMPARED_PAIRS = 10_000
 _BETWEEN_CHANGES = "@@"
+_NO_LINE_FEED = "\n\\ No line feed at the end"
 
 _Change = tuple[str, int, int, int, int]
 
@@ -15,12 +16,22 @@ _Change = tuple[str, int, int, int, int]
 def line_diff(before: str, after: str) -> str:
     """Return the changed lines, marked `-` and `+`, with three unchanged ones around them.
 
-    Every line begins with `-`, `+`, a space or, between changes that are apart, `@@`; empty where
-    nothing changed. Takes time in proportion to the texts, whatever they hold.
+    Every line begins with `-`, `+`, a space, a backslash for a remark on the line before it or,
+    between changes that are apart, `@@`; empty where nothing changed. Takes time in proportion to
+    the texts, whatever they hold.
     """
     old, new = _lines(before), _lines(after)
+    if before.endswith("\n") != after.endswith("\n"):
+        # Whoever adds or takes away the last LF joins, or parts, what stands around the text.
+        old, new = _with_remark(old, before), _with_remark(new, after)
     parts = ["\n".join(_marked(group, old, new)) for group in _changes(old, new)]
     return f"\n{_BETWEEN_CHANGES}\n".join(parts)
+
+
+def _with_remark(lines: list[str], text: str) -> list[str]:
+    if not lines or text.endswith("\n"):
+        return lines
+    return [*lines[:-1], f"{lines[-1]}{_NO_LINE_FEED}"]
 
 
 def added_lines(text: str) -> str:
@@ -29,7 +40,8 @@ def added_lines(text: str) -> str:
 
 
 def _lines(text: str) -> list[str]:
-    return text.removesuffix("\n").split("\n") if text else []
+    """Return the lines; a CR, which nobody would see, is shown as a sign."""
+    return text.removesuffix("\n").replace("\r", "␍").split("\n") if text else []
 
 
 def _changes(old: Sequence[str], new: Sequence[str]) -> Iterable[Iterable[_Change]]:

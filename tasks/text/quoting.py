@@ -5,15 +5,19 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
-from tasks.text.safe_text import one_line
+from tasks.text.safe_text import one_line, without_terminal_codes
 
 QUOTE_LIMIT_CHARACTERS = 300
 
-# Keys of stream-json; a text with one of them is, or holds, a piece of an event.
-_STREAM_JSON = re.compile(r'"(type|uuid|session_id|message|content|parent_tool_use_id)"\s*:')
-_SEARCH_LIMIT_CHARACTERS = 20_000
-# Of the stream's own lines; other programs put their messages into JSON as well.
+# Keys of stream-json. Of these each is the stream's own; other programs have the others too, but
+# hardly two of them in what is no JSON.
 _STREAM_MARKS = frozenset({"uuid", "session_id", "parent_tool_use_id"})
+_STREAM_TYPES = frozenset({"assistant", "result", "stream_event", "system", "user"})
+_STREAM_JSON = re.compile(r'"(type|uuid|session_id|message|content|parent_tool_use_id)"\s*:')
+_EVENT_HEAD = re.compile(r"\{\s*" + _STREAM_JSON.pattern)
+_SEARCH_LIMIT_CHARACTERS = 20_000
+# Where a text has more braces, what follows them is left as it is.
+_OBJECTS_LIMIT = 50
 # With the margin that groups of exceptions and whoever prints a traceback in a box put before it.
 _TRACEBACK = re.compile(
     r"(?P<margin>[ \t|+]*)(?:Exception Group )?Traceback \(most recent call last\)"
@@ -51,11 +55,38 @@ def quote(text: str | None) -> str:
 def plain_words(text: str, limit_characters: int) -> str:
     """Return what may be repeated of `text`: one safe line of bounded length, maybe empty."""
     text = text[:_SEARCH_LIMIT_CHARACTERS]
-    start = text.find("{")
-    if start >= 0 and _STREAM_JSON.search(text):
-        text = f"{text[:start]} {_message_in(text[start:])}"
+    if _STREAM_JSON.search(text):
+        text = _with_messages_only(text)
     # What is left of a damaged event has no beginning to parse from.
-    return "" if _STREAM_JSON.search(text) else one_line(text, limit_characters)
+    return "" if _holds_piece_of_event(text) else one_line(text, limit_characters)
+
+
+def _with_messages_only(text: str) -> str:
+    """Return `text` with each JSON object in it replaced by the message that it holds."""
+    parts: list[str] = []
+    begin = at = 0
+    for _ in range(_OBJECTS_LIMIT):
+        at = text.find("{", at)
+        if at < 0:
+            break
+        try:
+            value, end = json.JSONDecoder().raw_decode(text, at)
+        except (ValueError, RecursionError):
+            if _EVENT_HEAD.match(text, at) and not _STREAM_JSON.search(text, begin, at):
+                text = text[:at]
+                break
+            at += 1
+            continue
+        if value:
+            parts += [text[begin:at], " ", _message_of(value)]
+            begin = end
+        at = end
+    return "".join([*parts, text[begin:]])
+
+
+def _holds_piece_of_event(text: str) -> bool:
+    keys = {found[1] for found in _STREAM_JSON.finditer(text)}
+    return len(keys) > 1 or not keys.isdisjoint(_STREAM_MARKS)
 
 
 def telling_line(lines: Iterable[str]) -> str | None:
@@ -66,7 +97,7 @@ def telling_line(lines: Iterable[str]) -> str | None:
     traceback's frames, below the quoted source of a Node trace. Else the first line that is no
     warning, since later ones follow from it.
     """
-    said = [line for line in lines if line.strip()]
+    said = [bare for line in lines if (bare := without_terminal_codes(line)).strip()]
     serious = [line for line in said if not _WARNING.match(line)]
     return (
         _first_with(_HEAP, said)
@@ -144,16 +175,15 @@ def _named_if_event(line: str) -> str:
         value: Any = json.loads(stripped)
     except (ValueError, RecursionError):
         return line
-    return f"[a line of JSON, {len(stripped):,} characters]" if "type" in value else line
+    kind = value.get("type")
+    is_event = isinstance(kind, str) and (
+        kind in _STREAM_TYPES or not _STREAM_MARKS.isdisjoint(value)
+    )
+    return f"[a line of JSON, {len(stripped):,} characters]" if is_event else line
 
 
-def _message_in(text: str) -> str:
-    """Return what the object at the beginning of `text` says, unless it is one of the stream's."""
-    try:
-        value: Any = json.JSONDecoder().raw_decode(text)[0]
-    except (ValueError, RecursionError):
-        return ""
-    fields = cast("dict[str, Any]", value)
+def _message_of(fields: dict[str, Any]) -> str:
+    """Return what an object says, unless it is one of the stream's."""
     if not _STREAM_MARKS.isdisjoint(fields):
         return ""
     error: Any = fields.get("error")

@@ -14,6 +14,15 @@ _UNSAFE = re.compile(
 # Of ASCII text, where deleting them is how a long one is looked through in a fifth of the time.
 _UNSAFE_ASCII = bytes([*range(9), *range(0x0B, 0x20), 0x7F])
 
+# CSI sequences, strings such as OSC and DCS with either end, other two-character escapes, and
+# single controls; the first two also by their controls of one character (U+0080 to U+009F).
+_TERMINAL_CODES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x90\x98\x9c-\x9f]*(?:\x07|\x1b\\|\x9c)"
+    r"|\x1b[ -/]*[0-~]"
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff]"
+)
+
 # NUL ends a C string, and PostgreSQL stores none in JSON. A lone surrogate, half of a character
 # that was cut in two, has no UTF-8.
 _UNUSABLE = re.compile("[\x00\ud800-\udfff]")
@@ -35,6 +44,11 @@ def escape_control_characters(text: str) -> str:
         if len(raw.translate(None, _UNSAFE_ASCII)) == len(raw):
             return text
     return _UNSAFE.sub(_written_out, text.replace("\r\n", "\n"))
+
+
+def without_terminal_codes(text: str) -> str:
+    """Return `text` without what steers a terminal."""
+    return _TERMINAL_CODES.sub("", text)
 
 
 def cut_text(text: str, limit_characters: int) -> str:

@@ -164,8 +164,9 @@ end_agent_after_result() {
     done
 }
 
-# Prints a word if every turn in these lines has its result. A turn that the CLI began by itself may
-# stand before the result of the one before it. What a result holds may look like another event.
+# Prints a word if every turn of the main agent in these lines has its result. A turn that the CLI
+# began by itself may stand before the result of the one before it. What a result holds may look like
+# another event; quoted, its marks are escaped.
 say_if_closed() {
     open_turns=0 closed=''
     while IFS= read -r entry || [ -n "$entry" ]; do
@@ -173,6 +174,7 @@ say_if_closed() {
             *'"type":"result"'*'"total_cost_usd":'* | *'"total_cost_usd":'*'"type":"result"'*)
                 event=result
                 ;;
+            *'"parent_tool_use_id":"'*) continue ;;
             *'"subtype":"init"'*) event=init ;;
             *'"type":"assistant"'* | *'"type":"user"'* | *'"type":"stream_event"'*) event=turn ;;
             *'"type":"result"'*) event=result ;;

@@ -341,6 +341,9 @@ RESULT_LINE = b'{"is_error":false,"type":"result","result":"x"}'
 NOTE_LINE = b'{"type":"system","subtype":"task_notification"}'
 INIT_LINE = b'{"type":"system","subtype":"init"}'
 TURN_LINE = b'{"type":"assistant","message":{}}'
+SUBAGENT_LINE = b'{"type":"assistant","message":{},"parent_tool_use_id":"t"}'
+MAIN_LINE = b'{"type":"assistant","message":{},"parent_tool_use_id":null}'
+QUOTING_LINE = b'{"type":"assistant","message":{"content":"\\"parent_tool_use_id\\":\\"t"}}'
 EVENT_IN_RESULT_LINE = b'{"type":"result","structured_output":{"type":"user"},"total_cost_usd":0.1}'
 
 
@@ -357,6 +360,19 @@ def _printing(*lines: bytes) -> str:
         pytest.param((RESULT_LINE, NOTE_LINE), True, id="notes after it"),
         pytest.param((RESULT_LINE, TURN_LINE), False, id="another turn"),
         pytest.param((TURN_LINE,), False, id="no result"),
+        pytest.param((RESULT_LINE, SUBAGENT_LINE), True, id="a subagent after it"),
+        pytest.param(
+            (RESULT_LINE, SUBAGENT_LINE, NOTE_LINE, INIT_LINE, MAIN_LINE, RESULT_LINE),
+            True,
+            id="a subagent, then a turn about it",
+            marks=pytest.mark.slice,
+        ),
+        pytest.param(
+            (RESULT_LINE, QUOTING_LINE),
+            False,
+            id="another turn that quotes a subagent",
+            marks=pytest.mark.slice,
+        ),
         pytest.param(
             (INIT_LINE, TURN_LINE, INIT_LINE, TURN_LINE, RESULT_LINE),
             False,

@@ -216,7 +216,11 @@ class JobObserver:
             is_news = await self._read_job()
             is_news = await self._read_pods() or is_news
         except ClusterError as failure:
-            was_refused = isinstance(failure, ClusterForbidden | ClusterUnauthorised)
+            # A gateway's own page says nothing of our credentials and permissions.
+            was_refused = (
+                isinstance(failure, ClusterForbidden | ClusterUnauthorised)
+                and not failure.answer.is_foreign
+            )
             self._is_refused = was_refused and (self._is_refused or not self._failed_reads)
             self._failed_reads += 1
             self._last_failure = failure.message

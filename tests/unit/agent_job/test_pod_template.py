@@ -291,7 +291,7 @@ def test_secrets_of_a_template_are_masked_and_checked() -> None:
 
     assert secret_references(AgentSpec(agent_id="a"), runtime) == {"one": {"k"}}
     assert mounted_secrets(runtime) == ("two", "three", "four")
-    assert optional_secrets(runtime) == {"two"}
+    assert optional_secrets(AgentSpec(agent_id="a"), runtime) == {"two"}
 
 
 # --- nothing that is accepted changes what a run controls ----------------------------------------

@@ -394,3 +394,68 @@ def test_working_directory(
         cwd=expected, repo_url="u", bundle_sha256=run.bundle.sha256
     )
     assert session_parameters(make_run()).bundle_sha256 is None
+
+
+BIG = "y" * 200_000
+# `A=`, the value, and the byte after it.
+LARGEST = "y" * (131_072 - 3)
+
+
+def _container(name: str, **env: str) -> dict[str, Any]:
+    return {"name": name, "env": [{"name": key, "value": value} for key, value in env.items()]}
+
+
+@pytest.mark.parametrize(
+    ("request_fields", "agent", "runtime", "told"),
+    [
+        ({"env": {"BIG": BIG}}, {}, {}, "BIG in the run's env has 200,005 bytes"),
+        ({"env": {"A": f"{LARGEST}y"}}, {}, {}, "A in the run's env has 131,073 bytes"),
+        ({"env": {"A": "é" * 65_535}}, {}, {}, "A in the run's env has 131,073 bytes"),
+        ({}, {"env": {"BIG": BIG}}, {}, "BIG in the agent's env"),
+        ({}, {}, {"env": {"BIG": BIG}}, "BIG in the runtime's env"),
+        (
+            {},
+            {},
+            {"git": {"image": "git:1", "env": {"BIG": BIG}}},
+            "BIG in the runtime's git.env",
+        ),
+        (
+            {},
+            {},
+            {"pod_template": {"spec": {"containers": [_container("agent", BIG=BIG)]}}},
+            "BIG in container agent of the runtime's pod_template",
+        ),
+        (
+            {},
+            {},
+            {"pod_template": {"spec": {"initContainers": [_container("wait", BIG=BIG)]}}},
+            "BIG in container wait of the runtime's pod_template",
+        ),
+        (
+            {"linked_ids": ["y" * 256] * 600},
+            {},
+            {},
+            "CLAUDE_JOBS_LINKED_IDS in the run's linked_ids has 154,223 bytes",
+        ),
+        (
+            {"env": {"OTEL_RESOURCE_ATTRIBUTES": "y" * 130_000}},
+            {},
+            {},
+            "OTEL_RESOURCE_ATTRIBUTES in the run's env",
+        ),
+    ],
+)
+def test_variable_with_which_nothing_could_be_started_is_refused_by_name(
+    request_fields: dict[str, Any], agent: dict[str, Any], runtime: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(InputInvalid) as refusal:
+        make_run(request_fields, agent, runtime)
+
+    assert told in str(refusal.value)
+    assert "more than 131,072 bytes" in str(refusal.value)
+    assert "yyy" not in str(refusal.value)
+    assert refusal.value.code is ErrorCode.INPUT_INVALID
+
+
+def test_largest_variable_that_linux_takes_is_taken() -> None:
+    assert make_run({"env": {"A": LARGEST}}).request.env == {"A": LARGEST}

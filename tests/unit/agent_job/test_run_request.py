@@ -29,7 +29,9 @@ def test_request_takes_an_agent_described_in_it() -> None:
     assert request.agent == AgentSpec(agent_id="a-1", max_turns=5)
 
 
-@pytest.mark.parametrize("url", ["https://host/a@b.git", "ssh://git@host/x", "git@host:x.git"])
+@pytest.mark.parametrize(
+    "url", ["https://host/a@b.git", "ssh://git@host/x", "SSH://git@host/x", "git@host:x.git"]
+)
 def test_request_takes_addresses_without_credentials(url: str) -> None:
     request = parse_request({**LEAST, "workspace": {"repo_url": url}})
 
@@ -89,6 +91,14 @@ def test_request_schema_has_no_field_for_a_secret() -> None:
             {"workspace": {"repo_url": "ssh://me:tell-nobody@host/x.git"}},
             "workspace: repo_url contains credentials",
             id="password_in_address",
+        ),
+        *(
+            pytest.param(
+                {"workspace": {"repo_url": f"{scheme}://me:tell-nobody@host/x.git"}},
+                "workspace: repo_url contains credentials",
+                id=f"scheme_{scheme}",
+            )
+            for scheme in ("HTTPS", "SSH", "Http", "git+SSH", "h2")
         ),
         pytest.param(
             {"prompt": "tell-nobody", "prompt_block": "p"},

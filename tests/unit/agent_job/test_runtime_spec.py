@@ -33,6 +33,19 @@ from tasks.agent_job.runtime_spec import RuntimeSpec
         pytest.param(
             {"mounts": [{"kind": "secret", "name": "s", "path": "/var/run"}]}, "itself", id="mount"
         ),
+        *(
+            pytest.param(
+                {"read_only_root_filesystem": True, **fields},
+                "/tmp cannot be mounted: with read_only_root_filesystem",
+                id=f"tmp_twice_{name}",
+            )
+            for name, fields in {
+                "home": {"home_path": "/tmp"},
+                "home_with_a_slash": {"home_path": "/tmp/"},
+                "mount": {"mounts": [{"kind": "secret", "name": "s", "path": "/tmp"}]},
+                "clone": {"git": {"image": "git:1", "path": "/tmp"}},
+            }.items()
+        ),
         pytest.param(
             {"env_from_keys": [{"env": "A", "kind": "secret", "name": "s", "key": "k"}] * 2},
             "env_from_keys: A given more than once",
@@ -56,6 +69,10 @@ def test_runtime_that_cannot_work_is_refused(fields: dict[str, Any], expected: s
             id="annotations_that_clusters_understand",
         ),
         pytest.param({"home_path": "/var/run/home"}, id="home_beside_ours"),
+        pytest.param({"home_path": "/tmp"}, id="home_at_tmp_of_the_image"),
+        pytest.param(
+            {"home_path": "/tmp/home", "read_only_root_filesystem": True}, id="home_inside_of_tmp"
+        ),
         pytest.param({"retry": {"codes": ["claude_rate_limited"]}}, id="retry"),
     ],
 )

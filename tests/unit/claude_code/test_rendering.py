@@ -128,6 +128,38 @@ RENDERED: dict[str, tuple[dict[str, Any] | str, list[tuple[LineKind, str]]]] = {
         ),
         [(Kind.TOOL_CALL, "tool call MultiEdit (/a):\n    -a\n    +b\n    @@\n    -c\n    +d")],
     ),
+    "edit that takes the line feed away": (
+        _assistant(_tool_use("Edit", file_path="/a", old_string="# b\n", new_string="# b")),
+        [
+            (
+                Kind.TOOL_CALL,
+                "tool call Edit (/a):\n    -# b\n    +# b\n    \\ No line feed at the end",
+            )
+        ],
+    ),
+    "several edits, one of every occurrence, one unreadable": (
+        _assistant(
+            _tool_use(
+                "MultiEdit",
+                file_path="/a",
+                edits=[
+                    {"old_string": "a", "new_string": "b", "replace_all": True},
+                    {"old_string": 1},
+                ],
+            )
+        ),
+        [
+            (
+                Kind.TOOL_CALL,
+                "tool call MultiEdit (/a):\n    @@ every occurrence\n    -a\n    +b\n    @@\n"
+                '     {"old_string":1}',
+            )
+        ],
+    ),
+    "search in a folder": (
+        _assistant(_tool_use("Grep", path="/src", pattern="TODO")),
+        [(Kind.TOOL_CALL, "tool call Grep (and path): TODO")],
+    ),
     "write": (
         _assistant(_tool_use("Write", content="a\n\nb\n", file_path="/a")),
         [(Kind.TOOL_CALL, "tool call Write (/a):\n    +a\n    +\n    +b")],

@@ -28,6 +28,7 @@ from tasks.cluster.cluster_errors import (
 )
 from tasks.cluster.http_transport import TRANSPORT_FAILURES
 from tasks.cluster.json_objects import RequestTarget, describe_request
+from tasks.cluster.refused_access import explain_refused_access
 
 JOB = RequestTarget("create", "batch", "jobs", "agents", "job-1")
 SECRET = RequestTarget("create", "", "secrets", "agents")
@@ -99,6 +100,61 @@ def test_refusal_that_is_no_status_decides_nothing(code: int, raw: bytes) -> Non
     assert type(error) is ClusterUnavailable
     assert error.status == code
     assert str(error).startswith("What answered is not the Kubernetes API. ")
+
+
+@pytest.mark.parametrize("raw", [b"<html>Forbidden</html>", b"", b'{"code": 5}', b"[]"])
+@pytest.mark.parametrize(
+    ("code", "expected"), [(401, ClusterUnauthorised), (403, ClusterForbidden)]
+)
+def test_refused_access_that_is_no_status_keeps_its_type_and_is_told_as_somebody_elses(
+    code: int, expected: type[ApiRefused], raw: bytes
+) -> None:
+    error = error_from_answer(JOB, code, raw)
+
+    assert type(error) is expected
+    assert error.answer.is_foreign
+    assert str(error).startswith(f"What answered is not the Kubernetes API. It answered {code} to")
+
+
+@pytest.mark.parametrize("target", [JOB, SECRET], ids=["job", "secret"])
+@pytest.mark.parametrize(("name", "expected"), [("system:anonymous", True), ("ada", False)])
+def test_refused_request_without_credentials_is_told_from_one_without_a_permission(
+    name: str, expected: bool, target: RequestTarget
+) -> None:
+    message = f'jobs.batch is forbidden: User "{name}" cannot list resource "jobs"'
+    error = error_from_answer(target, 403, body(403, "Forbidden", message=message))
+
+    assert isinstance(error, ClusterForbidden)
+    assert (error.answer.is_anonymous, error.answer.is_foreign) == (expected, False)
+
+
+@pytest.mark.parametrize(
+    ("code", "raw", "expected"),
+    [
+        (403, b"<html>", "Something else than the Kubernetes API refused the request; check"),
+        (401, b"<html>", "Something else than the Kubernetes API refused the request; check"),
+        (401, body(401, "Unauthorized"), "The credentials were refused (401); renew them"),
+        (
+            403,
+            body(403, "Forbidden", message='User "system:anonymous" cannot list'),
+            "The credentials did not arrive, so the cluster took the request for anonymous; check",
+        ),
+        (
+            403,
+            body(403, "Forbidden", message='User "ada" cannot create'),
+            "A permission is missing: create jobs.batch job-1 in namespace agents; add it to the",
+        ),
+        (403, None, "A permission is missing: create jobs.batch"),
+    ],
+    ids=["page, 403", "page, 401", "401", "anonymous", "permission", "websocket"],
+)
+def test_only_a_refusal_of_the_api_itself_is_told_as_a_missing_permission(
+    code: int, raw: bytes | None, expected: str
+) -> None:
+    error = error_from_answer(JOB, code, raw)
+
+    assert isinstance(error, (ClusterUnauthorised, ClusterForbidden))
+    assert explain_refused_access(error).sentence.startswith(expected)
 
 
 @pytest.mark.parametrize(

@@ -180,6 +180,18 @@ def json_answer(code: int, body: object) -> Callable[[], web.Response]:
     return lambda: web.json_response(body, status=code)
 
 
+@pytest.mark.parametrize("code", [401, 403])
+async def test_refusals_of_a_gateway_are_no_refusals_of_the_api(code: int) -> None:
+    cluster = Cluster()
+    async with observing(cluster) as observer:
+        await until(observer, lambda o: o.job is not None)
+        cluster.strange = json_answer(code, {"message": "log in first"})
+        await until(observer, lambda o: o.failed_reads > 1)
+
+        assert not observer.is_refused
+        assert "What answered is not the Kubernetes API" in str(observer.last_failure)
+
+
 def page(code: int) -> Callable[[], web.Response]:
     return lambda: web.Response(status=code, text="<html>Maintenance</html>")
 

@@ -317,6 +317,28 @@ async def test_half_written_pair_leaves_what_we_had(tmp_path: Path) -> None:
     assert whole.json != first.json
 
 
+async def test_authority_outside_ascii_is_a_typed_error_and_leaves_what_we_had(
+    tmp_path: Path,
+) -> None:
+    authority = Authority()
+    path = tmp_path / "ca.crt"
+    path.write_bytes(authority.pem)
+    broken = authority.pem.replace(b"-----END", "é".encode() + b"-----END", 1)
+    async with serve(answer_once, server_context(tmp_path, authority.server())) as api:
+        config = with_cluster(kubeconfig(api.url), **{"certificate-authority": str(path)})
+        connection = ClusterConnection.from_kubeconfig(config)
+        clock = Clock()
+        async with ClusterClient(connection, monotonic=clock) as client:
+            await call(client)
+            path.write_bytes(broken)
+            clock.seconds += 61
+            await call(client)
+            await call(client)
+        with pytest.raises(KubeconfigInvalid, match="authority is not a certificate"):
+            async with ClusterClient(connection):
+                pass
+
+
 @pytest.mark.parametrize(
     ("user", "told"),
     [

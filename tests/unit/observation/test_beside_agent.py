@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tasks.agent_job.runtime_spec import Limits
-from tasks.observation.beside_agent import AgentEnd, describe_unstarted, find_agent_end, is_over
+from tasks.observation.beside_agent import AgentEnd, find_agent_end, find_unstarted, is_over
 from tasks.observation.pod_states import has_observed_ending, merge_states
 from tasks.observation.pod_wait import (
     Failed,
@@ -34,6 +34,15 @@ WAITING: dict[str, Any] = {"waiting": {"reason": "PodInitializing"}}
 RUNNING: dict[str, Any] = {"running": {"startedAt": "2024-05-01T12:00:00Z"}}
 EXIT_0 = {"terminated": {"exitCode": 0, "finishedAt": "2024-05-01T12:05:00Z"}}
 EXIT_1 = {"terminated": {"exitCode": 1, "reason": "Error", "finishedAt": "2024-05-01T12:05:00Z"}}
+NOT_STARTED = {
+    "terminated": {
+        "exitCode": 128,
+        "reason": "StartError",
+        "message": "exec: no such file",
+        "startedAt": "1970-01-01T00:00:00Z",
+        "finishedAt": "2024-05-01T12:05:00Z",
+    }
+}
 LOST = {"terminated": {"exitCode": 137, "reason": "ContainerStatusUnknown"}}
 
 
@@ -84,14 +93,21 @@ def judge(found: PodSnapshot, *, after_seconds: float = 0) -> PodWaitVerdict:
 SIDECARS = [
     pytest.param(
         status("mesh", EXIT_1, started=False),
-        "container mesh, which must start before the agent's, ended with exit code 1 and is "
-        "started again",
+        "container mesh, which must start before the agent's, ended with exit code 1 (Error) and "
+        "is started again",
         id="crashed once",
     ),
     pytest.param(
         status("mesh", LOST, started=False),
-        "container mesh, which must start before the agent's, ended and is started again",
+        "container mesh, which must start before the agent's, ended (ContainerStatusUnknown) and "
+        "is started again",
         id="lost",
+    ),
+    pytest.param(
+        status("mesh", NOT_STARTED, started=False),
+        "container mesh, which must start before the agent's, could not be started (StartError) "
+        "and is started again",
+        id="could not be started",
     ),
     pytest.param(
         status("mesh", {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}}),
@@ -119,7 +135,8 @@ def test_native_sidecar_that_has_not_started_is_named_while_it_is_waited_for(
 
     verdict = judge(found)
 
-    assert describe_unstarted(found) == words
+    unstarted = find_unstarted(found)
+    assert (unstarted[1] if unstarted else None) == words
     assert isinstance(verdict, Waiting)
     assert (
         verdict.progress == f"Pod pod-1 on node node-1{f': {words}.' if words else ' is starting.'}"
@@ -139,6 +156,7 @@ def test_native_sidecar_that_never_starts_is_named_at_the_limit(
     if words:
         assert verdict.cause is Cause.CONFIG_ERROR
         assert verdict.message == (f"Pod pod-1 did not start on node node-1 within 300 s: {words}.")
+        assert verdict.container == "mesh"
 
 
 @pytest.mark.parametrize("sidecar", [param.values[0] for param in SIDECARS])
@@ -242,6 +260,53 @@ def test_job_is_not_over_while_any_of_its_pods_may_run_an_agent() -> None:
 )
 def test_end_names_what_still_runs(names: tuple[str, ...], words: str) -> None:
     assert AgentEnd(still_running=names).words == words
+
+
+# --- init containers with a restart policy of their own -------------------------------------------
+
+RESTART_ON_42 = [{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]
+RESTART_BUT_ON_42 = [{"action": "Restart", "exitCodes": {"operator": "NotIn", "values": [42]}}]
+
+
+@pytest.mark.parametrize(
+    ("own", "code", "starts_again"),
+    [
+        ({}, 1, False),
+        ({"restartPolicy": "Never"}, 1, False),
+        ({"restartPolicy": "OnFailure"}, 1, True),
+        ({"restartPolicy": "OnFailure"}, 0, False),
+        ({"restartPolicy": "Never", "restartPolicyRules": RESTART_ON_42}, 42, True),
+        ({"restartPolicy": "Never", "restartPolicyRules": RESTART_ON_42}, 1, False),
+        ({"restartPolicy": "OnFailure", "restartPolicyRules": RESTART_ON_42}, 1, True),
+        ({"restartPolicy": "Never", "restartPolicyRules": RESTART_BUT_ON_42}, 1, True),
+        ({"restartPolicy": "Never", "restartPolicyRules": RESTART_BUT_ON_42}, 42, False),
+        ({"restartPolicy": "Never", "restartPolicyRules": [5, {"exitCodes": 5}]}, 1, False),
+    ],
+)
+@pytest.mark.parametrize("phase", ["Pending", "Failed"])
+def test_init_container_that_is_started_again_by_its_own_policy_has_not_failed(
+    own: dict[str, Any], code: int, starts_again: bool, phase: str
+) -> None:
+    clone = status("clone", {"terminated": {"exitCode": code, "reason": "Error"}})
+    raw = raw_pod(status("agent", WAITING), plain_init=(clone,), phase=phase)
+    raw["spec"]["initContainers"] = [{"name": "clone", **own}]
+    found = PodSnapshot.from_api(raw)
+
+    is_waited_for = phase == "Pending" and (starts_again or code == 0)
+    assert isinstance(judge(found), Waiting) is is_waited_for
+    failed = found.failed_init_container
+    assert (failed is not None) is (code != 0 and not is_waited_for)
+
+
+def test_init_container_that_is_started_again_is_given_up_after_three_restarts() -> None:
+    failed = {**status("clone", EXIT_1), "restartCount": 3}
+    raw = raw_pod(status("agent", WAITING), plain_init=(failed,))
+    raw["spec"]["initContainers"] = [{"name": "clone", "restartPolicy": "OnFailure"}]
+
+    verdict = judge(PodSnapshot.from_api(raw))
+
+    assert isinstance(verdict, Failed)
+    assert "Init container clone was started again 3 times and failed" in verdict.message
 
 
 # --- which state of a pod is kept ----------------------------------------------------------------

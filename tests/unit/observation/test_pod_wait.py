@@ -516,6 +516,11 @@ def test_running_init_container_is_named_and_bounded_by_the_start_limit() -> Non
         (ContainerTerminated(2, reason="Error", message="no disk"), Cause.APP_EXIT, "2 (Error)"),
         (ContainerTerminated(137, reason="OOMKilled"), Cause.OOM_KILLED, "137 (OOMKilled)"),
         (ContainerTerminated(1), Cause.APP_EXIT, "exit code 1,"),
+        (
+            ContainerTerminated(128, reason="StartError", message="no such file", ran=False),
+            Cause.CONFIG_ERROR,
+            "pod-1 could not be started (StartError), so the agent was not started",
+        ),
     ],
 )
 def test_failed_init_container_is_named_with_code_and_reason(
@@ -560,6 +565,20 @@ def test_init_container_that_keeps_failing_ends_the_wait_early_and_is_named(
     assert (verdict.code, verdict.cause) == (ErrorCode.POD_SCHEDULE_FAILED, Cause.APP_EXIT)
     assert "Init container vault was started again 3 times" in verdict.message
     assert verdict.container == "vault"
+
+
+@pytest.mark.parametrize("restarts", [1, 3])
+def test_init_container_that_cannot_be_started_is_told_so_each_time(restarts: int) -> None:
+    never = ContainerTerminated(128, reason="StartError", ran=False)
+    waiting = ContainerWaiting("CrashLoopBackOff")
+    vault = ContainerSnapshot("vault", waiting, restarts=restarts, last_terminated=never)
+    found = pod(waits("PodInitializing"), init_containers=(vault,))
+
+    late = failure(look(found) if restarts > 2 else watch((0, found), (300, found)))
+
+    assert (late.cause, late.container) == (Cause.CONFIG_ERROR, "vault")
+    assert "and could not be started (StartError)" in late.message
+    assert "contains its command" in late.advice
 
 
 def test_init_container_that_runs_again_is_given_its_time() -> None:
@@ -620,6 +639,34 @@ def test_sidecar_that_fails_after_a_later_init_container_has_run_is_not_waited_f
         assert failure(verdict).container == "mesh"
     else:
         assert failure(verdict).cause is Cause.IMAGE_PULL
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param((), id="alone"),
+        pytest.param((ended(0, name="first"),), id="after one that ended well"),
+        pytest.param(
+            (replace(MESH, waiting=ContainerWaiting("CrashLoopBackOff"), last_terminated=CRASHED),),
+            id="beside a sidecar in a crash loop",
+        ),
+    ],
+)
+def test_start_limit_names_the_init_container_that_hangs(
+    before: tuple[ContainerSnapshot, ...],
+) -> None:
+    clone = ContainerSnapshot("clone", running=ContainerRunning(NOON))
+    found = pod(waits("PodInitializing"), init_containers=(*before, clone))
+    events = (event("Failed", "an image of long ago"),)
+
+    late = failure(watch((0, found), (300, found), events=events))
+
+    assert (late.cause, late.container) == (Cause.UNKNOWN, "clone")
+    assert late.message == (
+        "Pod pod-1 did not start on node node-1 within 300 s: container clone still runs before "
+        "the agent's."
+    )
+    assert "limits.start_seconds, or check what container clone waits for" in late.advice
 
 
 def test_start_limit_names_the_init_container_that_fails_slowly() -> None:

@@ -3,7 +3,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tasks.observation.snapshots import KubernetesEventSnapshot, PodSnapshot
-from tasks.observation.telling_events import find_telling_event
+from tasks.observation.telling_events import find_telling_event, rule_of
+from tasks.vocabulary.error_codes import Cause
 from tasks.vocabulary.names import PodUid
 
 NOON = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
@@ -23,10 +24,18 @@ NO_NETWORK = "Failed to create pod sandbox: plugin type=cilium failed"
 
 
 def event(
-    reason: str, message: str = "", at: float | None = 0, about: str = "uid"
+    reason: str,
+    message: str = "",
+    at: float | None = 0,
+    about: str = "uid",
+    kind: str = "Normal",
 ) -> KubernetesEventSnapshot:
     last_at = None if at is None else NOON + timedelta(seconds=at)
-    return KubernetesEventSnapshot(reason, message, last_at=last_at, about_uid=about)
+    return KubernetesEventSnapshot(reason, message, kind, last_at=last_at, about_uid=about)
+
+
+def warning(reason: str, message: str, at: float) -> KubernetesEventSnapshot:
+    return event(reason, message, at, kind="Warning")
 
 
 @pytest.mark.parametrize(
@@ -111,6 +120,39 @@ def event(
             "Error: cannot create",
             id="pulled again, not created",
         ),
+        pytest.param(
+            [warning("FailedPrepareDynamicResources", "no claim", 5)],
+            "no claim",
+            id="device of a claim cannot be prepared",
+        ),
+        pytest.param(
+            [warning("NewerThanWe", "older", 1), warning("NewestOfAll", "newer", 2)],
+            "newer",
+            id="newest Warning that no rule knows",
+        ),
+        pytest.param(
+            [warning("NewerThanWe", "unknown", 9), event("Failed", "known", 1)],
+            "known",
+            id="Event that a rule knows before a Warning that none does",
+        ),
+        pytest.param(
+            [warning("NewerThanWe", "unknown", 9), event("Pulling", "Pulling image", 1)],
+            "Pulling image",
+            id="progress before a Warning that no rule knows",
+        ),
+        pytest.param(
+            [warning("NewerThanWe", "unknown", 1), event("Created", "Created", 9)],
+            None,
+            id="Warning that no rule knows, and that is past",
+        ),
+        pytest.param(
+            [event("NewerThanWe", "not a Warning", 1)], None, id="unknown, and not a Warning"
+        ),
+        pytest.param(
+            [warning("FailedScheduling", "0/3 nodes", 1), warning("DNSConfigForming", "many", 2)],
+            None,
+            id="Warnings that tell nothing of the start",
+        ),
     ],
 )
 def test_event_that_tells_most_is_chosen(
@@ -119,3 +161,29 @@ def test_event_that_tells_most_is_chosen(
     for order in (events, events[::-1]):
         found = find_telling_event(order, POD)
         assert (found.message if found else None) == told
+
+
+@pytest.mark.parametrize(
+    ("reason", "cause"),
+    [
+        ("FailedPrepareDynamicResources", Cause.CONFIG_ERROR),
+        ("FailedMountOnFilesystemMismatch", Cause.CONFIG_ERROR),
+        ("VolumeResizeFailed", Cause.CONFIG_ERROR),
+        ("FileSystemResizeFailed", Cause.CONFIG_ERROR),
+        ("FailedPodSandBoxStatus", Cause.CONFIG_ERROR),
+        ("FailedCreatePodContainer", Cause.CONFIG_ERROR),
+        ("InspectFailed", Cause.IMAGE_PULL),
+        ("FailedPostStartHook", Cause.CONFIG_ERROR),
+        ("FailedValidation", Cause.CONFIG_ERROR),
+        ("FailedToRetrieveImagePullSecret", Cause.IMAGE_PULL),
+        ("NewerThanWe", Cause.UNKNOWN),
+    ],
+)
+def test_event_of_the_kubelet_is_told_with_its_cause_and_what_to_do(
+    reason: str, cause: Cause
+) -> None:
+    found = find_telling_event([warning(reason, "why", 1)], POD)
+
+    assert found is not None
+    assert rule_of(found).cause is cause
+    assert rule_of(found).advice

@@ -1,4 +1,6 @@
+import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -8,9 +10,10 @@ from tasks.observation.api_fields import Condition
 from tasks.observation.cluster_evidence import NodeSnapshot
 from tasks.observation.container_states import ContainerSnapshot, ContainerTerminated
 from tasks.outcome.diagnosis_texts import BY_CAUSE, LEADS
+from tasks.outcome.reasons import Reason
 from tasks.outcome.run_facts import CheckFacts, JobGone, PodReplacement, RunFacts
 from tasks.outcome.run_result import LineRange, TranscriptProof
-from tasks.outcome.verdict import judge_run
+from tasks.outcome.verdict import Outcome, judge_run
 from tasks.text.quoting import quote
 from tasks.transcript.line_grammar import CheckBegunLine, CheckEnd, Refusal, Trailer
 from tasks.vocabulary.error_codes import Cause
@@ -18,6 +21,7 @@ from tests.unit.outcome.recordings import read_recording, summarise
 from tests.unit.outcome.telling import told_of
 
 WORKING = summarise(read_recording("killed_sigterm_during_tool").stdout)
+NOON = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
 TRAILER_TEXT = (
     f"t 1 lines=3 bytes=10 sha256={'0' * 64} exit=1 timed_out=0 last_result=0 copied=0 "
     "stderr_lines=0 stderr_skipped=0 refused=-"
@@ -135,7 +139,14 @@ def test_what_the_cli_said_instead_of_a_result_is_quoted(
 
 @pytest.mark.parametrize(
     "errors",
-    ['[{"foo":1},"Real cause"]', '[{"text":"Real cause"}]', '[{},{"detail":"Real cause"}]'],
+    [
+        '[{"foo":1},"Real cause"]',
+        '[{"text":"Real cause"}]',
+        '[{},{"detail":"Real cause"}]',
+        '[{"type":"error","error":{"type":"invalid_request_error","message":"Real cause"}}]',
+        '[{"code":"E1","error":{"message":"Real cause"}}]',
+        '[0,false,[],"Real cause"]',
+    ],
 )
 def test_error_that_says_something_is_quoted_before_one_that_does_not(errors: str) -> None:
     session = summarise(f'{{"type":"result","is_error":true,"errors":{errors}}}'.encode())
@@ -341,6 +352,89 @@ def test_limit_reached_after_the_result_says_so_and_asks_for_no_more_time(
     assert "longer" not in (outcome.advice or "")
 
 
+INIT = '{"type":"system","subtype":"init"}'
+
+
+def _hook(name: str, output: str = "", **fields: Any) -> str:
+    line = {"type": "system", "subtype": "hook_response", "hook_name": name, "output": output}
+    return json.dumps({**line, **fields})
+
+
+def _result(**fields: Any) -> str:
+    line = {"type": "result", "subtype": "success", "is_error": False, "result": "Done."}
+    return json.dumps({**line, **fields})
+
+
+def _judged(*lines: str, exit_code: int = 0) -> Outcome:
+    session = summarise("\n".join(lines).encode())
+    return judge_run(
+        RunFacts(session=session, container_started=True, container_exit_code=exit_code)
+    )
+
+
+STOPS = json.dumps({"continue": False})
+
+
+@pytest.mark.parametrize(
+    ("hooks", "words"),
+    [
+        ((_hook("PreToolUse:Bash", STOPS), _hook("Stop")), "was done: PreToolUse:Bash"),
+        (
+            (_hook("PreToolUse:Bash", exit_code=2), _hook("PostToolUse:Read")),
+            "was done; the last hook was PostToolUse:Read",
+        ),
+        ((_hook("SessionStart"),), "before the work was done"),
+        ((), "before the work was done"),
+    ],
+)
+def test_hook_is_named_as_the_one_that_stopped_the_run_only_where_it_did(
+    hooks: tuple[str, ...], words: str
+) -> None:
+    outcome = _judged(INIT, *hooks, _result(terminal_reason="stop_hook_prevented", result=""))
+
+    assert outcome.reason is Reason.HOOK_STOPPED
+    assert words in outcome.message
+
+
+@pytest.mark.parametrize(
+    ("fields", "words", "is_answered"),
+    [
+        ({}, "printed a successful result", True),
+        ({"is_error": None}, "printed a result", True),
+        ({"result": ""}, "printed an empty result", False),
+    ],
+)
+def test_process_that_failed_after_its_result_says_no_more_than_the_result(
+    fields: dict[str, Any], words: str, is_answered: bool
+) -> None:
+    outcome = _judged(INIT, _result(**fields), exit_code=1)
+
+    assert outcome.reason is Reason.EXIT_AFTER_RESULT
+    assert words in outcome.message
+    assert ("answer" in (outcome.advice or "")) is is_answered
+
+
+def test_limit_reached_after_a_failed_turn_promises_no_answer() -> None:
+    session = summarise(
+        "\n".join([INIT, _result(), _result(is_error=True, api_error_status=500)]).encode()
+    )
+
+    outcome = judge_run(RunFacts(session=session, container_exit_code=143, agent_timed_out=True))
+
+    assert "answer" not in (outcome.advice or "")
+
+
+def test_unknown_word_of_the_prompts_own_result_is_warned_of_behind_a_notification() -> None:
+    outcome = _judged(
+        INIT,
+        _result(terminal_reason="brand_new"),
+        _result(origin={"kind": "task-notification"}),
+    )
+
+    assert outcome.code is None
+    assert [warning for warning in outcome.warnings if "brand_new" in warning]
+
+
 @pytest.mark.parametrize("name", ["api_error_500", "max_turns", "killed_sigterm_during_tool"])
 def test_failing_verdict_quotes_stderr(name: str) -> None:
     session = summarise(read_recording(name).stdout)
@@ -397,6 +491,31 @@ def test_limit_of_the_agents_container_is_not_named_for_an_init_container() -> N
 
     assert (outcome.cause, "8Gi" in outcome.message) == (Cause.OOM_KILLED, False)
     assert "init container clone ended with exit code 137" in told_of(outcome)
+
+
+def test_init_container_that_could_not_be_started_is_told_without_an_exit_code() -> None:
+    never = ContainerTerminated(128, reason="StartError", message="no such file", ran=False)
+    clone = ContainerSnapshot("clone", terminated=never)
+
+    outcome = judge_run(RunFacts(container_started=False, init_containers=(clone,)))
+
+    assert outcome.cause is Cause.CONFIG_ERROR
+    assert "init container clone could not be started" in told_of(outcome)
+    assert "128" not in told_of(outcome)
+
+
+@pytest.mark.parametrize(
+    ("ended_at", "words"),
+    [(None, "before its agent was seen to end"), (NOON, "before its agent had ended")],
+)
+def test_deletion_of_a_pod_is_told_with_what_was_seen_of_its_agents_end(
+    ended_at: datetime | None, words: str
+) -> None:
+    facts = RunFacts(
+        container_started=True, pod_deletion_asked_at=NOON, container_ended_at=ended_at
+    )
+
+    assert f"the pod was deleted at 12:00:00 UTC, {words}" in judge_run(facts).facts_used
 
 
 def test_every_cause_that_explains_an_ending_has_a_sentence() -> None:

@@ -82,7 +82,9 @@ def test_word_of_unfinished_work_is_no_success(field: str, word: str) -> None:
     assert outcome.facts_used[0] == f"result {field}={word}"
 
 
-@pytest.mark.parametrize(("field", "word"), UNFINISHED)
+@pytest.mark.parametrize(
+    ("field", "word"), [key for key in UNFINISHED if not key[1].startswith("aborted")]
+)
 def test_word_missing_from_the_table_would_be_noticed(
     field: str, word: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,7 +94,7 @@ def test_word_missing_from_the_table_would_be_noticed(
     outcome = _judge(**{field: word})
 
     assert outcome.reason is not meaning.reason or outcome.reason is Reason.ERROR_RESULT
-    assert outcome.code is None or word.startswith("error")
+    assert outcome.code is None or field == "subtype"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +116,7 @@ def test_subtype_is_compared_like_the_others(subtype: str) -> None:
     assert _judge(subtype=subtype).reason is Reason.MAX_TURNS
 
 
-@pytest.mark.parametrize("field", ["terminal_reason", "stop_reason", "subtype"])
+@pytest.mark.parametrize("field", ["terminal_reason", "stop_reason"])
 def test_unknown_word_is_a_success_with_a_warning(field: str) -> None:
     outcome = _judge(**{field: "brand_new"})
 
@@ -122,8 +124,14 @@ def test_unknown_word_is_a_success_with_a_warning(field: str) -> None:
     assert [warning for warning in outcome.warnings if f"{field} brand_new" in warning]
 
 
-def test_unknown_subtype_that_calls_itself_an_error_is_one() -> None:
-    assert _judge(subtype="error_brand_new").reason is Reason.ERROR_RESULT
+@pytest.mark.parametrize("subtype", ["error_brand_new", "cancelled", "partial_success"])
+def test_subtype_other_than_success_is_none(subtype: str) -> None:
+    assert _judge(subtype=subtype).reason is Reason.ERROR_RESULT
+
+
+@pytest.mark.parametrize("word", ["aborted", "aborted_by_user", "Aborted_Later"])
+def test_unknown_word_that_says_aborted_is_believed(word: str) -> None:
+    assert _judge(terminal_reason=word).reason is Reason.ABORTED
 
 
 def test_call_of_structured_output_ends_the_work() -> None:

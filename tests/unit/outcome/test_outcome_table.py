@@ -82,6 +82,17 @@ def _failed_message(error: str, *, result: bool = True, **fields: Any) -> Sessio
     return summarise("\n".join(json.dumps(line) for line in lines).encode())
 
 
+def _lines(*events: dict[str, Any] | str) -> SessionSummary:
+    texts = (event if isinstance(event, str) else json.dumps(event) for event in events)
+    return summarise("\n".join(texts).encode())
+
+
+_INIT = {"type": "system", "subtype": "init", "model": "m"}
+_LIMIT = [{"type": "text", "text": "Limit reached."}]
+_LIMIT_SAID = {"type": "assistant", "message": {"model": "<synthetic>", "content": _LIMIT}}
+_GOOD = {"type": "result", "subtype": "success", "is_error": False, "result": "Limit reached."}
+ANSWERED_BY_CLI = _lines(_INIT, _LIMIT_SAID, _GOOD)
+TORN = _lines(_INIT, _GOOD, '{"duration_api_ms":900,"stop_reason":"end_turn","is_error":tr')
 ANSWERED = _recorded("ok")
 WORKING = _recorded("killed_sigterm_during_tool")
 INIT_ONLY = _recorded("killed_sigkill_after_init")
@@ -393,6 +404,14 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         Cause.APP_EXIT,
     ),
     "model unknown": (
+        _ended(
+            _said(is_error=True, api_error_status=404, api_error_type="not_found_error"),
+            1,
+        ),
+        Code.LLM_API_ERROR,
+        Cause.APP_EXIT,
+    ),
+    "a gateway answers 404": (
         _ended(_said(is_error=True, api_error_status=404), 1),
         Code.LLM_API_ERROR,
         Cause.APP_EXIT,
@@ -422,6 +441,21 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
             ANSWERED, 0, trailer=replace(TRAILER, last_result_line=7), transcript=_missing((5, 9))
         ),
         Code.CLAUDE_TRUNCATED,
+        Cause.APP_EXIT,
+    ),
+    "a piece of the closing result": (
+        _ended(TORN, 0, trailer=TRAILER, transcript=TranscriptProof(complete=True)),
+        Code.CLAUDE_TRUNCATED,
+        Cause.APP_EXIT,
+    ),
+    "a piece of the closing result, and lines were lost": (
+        _ended(TORN, 0, trailer=TRAILER, transcript=TranscriptProof(complete=False)),
+        Code.CLAUDE_TRUNCATED,
+        Cause.APP_EXIT,
+    ),
+    "a message of the CLI's own as the answer": (
+        _ended(ANSWERED_BY_CLI, 0),
+        Code.CLAUDE_NO_OUTPUT,
         Cause.APP_EXIT,
     ),
     "lines are lost, but no result": (
@@ -622,6 +656,28 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
     ),
     "pod deleted by hand, its end was not seen": (
         _ended(WORKING, None, pod_deletion_asked_at=NOON, pod_gone=True),
+        Code.CLAUDE_TRUNCATED,
+        Cause.POD_REPLACED,
+    ),
+    "pod cleared away after its Job had finished, its end was not seen": (
+        _ended(
+            WORKING,
+            None,
+            pod_deletion_asked_at=NOON + SECOND,
+            pod_gone=True,
+            job_conditions=_failed_at(NOON),
+        ),
+        Code.CLAUDE_TRUNCATED,
+        Cause.UNKNOWN,
+    ),
+    "pod deleted in the second in which its Job failed, its end was not seen": (
+        _ended(
+            WORKING,
+            None,
+            pod_deletion_asked_at=NOON,
+            pod_gone=True,
+            job_conditions=_failed_at(NOON),
+        ),
         Code.CLAUDE_TRUNCATED,
         Cause.POD_REPLACED,
     ),
@@ -864,7 +920,12 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         Code.CLAUDE_TRUNCATED,
         Cause.EVICTED,
     ),
-    "evicted for a taint": (
+    "eviction for a taint was called off": (
+        _ended(WORKING, 143, pod_name="p", kubernetes_events=(_event("TaintManagerEviction"),)),
+        Code.CLAUDE_TRUNCATED,
+        Cause.SIGTERM,
+    ),
+    "eviction for a taint was called off, and the pod was deleted later": (
         _ended(
             WORKING,
             143,
@@ -872,11 +933,6 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
             pod_deleting=True,
             kubernetes_events=(_event("TaintManagerEviction"),),
         ),
-        Code.CLAUDE_TRUNCATED,
-        Cause.EVICTED,
-    ),
-    "eviction for a taint was called off": (
-        _ended(WORKING, 143, pod_name="p", kubernetes_events=(_event("TaintManagerEviction"),)),
         Code.CLAUDE_TRUNCATED,
         Cause.SIGTERM,
     ),
@@ -933,6 +989,26 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         RunFacts(container_started=False, init_containers=(_init(3, "Error"),)),
         Code.POD_SCHEDULE_FAILED,
         Cause.APP_EXIT,
+    ),
+    "init container that could not be started": (
+        RunFacts(
+            container_started=False,
+            init_containers=(
+                ContainerSnapshot(
+                    "fetch", terminated=ContainerTerminated(128, reason="StartError", ran=False)
+                ),
+            ),
+        ),
+        Code.POD_SCHEDULE_FAILED,
+        Cause.CONFIG_ERROR,
+    ),
+    "init container that is started again": (
+        RunFacts(
+            container_started=False,
+            init_containers=(replace(_init(3, "Error"), starts_again=True),),
+        ),
+        Code.POD_SCHEDULE_FAILED,
+        Cause.UNKNOWN,
     ),
     "init container out of memory": (
         RunFacts(container_started=False, init_containers=(_init(137, "OOMKilled"),)),
@@ -1289,9 +1365,13 @@ REASONS: dict[str, Reason] = {
     "API failed, nobody says how": Reason.API_FAILED,
     "no credit": Reason.BILLING,
     "model unknown": Reason.MODEL_UNKNOWN,
+    "a gateway answers 404": Reason.API_REJECTED,
     "answer longer than allowed": Reason.OUTPUT_LIMIT,
     "API not reached": Reason.CONNECTION,
     "the closing result is lost": Reason.CLOSING_RESULT_LOST,
+    "a piece of the closing result": Reason.CLOSING_RESULT_TORN,
+    "a piece of the closing result, and lines were lost": Reason.CLOSING_RESULT_LOST,
+    "a message of the CLI's own as the answer": Reason.ANSWERED_BY_CLI,
     "open and empty answer of the model": Reason.EMPTY_MODEL_ANSWER,
     "output was printed and not read": Reason.LINES_LOST,
     "bundle does not fit its hash": Reason.BAD_INPUT,

@@ -100,10 +100,11 @@ STREAMS: dict[str, Stream] = {
         [INIT, SAID, GOOD, '{"type":"user","message":{"content":[{"tool_use_id":"t","ty'],
         Reason.ENDED_AFTER_RESULT,
     ),
-    "cut error result": Stream([INIT, SAID, GOOD, CUT_RESULT], Reason.CLOSING_RESULT_LOST),
+    "cut error result": Stream([INIT, SAID, GOOD, CUT_RESULT], Reason.CLOSING_RESULT_TORN),
     "cut error result, its type first": Stream(
-        [INIT, SAID, GOOD, '{"type":"result","subtype":"error_dur'], Reason.CLOSING_RESULT_LOST
+        [INIT, SAID, GOOD, '{"type":"result","subtype":"error_dur'], Reason.CLOSING_RESULT_TORN
     ),
+    "cut result alone": Stream([INIT, SAID, CUT_RESULT], Reason.CLOSING_RESULT_TORN, 137),
     "cut message of a subagent": Stream([INIT, SAID, GOOD, CUT_SUBAGENT], Reason.SUCCESS),
     "unreadable message of a subagent": Stream(
         [INIT, SAID, GOOD, {"type": "assistant", "message": {}, "parent_tool_use_id": "t"}],
@@ -148,6 +149,18 @@ STREAMS: dict[str, Stream] = {
     "message of the CLI's own without an error": _result(
         Reason.SUCCESS, {"type": "assistant", "message": SYNTHETIC, "error": None}
     ),
+    "message of the CLI's own as the answer": _result(
+        Reason.ANSWERED_BY_CLI, {"type": "assistant", "message": SYNTHETIC}, result=" API Error\n"
+    ),
+    "message of the CLI's own, then an answer like it": _result(
+        Reason.SUCCESS, {"type": "assistant", "message": SYNTHETIC}, SAID, result="API Error"
+    ),
+    "JSON beside a message of the CLI's own": _result(
+        Reason.SUCCESS,
+        {"type": "assistant", "message": SYNTHETIC},
+        result="API Error",
+        structured_output={"a": 1},
+    ),
     "failed request, then an answer": _result(Reason.SUCCESS, RATE_LIMITED, SAID),
     "failed request of a subagent": _result(
         Reason.SUCCESS, {**RATE_LIMITED, "parent_tool_use_id": "t"}
@@ -182,6 +195,13 @@ STREAMS: dict[str, Stream] = {
         [INIT, SAID, {**GOOD, "is_error": True}, NOTIFIED, INIT, SAID, GOOD], Reason.SUCCESS
     ),
     "cut init": Stream(['{"type":"system","subtype":"in'], Reason.START_UP_ONLY, 137),
+    "a new kind of event alone": Stream(
+        [{"type": "brand_new", "uuid": "u"}], Reason.START_UP_ONLY, 1
+    ),
+    "JSON of another program": Stream([{"type": "error", "message": "no"}], Reason.UNMATCHED, 1),
+    "braces of a shell": Stream(["{ echo hi }"], Reason.UNMATCHED, 127),
+    "braces of Python": Stream(["{'error': 'no key'}"], Reason.UNMATCHED, 1),
+    "a brace alone": Stream(["{"], Reason.START_UP_ONLY, 137),
 }
 
 
@@ -205,6 +225,21 @@ RESUMES: dict[str, Stream] = {
     ),
     "deferred before, and again": Stream(
         [{**GOOD, "stop_reason": "tool_deferred"}], Reason.TOOL_DEFERRED
+    ),
+    "deferred before, its server away": Stream(
+        [
+            {
+                **GOOD,
+                "is_error": True,
+                "terminal_reason": "tool_deferred_unavailable",
+                "deferred_tool_use": {"id": "t", "name": "mcp__x"},
+            }
+        ],
+        Reason.TOOL_DEFERRED,
+        1,
+    ),
+    "too long to go on": Stream(
+        [{**GOOD, "is_error": True, "terminal_reason": "blocking_limit"}], Reason.PROMPT_TOO_LONG, 1
     ),
     "good result": Stream([GOOD], Reason.SUCCESS),
     "begun": Stream([INIT, FAILED_RESUME], Reason.ERROR_RESULT, 1),

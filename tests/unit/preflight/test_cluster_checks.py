@@ -26,7 +26,7 @@ from tasks.preflight.preflight_facts import (
 from tasks.preflight.preflight_results import Check, CheckResult, Level
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-SECURE = {
+SECURE: dict[str, Any] = {
     "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
     "containers": [
         {
@@ -38,6 +38,18 @@ SECURE = {
         }
     ],
 }
+
+
+LARGE = {
+    "spec": {
+        **SECURE,
+        "containers": [
+            {**SECURE["containers"][0], "resources": {"limits": {"memory": "8Gi"}}},
+            {**SECURE["containers"][0], "resources": {"limits": {"nvidia.com/gpu": "8"}}},
+        ],
+    }
+}
+NOT_TRIED = Unread(WhyUnread.NOT_ASKED, "`create pods` is not allowed.")
 
 
 def job(pod: dict[str, Any]) -> dict[str, Any]:
@@ -245,17 +257,39 @@ CASES: list[tuple[str, dict[str, Any], Check, Level, str]] = [
     ),
     (
         "full quota",
-        {"quotas": (QuotaFacts("all", {"pods": "40"}, {"pods": "40"}),)},
+        {"quotas": (QuotaFacts("all", {"pods": "40"}, {"pods": "40"}),), "pod": NOT_TRIED},
         Check.QUOTA,
         Level.ERROR,
         "40 of 40 pods",
     ),
     (
+        "full quota, and the pod was accepted",
+        {"quotas": (QuotaFacts("all", {"pods": "40"}, {"pods": "40"}),)},
+        Check.QUOTA,
+        Level.WARNING,
+        "40 of 40 pods",
+    ),
+    (
         "quota smaller than one agent",
-        {"quotas": (QuotaFacts("all", {"limits.memory": "4Gi"}, {}),)},
+        {
+            "quotas": (QuotaFacts("all", {"limits.memory": "4Gi"}, {}),),
+            "pod": NOT_TRIED,
+            "pod_as_sent": LARGE,
+        },
         Check.QUOTA,
         Level.ERROR,
         "one agent needs 8Gi",
+    ),
+    (
+        "quota smaller than the pod with what its template adds",
+        {
+            "quotas": (QuotaFacts("all", {"requests.nvidia.com/gpu": "4"}, {}),),
+            "pod": NOT_TRIED,
+            "pod_as_sent": LARGE,
+        },
+        Check.QUOTA,
+        Level.ERROR,
+        "one agent needs 8.",
     ),
     (
         "quota not readable",
@@ -399,12 +433,67 @@ def test_agent_without_a_cpu_limit_counts_in_no_quota_of_limits() -> None:
     assert bad(judge_cluster(facts, AGENT, runtime)) == []
 
 
-def test_optional_key_may_be_missing() -> None:
-    item = {"env": "K", "kind": "secret", "name": "extra", "key": "k", "optional": True}
-    runtime = RuntimeSpec.model_validate({"image": "agent:1", "env_from_keys": [item]})
-    facts = replace(GOOD, secrets={**GOOD.secrets, "extra": unread(WhyUnread.NOT_FOUND)})
+def key_of(optional: bool, name: str = "extra", key: str = "k") -> dict[str, Any]:
+    return {"env": "K", "kind": "secret", "name": name, "key": key, "optional": optional}
 
-    assert bad(judge_cluster(facts, AGENT, runtime)) == []
+
+def templated(optional: bool) -> dict[str, Any]:
+    reference = {"name": "extra", "key": "k", "optional": optional}
+    env = [{"name": "T", "valueFrom": {"secretKeyRef": reference}}]
+    return {"spec": {"containers": [{"name": "agent", "env": env}]}}
+
+
+def mounted(optional: bool) -> list[dict[str, Any]]:
+    return [{"kind": "secret", "name": "extra", "path": "/extra", "optional": optional}]
+
+
+@pytest.mark.parametrize(
+    ("runtime", "is_missed", "is_missed_without_the_key"),
+    [
+        pytest.param({"env_from_keys": [key_of(True)]}, False, False, id="runtime"),
+        pytest.param(
+            {"git": {"image": "git:1", "env_from_keys": [key_of(True)]}}, False, False, id="clone"
+        ),
+        pytest.param({"pod_template": templated(True)}, False, False, id="template"),
+        pytest.param({"env_from_keys": [key_of(False)]}, True, True, id="needed"),
+        pytest.param(
+            {"git": {"image": "git:1", "env_from_keys": [key_of(False)]}},
+            True,
+            True,
+            id="clone needs it",
+        ),
+        pytest.param({"pod_template": templated(False)}, True, True, id="template needs it"),
+        pytest.param(
+            {"env_from_keys": [key_of(True)], "pod_template": templated(False)},
+            True,
+            True,
+            id="one of two uses needs it",
+        ),
+        pytest.param(
+            {"env_from_keys": [key_of(True)], "mounts": mounted(False)},
+            True,
+            False,
+            id="a mount needs the Secret, and not the key",
+        ),
+    ],
+)
+def test_key_may_be_missing_if_every_use_of_it_says_so(
+    runtime: dict[str, Any], is_missed: bool, is_missed_without_the_key: bool
+) -> None:
+    spec = RuntimeSpec.model_validate({"image": "agent:1", **runtime})
+    absent = {**GOOD.secrets, "extra": unread(WhyUnread.NOT_FOUND)}
+    keyless = {**GOOD.secrets, "extra": {"other": 1}}
+    for secrets, missed in ((absent, is_missed), (keyless, is_missed_without_the_key)):
+        results = judge_cluster(replace(GOOD, secrets=secrets, claim=None), AGENT, spec)
+        assert bad(results) == ([(Check.SECRETS, Level.ERROR)] if missed else [])
+
+
+def test_secret_that_the_agents_credentials_name_is_needed_whatever_another_use_says() -> None:
+    item = key_of(True, name="anthropic", key="other")
+    runtime = RuntimeSpec.model_validate({"image": "agent:1", "env_from_keys": [item]})
+    facts = replace(GOOD, secrets={"anthropic": unread(WhyUnread.NOT_FOUND)}, claim=None)
+
+    assert bad(judge_cluster(facts, AGENT, runtime)) == [(Check.SECRETS, Level.ERROR)]
 
 
 @pytest.mark.parametrize("permission", NEEDED_PERMISSIONS, ids=str)

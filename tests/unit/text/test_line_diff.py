@@ -19,6 +19,10 @@ NUMBERED = "\n".join(str(number) for number in range(20))
         ("a\nb", "", "-a\n-b"),
         ("a\nb\nc", "a\nB\nc", " a\n-b\n+B\n c"),
         ("-- a", "++ b", "--- a\n+++ b"),
+        ("a\n", "a", "-a\n+a\n\\ No line feed at the end"),
+        ("a\nb", "a\nb\n", " a\n-b\n\\ No line feed at the end\n+b"),
+        ("a\n", "", "-a"),
+        ("a\r\nb", "a\nb", "-a␍\n+a\n b"),
         (NUMBERED, NUMBERED.replace("9\n", "nine\n", 1), " 6\n 7\n 8\n-9\n+nine\n 10\n 11\n 12"),
         (
             NUMBERED,

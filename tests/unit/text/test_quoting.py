@@ -174,6 +174,9 @@ def test_last_telling_line_is_the_last_with_a_word_and_no_warning(
     [
         (f"  {EVENT}", f"[a line of JSON, {len(EVENT)} characters]"),
         ('{"a": 1}', '{"a": 1}'),
+        ('{"type": "bug", "title": "Crash"}', '{"type": "bug", "title": "Crash"}'),
+        ('{"type": ["a"]}', '{"type": ["a"]}'),
+        ('{"type": "new", "uuid": "u"}', "[a line of JSON, 28 characters]"),
         ("{not json}", "{not json}"),
         ("plain", "plain"),
     ],
@@ -190,7 +193,36 @@ def test_line_with_an_event_is_named_and_others_stay(line: str, expected: str) -
         ('API Error: 400 {"type":"error","error":{"message":"no"}}', "“API Error: 400 no”"),
         ('{"type":"system","message":"said","uuid":"u"}', ""),
         ('{"message":{"content":[]}}', ""),
+        (
+            """invalid JSON: Unexpected token 'b', ..."","type": bad, "comm"... is not valid""",
+            """“invalid JSON: Unexpected token 'b', ..."","type": bad, "comm"... is not valid”""",
+        ),
+        ('in {name}: {"type":"error","message":"no"}', "“in {name}: no”"),
+        ('{"message":"a"} and {"message":"b"}', "“a and b”"),
+        ('said {"type":"assistant","mess', "“said”"),
+        ('e":"x","content":[{"type":"text"', ""),
+        ("{}", "“{}”"),
+        ("{" * 10_000, f"“{'{' * 300}…”"),
     ],
 )
 def test_json_is_quoted_by_its_message_unless_it_is_of_the_stream(text: str, expected: str) -> None:
     assert quote(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["\x1b[33mWarning: x\x1b[0m", "\x1b[31mError: real\x1b[0m"], "Error: real"),
+        (
+            [
+                "\x1b[31mTraceback (most recent call last):\x1b[0m",
+                '  File "a", line 1',
+                "ValueError: boom",
+            ],
+            "ValueError: boom",
+        ),
+        (["\x1b[0m", "plain"], "plain"),
+    ],
+)
+def test_colours_do_not_hide_the_line_that_says_most(lines: list[str], expected: str) -> None:
+    assert telling_line(lines) == expected
