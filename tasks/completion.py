@@ -12,6 +12,7 @@ from tasks.observation.completion_rules import (
     CompletionObservation,
     StillRunning,
     judge_completion,
+    stalled_seconds,
 )
 from tasks.observation.pod_termination import is_preempted_by_queue
 from tasks.orchestrator.stage import stage
@@ -117,9 +118,12 @@ async def _delete_if_preempted(run: AgentRun, work: AttemptAtWork) -> None:
 
 def _stalled_seconds(run: AgentRun, work: AttemptAtWork) -> float | None:
     """Return how long the agent has been silent, if that is longer than the runtime allows."""
-    limit = run.prepared.runtime.limits.stall_seconds
     follower = work.follower
-    if limit is None or follower is None or follower.last_output_at is None:
+    if follower is None or follower.last_output_at is None:
         return None
-    silent = time.monotonic() - follower.last_output_at
-    return silent if silent >= limit + work.progress.allowed_silence_seconds else None
+    return stalled_seconds(
+        time.monotonic() - follower.last_output_at,
+        limit_seconds=run.prepared.runtime.limits.stall_seconds,
+        allowed_seconds=work.progress.allowed_silence_seconds,
+        agent_has_ended=follower.agent_has_ended,
+    )

@@ -5,9 +5,10 @@ import time
 from collections.abc import Sequence
 
 from tasks.claude_code.events import parse_line
-from tasks.claude_code.rendering import LineKind, RenderedLine, render_stderr
+from tasks.claude_code.rendering import LineKind, RenderedLine, render_check, render_stderr
 from tasks.log_following.log_follower import FollowedLog, LogFollower, LogTarget
 from tasks.orchestrator.stage import stage
+from tasks.outcome.result_building import last_lines_of_check
 from tasks.run.agent_credentials import learn_credentials
 from tasks.run.agent_run import AgentRun
 from tasks.run.attempt_at_work import AttemptAtWork
@@ -26,7 +27,7 @@ async def stream_logs(run: AgentRun, work: AttemptAtWork) -> FollowedLog:
     show = OutputStream(run, work)
     if work.follower is None:
         # By now the agent has its credentials, and none of its output has been shown yet.
-        await learn_credentials(run)
+        await learn_credentials(run, work)
         work.follower = build_follower(run, work, show)
     beside = [
         asyncio.create_task(show.keep_flushing()),
@@ -44,6 +45,9 @@ async def stream_logs(run: AgentRun, work: AttemptAtWork) -> FollowedLog:
             line.decode("utf-8", errors="replace") for line in followed.stderr_lines
         )
     show.add([render_stderr(line) for line in followed.stderr_lines])
+    show.say_if_check_began()
+    last_lines = last_lines_of_check(followed.check_lines, run.outside.redactor)
+    show.add([render_check(line) for line in last_lines])
     show.flush()
     return followed
 
@@ -73,6 +77,7 @@ class OutputStream:
         self._run = run
         self._work = work
         self._records = work.records
+        self._has_said_check = False
 
     async def take(self, lines: Sequence[StdoutLine]) -> None:
         """Take the next lines; rendered ones go out within a second."""
@@ -105,6 +110,18 @@ class OutputStream:
         """Log the waiting lines."""
         self._log(self._records.flush())
 
+    def say_if_check_began(self) -> None:
+        """Say that the agent's check has begun, once it has."""
+        follower = self._work.follower
+        begun = follower.check_begun if follower is not None else None
+        if begun is None or self._has_said_check:
+            return
+        self._has_said_check = True
+        self.flush()
+        self._run.outside.say(
+            f"The agent has ended, and its check has begun (limit {begun.timeout_seconds:,} s)."
+        )
+
     async def keep_flushing(self) -> None:
         """Log lines that have waited long enough, and note silence; runs until cancelled."""
         keep_alive = _FIRST_KEEP_ALIVE_SECONDS
@@ -112,6 +129,7 @@ class OutputStream:
         while True:
             await asyncio.sleep(0.25)
             now = time.monotonic()
+            self.say_if_check_began()
             due_at = self._records.due_at()
             if due_at is not None and now >= due_at:
                 self.flush()
@@ -119,7 +137,9 @@ class OutputStream:
                 keep_alive, said_at = _FIRST_KEEP_ALIVE_SECONDS, self._work.last_output_at
             if now - said_at >= keep_alive:
                 silent = now - self._work.last_output_at
-                self._say([RenderedLine(LineKind.NOTE, f"no output for {silent:.0f} s")])
+                of_check = "; the check is at work" if self._has_said_check else ""
+                note = f"no output for {silent:.0f} s{of_check}"
+                self._say([RenderedLine(LineKind.NOTE, note)])
                 keep_alive, said_at = min(2 * keep_alive, _LONGEST_KEEP_ALIVE_SECONDS), now
 
     def _log(self, records: Sequence[str]) -> None:

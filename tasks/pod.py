@@ -211,7 +211,7 @@ class _PodWait:
             return []
         run = self._run
         # It may have been given the same credentials as the agent.
-        await learn_credentials(run)
+        await learn_credentials(run, self._work)
         try:
             async with asyncio.timeout(_LOG_SECONDS):
                 log = await read_log_tail(

@@ -10,8 +10,13 @@ from tasks.observation.cluster_evidence import ClusterEvidence
 from tasks.observation.completion_rules import find_replacement
 from tasks.observation.container_states import ContainerSnapshot
 from tasks.orchestrator.stage import stage
-from tasks.outcome.result_building import AttemptRecord, agent_timed_out, build_result
-from tasks.outcome.run_facts import JobGone, PodReplacement, RunFacts, StageFailure
+from tasks.outcome.result_building import (
+    AttemptRecord,
+    agent_timed_out,
+    build_check_result,
+    build_result,
+)
+from tasks.outcome.run_facts import CheckFacts, JobGone, PodReplacement, RunFacts, StageFailure
 from tasks.outcome.run_result import AgentRunResult, TranscriptProof
 from tasks.outcome.verdict import judge_run
 from tasks.run.agent_run import AgentRun
@@ -23,6 +28,7 @@ from tasks.run.task_sessions import clear_session_if_it_recurs, note_session
 from tasks.storage.result_storage import compress_file
 from tasks.storage.storage_keys import transcript_key
 from tasks.storage.stored_results import write_result
+from tasks.text.quoting import last_telling_line
 from tasks.transcript.line_grammar import parse_trailer_text
 from tasks.usage.usage_records import record_usage
 
@@ -59,6 +65,7 @@ async def conclude_run(ended: EndedAttempt) -> ConcludedAttempt:
         started_at=run.started_at,
         ended_at=datetime.now(UTC),
         timed_out=agent_timed_out(facts),
+        check=build_check_result(facts.check, _check_lines(work), run.outside.redactor),
         redactor=run.outside.redactor,
     )
     result = await clear_session_if_it_recurs(run, result)
@@ -99,13 +106,36 @@ def collect_facts(ended: EndedAttempt, evidence: ClusterEvidence) -> RunFacts:
     if ended.work is None:
         return common
     return _with_attempt(
-        common,
+        replace(common, check=_check_facts(run, ended.work)),
         ended.work,
         evidence,
         now=run.outside.server_now(),
         deleted_by_us=stopped is not None,
         asked_by_us=ended.work.flow_run_id == run.flow_run_id,
     )
+
+
+def _check_facts(run: AgentRun, work: AttemptAtWork) -> CheckFacts | None:
+    """Return what is known of the check; `None` where neither the Job nor this run asks for one."""
+    asked = work.is_of(run) and run.prepared.check is not None
+    if work.check_timeout_seconds is None and not asked:
+        return None
+    pod, followed = work.pod, work.followed_so_far
+    ended = pod.agent.terminated if pod and pod.agent else None
+    said = parse_trailer_text(ended.message or "") if ended else None
+    trailer = (followed.trailer if followed else None) or said
+    lines = (line.decode("utf-8", errors="replace") for line in _check_lines(work))
+    return CheckFacts(
+        timeout_seconds=work.check_timeout_seconds,
+        begun=followed.check_begun if followed else None,
+        end=trailer.check if trailer is not None else None,
+        line=last_telling_line([*lines]),
+    )
+
+
+def _check_lines(work: AttemptAtWork | None) -> tuple[bytes, ...]:
+    followed = work.followed_so_far if work is not None else None
+    return followed.check_lines if followed is not None else ()
 
 
 def _api_failure(ended: EndedAttempt) -> str | None:

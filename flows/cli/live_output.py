@@ -33,6 +33,7 @@ _STYLES: dict[LineKind, str] = {
     LineKind.UNKNOWN: "dim",
     LineKind.PLAIN: "default",
     LineKind.STDERR: "red",
+    LineKind.CHECK: "default",
 }
 # Only in bodies: the first line of an entry is not indented.
 _DIFF_STYLES = {r"(?m)^(?:│ )* {4}\+.*$": "green", r"(?m)^(?:│ )* {4}-.*$": "red"}

@@ -66,7 +66,8 @@ async def open_run(asked: object, controls: RunControls) -> AsyncGenerator[Agent
             _connect(runtime.connection, controls) as client,
         ):
             namespace = client.resolve_namespace(prepared.runtime.namespace)
-            diary = RunDiary(log, controls, runtime.secrets)
+            of_check = prepared.check.env.values() if prepared.check else ()
+            diary = RunDiary(log, controls, (*runtime.secrets, *of_check))
             diary.say(f"Namespace {namespace.name} ({namespace.source}).")
             outside = Connections(
                 client=client,

@@ -67,6 +67,7 @@ def put_to_work(
         created_at=job.created_at or datetime.now(UTC),
         deadline_at=_deadline_at(run, job),
         secret_fate=secret_fate,
+        check_timeout_seconds=job.check_timeout_seconds,
     )
     outside.controls.at_work = work
     beside.start(show_agents_beside(run, work))

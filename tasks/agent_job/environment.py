@@ -76,6 +76,7 @@ def check_plain_env(request: AgentRunRequest, agent: AgentSpec, runtime: Runtime
         ("the agent's env", agent.env),
         ("the agent's credentials", [credential.env for credential in agent.credentials]),
         ("the run's env", request.env),
+        ("the check's env", agent.check.env if agent.check else ()),
     ):
         for name in names:
             if reason := why_reserved(name):
@@ -134,9 +135,10 @@ def script_env(
     after_result_seconds: int,
     acknowledgement_seconds: int,
     copy_bytes: int,
+    check_timeout_seconds: int | None,
 ) -> dict[str, str]:
     """Return what the run script reads, the line token and the pod's UID excepted."""
-    return {
+    env = {
         f"{PREFIX}INPUT_DIR": INPUT_DIR,
         f"{PREFIX}WORK_DIR": WORK_DIR,
         f"{PREFIX}TIMEOUT_SECONDS": str(timeout_seconds),
@@ -145,6 +147,9 @@ def script_env(
         f"{PREFIX}ACK_WAIT_SECONDS": str(acknowledgement_seconds),
         f"{PREFIX}COPY_LIMIT_BYTES": str(copy_bytes),
     }
+    if check_timeout_seconds is not None:
+        env[f"{PREFIX}CHECK_TIMEOUT_SECONDS"] = str(check_timeout_seconds)
+    return env
 
 
 def context_env(

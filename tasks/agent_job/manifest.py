@@ -74,12 +74,15 @@ class JobSpec:
     @property
     def deadline_seconds(self) -> int:
         """The Job's own deadline, counted from its creation: the net around all other limits."""
-        limits = self.run.runtime.limits
+        limits, check = self.run.runtime.limits, self.run.check
+        # As the agent, it has a grace to end in.
+        checking = check.timeout_seconds + limits.termination_grace_seconds if check else 0
         return (
             limits.scheduling_seconds
             + limits.start_seconds
             + limits.image_pull_backoff_seconds
             + self.run.timeout_seconds
+            + checking
             + limits.termination_grace_seconds
             + limits.acknowledgement_seconds
             + limits.deadline_margin_seconds
@@ -215,6 +218,7 @@ def _labels(spec: JobSpec) -> dict[str, str]:
 
 
 def _annotations(spec: JobSpec) -> dict[str, str]:
+    check = spec.run.check
     annotations = {
         names.ANNOTATION_AGENT_ID: spec.run.agent_id,
         names.ANNOTATION_AGENT_NAME: spec.run.agent.display_name,
@@ -224,6 +228,7 @@ def _annotations(spec: JobSpec) -> dict[str, str]:
         names.ANNOTATION_FLOW_RUN_ID: spec.run.flow_run_id,
         names.ANNOTATION_ATTEMPT: str(spec.attempt),
         names.ANNOTATION_LINE_TOKEN: spec.line_token,
+        names.ANNOTATION_CHECK_TIMEOUT_SECONDS: str(check.timeout_seconds) if check else None,
     }
     return {key: value for key, value in annotations.items() if value is not None}
 
@@ -239,6 +244,7 @@ def _environment(spec: JobSpec) -> list[dict[str, Any]]:
         acknowledgement_seconds=limits.acknowledgement_seconds if spec.exec_permitted else 0,
         # The rest is for skills; a volume that is full would cost the pod.
         copy_bytes=storage_bytes * 7 // 8,
+        check_timeout_seconds=run.check.timeout_seconds if run.check else None,
     )
     context = context_env(
         run.request, run.agent, flow_run_id=run.flow_run_id, resume_session=run.resume_session

@@ -5,6 +5,7 @@ All of it is decided before anything is created, so that bad input costs nothing
 
 import gzip
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +21,7 @@ from tasks.agent_job.git_clone import clones_repository
 from tasks.agent_job.pod_template import refuse_run_secrets
 from tasks.agent_job.run_request import AgentRunRequest
 from tasks.agent_job.runtime_spec import RuntimeSpec
-from tasks.claude_code.agent_spec import AgentSpec
+from tasks.claude_code.agent_spec import AgentSpec, WorkCheck
 from tasks.claude_code.bundle import Bundle, build_bundle
 from tasks.claude_code.command_line import (
     MCP_FILE,
@@ -41,6 +42,8 @@ PROMPT_FILE = "prompt"
 PACKED_PROMPT_FILE = "prompt.gz"
 BUNDLE_FILE = "bundle.tar.gz"
 BUNDLE_HASH_FILE = "bundle.sha256"
+CHECK_FILE = "check"
+CHECK_ENV_FILE = "check-env"
 
 PACKED_PROMPT_ABOVE_BYTES = 512 * 1024
 # The API takes 1 MiB of data per Secret; names, the pod's UID and later fields need room.
@@ -74,6 +77,11 @@ class PreparedRun:
     timeout_seconds: int
     confidential_prompt: str | None = field(default=None, repr=False)
     traceparent: str | None = None
+
+    @property
+    def check(self) -> WorkCheck | None:
+        """The check of the agent's work: the request's, else the agent's own."""
+        return self.agent.check
 
     @property
     def working_directory(self) -> str:
@@ -118,6 +126,8 @@ def prepare_run(
     agent_id = parse_agent_id(agent.agent_id)
     if request.output_schema is not None:
         agent = agent.model_copy(update={"output_schema": request.output_schema})
+    if request.check is not None:
+        agent = agent.model_copy(update={"check": request.check})
     if request.task_id is not None:
         label_value(request.task_id)
     check_plain_env(request, agent, runtime)
@@ -245,7 +255,30 @@ def _secret_files(
     if agent.tool_output_limit_bytes is not None:
         files[SETTINGS_FILE] = render_settings(agent.tool_output_limit_bytes)
         files[TOOL_OUTPUT_LIMIT_FILE] = TOOL_OUTPUT_LIMIT_SCRIPT.encode()
+    if agent.check is not None:
+        files |= _check_files(agent.check)
     return files
+
+
+def _check_files(check: WorkCheck) -> dict[str, bytes]:
+    files = {CHECK_FILE: f"{check.command}\n".encode()}
+    if check.env:
+        # The run script reads it as shell, whose words `shlex` quotes.
+        words = [shlex.quote(f"{name}={value}") for name, value in check.env.items()]
+        files[CHECK_ENV_FILE] = f"{_ENV_BEFORE}{' '.join(words)}\n".encode()
+    return files
+
+
+_ENV_BEFORE = "set -- env "
+
+
+def values_of_check_env(content: str) -> tuple[str, ...]:
+    """Return the values in a file of a check's environment, as `prepare_run` writes it."""
+    try:
+        words = shlex.split(content.removeprefix(_ENV_BEFORE))
+    except ValueError:
+        return ()
+    return tuple(word.partition("=")[2] for word in words)
 
 
 def _prompt_file(prompt: Prompt) -> dict[str, bytes]:

@@ -24,6 +24,7 @@ from tasks.claude_code.agent_spec import (
     OutputSchema,
     SecretKey,
     SpecModel,
+    WorkCheck,
 )
 from tasks.vocabulary.error_codes import ErrorCode
 from tasks.vocabulary.errors import InputInvalid
@@ -138,6 +139,10 @@ class AgentRunRequest(SpecModel):
     )
     output_schema: OutputSchema | None = Field(
         default=None, description="JSON Schema of the answer, instead of the agent's own."
+    )
+    check: WorkCheck | None = Field(
+        default=None,
+        description="Command that checks the work of the agent, instead of the agent's own.",
     )
     timeout_seconds: int | None = Field(
         default=None,

@@ -59,6 +59,8 @@ def _check_schema_size(schema: dict[str, Any]) -> dict[str, Any]:
 # It stands on the command line, where Linux takes 128 KiB of one argument.
 OUTPUT_SCHEMA_LIMIT_BYTES = 64 * 1024
 OutputSchema = Annotated[dict[str, Any], AfterValidator(_check_schema_size)]
+# A value of its env is one argument of a command in the pod.
+CHECK_LIMIT_BYTES = 64 * 1024
 
 
 class CheckedText(BaseModel):
@@ -124,6 +126,45 @@ class Skill(SpecModel):
             parts = path.split("/")
             if not path.isprintable() or any(part in {"", ".", ".."} for part in parts):
                 raise ValueError(f"skill {self.name} has a file outside its folder")
+        return self
+
+
+class WorkCheck(SpecModel):
+    """A command that checks the work of an agent that has ended well.
+
+    It runs in the agent's container, on the files that the agent leaves, so an agent can change
+    what the command does.
+    """
+
+    command: str = Field(
+        description="Shell command, for example `npm test`. It runs in the agent's container and "
+        "working directory once the agent has ended well. If its exit code is other than 0, the "
+        "run ends with `check_failed`."
+    )
+    timeout_seconds: int = Field(
+        default=600,
+        ge=1,
+        le=86_400,
+        description="Seconds the command may run. They do not count against the agent's timeout.",
+    )
+    env: dict[EnvName, str] = Field(
+        default_factory=dict,
+        repr=False,
+        description="Additional environment variables for the command alone. Their values are "
+        "masked in logs and artifacts, but not in the parameters of the flow run.",
+    )
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> Self:
+        if not self.command.strip():
+            raise ValueError("command is blank")
+        sizes = {
+            "command": len(self.command.encode()),
+            "env": sum(len(f"{name}={value}".encode()) for name, value in self.env.items()),
+        }
+        for field, size in sizes.items():
+            if size > CHECK_LIMIT_BYTES:
+                raise ValueError(f"{field} has {size:,} bytes of at most {CHECK_LIMIT_BYTES:,}")
         return self
 
 
@@ -217,6 +258,11 @@ class AgentFields(CheckedText):
         default=None,
         description="JSON Schema of the answer. The result then has it as `output`; a run without "
         "an answer that fits ends with `claude_output_invalid`.",
+    )
+    check: WorkCheck | None = Field(
+        default=None,
+        description="Command that checks the work of the agent, such as its tests. A run whose "
+        "check fails ends with `check_failed`.",
     )
     tool_output_limit_bytes: int | None = Field(
         default=None,

@@ -77,6 +77,7 @@ class LineKind(StrEnum):
     UNKNOWN = "unknown"
     PLAIN = "plain"
     STDERR = "stderr"
+    CHECK = "check"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +190,11 @@ def render_tokens(counts: TokenCounts) -> str:
 def render_stderr(payload: bytes) -> RenderedLine:
     """Return one line of the agent's stderr."""
     return _entry(LineKind.STDERR, "stderr", payload.decode("utf-8", errors="replace"), FOLDED)
+
+
+def render_check(text: str) -> RenderedLine:
+    """Return one line of what the check of the agent's work printed."""
+    return _entry(LineKind.CHECK, "check", text, FOLDED)
 
 
 def _short(

@@ -24,7 +24,7 @@ _QUOTE = "> "
 _FAILED = frozenset({LineKind.TOOL_ERROR, LineKind.ERROR})
 _PRINTED = frozenset({LineKind.TOOL_CALL, LineKind.TOOL_RESULT, LineKind.TOOL_ERROR})
 # Lines that came one by one and are read together.
-_JOINED = frozenset({LineKind.PLAIN, LineKind.STDERR})
+_JOINED = frozenset({LineKind.PLAIN, LineKind.STDERR, LineKind.CHECK})
 
 
 class TranscriptPage:

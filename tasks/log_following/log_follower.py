@@ -24,6 +24,7 @@ from tasks.log_following.log_reads import (
 )
 from tasks.outcome.run_result import LineRange, TranscriptProof
 from tasks.transcript.line_grammar import (
+    CheckBegunLine,
     StdoutLine,
     Trailer,
     parse_line,
@@ -64,6 +65,8 @@ class FollowedLog:
             sentence; None when it could be.
         foreign_line: The first line of the log that the run script did not print, for example the
             container runtime's own.
+        check_begun: What the script said when the check began; None where that was not seen.
+        check_lines: The kept lines of the check's output.
     """
 
     proof: TranscriptProof
@@ -73,6 +76,8 @@ class FollowedLog:
     gave_up: str | None
     log_refusal: str | None = None
     foreign_line: bytes | None = None
+    check_begun: CheckBegunLine | None = None
+    check_lines: tuple[bytes, ...] = ()
 
     @classmethod
     def of(
@@ -94,6 +99,8 @@ class FollowedLog:
             gave_up=gave_up,
             log_refusal=log_refusal,
             foreign_line=transcript.foreign_line,
+            check_begun=transcript.check_begun,
+            check_lines=transcript.check_lines,
         )
 
 
@@ -157,6 +164,16 @@ class LogFollower:
     def delivered_lines(self) -> int:
         """How many stdout lines were delivered."""
         return self._transcript.proof().lines
+
+    @property
+    def check_begun(self) -> CheckBegunLine | None:
+        """What the script said when the check began; None before, and where there is none."""
+        return self._transcript.check_begun
+
+    @property
+    def agent_has_ended(self) -> bool:
+        """Whether the script has said so: that its check has begun, or that all is over."""
+        return self._transcript.check_begun is not None or self._transcript.trailer is not None
 
     def look_again(self) -> None:
         """Look at the pod again now; call it when its state has changed."""
@@ -239,9 +256,11 @@ class LogFollower:
         )
 
     @property
-    def _had(self) -> tuple[int, int, bool]:
+    def _had(self) -> tuple[int, int, bool, bool]:
         transcript = self._transcript
-        return transcript.next_number, len(transcript.stderr_lines), transcript.trailer is not None
+        kept = len(transcript.stderr_lines) + len(transcript.check_lines)
+        has_begun = transcript.check_begun is not None
+        return transcript.next_number, kept, has_begun, transcript.trailer is not None
 
     async def _perform(self, attempt: Attempt) -> ReadEnd:
         if isinstance(attempt, Acknowledge):

@@ -270,6 +270,27 @@ def _judge_absence(
     return _ended(EndedBy.POD_GONE, observed, pod) if replaced or overdue else None
 
 
+def stalled_seconds(
+    silent_seconds: float,
+    *,
+    limit_seconds: int | None,
+    allowed_seconds: float,
+    agent_has_ended: bool,
+) -> float | None:
+    """Return how long an agent has been silent, if that is longer than it may be.
+
+    Args:
+        silent_seconds: Since its last line.
+        limit_seconds: The runtime's limit; `None` for none.
+        allowed_seconds: What comes on top of it, for a tool at work or a retry.
+        agent_has_ended: The run script has said so. What goes on in the pod then is the check of
+            the agent's work, which may be silent and has a time limit of its own.
+    """
+    if limit_seconds is None or agent_has_ended:
+        return None
+    return silent_seconds if silent_seconds >= limit_seconds + allowed_seconds else None
+
+
 def _patience_seconds(pod: PodSnapshot | None) -> float:
     grace = pod.grace_seconds if pod is not None else None
     return (_DEFAULT_GRACE_SECONDS if grace is None else grace) + _KUBELET_LAG_SECONDS

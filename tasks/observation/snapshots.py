@@ -146,6 +146,7 @@ class JobSnapshot:
         owner_epoch: `leaseTransitions` of the tenure in which it was created or adopted.
         harvested_at: When its result was stored.
         deletion_at: Set as soon as somebody has asked for its deletion.
+        check_timeout_seconds: The time limit of the check that it was created with, if any.
         deadline_seconds: The Job's own deadline, from its start.
         started_at: When it was admitted last; anew each time it is no longer suspended.
         suspended: It may have no pod for now, most often because a queue has yet to admit it.
@@ -163,6 +164,7 @@ class JobSnapshot:
     flow_run_id: FlowRunId | None = None
     attempt: int | None = None
     line_token: str | None = None
+    check_timeout_seconds: int | None = None
     manifest_sha256: str | None = None
     owner_flow_run_id: FlowRunId | None = None
     owner_epoch: int | None = None
@@ -227,6 +229,7 @@ class JobSnapshot:
             flow_run_id=_flow_run_id(notes, names.ANNOTATION_FLOW_RUN_ID),
             attempt=integer_at(notes, names.ANNOTATION_ATTEMPT),
             line_token=text_at(notes, names.ANNOTATION_LINE_TOKEN),
+            check_timeout_seconds=integer_at(notes, names.ANNOTATION_CHECK_TIMEOUT_SECONDS),
             manifest_sha256=text_at(notes, names.ANNOTATION_MANIFEST_SHA256),
             owner_flow_run_id=_flow_run_id(notes, names.ANNOTATION_OWNER_FLOW_RUN_ID),
             owner_epoch=integer_at(notes, names.ANNOTATION_OWNER_EPOCH),

@@ -24,8 +24,8 @@ from tasks.outcome.diagnosis_texts import (
     WRONG_ARCHITECTURE,
 )
 from tasks.outcome.ending_vocabulary import find_word
-from tasks.outcome.reasons import Reason
-from tasks.outcome.run_facts import Ending, RunFacts
+from tasks.outcome.reasons import OF_THE_CHECK, Reason
+from tasks.outcome.run_facts import CheckFacts, Ending, RunFacts
 from tasks.text.quoting import plain_words, quote
 from tasks.vocabulary.error_codes import Cause
 
@@ -58,7 +58,8 @@ def describe(reason: Reason, facts: RunFacts, ending: Ending, cause: Cause | Non
     check, advice = wording.check, wording.advice and wording.advice.format_map(words)
     if check is None:
         return Diagnosis(f"{happened}.", None, None)
-    stderr = quote(facts.stderr_line)
+    # What the agent wrote does not tell what its check found.
+    stderr = "" if reason in OF_THE_CHECK else quote(facts.stderr_line)
     if stderr and stderr not in happened:
         happened = f"{happened}; stderr {stderr}"
     if _printed_result(facts):
@@ -80,6 +81,7 @@ def list_observations(
     rows = (
         ("Exit code", _exit_words(facts, ending)),
         ("Signal", _signal_words(ending)),
+        ("Check", facts.check.words if facts.check else None),
         ("Log", _refusal_words(facts)),
         ("Container", _after("container ", container_words(facts))),
         ("Init container", _after("init container ", init_words(facts))),
@@ -140,6 +142,20 @@ def _words(facts: RunFacts, ending: Ending) -> dict[str, str]:
         "silent_end": _silent_end(facts, ending),
         "kind_of_result": _kind_of_result(facts),
         "see_answer": "The answer so far is in the report. " if session.has_answer else "",
+        **_check_words(facts.check),
+    }
+
+
+def _check_words(check: CheckFacts | None) -> dict[str, str]:
+    if check is None:
+        return {}
+    by_signal = _signal_words(Ending(signal=check.signal))
+    limit = check.timeout_seconds
+    return {
+        "check_code": f"{check.exit_code}" + (f" (signal {by_signal})" if by_signal else ""),
+        "check_said": _after_colon(check.line),
+        "check_limit": f" of {limit:,} s" if limit is not None else "",
+        "check_unknown": check.why_unknown,
     }
 
 

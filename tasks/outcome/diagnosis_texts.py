@@ -218,6 +218,21 @@ WORDINGS: dict[Reason, Wording] = {
         "in the transcript whether the model said nothing, or only used tools",
         "Run again, or ask in the prompt for a closing summary.",
     ),
+    Reason.CHECK_UNKNOWN: Wording(
+        "The agent finished, but the result of its check is unknown: {check_unknown}",
+        "in the namespace's events what became of the pod",
+        "The answer is in the report. Run again to resume the session; the check then runs again.",
+    ),
+    Reason.CHECK_TIMED_OUT: Wording(
+        "The agent finished, but its check did not end within its limit{check_limit}{check_said}",
+        "in the report what the check printed, and whether it waits for something",
+        "Raise the check's `timeout_seconds`, or let it check less; the session is kept.",
+    ),
+    Reason.CHECK_FAILED: Wording(
+        "The agent finished, but its check failed with exit code {check_code}{check_said}",
+        "in the report what the check printed",
+        "Run again to resume the session, and tell the agent what the check found.",
+    ),
     Reason.SUCCESS: Wording("Finished and answered", None, None),
     Reason.NEVER_RAN: Wording(
         "The agent's container {never_ran}",

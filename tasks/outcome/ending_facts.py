@@ -216,10 +216,30 @@ def no_answer(_result: ResultEvent, facts: RunFacts, _ending: Ending) -> str | N
     return None if facts.session.has_answer else "exit code 0 and an empty result"
 
 
+def check_unknown(_result: ResultEvent, facts: RunFacts, _ending: Ending) -> str | None:
+    """A check was asked for, and how it ended is not known."""
+    if facts.check is None or facts.check.exit_code is not None:
+        return None
+    return f"no result of the check: {facts.check.why_unknown}"
+
+
+def check_timed_out(_result: ResultEvent, facts: RunFacts, _ending: Ending) -> str | None:
+    """The run script ended the check at its time limit."""
+    end = facts.check.end if facts.check is not None else None
+    return "the run script stopped the check at its time limit" if end and end.timed_out else None
+
+
+def check_failed(_result: ResultEvent, facts: RunFacts, _ending: Ending) -> str | None:
+    """The check has ended by itself, and not with exit code 0."""
+    exit_code = facts.check.exit_code if facts.check is not None else None
+    return f"exit code {exit_code} of the check" if exit_code else None
+
+
 def success(_result: ResultEvent, facts: RunFacts, _ending: Ending) -> str:
     """None of the rows above holds, so the run succeeded."""
     how = "ended after its result" if facts.ended_after_result else "exit code 0"
-    return f"{how}, result is_error=false, an answer"
+    checked = "" if facts.check is None else ", and its check passed"
+    return f"{how}, result is_error=false, an answer{checked}"
 
 
 def _silent(facts: RunFacts) -> bool:

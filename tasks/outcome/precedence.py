@@ -137,6 +137,10 @@ SUCCESS_RULE: tuple[Row, ...] = (
         of_result(ending_facts.answered_by_cli),
     ),
     Row(Reason.NO_ANSWER, ErrorCode.CLAUDE_NO_OUTPUT, of_result(ending_facts.no_answer)),
+    # The agent itself has succeeded.
+    Row(Reason.CHECK_UNKNOWN, ErrorCode.CHECK_FAILED, of_result(ending_facts.check_unknown)),
+    Row(Reason.CHECK_TIMED_OUT, ErrorCode.CHECK_FAILED, of_result(ending_facts.check_timed_out)),
+    Row(Reason.CHECK_FAILED, ErrorCode.CHECK_FAILED, of_result(ending_facts.check_failed)),
 )
 
 PRECEDENCE: tuple[Row, ...] = (

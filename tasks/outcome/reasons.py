@@ -44,6 +44,9 @@ class Reason(StrEnum):
     ERROR_UNSAID = auto()
     ANSWERED_BY_CLI = auto()
     NO_ANSWER = auto()
+    CHECK_UNKNOWN = auto()
+    CHECK_TIMED_OUT = auto()
+    CHECK_FAILED = auto()
     SUCCESS = auto()
     # No result.
     NEVER_RAN = auto()
@@ -54,3 +57,7 @@ class Reason(StrEnum):
     NO_RESULT = auto()
     START_UP_ONLY = auto()
     UNMATCHED = auto()
+
+
+# Endings after the agent's own success.
+OF_THE_CHECK = frozenset({Reason.CHECK_UNKNOWN, Reason.CHECK_TIMED_OUT, Reason.CHECK_FAILED})

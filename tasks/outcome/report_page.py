@@ -33,6 +33,7 @@ def render_report(result: AgentRunResult, links: Sequence[Link] = ()) -> str:
     sections = (
         _headline(result),
         *_essentials(result),
+        _check(result),
         _answer(result),
         _section("Timeline", ("Time (UTC)", "After", "Event"), _timeline(result)),
         _section("How it ended", ("Item", "Value"), _observed(result)) if result.observed else "",
@@ -150,6 +151,26 @@ def _answer(result: AgentRunResult) -> str:
     title = "Answer" if result.error_code is None else "The agent's last words"
     quoted = quote_prose(without_json_events(result.summary)).replace("\n", "\n> ")
     return f"### {title}\n\n> {quoted}"
+
+
+def _check(result: AgentRunResult) -> str:
+    check = result.check
+    if check is None:
+        return ""
+    lasted = check.duration_seconds
+    limit = UNKNOWN if check.timeout_seconds is None else duration_text(check.timeout_seconds)
+    rows = [
+        ("Exit code", _count(check.exit_code)),
+        ("Duration", UNKNOWN if lasted is None else duration_text(lasted)),
+        ("Time limit", f"{limit}, reached" if check.timed_out else limit),
+    ]
+    section = _section("Check", ("Item", "Value"), rows)
+    if not check.last_lines:
+        return section
+    skipped = check.lines_skipped
+    before = f" ({skipped:,} lines before them)" if skipped else ""
+    printed = quote_code(without_json_events(check.last_lines))
+    return f"{section}\n\nIts last lines{before}:\n\n{printed}"
 
 
 def _timeline(result: AgentRunResult) -> list[tuple[str, ...]]:

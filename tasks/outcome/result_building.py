@@ -1,5 +1,6 @@
 """Builds the result of a run from everything that was observed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -8,9 +9,10 @@ from tasks.agent_job.prepared_run import PreparedRun
 from tasks.claude_code.session_summary import SessionSummary
 from tasks.observation.beside_agent import still_running
 from tasks.observation.snapshots import PodSnapshot
-from tasks.outcome.run_facts import RunFacts
+from tasks.outcome.run_facts import CheckFacts, RunFacts
 from tasks.outcome.run_result import (
     AgentRunResult,
+    CheckResult,
     KubernetesNames,
     PermissionDenial,
     SessionParameters,
@@ -20,8 +22,12 @@ from tasks.outcome.run_result import (
 )
 from tasks.outcome.verdict import Outcome
 from tasks.text.redaction import Redactor
+from tasks.text.safe_text import escape_control_characters
 from tasks.vocabulary.errors import AgentRunError
 from tasks.vocabulary.names import JobName, JobUid
+
+_CHECK_LINES = 50
+_CHECK_CHARACTERS = 8 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +61,7 @@ def build_result(
     started_at: datetime,
     ended_at: datetime,
     timed_out: bool,
+    check: CheckResult | None = None,
     redactor: Redactor,
 ) -> AgentRunResult:
     """Return the result of a run; known secrets are masked in all texts.
@@ -67,6 +74,7 @@ def build_result(
         started_at: When the run started, UTC.
         ended_at: Now, UTC.
         timed_out: The agent was stopped because it reached its time limit.
+        check: From `build_check_result`.
         redactor: Knows the secrets.
     """
     # For a Job of another run, the observations are known, but not the request.
@@ -89,6 +97,7 @@ def build_result(
         "exit_code": outcome.exit_code,
         "signal": outcome.signal,
         "timed_out": timed_out,
+        "check": check,
         "session": session_parameters(prepared) if own else SessionParameters(),
         "clear_session": outcome.clear_session,
         "recurs_in_session": outcome.recurs_in_session,
@@ -102,6 +111,47 @@ def build_result(
     }
     session = attempt.session if attempt is not None else SessionSummary()
     return AgentRunResult(**fields, **_session_fields(session, redactor))
+
+
+def build_check_result(
+    check: CheckFacts | None, lines: Sequence[bytes], redactor: Redactor
+) -> CheckResult | None:
+    """Return how the check ended; `None` where none was asked for.
+
+    Args:
+        check: What is known of it.
+        lines: What was kept of its output, as far as it was read.
+        redactor: Knows the secrets.
+    """
+    if check is None:
+        return None
+    end, last = check.end, last_lines_of_check(lines, redactor)
+    ended = end if end is not None and end.exit_code is not None else None
+    return CheckResult(
+        exit_code=check.exit_code,
+        timed_out=ended is not None and ended.timed_out,
+        timeout_seconds=check.timeout_seconds,
+        duration_seconds=ended.seconds if ended else None,
+        last_lines="\n".join(last),
+        # A masked secret may have had several lines.
+        lines_skipped=max(0, ended.lines + ended.skipped - len(last)) if ended else None,
+    )
+
+
+def last_lines_of_check(lines: Sequence[bytes], redactor: Redactor) -> list[str]:
+    """Return the end of a check's output as safe lines, bounded; known secrets are masked."""
+    if not lines:
+        return []
+    # Masked as a whole: a secret may have several lines.
+    text = redactor.text(b"\n".join(lines).decode("utf-8", errors="replace"))
+    last = escape_control_characters(text).split("\n")[-_CHECK_LINES:]
+    size = 0
+    for number, line in enumerate(reversed(last)):
+        size += len(line) + 1
+        if size > _CHECK_CHARACTERS:
+            # A line that alone is too long is shown by its beginning.
+            return last[len(last) - number :] or [f"{line[:_CHECK_CHARACTERS]}…"]
+    return last
 
 
 def _session_fields(session: SessionSummary, redactor: Redactor) -> dict[str, Any]:

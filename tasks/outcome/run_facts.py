@@ -9,7 +9,8 @@ from tasks.observation.cluster_evidence import NodeSnapshot, refuses_to_execute
 from tasks.observation.container_states import CLOCK_SLACK, ContainerSnapshot, find_failed
 from tasks.observation.snapshots import KubernetesEventSnapshot
 from tasks.outcome.run_result import TranscriptProof
-from tasks.transcript.line_grammar import Refusal, Trailer
+from tasks.text.safe_text import duration_text
+from tasks.transcript.line_grammar import CheckBegunLine, CheckEnd, Refusal, Trailer
 from tasks.vocabulary.error_codes import Cause, ErrorCode
 
 SIGTRAP_NUMBER = 5
@@ -62,6 +63,57 @@ class JobGone:
     observations: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class CheckFacts:
+    """What is known of a check that was asked for.
+
+    Attributes:
+        timeout_seconds: Its time limit, as its Job says; `None` for a Job without a check.
+        begun: What the run script said when it began; `None` where that was not seen.
+        end: The run script's account of it, where the trailer was read.
+        line: The last telling line that it printed.
+    """
+
+    timeout_seconds: int | None = None
+    begun: CheckBegunLine | None = None
+    end: CheckEnd | None = None
+    line: str | None = None
+
+    @property
+    def exit_code(self) -> int | None:
+        """Its exit code; `None` where it did not run, or that is not known."""
+        return self.end.exit_code if self.end is not None else None
+
+    @property
+    def signal(self) -> int | None:
+        """Number of the signal that ended it, if its exit code says so."""
+        return None if self.exit_code is None else signal_of(self.exit_code)
+
+    @property
+    def why_unknown(self) -> str:
+        """Why its exit code is not known, as a clause; there must be none."""
+        if self.timeout_seconds is None:
+            return "the Job was created without a check"
+        if self.end is not None:
+            return "it did not run"
+        if self.begun is not None:
+            return "it began, and was not seen to end"
+        return "the run script's account of it could not be read"
+
+    @property
+    def words(self) -> str:
+        """How it ended, in words."""
+        end = self.end
+        if end is None:
+            return f"unknown: {self.why_unknown}"
+        if end.exit_code is None:
+            return "did not run"
+        lasted = duration_text(end.seconds)
+        if end.timed_out:
+            return f"stopped at its time limit, after {lasted}"
+        return f"exit code {end.exit_code} after {lasted}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
     """Everything that the verdict is based on; `None` means not observed.
@@ -69,6 +121,7 @@ class RunFacts:
     Attributes:
         resume_requested: Claude was told to resume a session.
         output_asked: Claude was given a schema of its answer.
+        check: What is known of the check that was asked for; `None` where none was.
         stderr_line: The most informative line that the agent wrote to stderr.
         foreign_line: The first line of the container's log that is not the run script's.
         log_refusal: Why the container's log could not be read when it was asked for last.
@@ -103,6 +156,7 @@ class RunFacts:
     stage_failure: StageFailure | None = None
     resume_requested: bool = False
     output_asked: bool = False
+    check: CheckFacts | None = None
     stderr_line: str | None = None
     foreign_line: str | None = None
     log_refusal: str | None = None
@@ -162,7 +216,19 @@ class RunFacts:
 
         Its exit code then tells nothing about the work.
         """
-        return self.any_trailer is not None and self.any_trailer.ended_after_result
+        said = self.any_trailer or self.check_cut_short
+        return said is not None and said.ended_after_result
+
+    @property
+    def check_cut_short(self) -> CheckBegunLine | None:
+        """What the run script said when the check began, if it said nothing after that.
+
+        The container's exit code is then not the agent's, which had ended before.
+        """
+        check = self.check
+        if check is None or check.end is not None or self.any_trailer is not None:
+            return None
+        return check.begun
 
     @property
     def disruption(self) -> Condition | None:
@@ -243,8 +309,11 @@ class Ending:
 def read_ending(facts: RunFacts) -> Ending:
     """Return the agent's exit code: the container's, else the trailer's, else the message's.
 
-    If a second pod refused to start the agent, the ending in the first pod stays unknown.
+    Of an agent whose check was cut short it is what the run script said when the check began. If a
+    second pod refused to start the agent, the ending in the first pod stays unknown.
     """
+    if facts.check_cut_short is not None:
+        return Ending(facts.check_cut_short.exit_code, "start of the check")
     container = None if facts.exit_code_is_made_up else facts.container_exit_code
     stream, message = facts.trailer, facts.termination_trailer
     sources = (
@@ -258,16 +327,17 @@ def read_ending(facts: RunFacts) -> Ending:
             if facts.ended_after_result:
                 return Ending(exit_code, source)
             # A process that exited with 0 was not ended by a signal, whatever else is reported.
-            signal = (facts.container_signal if exit_code else None) or _signal_of(exit_code)
+            signal = (facts.container_signal if exit_code else None) or signal_of(exit_code)
             return Ending(exit_code, source, signal)
     return Ending(signal=facts.container_signal or None)
 
 
 def is_exit_by_signal(exit_code: int) -> bool:
     """Tell whether an exit code is one that a shell reports for a signal."""
-    return _signal_of(exit_code) is not None
+    return signal_of(exit_code) is not None
 
 
-def _signal_of(exit_code: int) -> int | None:
+def signal_of(exit_code: int) -> int | None:
+    """Return the number of the signal for which a shell reports an exit code, if it is for one."""
     number = exit_code - _SIGNAL_BASE
     return number if 0 < number <= _HIGHEST_SIGNAL else None

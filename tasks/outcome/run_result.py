@@ -57,6 +57,25 @@ class TranscriptProof(FrozenModel):
     storage_key: str | None = None
 
 
+class CheckResult(FrozenModel):
+    """How the check of the agent's work ended; null is unknown.
+
+    Attributes:
+        exit_code: Null where it did not run, or its end was not seen; 124 after its time limit.
+        timed_out: It was stopped at its time limit.
+        duration_seconds: How long it ran, in whole seconds of the node's clock.
+        last_lines: The end of what it printed on stdout and stderr; known secrets redacted.
+        lines_skipped: Lines before these that are not here.
+    """
+
+    exit_code: int | None = None
+    timed_out: bool = False
+    timeout_seconds: int | None = None
+    duration_seconds: int | None = None
+    last_lines: str = ""
+    lines_skipped: int | None = None
+
+
 class Timings(FrozenModel):
     """Times in UTC; null if never reached or not observed."""
 
@@ -105,6 +124,7 @@ class AgentRunResult(FrozenModel):
         cost_usd: From the last result; cumulative over the run.
         summary: The last non-empty result text, else the main agent's own texts.
         output: The answer as JSON, where the run has an `output_schema`; else null.
+        check: How the check of the work ended; null where none was asked for.
         reattached_from: Flow run id of the earlier run that the Job, prompt and output belong to.
         check_first: What to look at first; completes "First check …". Null after success, and where
             the message says it.
@@ -151,6 +171,7 @@ class AgentRunResult(FrozenModel):
     duration_ms: int | None = None
     summary: str | None = None
     output: Any = None
+    check: CheckResult | None = None
     permission_denials: tuple[PermissionDenial, ...] = ()
     unknown_events: tuple[tuple[str, int], ...] = ()
 

@@ -33,6 +33,7 @@ STATE_NAMES: dict[ErrorCode, str] = {
     ErrorCode.CLAUDE_PROMPT_TOO_LONG: "Prompt too long",
     ErrorCode.LLM_API_ERROR: "Model API error",
     ErrorCode.SESSION_UNAVAILABLE: "Session unavailable",
+    ErrorCode.CHECK_FAILED: "Check failed",
     # Prefect's own name, so that filters and automations for timeouts find it.
     ErrorCode.TIMEOUT: "TimedOut",
     ErrorCode.CANCELLED: "Cancelled",

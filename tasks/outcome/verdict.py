@@ -8,8 +8,8 @@ from tasks.outcome.causes import CAUSE_TABLE, CauseFinding, CauseRule, find_caus
 from tasks.outcome.cluster_words import cluster_words
 from tasks.outcome.diagnosis import describe, list_observations
 from tasks.outcome.precedence import PRECEDENCE, Row, find_row
-from tasks.outcome.reasons import Reason
-from tasks.outcome.run_facts import Ending, RunFacts, read_ending
+from tasks.outcome.reasons import OF_THE_CHECK, Reason
+from tasks.outcome.run_facts import Ending, RunFacts, read_ending, signal_of
 from tasks.outcome.run_warnings import find_warnings
 from tasks.vocabulary.error_codes import Cause, ErrorCode
 
@@ -18,6 +18,10 @@ _OUR_DOING = frozenset({Reason.CANCELLED, Reason.STALLED})
 # Its deletion of the Job takes the pod along.
 _CLUSTER_SIDE = frozenset(
     {Cause.DEADLINE_EXCEEDED, Cause.JOB_DELETED, Cause.POD_REPLACED, Cause.UNKNOWN}
+)
+# These tell of the agent's own process, which has ended well before its check.
+_AGENT_SIDE = frozenset(
+    {Cause.APP_EXIT, Cause.SIGKILL, Cause.SIGTERM, Cause.HEAP_EXHAUSTED, Cause.UNKNOWN}
 )
 
 
@@ -107,10 +111,21 @@ def _cause(
         failed = facts.stage_failure
         named = failed.cause if failed is not None else None
         return CauseFinding(named, "reported by the failed stage") if named else None
+    if row.reason in OF_THE_CHECK:
+        found = find_cause(facts, _end_of_check(facts), causes)
+        return None if found.cause in _AGENT_SIDE else found
     found = find_cause(facts, ending, causes)
     if row.reason in _OUR_DOING and found.cause in _CLUSTER_SIDE:
         return None
     return found
+
+
+def _end_of_check(facts: RunFacts) -> Ending:
+    """Return how the check ended, as the agent's own ending has no other cause than itself."""
+    exit_code = facts.check.exit_code if facts.check is not None else None
+    if exit_code is None and not facts.exit_code_is_made_up:
+        exit_code = facts.container_exit_code
+    return Ending(exit_code, signal=signal_of(exit_code) if exit_code is not None else None)
 
 
 def _exit_fact(ending: Ending) -> str | None:
@@ -126,6 +141,7 @@ def _not_observed(facts: RunFacts, ending: Ending) -> tuple[str, ...]:
         "result event": facts.session.last_result is None,
         "trailer of the run script": facts.any_trailer is None,
         "proof that the transcript is complete": proof.complete is not True,
+        "result of the check": facts.check is not None and facts.check.end is None,
         "whether the container started": facts.container_started is None,
         "pod phase": facts.pod_phase is None,
         "final Job condition": not is_proven

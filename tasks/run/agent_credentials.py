@@ -4,21 +4,24 @@ import asyncio
 from base64 import b64decode
 
 from tasks.agent_job.environment import mounted_secrets, optional_secrets, secret_references
+from tasks.agent_job.prepared_run import CHECK_ENV_FILE, values_of_check_env
 from tasks.cluster.cluster_errors import ClusterError, ObjectNotFound
 from tasks.cluster.kinds.secrets import read_secret
 from tasks.observation.api_fields import texts_at
 from tasks.run.agent_run import AgentRun
+from tasks.run.attempt_at_work import AttemptAtWork
 from tasks.text.redaction import pieces_of_file
 
 # The agent works meanwhile, and its output waits in its pod, but people want to see it.
 _READ_SECONDS = 5.0
 
 
-async def learn_credentials(run: AgentRun) -> None:
+async def learn_credentials(run: AgentRun, work: AttemptAtWork) -> None:
     """Mask the values of the agent's credentials in everything that people read.
 
-    These are the values in the agent's env and in mounted files. Best effort: the agent does not
-    depend on this read, so a Secret that cannot be read is only noted in the log.
+    These are the values in the agent's env and in mounted files, and those in the env of a check
+    that another run asked for. Best effort: the agent does not depend on this read, so a Secret
+    that cannot be read is only noted in the log.
     """
     prepared = run.prepared
     references = secret_references(prepared.agent, prepared.runtime)
@@ -37,6 +40,9 @@ async def learn_credentials(run: AgentRun) -> None:
             run.outside.diary.keep_secret(
                 piece for value in values.values() for piece in pieces_of_file(value)
             )
+    if work.check_timeout_seconds is not None and work.flow_run_id != run.flow_run_id:
+        _, of_theirs = await _read_values(run, work.job_name, optional=True)
+        run.outside.diary.keep_secret(values_of_check_env(of_theirs.get(CHECK_ENV_FILE, "")))
 
 
 async def _read_values(run: AgentRun, name: str, *, optional: bool) -> tuple[str, dict[str, str]]:

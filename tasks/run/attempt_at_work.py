@@ -69,6 +69,7 @@ class AttemptAtWork(ObservedJob):
         storage_folder: Where its result and transcript are kept in the result storage.
         records: Rendered lines that wait to be logged.
         deadline_at: The run's own bound around all others.
+        check_timeout_seconds: The time limit of the check that the Job was created with, if any.
         secret_fate: Whether the Job may get its Secret.
         agent_started: The agent's container was seen started, whatever is said of it later.
         last_lines: The end of what was rendered, for the forensics.
@@ -93,6 +94,7 @@ class AttemptAtWork(ObservedJob):
     created_at: datetime
     deadline_at: float
     secret_fate: SecretFate
+    check_timeout_seconds: int | None = None
     agent_started: bool = False
     session: SessionState = field(default_factory=SessionState)
     last_lines: deque[str] = field(default_factory=lambda: deque[str](maxlen=LAST_LINES))

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 from tasks.text.safe_text import one_line, without_terminal_codes
@@ -39,6 +39,7 @@ _WARNING = re.compile(
 _HEAP = re.compile(
     r"heap out of memory|Reached heap limit|(JavaScript|process) out of memory", re.IGNORECASE
 )
+_WORD = re.compile(r"\w")
 _NOT_STARTED = re.compile(r"command not found|: not found$|exec format error", re.IGNORECASE)
 
 
@@ -105,6 +106,16 @@ def telling_line(lines: Iterable[str]) -> str | None:
         or _node_error(serious)
         or next(iter(serious or said), None)
     )
+
+
+def last_telling_line(lines: Sequence[str]) -> str | None:
+    """Return the last line with a word that is no warning; `None` where there is no word at all.
+
+    What runs tests says at the end what came of them.
+    """
+    said = [line for line in lines if _WORD.search(line)]
+    serious = (line for line in reversed(said) if not _WARNING.match(line))
+    return next(serious, said[-1] if said else None)
 
 
 def _first_with(pattern: re.Pattern[str], lines: list[str]) -> str | None:

@@ -10,6 +10,13 @@ Every line is bytes, ends with LF and starts with the run's token, eight lowerca
         payload never contains LF; it may be empty, the space before it stays.
     TOKEN e N LENGTH PAYLOAD
         The N-th kept line of its stderr, from 1, printed after the agent's end.
+    TOKEN b 1 exit=CODE after_result=0|1 timeout=SECONDS started=EPOCH_SECONDS
+        The check has begun, which the run asked for: a command in the agent's container after the
+        agent's end. Its lines and the trailer follow when it has ended, SECONDS at the latest.
+        `exit` and `after_result` are the agent's, as in the trailer. Where lines are numbered, this
+        one stands behind them in the pod's own copy too.
+    TOKEN c N LENGTH PAYLOAD
+        The N-th kept line of what the check printed on stdout and stderr, from 1.
     TOKEN t 1 lines=N bytes=B sha256=HEX|- exit=CODE timed_out=0|1 last_result=N copied=N
               stderr_lines=N stderr_skipped=N refused=-|REFUSAL
         Trailer, the last line, unfolded and single-spaced. `bytes` and `sha256` are the raw
@@ -17,8 +24,11 @@ Every line is bytes, ends with LF and starts with the run's token, eight lowerca
         When the payloads with one LF each make one byte more than `bytes`, the last line had no
         LF. `last_result` is the number of the last line that looks like a result event, 0 for
         none: a hint. `copied` lines from 1 on stand in the pod's own copy. `stderr_lines` were
-        kept, `stderr_skipped` were not. `after_result=1` comes last where the
-        script ended the agent, which had printed its result and stayed.
+        kept, `stderr_skipped` were not. `after_result=1` comes next where the
+        script ended the agent, which had printed its result and stayed. Where the run asked for a
+        check, these come last: check=CODE|- check_timed_out=0|1 check_seconds=N check_lines=N
+        check_skipped=N. `check=-`: it did not run, because the agent failed or was refused, or the
+        pod was asked to stop. CODE is 124 after its time limit. `check_seconds` is how long it ran.
 
 The termination message is the trailer without `TOKEN `. Keys unknown to a reader are skipped; a
 change of meaning raises the version. Whatever does not match, or whose length is wrong, was not
@@ -45,7 +55,7 @@ The grammar's prefix takes up to 30 bytes and the container runtime's log format
 """
 
 # Fifteen digits: far above any count, and exact in an awk that counts in doubles.
-_PAYLOAD_LINE = re.compile(rb"([oe]) ([1-9][0-9]{0,14}) (0|[1-9][0-9]{0,14}) ")
+_PAYLOAD_LINE = re.compile(rb"([oec]) ([1-9][0-9]{0,14}) (0|[1-9][0-9]{0,14}) ")
 _FIELD = re.compile(r"([a-z0-9_]+)=([^ ]*)")
 _COUNT = re.compile(r"0|[1-9][0-9]{0,14}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -68,6 +78,24 @@ class LineRange(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class CheckEnd:
+    """The run script's own account of the check.
+
+    Attributes:
+        exit_code: As a shell reports it, 124 after its time limit; `None` where it did not run.
+        seconds: How long it ran, in whole seconds of the node's clock.
+        lines: Lines of its output that were kept.
+        skipped: Lines between the kept head and the kept tail.
+    """
+
+    exit_code: int | None
+    timed_out: bool
+    seconds: int
+    lines: int
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
 class Trailer:
     """The run script's own account of what the agent printed and how it ended.
 
@@ -82,6 +110,7 @@ class Trailer:
         stderr_lines: Stderr lines that were kept.
         stderr_skipped: Stderr lines between the kept head and the kept tail.
         ended_after_result: The script ended the agent, which stayed after its result.
+        check: How the check ended; `None` where none was asked for.
     """
 
     version: int
@@ -96,6 +125,7 @@ class Trailer:
     stderr_skipped: int
     refused: Refusal | None
     ended_after_result: bool = False
+    check: CheckEnd | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +155,31 @@ class StderrLine:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckBegunLine:
+    """The check has begun; `started_epoch_seconds` is by the node's clock.
+
+    Attributes:
+        exit_code: The agent's, as in the trailer.
+        ended_after_result: As in the trailer.
+        timeout_seconds: The check's own limit.
+    """
+
+    version: int
+    exit_code: int
+    ended_after_result: bool
+    timeout_seconds: int
+    started_epoch_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckLine:
+    """One kept line of the check's output without its LF; `number` counts from 1."""
+
+    number: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class TrailerLine:
     """The script's last words."""
 
@@ -144,7 +199,10 @@ class ForeignLine:
     damaged: bool = False
 
 
-ScriptLine = HeaderLine | StdoutLine | StderrLine | TrailerLine | ForeignLine
+ScriptLine = (
+    HeaderLine | StdoutLine | StderrLine | CheckBegunLine | CheckLine | TrailerLine | ForeignLine
+)
+_WITH_PAYLOAD = {b"o": StdoutLine, b"e": StderrLine, b"c": CheckLine}
 
 
 def parse_line(line: bytes, token: str) -> ScriptLine:
@@ -161,13 +219,13 @@ def parse_line(line: bytes, token: str) -> ScriptLine:
     if match is not None:
         if len(line) - match.end() != int(match[3]):
             return ForeignLine(line, damaged=True)
-        number, payload = int(match[2]), line[match.end() :]
-        return StdoutLine(number, payload) if match[1] == b"o" else StderrLine(number, payload)
+        return _WITH_PAYLOAD[match[1]](int(match[2]), line[match.end() :])
     text = line[len(prefix) :].decode("utf-8", errors="replace")
     trailer = parse_trailer_text(text)
     if trailer is not None:
         return TrailerLine(trailer)
-    return _parse_header_text(text) or ForeignLine(line, damaged=True)
+    other = _parse_header_text(text) or _parse_check_text(text)
+    return other or ForeignLine(line, damaged=True)
 
 
 def parse_trailer_text(text: str) -> Trailer | None:
@@ -188,6 +246,9 @@ def parse_trailer_text(text: str) -> Trailer | None:
         return None
     if sha256 != "-" and not _SHA256.fullmatch(sha256):
         return None
+    check = _parse_check_end(fields)
+    if check is None and "check" in fields:
+        return None
     return Trailer(
         version=GRAMMAR_VERSION,
         lines=known["lines"],
@@ -201,6 +262,7 @@ def parse_trailer_text(text: str) -> Trailer | None:
         stderr_skipped=known["stderr_skipped"],
         refused=None if refused == "-" else Refusal(str(refused)),
         ended_after_result=fields.get("after_result") == "1",
+        check=check,
     )
 
 
@@ -234,6 +296,35 @@ def _parse_header_text(text: str) -> HeaderLine | None:
     if started is None or numbered not in {"0", "1"} or "pod_uid" not in fields:
         return None
     return HeaderLine(GRAMMAR_VERSION, fields["pod_uid"], numbered == "1", started)
+
+
+def _parse_check_text(text: str) -> CheckBegunLine | None:
+    fields = _parse_fields(text, f"b {GRAMMAR_VERSION}")
+    if fields is None:
+        return None
+    counts = [_parse_count(fields.get(key)) for key in ("exit", "timeout", "started")]
+    exit_code, timeout_seconds, started = counts
+    if exit_code is None or exit_code > 255 or timeout_seconds is None or started is None:
+        return None
+    after_result = fields.get("after_result") == "1"
+    return CheckBegunLine(GRAMMAR_VERSION, exit_code, after_result, timeout_seconds, started)
+
+
+def _parse_check_end(fields: dict[str, str]) -> CheckEnd | None:
+    """Return how the check ended; `None` where none was asked for, or a key of it is wrong."""
+    code = fields.get("check")
+    exit_code = _parse_count(code)
+    counts = [_parse_count(fields.get(f"check_{key}")) for key in _CHECK_COUNTS]
+    known = [count for count in counts if count is not None]
+    if len(known) != len(counts) or known[0] > 1 or (exit_code or 0) > 255:
+        return None
+    if exit_code is None and code != "-":
+        return None
+    timed_out, seconds, lines, skipped = known
+    return CheckEnd(exit_code, timed_out == 1, seconds, lines, skipped)
+
+
+_CHECK_COUNTS = ("timed_out", "seconds", "lines", "skipped")
 
 
 def _parse_fields(text: str, kind: str) -> dict[str, str] | None:

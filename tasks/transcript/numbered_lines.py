@@ -2,7 +2,8 @@
 
 The log API cuts, repeats and forgets. `LineSplitter` makes lines of chunks, `Transcript` drops what
 it has, notices what is missing and compares the whole with the script's trailer. Memory holds one
-line, the stderr that was kept (64 KiB) and, for unnumbered output, digests of the last lines.
+line, what was kept of stderr and of the check (64 KiB each) and, for unnumbered output, digests of
+the last lines.
 """
 
 import hashlib
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from tasks.transcript.line_grammar import (
+    CheckBegunLine,
+    CheckLine,
     ForeignLine,
     HeaderLine,
     LineRange,
@@ -88,6 +91,7 @@ class Transcript:
     Attributes:
         header: The script's first line, once seen.
         trailer: Its last, once seen or learnt.
+        check_begun: What it said when the check began.
         gap: Lines that a stream left out and that must come from elsewhere before anything
             further is delivered.
         next_number: Number of the next line to deliver, from 1.
@@ -97,11 +101,13 @@ class Transcript:
     def __init__(self, token: str) -> None:
         self.header: HeaderLine | None = None
         self.trailer: Trailer | None = None
+        self.check_begun: CheckBegunLine | None = None
         self.gap: LineRange | None = None
         self.next_number = 1
         self.foreign_line: bytes | None = None
         self._token = token
         self._stderr: dict[int, bytes] = {}
+        self._check: dict[int, bytes] = {}
         self._missing: list[LineRange] = []
         self._plain = PlainOverlap()
         self._delivered = 0
@@ -117,6 +123,11 @@ class Transcript:
     def stderr_lines(self) -> tuple[bytes, ...]:
         """The kept stderr, in order; it is printed after the agent's end."""
         return tuple(self._stderr[number] for number in sorted(self._stderr))
+
+    @property
+    def check_lines(self) -> tuple[bytes, ...]:
+        """What was kept of the check's output, in order; it is printed after the check's end."""
+        return tuple(self._check[number] for number in sorted(self._check))
 
     @property
     def is_at_end(self) -> bool:
@@ -153,6 +164,10 @@ class Transcript:
                 return self._accept_numbered(stdout)
             case StderrLine(number, payload):
                 self._stderr[number] = payload
+            case CheckBegunLine():
+                self.check_begun = parsed
+            case CheckLine(number, payload):
+                self._check[number] = payload
             case HeaderLine() as header:
                 self._accept_header(header)
             case TrailerLine(trailer):

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Starts the agent, prints what it prints by the line grammar (line_grammar.py, version 1), and ends
-# with its exit code.
+# with its exit code. Where a check was asked for, it runs between the agent's end and the trailer.
 #
 #   sh run.sh COMMAND [ARGUMENT...]
 #
@@ -11,7 +11,7 @@
 #
 # Environment: CLAUDE_JOBS_INPUT_DIR, _WORK_DIR, _LINE_TOKEN, _POD_UID, _TERMINATION_LOG,
 # _TIMEOUT_SECONDS, _KILL_AFTER_SECONDS, _AFTER_RESULT_SECONDS, _ACK_WAIT_SECONDS, _ACK_ABOVE_BYTES,
-# _COPY_LIMIT_BYTES.
+# _COPY_LIMIT_BYTES, _CHECK_TIMEOUT_SECONDS.
 # Writes below WORK_DIR only: transcript (the copy), bundle/, run/ (its own pipes and counts).
 #
 # POSIX sh under dash, busybox ash and bash; perl, any awk, or none; sha256sum where there is one.
@@ -37,6 +37,7 @@ after_result_limit=${CLAUDE_JOBS_AFTER_RESULT_SECONDS:-0}
 ack_wait=${CLAUDE_JOBS_ACK_WAIT_SECONDS:-0}
 ack_above=${CLAUDE_JOBS_ACK_ABOVE_BYTES:-8388608}
 copy_limit=${CLAUDE_JOBS_COPY_LIMIT_BYTES:-943718400}
+check_timeout=${CLAUDE_JOBS_CHECK_TIMEOUT_SECONDS:-0}
 # Anybody with the token can imitate this script, and the agent does not need it.
 unset CLAUDE_JOBS_LINE_TOKEN
 
@@ -45,6 +46,7 @@ run=$work/run
 kill_timer='' failed_reads=0
 lines=0 bytes=0 sha256=- code=0 timed_out=0 after_result=0 last_result=0 copied=0
 stderr_lines=0 stderr_skipped=0 refused=-
+check_code=- check_timed_out=0 check_seconds=0 check_lines=0 check_skipped=0
 
 # --- signals and timers --------------------------------------------------------------------------
 #
@@ -75,10 +77,21 @@ on_signal() {
     kill_timer=$!
 }
 
+# The check is a shell; the signal is for the programs that it waits for, too, once for each: a
+# holder of the pipe is listed for its stdout and its stderr.
 signal_agent() {
     agent=''
     { read -r agent <"$run/agent_pid"; } 2>/dev/null
     [ -z "$agent" ] || kill "-$1" "$agent" 2>/dev/null
+    [ -p "$run/check" ] || return 0
+    last=$agent
+    list_pipe_holders | while read -r holder; do
+        case $holder in
+            "$agent" | "$last") ;;
+            *) kill "-$1" "$holder" 2>/dev/null ;;
+        esac
+        last=$holder
+    done
 }
 
 # Makes this subshell the timer of that name: SIGTERM ends it together with the sleep it waits for.
@@ -110,10 +123,11 @@ stop_timer() {
     wait "$2" 2>/dev/null
 }
 
-end_agent_at_timeout() {
-    become_timer timeout
-    pause "$1"
-    true >"$run/timed_out"
+# Arguments: the timer's name, its seconds, and the file that tells of it.
+end_at_limit() {
+    become_timer "$1"
+    pause "$2"
+    true >"$run/$3"
     signal_agent TERM
     pause "$kill_after"
     signal_agent KILL
@@ -264,10 +278,11 @@ number_by_shell() {
     printf '%s %s\n' "$number" "$last_result" >"$run/lines"
 }
 
-# Keeps the first and the last 32 KiB of stderr, 8 KiB of a line, however much there is.
-keep_stderr() {
+# Keeps the first and the last 32 KiB, 8 KiB of a line, however much there is. Arguments: the letter
+# of its lines, and the name under which its files go.
+keep_lines() {
     # shellcheck disable=SC2016
-    TOKEN=$token COUNTS=$run/stderr_counts LC_ALL=C exec awk '
+    TOKEN=$token KIND=$1 COUNTS=$run/$2_counts LC_ALL=C exec awk '
         {
             line = substr($0, 1, 8192)
             size = length(line) + 1
@@ -284,7 +299,7 @@ keep_stderr() {
             }
         }
         function put(text) {
-            print ENVIRON["TOKEN"] " e " (++printed) " " length(text) " " text
+            print ENVIRON["TOKEN"] " " ENVIRON["KIND"] " " (++printed) " " length(text) " " text
         }
         END {
             for (i = 1; i <= head_lines; i++) put(kept[i])
@@ -293,7 +308,7 @@ keep_stderr() {
         }'
 }
 
-# What keep_stderr cuts anyway, for an awk that long lines must not reach.
+# What keep_lines cuts anyway, for an awk that long lines must not reach.
 cut_lines() {
     if [ "$numbering" = perl ]; then
         # shellcheck disable=SC2016
@@ -306,17 +321,26 @@ cut_lines() {
     while IFS= read -r line || [ -n "$line" ]; do printf '%.8192s\n' "$line"; done
 }
 
-keep_stderr_without_awk() {
-    head -c 65536 >"$run/stderr_head"
-    skipped=$(wc -l)
+# Of a check the end tells most.
+keep_lines_without_awk() {
+    if [ "$1" = c ]; then
+        wc -l <"$run/cut_$2" >"$run/$2_total" &
+        tee "$run/cut_$2" | tail -c 65536 >"$run/$2_head"
+        wait "$!"
+        read -r skipped <"$run/$2_total"
+        skipped=$((skipped - $(wc -l <"$run/$2_head")))
+    else
+        head -c 65536 >"$run/$2_head"
+        skipped=$(wc -l)
+    fi
     (
         LC_ALL=C
         printed=0
         while IFS= read -r line || [ -n "$line" ]; do
             printed=$((printed + 1))
-            printf '%s e %s %s %s\n' "$token" "$printed" "${#line}" "$line"
-        done <"$run/stderr_head"
-        printf '%s %s\n' "$printed" "$((skipped))" >"$run/stderr_counts"
+            printf '%s %s %s %s %s\n' "$token" "$1" "$printed" "${#line}" "$line"
+        done <"$run/$2_head"
+        printf '%s %s\n' "$printed" "$((skipped))" >"$run/$2_counts"
     )
 }
 
@@ -325,6 +349,11 @@ print_trailer() {
     trailer="$trailer last_result=$last_result copied=$copied stderr_lines=$stderr_lines"
     trailer="$trailer stderr_skipped=$stderr_skipped refused=$refused"
     [ "$after_result" = 0 ] || trailer="$trailer after_result=1"
+    if [ "$check_timeout" -gt 0 ]; then
+        trailer="$trailer check=$check_code check_timed_out=$check_timed_out"
+        trailer="$trailer check_seconds=$check_seconds check_lines=$check_lines"
+        trailer="$trailer check_skipped=$check_skipped"
+    fi
     printf '%s %s\n' "$token" "$trailer"
     { printf '%s' "$trailer" >"$termination_log"; } 2>/dev/null
 }
@@ -380,7 +409,8 @@ open_prompt() {
 #
 #   agent --stdout--> tee --> number_by_... --> our stdout, and the copy
 #                      +----> sha256sum, wc, and where nothing numbers, the last byte
-#         --stderr--> (cut_lines -->) keep_stderr
+#         --stderr--> (cut_lines -->) keep_lines
+#   check --both----> (cut_lines -->) keep_lines
 
 # Helpers end by end-of-file alone: signals are ignored here, so a signal to the whole group loses no
 # line.
@@ -401,16 +431,7 @@ start_helpers() {
         cat <"$run/numbering" &
     fi
     helpers="$helpers $!"
-    case $awk in
-        mawk)
-            keep_stderr <"$run/cut_stderr" >"$run/stderr_lines" &
-            helpers="$helpers $!"
-            cut_lines <"$run/stderr" >"$run/cut_stderr" &
-            ;;
-        other) keep_stderr <"$run/stderr" >"$run/stderr_lines" & ;;
-        none) keep_stderr_without_awk <"$run/stderr" >"$run/stderr_lines" & ;;
-    esac
-    stderr_reader=$!
+    start_keeping e stderr
     (
         # One reader that dies must not take the others' input with it.
         trap '' PIPE
@@ -419,10 +440,24 @@ start_helpers() {
         [ "$numbered" = 1 ] || set -- "$@" "$run/last_byte_in"
         exec tee "$@" <"$run/stdout" >"$run/numbering"
     ) &
-    stdout_reader=$!
+    readers="$readers $!"
 }
 
-# Prints the processes that can still write to the agent's stdout or stderr.
+# Arguments as of keep_lines; the second is the pipe's name too.
+start_keeping() {
+    case $awk in
+        mawk)
+            keep_lines "$1" "$2" <"$run/cut_$2" >"$run/$2_lines" &
+            helpers="$helpers $!"
+            cut_lines <"$run/$2" >"$run/cut_$2" &
+            ;;
+        other) keep_lines "$1" "$2" <"$run/$2" >"$run/$2_lines" & ;;
+        none) keep_lines_without_awk "$1" "$2" <"$run/$2" >"$run/$2_lines" & ;;
+    esac
+    readers=$!
+}
+
+# Prints the processes that can still write to the agent's stdout or stderr, or for the check.
 list_pipe_holders() {
     # shellcheck disable=SC2012  # one `ls` for all; the names are numbers, the pipe's is ours
     ls -l /proc/[0-9]*/fd 2>/dev/null | while IFS= read -r entry; do
@@ -431,17 +466,20 @@ list_pipe_holders() {
                 holder=${entry#/proc/}
                 holder=${holder%/fd:}
                 ;;
-            l?w*" -> $run/stdout" | l?w*" -> $run/stderr") printf '%s\n' "$holder" ;;
+            l?w*" -> $run/stdout" | l?w*" -> $run/stderr" | l?w*" -> $run/check")
+                printf '%s\n' "$holder"
+                ;;
         esac
     done
 }
 
-# A descendant of the ended agent that keeps a pipe open would hold up the end for ever. The
-# container is over, so it is killed; end-of-file then comes by itself and no byte is lost. Only
-# where it cannot be killed is the reader cut off, and then the hash would prove nothing.
+# A descendant of the ended agent that keeps a pipe open would hold up the end for ever. The agent
+# is over, so it is killed; end-of-file then comes by itself and no byte is lost. Only where it
+# cannot be killed is the reader cut off, and then the hash would prove nothing. Arguments: the
+# timer's name, and its patience in seconds.
 guard_drain() {
-    become_timer drain
-    pause 2
+    become_timer "$1"
+    pause "$2"
     for _ in 1 2 3; do
         holders=$(list_pipe_holders)
         for holder in $holders; do kill -KILL "$holder"; done
@@ -449,7 +487,8 @@ guard_drain() {
     done
     if [ ! -r /proc/self/fd ] || [ -n "$(list_pipe_holders)" ]; then
         true >"$run/cut"
-        kill -KILL "$stdout_reader" "$stderr_reader"
+        # shellcheck disable=SC2086  # each a word
+        kill -KILL $readers
     fi
 }
 
@@ -470,7 +509,7 @@ await_agent() {
     timeout_timer=''
     if [ "$timeout" -gt 0 ]; then
         left=$((started + timeout - $(date +%s)))
-        end_agent_at_timeout "$((left > 0 ? left : 0))" &
+        end_at_limit timeout "$((left > 0 ? left : 0))" timed_out &
         timeout_timer=$!
     fi
     result_timer=''
@@ -487,20 +526,113 @@ await_agent() {
     if [ -e "$run/timed_out" ]; then timed_out=1 code=124; fi
 }
 
+# Arguments: those of the guard, then the pipes that are read.
 await_helpers() {
-    guard_drain &
+    drain=$1
+    guard_drain "$1" "$2" &
     guard=$!
+    shift 2
     # An agent ended before it had its pipes open leaves their readers waiting for a first writer.
-    true >"$run/stdout" &
-    openers=$!
-    true >"$run/stderr" &
-    openers="$openers $!"
-    for helper in $stdout_reader $helpers $stderr_reader; do wait "$helper"; done
-    stop_timer drain "$guard"
+    openers=''
+    for pipe in "$@"; do
+        true >"$run/$pipe" &
+        openers="$openers $!"
+    done
+    for helper in $readers $helpers; do wait "$helper"; done
+    stop_timer "$drain" "$guard"
     for opener in $openers; do
         kill -KILL "$opener" 2>/dev/null
         wait "$opener" 2>/dev/null
     done
+}
+
+# --- the check -----------------------------------------------------------------------------------
+
+# Runs it where the agent can have succeeded: the code of one that was ended after its result tells
+# nothing. The line that tells of it stands in the copy too, for a reader to whom the log is refused.
+run_check() {
+    [ "$check_timeout" -gt 0 ] && [ ! -e "$run/terminated" ] || return 0
+    [ "$code" = 0 ] || [ "$after_result" = 1 ] || return 0
+    end_what_is_left
+    rm -f "$run/check"
+    mkfifo "$run/check" "$run/cut_check" || return 0
+    check_began=$(date +%s)
+    begun="$token b 1 exit=$code after_result=$after_result timeout=$check_timeout"
+    begun="$begun started=$check_began"
+    printf '%s\n' "$begun"
+    [ "$numbered" = 0 ] || (
+        trap '' XFSZ
+        { printf '%s\n' "$begun" >>"$work/transcript"; } 2>/dev/null
+    )
+    helpers=''
+    start_keeping c check
+    start_check
+    end_at_limit check "$check_timeout" check_timed_out &
+    check_timer=$!
+    wait "$check_pid" 2>/dev/null
+    check_code=$?
+    rm -f "$run/agent_pid"
+    stop_timer check "$check_timer"
+    check_seconds=$(($(date +%s) - check_began))
+    patience=2
+    if [ -e "$run/check_timed_out" ]; then check_timed_out=1 check_code=124 patience=$kill_after; fi
+    [ ! -e "$run/terminated" ] || patience=$kill_after
+    await_helpers check_drain "$patience" check
+    rm -f "$run/check"
+    [ ! -r "$run/check_counts" ] || read -r check_lines check_skipped <"$run/check_counts"
+    cat "$run/check_lines"
+}
+
+# The file of its environment is `set -- env 'NAME=VALUE'...`.
+start_check() {
+    (
+        reset_signals
+        [ ! -e "$run/terminated" ] || exit 143
+        set --
+        # shellcheck disable=SC1091  # of the run's Secret
+        [ ! -e "$input/check-env" ] || . "$input/check-env"
+        exec "$@" sh "$input/check"
+    ) </dev/null >"$run/check" 2>&1 &
+    check_pid=$!
+    printf '%s\n' "$check_pid" >"$run/agent_pid"
+    [ ! -e "$run/terminated" ] || signal_agent TERM
+}
+
+# What the agent left running could change the files while they are checked. What holds its pipes has
+# ended by now. Whose process another one is can be told in a container of our own, where this script
+# is the first process and /proc tells of no other container; what somebody has started there from
+# outside has no parent.
+end_what_is_left() {
+    [ "$$" = 1 ] || return 0
+    # shellcheck disable=SC2016  # of the child, whose parent this subshell is
+    sh -c 'echo "$PPID"' >"$run/me"
+    read -r me <"$run/me"
+    { read -r stat </proc/self/stat; } 2>/dev/null || return 0
+    [ "${stat%% *}" = "$me" ] && read_parent "$me" || return 0
+    own=" 1 $me $parent $waker "
+    for _ in 1 2 3 4 5; do
+        found=''
+        for entry in /proc/[0-9]*; do
+            process=${entry#/proc/}
+            case $own in *" $process "*) continue ;; esac
+            read_parent "$process" || continue
+            if [ "$state" = Z ] || [ "$parent" = "$waker" ]; then continue; fi
+            while [ "$parent" -gt 1 ] 2>/dev/null && read_parent "$parent"; do :; done
+            [ "$parent" != 0 ] || continue
+            kill -KILL "$process" 2>/dev/null && found=1
+        done
+        [ -n "$found" ] || return 0
+        sleep 0.2 2>/dev/null || sleep 1
+    done
+}
+
+# A program's name stands there in brackets, and may hold anything.
+read_parent() {
+    { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
+    stat=${stat##*) }
+    state=${stat%% *}
+    stat=${stat#* }
+    parent=${stat%% *}
 }
 
 # --- the account of it ---------------------------------------------------------------------------
@@ -555,9 +687,10 @@ supervise() {
     start_helpers 3<&- || fail_to_start "run.sh: cannot make pipes below $work"
     start_agent "$@"
     await_agent
-    await_helpers
+    await_helpers drain 2 stdout stderr
     collect_counts
     cat "$run/stderr_lines"
+    run_check
     print_trailer
     wait_for_acknowledgement
     exit "$code"

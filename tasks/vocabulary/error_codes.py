@@ -43,6 +43,8 @@ class ErrorCode(StrEnum):
     LLM_API_ERROR = "llm_api_error"
     SESSION_UNAVAILABLE = "session_unavailable"
 
+    CHECK_FAILED = "check_failed"
+
     TIMEOUT = "timeout"
     CANCELLED = "cancelled"
     STALLED = "stalled"

@@ -45,6 +45,7 @@ ANNOTATION_SESSION_ID = f"{PREFIX}session-id"
 ANNOTATION_FLOW_RUN_ID = f"{PREFIX}flow-run-id"
 ANNOTATION_ATTEMPT = f"{PREFIX}attempt"
 ANNOTATION_LINE_TOKEN = f"{PREFIX}line-token"
+ANNOTATION_CHECK_TIMEOUT_SECONDS = f"{PREFIX}check-timeout-seconds"  # where there is a check
 ANNOTATION_MANIFEST_SHA256 = f"{PREFIX}manifest-sha256"
 
 # On the Job over its life.

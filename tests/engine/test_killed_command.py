@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tasks.text.redaction import MASK
 from tests.engine.conftest import LiveProcess, expire_lease, flow_run_of, holder_of, jobs_of
 from tests.main_job.conftest import CliRun, Traces
 from tests.prefect_server import PrefectServer
@@ -106,6 +107,66 @@ def test_runs_that_may_not_take_over_leave_a_live_agent_alone(
     assert job["status"].get("active") == 1
     assert "deletionTimestamp" not in job["metadata"]
     assert not holder_of(traces, agents_namespace, agent_id)
+
+
+@pytest.mark.slice
+@pytest.mark.waits(30)
+def test_check_of_a_killed_run_is_judged_by_the_run_that_takes_over(
+    live_cli: StartCli,
+    build_request: BuildRequest,
+    prefect_server: PrefectServer,
+    replay_image: str,
+    agents_namespace: str,
+    traces: Traces,
+) -> None:
+    request = build_request(replay_image, env={"REPLAY_TRANSCRIPT": "ok"}, task_id="T-1")
+    agent_id = request["agent"]["agent_id"]
+    key = "key-of-the-check-alone"
+    check = {"command": 'sleep 15; echo "1 failed with $KEY"; exit 3', "env": {"KEY": key}}
+    first = live_cli({**request, "check": check})
+    first.wait_for("its check has begun")
+    first_id = flow_run_of(traces, agents_namespace, agent_id)
+    # Whether there is a check, the Job tells; this request has none.
+    second = live_cli(request)
+    second.wait_for("holds this agent's Lease")
+    first.signal(signal.SIGKILL)
+    first.wait()
+    expire_lease(traces, agents_namespace, agent_id)
+    code, result = ended(second, 90)
+
+    assert (code, result["error_code"]) == (1, "check_failed"), second.output
+    assert result["reattached_from"] == first_id
+    assert result["exit_code"] == 0
+    assert result["check"]["exit_code"] == 3
+    assert result["check"]["last_lines"] == f"1 failed with {MASK}"
+    assert key not in prefect_server.logs(result["flow_run_id"])
+    assert len(jobs_of(traces, agents_namespace, agent_id)) == 1
+
+
+@pytest.mark.slice
+@pytest.mark.waits(30)
+def test_run_that_asks_for_a_check_does_not_succeed_by_a_job_without_one(
+    live_cli: StartCli,
+    build_request: BuildRequest,
+    replay_image: str,
+    agents_namespace: str,
+    traces: Traces,
+) -> None:
+    request = build_request(replay_image, env=slow(1.2), task_id="T-1")
+    agent_id = request["agent"]["agent_id"]
+    first = live_cli(request)
+    first.wait_for(READY)
+    second = live_cli({**request, "check": {"command": "true"}})
+    second.wait_for("holds this agent's Lease")
+    first.signal(signal.SIGKILL)
+    first.wait()
+    expire_lease(traces, agents_namespace, agent_id)
+    code, result = ended(second, 90)
+
+    assert (code, result["error_code"]) == (1, "check_failed"), second.output
+    assert result["message"].endswith("is unknown: the Job was created without a check.")
+    assert result["check"]["exit_code"] is None
+    assert result["summary"] == "Second part of the answer: DONE."
 
 
 @pytest.mark.slice

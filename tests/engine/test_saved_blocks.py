@@ -9,7 +9,7 @@ from blocks.agent_runtime import AgentRuntime
 from blocks.claude_agent import ClaudeAgent
 from tasks.agent_job.pod_settings import EnvFromKey, Toleration
 from tasks.agent_job.runtime_spec import Limits, WholeRunRetry
-from tasks.claude_code.agent_spec import Callback, Credential, Skill
+from tasks.claude_code.agent_spec import Callback, Credential, Skill, WorkCheck
 from tasks.vocabulary.error_codes import ErrorCode
 
 # The first test waits for the server.
@@ -24,6 +24,7 @@ AGENT = ClaudeAgent(
     mcp_servers={"m": {"command": "x", "args": ["1"]}},
     credentials=(Credential(env="ANTHROPIC_API_KEY", secret="claude", key="api-key"),),
     callback=Callback(api_url="https://api.example", secret="callback", key="token"),
+    check=WorkCheck(command="npm test", timeout_seconds=90, env={"CI": "1"}),
 )
 RUNTIME = AgentRuntime(
     image="agent:1",

@@ -78,6 +78,7 @@ class Pod:
         self.numbered = numbered
         self.stdout = bytearray()
         self.copy: list[bytes] = []
+        self.copy_behind: list[bytes] = []
         self.copy_limit: int | None = None
         self.log: list[bytes] = []
         self.printed_at: list[float] = []
@@ -133,6 +134,11 @@ class Pod:
             "stderr_skipped=0 refused=-"
         )
         self._log(f"{TOKEN} {self.termination_text}".encode())
+
+    def print_check_begun(self) -> None:
+        line = f"{TOKEN} b 1 exit=0 after_result=0 timeout=600 started=1".encode()
+        self.copy_behind = [line]
+        self._log(line)
 
     def rotate(self) -> None:
         self.log, self.printed_at = [], []
@@ -245,7 +251,8 @@ async def _exec(pod: Pod, request: web.Request) -> web.StreamResponse:
         assert command[6] in {"", f"{WORK_DIR}/hold"}
         if command[6]:
             pod.held.set()
-        data = b"".join(line + b"\n" for line in pod.copy[: pod.copy_limit][int(command[5]) - 1 :])
+        copy = [*pod.copy[: pod.copy_limit], *pod.copy_behind]
+        data = b"".join(line + b"\n" for line in copy[int(command[5]) - 1 :])
         data += b"\n" + pod.termination_text.encode() + b"\n"
         for start in range(0, len(data), 32_768):
             await socket.send_bytes(b"\x01" + data[start : start + 32_768])

@@ -10,6 +10,7 @@ from tasks.outcome.run_result import LineRange
 from tasks.transcript.line_grammar import parse_trailer_text
 from tests.follower.following import Run
 from tests.follower.log_api import TOKEN
+from tests.scripted_api import status
 
 Open = Callable[..., Awaitable[Run]]
 
@@ -117,6 +118,40 @@ async def test_stderr_is_read_although_the_termination_message_came_first(opened
 
     assert followed.stderr_lines == (b"oops",)
     assert followed.proof.complete is True
+
+
+@pytest.mark.parametrize("log_is_refused", [False, True], ids=["log", "copy"])
+async def test_check_that_has_begun_is_known_at_once(opened: Open, log_is_refused: bool) -> None:
+    run = await opened()
+    run.pod.start()
+    run.pod.print(b"{}")
+    if log_is_refused:
+        run.pod.log_answer = lambda: status(403, "Forbidden")
+    following = asyncio.create_task(run.follower.follow())
+    await run.delivered_until(1)
+    assert not run.follower.agent_has_ended
+
+    run.pod.print_check_begun()
+    for _ in range(1000):
+        if run.follower.check_begun is not None:
+            break
+        await asyncio.sleep(0.01)
+    assert run.follower.agent_has_ended
+    assert run.follower.check_begun is not None
+    assert run.follower.check_begun.timeout_seconds == 600
+    following.cancel()
+
+
+async def test_check_that_was_cut_short_has_begun_and_no_end(opened: Open) -> None:
+    run = await opened()
+    run.pod.start()
+    run.pod.print(b"{}")
+    run.pod.print_check_begun()
+    run.pod.end()
+    followed = await run.follower.follow()
+
+    assert followed.check_begun is not None
+    assert (followed.trailer, followed.check_lines) == (None, ())
 
 
 async def test_killed_agent_leaves_what_it_printed_unproven(opened: Open) -> None:

@@ -308,3 +308,25 @@ def test_confidential_prompt_is_nowhere_in_prefect(
         f"Secret {name}",
         f"Secret {job_name}",
     }
+
+
+@pytest.mark.slice
+def test_check_and_its_environment_stand_in_the_runs_secret_and_in_the_parameters_alone(
+    run_cli: Run, build_request: Build, replay_image: str, places: Places
+) -> None:
+    key, remark = secrets.token_hex(24), secrets.token_hex(24)
+    plant(key, remark)
+    command = f'env; echo "the key is $CHECK_KEY" >&2; exit 1 # {remark}'
+    check = {"command": command, "env": {"CHECK_KEY": key}}
+
+    ended = run_cli(
+        {**build_request(replay_image, env={"REPLAY_TRANSCRIPT": "ok"}), "check": check}
+    )
+
+    assert ended.result["error_code"] == "check_failed", ended.output
+    assert MASK in ended.result["check"]["last_lines"]
+    job_name = ended.result["kubernetes"]["job_name"]
+    needles = [key[:NEEDLE_LENGTH], b64encode(key.encode()).decode()[:NEEDLE_LENGTH], remark]
+    assert _places_with(needles, places.in_cluster()) == {f"Secret {job_name}"}
+    assert _places_with(needles, places.in_storage()) == set()
+    assert [needle for needle in needles if needle in ended.output] == []

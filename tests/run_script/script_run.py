@@ -7,12 +7,14 @@ import shutil
 import signal
 import subprocess
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.transcript.line_grammar import (
+    CheckBegunLine,
+    CheckLine,
     ForeignLine,
     HeaderLine,
     StderrLine,
@@ -91,9 +93,7 @@ class ToolSet:
         if self.perl:
             links["perl"] = "perl"
         for name, program in links.items():
-            found = shutil.which(program)
-            assert found is not None, f"{program} is not installed"
-            (directory / name).symlink_to(found)
+            (directory / name).symlink_to(_found(program))
 
 
 TOOL_SETS = [
@@ -120,6 +120,8 @@ class Printed:
     header: HeaderLine | None = None
     stdout: list[StdoutLine] = field(default_factory=list[StdoutLine])
     stderr: list[StderrLine] = field(default_factory=list[StderrLine])
+    check_begun: list[CheckBegunLine] = field(default_factory=list[CheckBegunLine])
+    check: list[CheckLine] = field(default_factory=list[CheckLine])
     foreign: list[bytes] = field(default_factory=list[bytes])
     trailers: list[Trailer] = field(default_factory=list[Trailer])
     script_stderr: bytes = b""
@@ -146,12 +148,22 @@ def take_apart(raw: bytes, exit_code: int, script_stderr: bytes = b"") -> Printe
                 printed.stdout.append(stdout)
             case StderrLine() as stderr:
                 printed.stderr.append(stderr)
+            case CheckBegunLine() as begun:
+                printed.check_begun.append(begun)
+            case CheckLine() as line_of_check:
+                printed.check.append(line_of_check)
             case TrailerLine(trailer):
                 printed.trailers.append(trailer)
             case ForeignLine(payload, damaged):
                 assert not damaged, payload
                 printed.foreign.append(payload)
     return printed
+
+
+def _found(program: str) -> str:
+    found = shutil.which(program)
+    assert found is not None, f"{program} is not installed"
+    return found
 
 
 class ScriptRun:
@@ -176,6 +188,7 @@ class ScriptRun:
         *command: str,
         env: Mapping[str, str] | None = None,
         largest_file_bytes: int = resource.RLIM_INFINITY,
+        before: Sequence[str] = (),
     ) -> subprocess.Popen[bytes]:
         def limit_files() -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file_bytes, largest_file_bytes))
@@ -188,9 +201,11 @@ class ScriptRun:
             "CLAUDE_JOBS_POD_UID": POD_UID,
         }
         shell = [str(self.path / "sh")] if self.tools.shell != "busybox" else ["busybox", "sh"]
+        if before:
+            shell = [*before, *shell] if shell[1:] == [] else [*before, _found("busybox"), "sh"]
         process = subprocess.Popen(
             [*shell, str(SCRIPT), *command],
-            executable=shutil.which(self.tools.shell),
+            executable=_found(before[0] if before else self.tools.shell),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

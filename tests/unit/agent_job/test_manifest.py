@@ -483,6 +483,28 @@ def test_job_differs_from_the_base_as_asked(
     assert restricted_violations(manifest["spec"]["template"]["spec"]) == []
 
 
+CHECK = {"command": "npm test # hush", "timeout_seconds": 90, "env": {"NPM_KEY": "hush hush"}}
+
+
+@pytest.mark.parametrize("asked_by", ["request", "agent"])
+def test_job_tells_of_a_check_by_its_time_limit_alone(asked_by: str) -> None:
+    request, agent = ({"check": CHECK}, {}) if asked_by == "request" else ({}, {"check": CHECK})
+    manifest = build_job_manifest(make_job_spec(request, agent))
+    annotations = {"annotations": {"claude-jobs.dev/check-timeout-seconds": "90"}}
+
+    assert "hush" not in repr(manifest)
+    assert _comparable(manifest) == _expected(
+        {
+            JOB: annotations,
+            TEMPLATE: annotations,
+            JOB_SPEC: {
+                "activeDeadlineSeconds": BASE["spec"]["activeDeadlineSeconds"] + 90 + 20,
+            },
+            CONTAINER: {"env": {"CLAUDE_JOBS_CHECK_TIMEOUT_SECONDS": "90"}},
+        }
+    )
+
+
 def test_pod_does_not_wait_for_a_reader_that_may_not_exec() -> None:
     manifest = _comparable(build_job_manifest(make_job_spec(exec_permitted=False)))
 
@@ -554,6 +576,22 @@ def test_secret_belongs_to_its_job_and_to_one_pod() -> None:
         "type": "Opaque",
         "immutable": True,
     }
+
+
+def test_secret_has_the_command_and_the_environment_of_the_check() -> None:
+    spec = make_job_spec({"prompt": "Do it.", "check": CHECK})
+
+    manifest = build_secret_manifest(spec, job_uid=JobUid("job-uid"), pod_uid=PodUid("pod-uid"))
+
+    data = {key: b64decode(value).decode() for key, value in manifest.pop("data").items()}
+    assert data == {
+        "run.sh": RUN_SCRIPT,
+        "prompt": "Do it.",
+        "pod-uid": "pod-uid\n",
+        "check": "npm test # hush\n",
+        "check-env": "set -- env 'NPM_KEY=hush hush'\n",
+    }
+    assert "hush" not in repr(manifest)
 
 
 def test_tombstone_takes_the_secrets_place_without_a_prompt() -> None:

@@ -4,8 +4,12 @@ import random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from tasks.agent_job.prepared_run import SECRET_LIMIT_BYTES, prepare_again
+from tasks.agent_job.prepared_run import SECRET_LIMIT_BYTES, prepare_again, values_of_check_env
+from tasks.claude_code.agent_spec import WorkCheck
 from tasks.outcome.result_building import session_parameters
 from tasks.outcome.run_result import SessionParameters
 from tasks.vocabulary.error_codes import ErrorCode
@@ -63,6 +67,84 @@ def test_confidential_prompt_is_not_shown_with_the_run() -> None:
     request = {"prompt_block": "b"}
 
     assert "Hush." not in repr(make_run(request, confidential_prompt="Hush."))
+
+
+def test_check_of_the_request_takes_the_place_of_the_agents() -> None:
+    ours = {"command": "make ours", "env": {"A": "1"}}
+    theirs = {"command": "make theirs", "timeout_seconds": 5}
+
+    both = make_run({"check": ours}, {"check": theirs})
+    again = prepare_again(both, both.request.model_copy(update={"session_id": "s-1"}))
+
+    assert make_run().check is None
+    assert make_run(agent={"check": theirs}).check == WorkCheck.model_validate(theirs)
+    assert both.check == again.check == WorkCheck.model_validate({**ours, "timeout_seconds": 600})
+
+
+@pytest.mark.parametrize(
+    ("env", "problem"),
+    [
+        ({"CLAUDE_JOBS_X": "1"}, "CLAUDE_JOBS_X in the check's env is set by the run itself"),
+        ({"HOME": "/"}, "HOME in the check's env cannot be set"),
+        ({"GITHUB_TOKEN": "t"}, "GITHUB_TOKEN in the check's env is a credential"),
+    ],
+)
+def test_env_of_a_check_is_refused_like_any_other(env: dict[str, str], problem: str) -> None:
+    with pytest.raises(InputInvalid, match=problem) as refused:
+        make_run(agent={"check": {"command": "true", "env": env}})
+
+    assert refused.value.code is ErrorCode.INPUT_INVALID
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        {},
+        {"command": ""},
+        {"command": " \n"},
+        {"command": "x" * 65_537},
+        {"command": "漢" * 22_000},
+        {"command": "true", "timeout_seconds": 0},
+        {"command": "true", "timeout_seconds": 86_401},
+        {"command": "true", "env": {"A": "x" * 65_537}},
+        {"command": "true", "env": {"1A": "x"}},
+        {"command": "true", "env": {"A=B": "x"}},
+        {"command": "true", "shell": "bash"},
+        "true",
+    ],
+)
+@pytest.mark.parametrize("asked_by", ["request", "agent"])
+def test_check_that_cannot_be_carried_out_is_refused(check: Any, asked_by: str) -> None:
+    request, agent = ({"check": check}, {}) if asked_by == "request" else ({}, {"check": check})
+
+    with pytest.raises((InputInvalid, ValidationError), match=r"check|command|env"):
+        make_run(request, agent)
+
+
+def test_largest_check_is_taken() -> None:
+    check = {"command": "x" * 65_536, "timeout_seconds": 86_400, "env": {"A": "x" * 65_534}}
+
+    assert len(make_run({"check": check}).files["check"]) == 65_537
+
+
+VALUES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
+
+
+@given(st.dictionaries(st.sampled_from(["A", "B_1", "_c"]), VALUES))
+def test_values_of_a_checks_env_are_read_back_from_its_file(env: dict[str, str]) -> None:
+    run = make_run({"check": {"command": "true", "env": env}})
+
+    written = run.files.get("check-env", b"").decode()
+    assert values_of_check_env(written) == tuple(env.values())
+
+
+@pytest.mark.parametrize("content", ["", "set -- env 'A=", "echo hello", "set -- env A"])
+def test_file_that_is_no_env_of_a_check_has_no_values_to_mask(content: str) -> None:
+    assert not any(values_of_check_env(content))
+
+
+def test_env_of_a_check_is_not_shown_with_the_run() -> None:
+    assert "hush" not in repr(make_run({"check": {"command": "true", "env": {"A": "hush"}}}))
 
 
 def test_run_is_prepared_again_for_another_session() -> None:

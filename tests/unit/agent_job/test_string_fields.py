@@ -45,6 +45,7 @@ from tasks.claude_code.agent_spec import (
     Credential,
     SecretKey,
     Skill,
+    WorkCheck,
 )
 from tasks.fleet.fleet_request import FleetRequest
 from tasks.preflight.preflight_facts import PreflightConfig
@@ -73,6 +74,7 @@ LEAST: dict[type[BaseModel], dict[str, Any]] = {
     EnvFromKey: {"env": "A", "kind": "secret", "name": "n", "key": "k"},
     GitClone: {"image": "git:1"},
     ReadOnlyMount: {"kind": "secret", "name": "n", "path": "/p"},
+    WorkCheck: {"command": "npm test"},
     FleetRequest: {"requests": [REQUEST]},
     PreflightConfig: {"request": REQUEST},
 }
@@ -95,6 +97,8 @@ FREE_TEXTS = {
     "Skill.files{}",
     "Wake.reason",
     "WakeComment.body",
+    "WorkCheck.command",
+    "WorkCheck.env{}",
 }
 # Any JSON inside: walked through, whatever it is.
 JSON_VALUES = {
@@ -266,6 +270,7 @@ FIELDS: dict[type[BaseModel], Callable[[dict[str, Any]], dict[str, Any]]] = {
     Wake: lambda value: {**REQUEST, "wake": value},
     WakeComment: lambda value: {**REQUEST, "wake": {"comments": [value]}},
     Skill: lambda value: {**REQUEST, "agent": {**AGENT, "skills": [value]}},
+    WorkCheck: lambda value: {**REQUEST, "check": value},
 }
 
 

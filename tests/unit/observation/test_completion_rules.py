@@ -19,6 +19,7 @@ from tasks.observation.completion_rules import (
     find_agent_pod,
     find_replacement,
     judge_completion,
+    stalled_seconds,
 )
 from tasks.observation.container_states import (
     ContainerRunning,
@@ -367,3 +368,27 @@ def test_pod_within_its_grace_under_a_deletion_is_waited_for() -> None:
     verdict = watch((0, {"job": deleting}), (49, {"job": deleting}), pods=(going,))
 
     assert isinstance(verdict, StillRunning)
+
+
+# --- silence -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("silent", "limit", "allowed", "has_ended", "expected"),
+    [
+        pytest.param(59.0, 60, 0.0, False, None, id="within the limit"),
+        pytest.param(60.0, 60, 0.0, False, 60.0, id="at the limit"),
+        pytest.param(100.0, 60, 50.0, False, None, id="a tool at work"),
+        pytest.param(110.0, 60, 50.0, False, 110.0, id="longer than the tool may take"),
+        pytest.param(9e9, None, 0.0, False, None, id="no limit"),
+        pytest.param(9e9, 60, 0.0, True, None, id="its check is at work"),
+    ],
+)
+def test_silence_is_a_stall_of_an_agent_at_work_alone(
+    silent: float, limit: int | None, allowed: float, has_ended: bool, expected: float | None
+) -> None:
+    found = stalled_seconds(
+        silent, limit_seconds=limit, allowed_seconds=allowed, agent_has_ended=has_ended
+    )
+
+    assert found == expected

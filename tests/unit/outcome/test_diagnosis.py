@@ -11,11 +11,11 @@ from tasks.observation.cluster_evidence import NodeSnapshot
 from tasks.observation.container_states import ContainerSnapshot, ContainerTerminated
 from tasks.outcome.diagnosis_texts import BY_CAUSE, LEADS
 from tasks.outcome.reasons import Reason
-from tasks.outcome.run_facts import JobGone, PodReplacement, RunFacts
+from tasks.outcome.run_facts import CheckFacts, JobGone, PodReplacement, RunFacts
 from tasks.outcome.run_result import LineRange, TranscriptProof
 from tasks.outcome.verdict import Outcome, judge_run
 from tasks.text.quoting import quote
-from tasks.transcript.line_grammar import Refusal, Trailer
+from tasks.transcript.line_grammar import CheckBegunLine, CheckEnd, Refusal, Trailer
 from tasks.vocabulary.error_codes import Cause
 from tests.unit.outcome.recordings import read_recording, summarise
 from tests.unit.outcome.telling import told_of
@@ -520,3 +520,75 @@ def test_deletion_of_a_pod_is_told_with_what_was_seen_of_its_agents_end(
 
 def test_every_cause_that_explains_an_ending_has_a_sentence() -> None:
     assert set(LEADS) == set(BY_CAUSE)
+
+
+BEGUN = CheckBegunLine(1, 0, False, 600, 0)
+
+
+@pytest.mark.parametrize(
+    ("check", "message", "row"),
+    [
+        pytest.param(
+            CheckFacts(600, BEGUN, CheckEnd(1, False, 72, 3, 0), "1 failed, 2 passed"),
+            "The agent finished, but its check failed with exit code 1: “1 failed, 2 passed”.",
+            "exit code 1 after 1 min 12 s",
+            id="failed",
+        ),
+        pytest.param(
+            CheckFacts(600, BEGUN, CheckEnd(137, False, 2, 0, 0)),
+            "The agent finished, but its check failed with exit code 137 (signal 9 SIGKILL).",
+            "exit code 137 after 2 s",
+            id="killed",
+        ),
+        pytest.param(
+            CheckFacts(600, BEGUN, CheckEnd(124, True, 600, 1, 0), "waiting for the server"),
+            "The agent finished, but its check did not end within its limit of 600 s: “waiting for "
+            "the server”.",
+            "stopped at its time limit, after 10 min 00 s",
+            id="timed out",
+        ),
+        pytest.param(
+            CheckFacts(600, None, CheckEnd(None, False, 0, 0, 0)),
+            "The agent finished, but the result of its check is unknown: it did not run.",
+            "did not run",
+            id="not run",
+        ),
+        pytest.param(
+            CheckFacts(600, BEGUN),
+            "The agent finished, but the result of its check is unknown: it began, and was not "
+            "seen to end.",
+            "unknown: it began, and was not seen to end",
+            id="cut short",
+        ),
+        pytest.param(
+            CheckFacts(600),
+            "The agent finished, but the result of its check is unknown: the run script's account "
+            "of it could not be read.",
+            "unknown: the run script's account of it could not be read",
+            id="no account",
+        ),
+        pytest.param(
+            CheckFacts(),
+            "The agent finished, but the result of its check is unknown: the Job was created "
+            "without a check.",
+            "unknown: the Job was created without a check",
+            id="older Job",
+        ),
+    ],
+)
+def test_check_is_told_in_a_sentence_without_the_agents_stderr(
+    check: CheckFacts, message: str, row: str
+) -> None:
+    answered = summarise(read_recording("ok").stdout)
+
+    outcome = judge_run(
+        RunFacts(
+            session=answered, container_exit_code=0, stderr_line="a warning of its", check=check
+        )
+    )
+
+    assert outcome.message == message
+    assert ("Check", row) in outcome.observed
+    assert None not in (outcome.check, outcome.advice)
+    assert ("result of the check" in outcome.not_observed) is (check.end is None)
+    assert outcome.clear_session is False

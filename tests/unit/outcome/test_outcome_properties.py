@@ -15,10 +15,10 @@ from tasks.observation.container_states import (
     ContainerWaiting,
 )
 from tasks.observation.snapshots import KubernetesEventSnapshot
-from tasks.outcome.run_facts import JobGone, PodReplacement, RunFacts, read_ending
+from tasks.outcome.run_facts import CheckFacts, JobGone, PodReplacement, RunFacts, read_ending
 from tasks.outcome.run_result import LineRange, TranscriptProof
 from tasks.outcome.verdict import judge_run
-from tasks.transcript.line_grammar import Refusal, Trailer
+from tasks.transcript.line_grammar import CheckBegunLine, CheckEnd, Refusal, Trailer
 from tasks.vocabulary.error_codes import Cause, ErrorCode
 from tests.unit.outcome.recordings import summarise
 
@@ -162,11 +162,29 @@ NODES = st.none() | st.builds(
         ]
     ),
 )
+CHECKS = st.none() | st.builds(
+    CheckFacts,
+    timeout_seconds=st.sampled_from([None, 600]),
+    begun=st.sampled_from(
+        [None, CheckBegunLine(1, 0, False, 600, 0), CheckBegunLine(1, 143, True, 600, 0)]
+    ),
+    end=st.none()
+    | st.builds(
+        CheckEnd,
+        exit_code=st.sampled_from([None, 0, 1, 124, 137]),
+        timed_out=st.booleans(),
+        seconds=st.just(3),
+        lines=st.just(1),
+        skipped=st.just(0),
+    ),
+    line=WORDS,
+)
 FACTS = st.builds(
     RunFacts,
     session=LINES.map(b"\n".join).map(summarise),
     transcript=PROOFS,
     resume_requested=st.booleans(),
+    check=CHECKS,
     stderr_line=WORDS,
     trailer=TRAILERS,
     termination_trailer=TRAILERS,
@@ -212,6 +230,7 @@ def test_success_needs_exit_zero_and_a_good_result_with_an_answer(facts: RunFact
         "good result": result is not None and result.raw.get("is_error") is False,
         "answer": bool(facts.session.answer),
         "nobody cancelled it": not facts.cancelled,
+        "passed check": facts.check is None or facts.check.exit_code == 0,
     }
     assert outcome.code is not None or all(needs.values()), needs
 
@@ -238,7 +257,8 @@ def test_no_run_is_out_of_memory_whose_containers_are_not(facts: RunFacts) -> No
 def test_run_that_ended_with_zero_is_not_out_of_memory(facts: RunFacts) -> None:
     outcome = judge_run(facts)
 
-    assert outcome.exit_code != 0 or outcome.cause is not Cause.OOM_KILLED
+    is_of_check = outcome.code is ErrorCode.CHECK_FAILED
+    assert outcome.exit_code != 0 or outcome.cause is not Cause.OOM_KILLED or is_of_check
 
 
 def _reasons_of_containers(facts: RunFacts) -> set[str | None]:

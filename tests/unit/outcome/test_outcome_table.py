@@ -20,10 +20,16 @@ from tasks.observation.snapshots import KubernetesEventSnapshot
 from tasks.outcome.diagnosis_texts import BY_CAUSE, WORDINGS
 from tasks.outcome.precedence import PRECEDENCE
 from tasks.outcome.reasons import Reason
-from tasks.outcome.run_facts import JobGone, PodReplacement, RunFacts, StageFailure
+from tasks.outcome.run_facts import (
+    CheckFacts,
+    JobGone,
+    PodReplacement,
+    RunFacts,
+    StageFailure,
+)
 from tasks.outcome.run_result import LineRange, TranscriptProof
 from tasks.outcome.verdict import judge_run
-from tasks.transcript.line_grammar import Refusal, Trailer
+from tasks.transcript.line_grammar import CheckBegunLine, CheckEnd, Refusal, Trailer
 from tasks.vocabulary.error_codes import Cause, ErrorCode
 from tests.unit.outcome.recordings import read_recording, summarise
 
@@ -126,6 +132,17 @@ def _missing(*ranges: tuple[int, int]) -> TranscriptProof:
     return TranscriptProof(
         complete=False, lines=2, missing=tuple(LineRange(first=a, last=b) for a, b in ranges)
     )
+
+
+BEGUN = CheckBegunLine(1, 0, False, 600, 1_700_000_000)
+BEGUN_AFTER_RESULT = replace(BEGUN, exit_code=143, ended_after_result=True)
+
+
+def _check(exit_code: int | None, *, timed_out: bool = False) -> CheckFacts:
+    return CheckFacts(600, BEGUN, CheckEnd(exit_code, timed_out, 12, 3, 0), "1 failed")
+
+
+CUT_SHORT = CheckFacts(600, BEGUN)
 
 
 TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
@@ -1202,6 +1219,107 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         Code.CLAUDE_TRUNCATED,
         Cause.OOM_KILLED,
     ),
+    # The check of the work.
+    "check passed": (_ended(ANSWERED, 0, trailer=TRAILER, check=_check(0)), None, None),
+    "check failed": (_ended(ANSWERED, 0, check=_check(1)), Code.CHECK_FAILED, None),
+    "check killed": (_ended(ANSWERED, 0, check=_check(137)), Code.CHECK_FAILED, None),
+    "check timed out": (
+        _ended(ANSWERED, 0, check=_check(124, timed_out=True)),
+        Code.CHECK_FAILED,
+        None,
+    ),
+    "check failed with the code of a time limit": (
+        _ended(ANSWERED, 0, check=_check(124)),
+        Code.CHECK_FAILED,
+        None,
+    ),
+    "check did not run": (_ended(ANSWERED, 0, check=_check(None)), Code.CHECK_FAILED, None),
+    "check of which nothing is known": (
+        _ended(ANSWERED, 0, check=CheckFacts(600)),
+        Code.CHECK_FAILED,
+        None,
+    ),
+    "check asked for, of a Job without one": (
+        _ended(ANSWERED, 0, trailer=TRAILER, check=CheckFacts()),
+        Code.CHECK_FAILED,
+        None,
+    ),
+    "check cut short by the memory limit": (
+        _ended(ANSWERED, 137, container_reason="OOMKilled", check=CUT_SHORT),
+        Code.CHECK_FAILED,
+        Cause.OOM_KILLED,
+    ),
+    "check cut short, and nobody saw by what": (
+        _ended(ANSWERED, None, check=CUT_SHORT),
+        Code.CHECK_FAILED,
+        None,
+    ),
+    "check cut short on a lost node": (
+        _ended(ANSWERED, None, pod_phase="Unknown", check=CUT_SHORT),
+        Code.CHECK_FAILED,
+        Cause.NODE_LOST,
+    ),
+    "check cut short by an eviction": (
+        _ended(
+            ANSWERED,
+            0,
+            trailer=TRAILER,
+            pod_conditions=_true("DisruptionTarget", "EvictionByEvictionAPI"),
+            check=_check(143),
+        ),
+        Code.CHECK_FAILED,
+        Cause.EVICTED,
+    ),
+    "check cut short after an agent that was ended after its result": (
+        _ended(ANSWERED, 137, check=CheckFacts(600, BEGUN_AFTER_RESULT)),
+        Code.CHECK_FAILED,
+        None,
+    ),
+    "check cut short by the Job's deadline": (
+        _ended(
+            ANSWERED,
+            137,
+            job_conditions=_true("Failed", "DeadlineExceeded"),
+            check=CUT_SHORT,
+        ),
+        Code.CHECK_FAILED,
+        Cause.DEADLINE_EXCEEDED,
+    ),
+    "check cut short by the Job's deletion": (
+        _ended(ANSWERED, 137, job_gone=GONE, check=CUT_SHORT),
+        Code.CHECK_FAILED,
+        Cause.JOB_DELETED,
+    ),
+    "check at work when the run was cancelled": (
+        _ended(ANSWERED, 0, cancelled=True, job_deletion_seen=True, check=_check(143)),
+        Code.CANCELLED,
+        Cause.APP_EXIT,
+    ),
+    "no check after a failed agent": (
+        _ended(WORKING, 1, trailer=replace(TRAILER, exit_code=1), check=_check(None)),
+        Code.CLAUDE_TRUNCATED,
+        Cause.APP_EXIT,
+    ),
+    "no check after a time limit": (
+        _ended(
+            ANSWERED,
+            124,
+            trailer=replace(TRAILER, exit_code=124, timed_out=True),
+            check=_check(None),
+        ),
+        Code.TIMEOUT,
+        Cause.DEADLINE_EXCEEDED,
+    ),
+    "no check of a Job deleted before the agent's end": (
+        _ended(WORKING, 143, job_gone=GONE, check=CheckFacts(600)),
+        Code.JOB_DELETED_EXTERNALLY,
+        Cause.JOB_DELETED,
+    ),
+    "failed check after an answer that is no success": (
+        _ended(_said(result="x", is_error=True), 0, check=_check(1)),
+        Code.CLAUDE_FAILED,
+        Cause.APP_EXIT,
+    ),
     # The API is away.
     "API lost": (
         _ended(WORKING, None, api_lost_seconds=601.0),
@@ -1260,6 +1378,11 @@ REASONS: dict[str, Reason] = {
     "command not found": Reason.NO_STDOUT,
     "plain words alone": Reason.UNMATCHED,
     "evicted": Reason.NO_RESULT,
+    "check failed": Reason.CHECK_FAILED,
+    "check timed out": Reason.CHECK_TIMED_OUT,
+    "check failed with the code of a time limit": Reason.CHECK_FAILED,
+    "check did not run": Reason.CHECK_UNKNOWN,
+    "check cut short by the memory limit": Reason.CHECK_UNKNOWN,
 }
 
 

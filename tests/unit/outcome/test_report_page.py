@@ -10,6 +10,7 @@ from markdown_it import MarkdownIt
 from tasks.outcome.report_page import Link, describe_proof, render_report, summarize_result
 from tasks.outcome.run_result import (
     AgentRunResult,
+    CheckResult,
     KubernetesNames,
     LineRange,
     PermissionDenial,
@@ -240,3 +241,41 @@ def test_result_stored_before_its_later_fields_is_still_read_and_shown(name: str
     assert f"| Exit code | {stored['exit_code']} |" in render_report(result)
     assert (result.warnings, result.output, result.recurs_in_session) == ((), None, False)
     assert result.message.split("(")[0].strip() in render_report(result)
+
+
+CHECK = CheckResult(
+    exit_code=1,
+    timeout_seconds=600,
+    duration_seconds=72,
+    last_lines="```\n<b>1 failed</b>",
+    lines_skipped=1234,
+)
+
+
+def test_report_shows_the_check_and_its_last_lines_as_they_are() -> None:
+    report = render_report(changed(error_code=ErrorCode.CHECK_FAILED, check=CHECK))
+
+    assert report.startswith("## ✘ Check failed – agent reviewer (`check_failed`)")
+    assert (
+        "### Check\n\n| Item | Value |\n| --- | --- |\n| Exit code | 1 |\n"
+        "| Duration | 1 min 12 s |\n| Time limit | 10 min 00 s |\n\n"
+        "Its last lines (1,234 lines before them):\n\n````text\n```\n<b>1 failed</b>\n````"
+    ) in report
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"timed_out": True, "exit_code": 124}, "| Time limit | 10 min 00 s, reached |"),
+        ({"duration_seconds": None, "exit_code": None}, "| Exit code | – |\n| Duration | – |"),
+        ({"timeout_seconds": None}, "| Time limit | – |"),
+        ({"lines_skipped": 0}, "Its last lines:\n"),
+    ],
+)
+def test_report_of_a_check_tells_what_is_known(fields: dict[str, Any], expected: str) -> None:
+    assert expected in render_report(changed(check=CHECK.model_copy(update=fields)))
+
+
+def test_report_without_a_check_says_nothing_of_one() -> None:
+    assert "Check" not in render_report(SUCCESS)
+    assert "last lines" not in render_report(changed(check=CheckResult(exit_code=0)))

@@ -17,14 +17,15 @@ from tasks.observation.snapshots import PodSnapshot
 from tasks.outcome.result_building import (
     AttemptRecord,
     agent_timed_out,
+    build_check_result,
     build_refusal,
     build_result,
 )
-from tasks.outcome.run_facts import RunFacts
-from tasks.outcome.run_result import AgentRunResult
+from tasks.outcome.run_facts import CheckFacts, RunFacts
+from tasks.outcome.run_result import AgentRunResult, CheckResult
 from tasks.outcome.verdict import judge_run
 from tasks.text.redaction import MASK, Redactor
-from tasks.transcript.line_grammar import parse_trailer_text
+from tasks.transcript.line_grammar import CheckEnd, parse_trailer_text
 from tasks.vocabulary.error_codes import Cause, ErrorCode
 from tasks.vocabulary.errors import AgentRunError
 from tasks.vocabulary.names import FlowRunId, PodUid
@@ -193,3 +194,76 @@ def test_result_names_the_containers_that_still_ran_after_the_agents_end() -> No
     assert build(record(pod=beside), RunFacts()).kubernetes.still_running == ("mesh",)
     assert build(record(pod=at_work), RunFacts()).kubernetes.still_running == ()
     assert build(record(), RunFacts()).kubernetes.still_running == ()
+
+
+FAILED = CheckFacts(600, None, CheckEnd(1, False, 12, 3, 40), "1 failed")
+
+
+def test_check_that_was_not_asked_for_is_null() -> None:
+    assert build_check_result(None, [b"x"], Redactor()) is None
+
+
+def test_result_of_a_check_has_its_end_and_its_last_lines_without_secrets() -> None:
+    lines = [b"first", f"the key is {SECRET}\x1b[0m".encode(), b"1 failed \xff"]
+
+    assert build_check_result(FAILED, lines, Redactor([SECRET])) == CheckResult(
+        exit_code=1,
+        timed_out=False,
+        timeout_seconds=600,
+        duration_seconds=12,
+        last_lines=f"first\nthe key is {MASK}\\x1b[0m\n1 failed \ufffd",
+        lines_skipped=40,
+    )
+
+
+@pytest.mark.parametrize(
+    "end", [None, CheckEnd(None, False, 0, 0, 0)], ids=["not seen", "did not run"]
+)
+def test_check_whose_end_is_unknown_has_nulls(end: CheckEnd | None) -> None:
+    assert build_check_result(replace(FAILED, end=end), [], Redactor()) == CheckResult(
+        timeout_seconds=600
+    )
+
+
+@pytest.mark.parametrize(
+    ("lines", "shown", "skipped"),
+    [
+        pytest.param([b"%d" % n for n in range(60)], 50, 10, id="many-lines"),
+        pytest.param([b"x" * 1000] * 10, 8, 2, id="long-lines"),
+        pytest.param([b"x" * 8191], 1, 0, id="a-line-that-just-fits"),
+        pytest.param([b"x" * 8192], 1, 0, id="a-line-that-is-too-long"),
+        pytest.param([b""], 1, 0, id="an-empty-line"),
+    ],
+)
+def test_last_lines_of_a_check_are_bounded(lines: list[bytes], shown: int, skipped: int) -> None:
+    end = CheckEnd(0, False, 1, len(lines), 0)
+
+    check = build_check_result(CheckFacts(600, None, end), lines, Redactor())
+
+    assert check is not None
+    assert len(check.last_lines) <= 8 * 1024 + 1
+    assert check.last_lines.count("\n") + 1 == shown
+    assert check.last_lines.endswith(lines[-1].decode()[-10:]) or check.last_lines.endswith("…")
+    assert check.lines_skipped == skipped
+
+
+def test_secret_of_several_lines_is_masked_in_a_checks_output() -> None:
+    secret = "BEGIN-of-a-secret\nsecond-line-of-the-secret\nEND-of-the-secret"
+
+    check = build_check_result(FAILED, secret.encode().split(b"\n"), Redactor([secret]))
+
+    assert check is not None
+    assert check.last_lines == MASK
+
+
+def test_result_with_a_check_is_read_back() -> None:
+    attempt = record()
+    facts = RunFacts(session=attempt.session, container_exit_code=0, check=FAILED)
+    check = build_check_result(FAILED, [b"1 failed"], Redactor())
+    result = build(attempt, facts).model_copy(update={"check": check})
+
+    assert AgentRunResult.model_validate_json(result.model_dump_json()) == result
+    assert (result.error_code, result.cause) == (ErrorCode.CHECK_FAILED, None)
+    assert (result.session_id, result.cost_usd, result.clear_session) == ("s1", 0.5, False)
+    older = result.model_dump(mode="json", exclude={"check"})
+    assert AgentRunResult.model_validate(older).check is None

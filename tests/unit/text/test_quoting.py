@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from tasks.text.quoting import quote, telling_line, without_json_events
+from tasks.text.quoting import last_telling_line, quote, telling_line, without_json_events
 
 TRACEBACK = "Traceback (most recent call last)"
 EVENT = json.dumps({"type": "result"})
@@ -151,6 +151,22 @@ def test_line_that_says_most_is_the_first_or_the_error_of_a_traceback(
     lines: list[str], expected: str | None
 ) -> None:
     assert telling_line(lines) == expected
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([], None),
+        (["", "=====", "  "], None),
+        (["collected 3 items", "1 failed, 2 passed", "", "====="], "1 failed, 2 passed"),
+        (["2 failed", "npm warn deprecated x"], "2 failed"),
+        (["npm warn deprecated x", "---"], "npm warn deprecated x"),
+    ],
+)
+def test_last_telling_line_is_the_last_with_a_word_and_no_warning(
+    lines: list[str], expected: str | None
+) -> None:
+    assert last_telling_line(lines) == expected
 
 
 @pytest.mark.parametrize(

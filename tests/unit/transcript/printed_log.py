@@ -19,8 +19,9 @@ def print_lines(
     stderr: Sequence[bytes] = (),
     numbered: bool = True,
     sha256: str | None = None,
+    check: Sequence[bytes] | None = None,
 ) -> list[bytes]:
-    """Return the script's whole log as lines without LF: header, stdout, stderr, trailer."""
+    """Return the script's whole log as lines without LF: header, stdout, stderr, check, trailer."""
     raw = print_stdout(payloads, final_newline)
     header = f"{TOKEN} h 1 pod_uid=u numbered={int(numbered)} started=1700000000".encode()
     stdout = [
@@ -33,7 +34,14 @@ def print_lines(
         f"sha256={sha256 or hashlib.sha256(raw).hexdigest()} exit=0 timed_out=0 last_result=0 "
         f"copied={len(payloads) * numbered} stderr_lines={len(kept)} stderr_skipped=0 refused=-"
     )
-    return [header, *stdout, *kept, trailer.encode()]
+    if check is None:
+        return [header, *stdout, *kept, trailer.encode()]
+    begun = f"{TOKEN} b 1 exit=0 after_result=0 timeout=600 started=1700000000".encode()
+    of_check = [number_line(n, line, kind="c") for n, line in enumerate(check, start=1)]
+    trailer += (
+        f" check=1 check_timed_out=0 check_seconds=2 check_lines={len(check)} check_skipped=0"
+    )
+    return [header, *stdout, *kept, begun, *of_check, trailer.encode()]
 
 
 def number_line(number: int, payload: bytes, kind: str = "o") -> bytes:

@@ -12,6 +12,9 @@ from tasks.transcript import line_grammar
 from tasks.transcript.line_grammar import (
     ACKNOWLEDGED_ABOVE_BYTES,
     ACKNOWLEDGED_BYTES_PER_LINE,
+    CheckBegunLine,
+    CheckEnd,
+    CheckLine,
     ForeignLine,
     HeaderLine,
     Refusal,
@@ -45,12 +48,26 @@ TRAILER = Trailer(
     refused=None,
 )
 
+CHECK_TEXT = "check=1 check_timed_out=0 check_seconds=12 check_lines=3 check_skipped=40"
+CHECK = CheckEnd(exit_code=1, timed_out=False, seconds=12, lines=3, skipped=40)
+BEGUN_TEXT = "b 1 exit=0 after_result=0 timeout=600 started=1700000000"
+
 payloads = st.binary(max_size=200).map(lambda raw: raw.replace(b"\n", b"|"))
 numbers = st.integers(min_value=1, max_value=10**15 - 1)
 
 
 def print_payload_line(kind: str, number: int, payload: bytes) -> bytes:
     return f"{TOKEN} {kind} {number} {len(payload)} ".encode() + payload
+
+
+def print_check(check: CheckEnd | None) -> str:
+    if check is None:
+        return ""
+    code = "-" if check.exit_code is None else check.exit_code
+    return (
+        f" check={code} check_timed_out={int(check.timed_out)} check_seconds={check.seconds} "
+        f"check_lines={check.lines} check_skipped={check.skipped}"
+    )
 
 
 def print_trailer(trailer: Trailer) -> str:
@@ -60,6 +77,7 @@ def print_trailer(trailer: Trailer) -> str:
         f"timed_out={int(trailer.timed_out)} last_result={trailer.last_result_line or 0} "
         f"copied={trailer.copied_lines} stderr_lines={trailer.stderr_lines} "
         f"stderr_skipped={trailer.stderr_skipped} refused={trailer.refused or '-'}"
+        f"{print_check(trailer.check)}"
     )
 
 
@@ -77,6 +95,14 @@ trailers = st.builds(
     stderr_lines=counts,
     stderr_skipped=counts,
     refused=st.none() | st.sampled_from(Refusal),
+)
+checks = st.builds(
+    CheckEnd,
+    exit_code=st.none() | st.integers(min_value=0, max_value=255),
+    timed_out=st.booleans(),
+    seconds=counts,
+    lines=counts,
+    skipped=counts,
 )
 
 
@@ -101,7 +127,28 @@ trailers = st.builds(
             f"{TOKEN} o 1 2 \xff\xfe".encode("latin-1"), StdoutLine(1, b"\xff\xfe"), id="no-utf8"
         ),
         pytest.param(f"{TOKEN} e 2 3 bad".encode(), StderrLine(2, b"bad"), id="stderr"),
+        pytest.param(f"{TOKEN} c 3 2 ok".encode(), CheckLine(3, b"ok"), id="check"),
+        pytest.param(
+            f"{TOKEN} {BEGUN_TEXT}".encode(),
+            CheckBegunLine(1, 0, False, 600, 1700000000),
+            id="check-begun",
+        ),
+        pytest.param(
+            f"{TOKEN} b 1 exit=143 after_result=1 timeout=1 started=0 later=x".encode(),
+            CheckBegunLine(1, 143, True, 1, 0),
+            id="check-begun-with-an-unknown-key",
+        ),
         pytest.param(f"{TOKEN} {TRAILER_TEXT}".encode(), TrailerLine(TRAILER), id="trailer"),
+        pytest.param(
+            f"{TOKEN} {TRAILER_TEXT} {CHECK_TEXT}".encode(),
+            TrailerLine(replace(TRAILER, check=CHECK)),
+            id="trailer-with-a-check",
+        ),
+        pytest.param(
+            f"{TOKEN} {TRAILER_TEXT} {CHECK_TEXT.replace('check=1', 'check=-')}".encode(),
+            TrailerLine(replace(TRAILER, check=replace(CHECK, exit_code=None))),
+            id="trailer-of-a-check-that-did-not-run",
+        ),
     ],
 )
 def test_line_of_the_grammar_is_read(line: bytes, expected: object):
@@ -156,6 +203,17 @@ def test_line_without_the_token_is_foreign(line: bytes):
         TRAILER_TEXT.replace("refused=-", "refused=unheard_of"),
         TRAILER_TEXT.replace("copied=12", "copied"),
         TRAILER_TEXT.replace("copied=12", "copied=1e3"),
+        "c 0 2 ok",
+        "c 1 3 ok",
+        BEGUN_TEXT.replace("b 1", "b 2"),
+        BEGUN_TEXT.replace("exit=0", "exit=256"),
+        BEGUN_TEXT.replace("exit=0", "exit=-"),
+        BEGUN_TEXT.replace(" timeout=600", ""),
+        BEGUN_TEXT.replace("started=1700000000", "started="),
+        f"{TRAILER_TEXT} {CHECK_TEXT.replace('check=1', 'check=256')}",
+        f"{TRAILER_TEXT} {CHECK_TEXT.replace('check=1', 'check=x')}",
+        f"{TRAILER_TEXT} {CHECK_TEXT.replace('timed_out=0', 'timed_out=2')}",
+        f"{TRAILER_TEXT} {CHECK_TEXT.replace(' check_seconds=12', '')}",
     ],
 )
 def test_line_with_the_token_but_wrong_is_damaged(rest: str):
@@ -164,9 +222,9 @@ def test_line_with_the_token_but_wrong_is_damaged(rest: str):
     assert parse_line(line, TOKEN) == ForeignLine(line, damaged=True)
 
 
-@given(number=numbers, payload=payloads, kind=st.sampled_from("oe"))
+@given(number=numbers, payload=payloads, kind=st.sampled_from("oec"))
 def test_payload_line_is_read_back(number: int, payload: bytes, kind: str):
-    expected = {"o": StdoutLine, "e": StderrLine}[kind](number, payload)
+    expected = {"o": StdoutLine, "e": StderrLine, "c": CheckLine}[kind](number, payload)
 
     assert parse_line(print_payload_line(kind, number, payload), TOKEN) == expected
 
@@ -203,6 +261,20 @@ def test_trailer_is_read_back_and_fits_a_termination_message(trailer: Trailer):
     assert len(text) <= 4096
 
 
+@given(trailer=trailers, check=checks, data=st.data())
+def test_trailer_with_a_check_is_read_back_and_cut_short_never_passes_one(
+    trailer: Trailer, check: CheckEnd, data: st.DataObject
+):
+    text = print_trailer(replace(trailer, check=check))
+    cut = parse_trailer_text(text[: data.draw(st.integers(0, len(text) - 1))])
+
+    assert parse_trailer_text(text) == replace(trailer, check=check)
+    assert len(text) <= 4096
+    # Cut before the check's keys it tells of none; within the last one a count may be shorter.
+    found = cut.check if cut is not None else None
+    assert found is None or replace(found, skipped=0) == replace(check, skipped=0)
+
+
 @given(trailer=trailers, data=st.data())
 def test_trailer_cut_short_is_no_trailer(trailer: Trailer, data: st.DataObject):
     text = print_trailer(trailer)
@@ -227,6 +299,16 @@ def test_written_grammar_names_every_trailer_key():
 
     assert re.findall(r"(\w+)=", TRAILER_TEXT) == re.findall(
         r"(\w+)=", written[written.index("TOKEN t 1") :].split("Trailer,")[0]
+    )
+
+
+def test_written_grammar_names_every_key_of_the_check():
+    written = line_grammar.__doc__ or ""
+    begun = written[written.index("TOKEN b 1") :].split("The check", 1)[0]
+
+    assert re.findall(r"(\w+)=", BEGUN_TEXT) == re.findall(r"(\w+)=", begun)
+    assert re.findall(r"(\w+)=", CHECK_TEXT) == re.findall(
+        r"(check\w*)=[C0N]", written[written.index("these come last") :]
     )
 
 

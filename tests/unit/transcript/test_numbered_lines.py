@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.transcript.line_grammar import LineRange, StdoutLine, Trailer, parse_trailer_text
+from tasks.transcript.line_grammar import (
+    CheckEnd,
+    LineRange,
+    StdoutLine,
+    Trailer,
+    parse_trailer_text,
+)
 from tasks.transcript.numbered_lines import LineSplitter, Transcript
 from tests.unit.transcript.printed_log import TOKEN, number_line, print_lines, print_stdout
 
@@ -72,6 +78,23 @@ def test_whole_log_is_delivered_and_proven(payloads: list[bytes], final_newline:
     assert transcript.stderr_lines == (b"oops", b"")
     assert transcript.numbered
     assert transcript.header is not None
+
+
+@pytest.mark.parametrize("numbered", [True, False])
+def test_check_is_kept_apart_from_the_transcript_however_often_it_is_read(numbered: bool):
+    transcript = Transcript(TOKEN)
+    lines = print_lines([b"a", b"b"], stderr=[b"oops"], numbered=numbered, check=[b"1 failed", b""])
+
+    assert take(transcript, lines[:-3]) == [b"a", b"b"]
+    assert transcript.check_begun is not None
+    assert transcript.trailer is None
+    transcript.begin_stream()
+    assert take(transcript, lines) == []
+    assert transcript.check_lines == (b"1 failed", b"")
+    assert transcript.stderr_lines == (b"oops",)
+    assert transcript.trailer is not None
+    assert transcript.trailer.check == CheckEnd(1, False, 2, 2, 0)
+    assert transcript.proof().complete is (True if numbered else None)
 
 
 def test_delivered_lines_bear_their_numbers():
