@@ -7,6 +7,7 @@ has changed it.
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any, cast
 
 import aiohttp
@@ -43,7 +44,10 @@ def abort(transport: asyncio.BaseTransport | None) -> None:
     """Cut a connection, unless it is closed already."""
     # TLS would wait for the other side's farewell, and longer than a process that ends.
     if isinstance(transport, asyncio.Transport):
-        transport.abort()
+        # TLS that is closed already has nothing to cut, and fails at that in older releases of
+        # Python 3.11, such as Debian 12's.
+        with suppress(AttributeError):
+            transport.abort()
 
 
 class ByteStream:

@@ -3,6 +3,7 @@
 import asyncio
 
 import aiohttp
+import pytest
 from aiohttp import web
 
 from tasks.cluster.http_transport import WEBSOCKET_LIMITS, abort, transport_of
@@ -35,5 +36,13 @@ def test_websocket_s_end_is_not_waited_for() -> None:
     assert WEBSOCKET_LIMITS.ws_close == 1.0
 
 
-def test_connection_that_is_closed_already_is_left() -> None:
-    abort(None)
+class ForgottenTls(asyncio.Transport):
+    """As the transport of TLS in Python 3.11.2, once it has been closed twice."""
+
+    def abort(self) -> None:
+        raise AttributeError("'NoneType' object has no attribute '_abort'")
+
+
+@pytest.mark.parametrize("transport", [None, ForgottenTls()])
+def test_connection_that_is_closed_already_is_left(transport: asyncio.Transport | None) -> None:
+    abort(transport)
