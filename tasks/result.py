@@ -29,7 +29,7 @@ from tasks.storage.result_storage import compress_file
 from tasks.storage.storage_keys import transcript_key
 from tasks.storage.stored_results import write_result
 from tasks.text.quoting import last_telling_line
-from tasks.transcript.line_grammar import parse_trailer_text
+from tasks.transcript.line_grammar import Trailer, parse_trailer_text
 from tasks.usage.usage_records import record_usage
 
 # A storage may hang; what could not be stored in time is read again by the next run.
@@ -106,24 +106,18 @@ def collect_facts(ended: EndedAttempt, evidence: ClusterEvidence) -> RunFacts:
     if ended.work is None:
         return common
     return _with_attempt(
-        replace(common, check=_check_facts(run, ended.work)),
+        common,
         ended.work,
         evidence,
         now=run.outside.server_now(),
         deleted_by_us=stopped is not None,
         asked_by_us=ended.work.flow_run_id == run.flow_run_id,
+        check_asked=prepared.check is not None and ended.work.is_of(run),
     )
 
 
-def _check_facts(run: AgentRun, work: AttemptAtWork) -> CheckFacts | None:
-    """Return what is known of the check; `None` where neither the Job nor this run asks for one."""
-    asked = work.is_of(run) and run.prepared.check is not None
-    if work.check_timeout_seconds is None and not asked:
-        return None
-    pod, followed = work.pod, work.followed_so_far
-    ended = pod.agent.terminated if pod and pod.agent else None
-    said = parse_trailer_text(ended.message or "") if ended else None
-    trailer = (followed.trailer if followed else None) or said
+def _check_facts(work: AttemptAtWork, trailer: Trailer | None) -> CheckFacts:
+    followed = work.followed_so_far
     lines = (line.decode("utf-8", errors="replace") for line in _check_lines(work))
     return CheckFacts(
         timeout_seconds=work.check_timeout_seconds,
@@ -152,14 +146,20 @@ def _with_attempt(
     now: datetime,
     deleted_by_us: bool,
     asked_by_us: bool,
+    check_asked: bool,
 ) -> RunFacts:
     pod, job = work.pod, work.job
     agent = pod.agent if pod else None
     ended = agent.terminated if agent else None
     observation = work.observer.observation
     followed = work.followed_so_far
+    trailer = followed.trailer if followed else None
+    said = parse_trailer_text(ended.message or "") if ended else None
+    # The Job tells whether there is a check; a run that asks for one knows of none that is missing.
+    has_check = check_asked or work.check_timeout_seconds is not None
     return replace(
         common,
+        check=_check_facts(work, trailer or said) if has_check else None,
         session=work.session.summary(),
         transcript=_proof(work, None),
         resume_requested=work.resumed,
@@ -169,8 +169,8 @@ def _with_attempt(
         stderr_line=work.stderr_line,
         log_refusal=followed.log_refusal if followed else None,
         foreign_line=_foreign_line(followed),
-        trailer=followed.trailer if followed else None,
-        termination_trailer=parse_trailer_text(ended.message or "") if ended else None,
+        trailer=trailer,
+        termination_trailer=said,
         container_started=work.agent_started or _has_started(agent, pod_is_gone=work.pod_is_gone),
         container_exit_code=ended.exit_code if ended else None,
         container_signal=ended.signal if ended else None,

@@ -222,7 +222,7 @@ async def _wait_until(store: Store, deadline: float) -> None:
         async with asyncio.timeout_at(deadline):
             await store.wait()
     except TimeoutError:
-        pass
+        pass  # the caller looks at the time
 
 
 def _seen_as(change: Change, namespace: str, predicate: Predicate) -> str:

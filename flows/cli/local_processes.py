@@ -100,7 +100,7 @@ class OwnProcess:
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
-            pass
+            pass  # it is killed below
         finally:
             self.ask_to_end(signal.SIGKILL)
             self._process.wait()

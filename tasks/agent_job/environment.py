@@ -209,28 +209,17 @@ def build_environment(
         tracing: From `trace_env`; what people give under these names wins, and resource attributes
             are added to theirs.
     """
-    templated = agent_env_of(runtime.pod_template)
     home = {"HOME": runtime.home_path, "CLAUDE_CONFIG_DIR": f"{runtime.home_path}/.claude"}
-    general = {
-        **{name: _plain(name, value) for name, value in {**_UNATTENDED, **tracing}.items()},
-        **{item.env: key_reference(item) for item in runtime.env_from_keys},
-        **{name: _plain(name, value) for name, value in runtime.env.items()},
-    }
     plain = {**agent.env, **request.env}
     entries: dict[str, dict[str, Any]] = {
-        **{
-            name: entry
-            for name, entry in general.items()
-            # A merge would leave both a value and where another comes from.
-            if name not in templated or "valueFrom" not in {*entry, *templated[name]}
-        },
+        **_general_entries(runtime, tracing),
         **{name: _plain(name, value) for name, value in plain.items()},
         **{
             item.env: _secret(item.env, item.secret, item.key, optional=False)
             for item in agent.credentials
         },
     }
-    given = {**runtime.env, **values_of(templated), **plain}
+    given = {**runtime.env, **values_of(agent_env_of(runtime.pod_template)), **plain}
     if given.get(RESOURCE_ATTRIBUTES):
         both = f"{given[RESOURCE_ATTRIBUTES]},{tracing[RESOURCE_ATTRIBUTES]}"
         entries[RESOURCE_ATTRIBUTES] = _plain(RESOURCE_ATTRIBUTES, both)
@@ -250,6 +239,22 @@ def build_environment(
         "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}},
     }
     return list(entries.values())
+
+
+def _general_entries(runtime: RuntimeSpec, tracing: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return what every agent of a runtime gets, without what the pod template gives otherwise."""
+    templated = agent_env_of(runtime.pod_template)
+    entries = {
+        **{name: _plain(name, value) for name, value in {**_UNATTENDED, **tracing}.items()},
+        **{item.env: key_reference(item) for item in runtime.env_from_keys},
+        **{name: _plain(name, value) for name, value in runtime.env.items()},
+    }
+    return {
+        name: entry
+        for name, entry in entries.items()
+        # A merge would leave both a value and where another comes from.
+        if name not in templated or "valueFrom" not in {*entry, *templated[name]}
+    }
 
 
 def names_over_template(

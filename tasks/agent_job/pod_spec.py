@@ -50,12 +50,7 @@ def build_pod_spec(
         environment: The container's `env`.
         workspace: What the agent works on; cloned first where the runtime says so.
     """
-    security_context = {
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "readOnlyRootFilesystem": runtime.read_only_root_filesystem,
-        "runAsNonRoot": True,
-    }
+    security_context = _container_security(runtime)
     resources = _resources(runtime.resources)
     container: dict[str, Any] = {
         "name": AGENT_CONTAINER,
@@ -95,6 +90,15 @@ def build_pod_spec(
 
 def _file_mode(runtime: RuntimeSpec) -> int:
     return _MODE_FOR_ALL if runtime.fs_group is None else _MODE_FOR_THE_GROUP
+
+
+def _container_security(runtime: RuntimeSpec) -> dict[str, Any]:
+    return {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": runtime.read_only_root_filesystem,
+        "runAsNonRoot": True,
+    }
 
 
 def _pod_security(runtime: RuntimeSpec) -> dict[str, Any]:

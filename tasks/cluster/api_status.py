@@ -4,7 +4,6 @@ import asyncio
 import math
 import re
 import ssl
-from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
@@ -79,10 +78,8 @@ def error_from_answer(
         is_json_patch: A 422 without causes then means that the patch did not apply.
     """
     answer = parse_status(
-        body or b"", retry_after=retry_after, quotes_body=not target.resource.startswith("secrets")
+        body, retry_after=retry_after, quotes_body=not target.resource.startswith("secrets")
     )
-    if body is None:
-        answer = replace(answer, is_foreign=False)
     if status == 403 and any(reason == _NAMESPACE_GOES for reason, _ in answer.causes):
         return NamespaceTerminating(
             f"Namespace {target.namespace} is being deleted, so the Kubernetes API refused to "
@@ -121,15 +118,17 @@ def _sentence(target: RequestTarget, status: int, answer: StatusBody) -> str:
 
 
 def parse_status(
-    body: bytes, *, retry_after: str | None = None, quotes_body: bool = True
+    body: bytes | None, *, retry_after: str | None = None, quotes_body: bool = True
 ) -> StatusBody:
     """Read a `Status` body; anything else gives its first characters as message.
 
     Args:
-        body: The whole body.
+        body: The whole body; None where it cannot be read, which says nothing of who answered.
         retry_after: The `Retry-After` header.
         quotes_body: False drops the message, for requests whose content must not be repeated.
     """
+    if body is None:
+        return StatusBody(retry_after_seconds=_seconds(retry_after))
     status = parse_json_object(body)
     if status is None:
         text = body[:_QUOTE_LIMIT_CHARACTERS].decode(errors="replace")

@@ -54,11 +54,10 @@ def init_words(facts: RunFacts) -> str | None:
     failed = facts.failed_init_container
     if failed is not None and failed.terminated is not None:
         ended = failed.terminated
-        never_ran = ended.ran is False
-        how = "could not be started" if never_ran else f"ended with exit code {ended.exit_code}"
-        reason = f" {_name(ended.reason)}" if ended.reason else ""
         said = quote(ended.message)
-        return f"init container {_name(failed.name)} {how}{reason}{f' {said}' if said else ''}"
+        return (
+            f"init container {_name(failed.name)} {_name(ended.words)}{f' {said}' if said else ''}"
+        )
     return next(filter(None, map(_waiting_words, facts.init_containers)), None)
 
 

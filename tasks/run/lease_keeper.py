@@ -278,7 +278,7 @@ class LeaseKeeper:
                     lambda lease, now: build_release(lease, self._me, now), RETRY_SAFE
                 )
         except (ClusterError, LeaseLost, TimeoutError):
-            pass
+            pass  # it runs out by itself
         finally:
             self._lease, self._perhaps_taken = None, False
 

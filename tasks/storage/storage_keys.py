@@ -147,7 +147,7 @@ def _flow_run_part(flow_run_id: FlowRunId) -> str:
         if str(UUID(flow_run_id)) == flow_run_id:
             return flow_run_id
     except ValueError:
-        pass
+        pass  # no UUID: made one that no other id has
     return _part("flow-run", flow_run_id)
 
 

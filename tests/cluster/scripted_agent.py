@@ -193,7 +193,7 @@ class AgentFollow:
             except PodGone:
                 self.view = PodView(self.view.container_started, True, True)
             except ClusterError:
-                pass
+                pass  # the view stays; it is asked again
             self.follower.look_again()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.look_seconds):

@@ -22,6 +22,7 @@ from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.agent_job.strategic_merge import POD_TEMPLATE, Place
 from tasks.claude_code.agent_spec import AgentSpec
 from tasks.vocabulary.names import FlowRunId, JobUid, PodUid
+from tests.waits import WaitRanOut
 
 pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(120)]
 
@@ -82,7 +83,7 @@ def _until(check: Callable[[], Any]) -> Any:
         if found := check():
             return found
         time.sleep(0.1)
-    pytest.fail("nothing happened within 30 s")
+    raise WaitRanOut("nothing happened within 30 s")
 
 
 def _run_to_its_end(core_api: Api, batch_api: Api, spec: JobSpec) -> tuple[str, int]:

@@ -83,6 +83,8 @@ class RawSpace:
         return self.cluster.ok("GET", f"{self.core}/pods?labelSelector={selector}")["items"]
 
     def running_pod(self, job_name: str) -> Any:
+        """Return the one pod of a Job whose script is `until_term`, once it can be asked to end."""
+
         def find() -> Any:
             return [
                 pod
@@ -92,7 +94,8 @@ class RawSpace:
             ]
 
         [pod] = self.until(find)
-        time.sleep(0.5)  # the shell needs a moment to set its trap
+        path = f"{self.core}/pods/{pod['metadata']['name']}/log"
+        self.until(lambda: self.cluster.call("GET", path).text.startswith("up"))
         return pod
 
     def ended_job(self, name: str) -> list[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from tests.contract.raw_cluster import IMAGE, RawSpace, container, manifest
+from tests.contract.raw_cluster import IMAGE, RawSpace, container, manifest, until_term
 from tests.mutating_webhook import mutating_webhook
 
 pytestmark = [pytest.mark.slice, pytest.mark.any_cluster, pytest.mark.timeout(120)]
@@ -215,8 +215,7 @@ def test_pod_that_names_something_missing_is_refused_and_its_job_tells_by_events
 def test_namespace_that_goes_refuses_all_that_is_new(make_space: MakeSpace) -> None:
     space = make_space()
     # Its pod holds the namespace for as long as it takes to end.
-    script = "trap 'sleep 4; exit 0' TERM; while :; do sleep 0.1; done"
-    space.create(manifest("holds", script))
+    space.create(manifest("holds", until_term(0, 4)))
     space.running_pod("holds")
     space.cluster.ok("DELETE", f"/api/v1/namespaces/{space.name}")
     answer = space.cluster.call("POST", space.jobs, manifest("late"))

@@ -28,6 +28,11 @@ def slow(seconds_a_line: float) -> dict[str, str]:
     return {"REPLAY_TRANSCRIPT": "tools", "REPLAY_LINE_DELAY_SECONDS": str(seconds_a_line)}
 
 
+def kill(live: LiveProcess) -> None:
+    live.signal(signal.SIGKILL)
+    live.wait()
+
+
 def ended(live: LiveProcess, seconds: float) -> tuple[int, dict[str, Any]]:
     code = live.wait(seconds)
     return code, json.loads(live.last_line)
@@ -48,8 +53,7 @@ def test_same_request_takes_over_the_agent_of_a_killed_run(
     first = live_cli(request)
     first.wait_for(READY)
     first_id = flow_run_of(traces, agents_namespace, agent_id)
-    first.signal(signal.SIGKILL)
-    first.wait()
+    kill(first)
     killed_at = time.monotonic()
     second = live_cli(request)
     second.wait_for(READY, 80)
@@ -93,8 +97,7 @@ def test_runs_that_may_not_take_over_leave_a_live_agent_alone(
     assert len(jobs_of(traces, agents_namespace, agent_id)) == 1
     assert prefect_server.flow_run(blocked["flow_run_id"])["state"]["name"] == "Blocked"
 
-    first.signal(signal.SIGKILL)
-    first.wait()
+    kill(first)
     expire_lease(traces, agents_namespace, agent_id)
 
     other = run_cli({**request, "task_id": "T-2"}).result
@@ -129,8 +132,7 @@ def test_check_of_a_killed_run_is_judged_by_the_run_that_takes_over(
     # Whether there is a check, the Job tells; this request has none.
     second = live_cli(request)
     second.wait_for("holds this agent's Lease")
-    first.signal(signal.SIGKILL)
-    first.wait()
+    kill(first)
     expire_lease(traces, agents_namespace, agent_id)
     code, result = ended(second, 90)
 
@@ -158,8 +160,7 @@ def test_run_that_asks_for_a_check_does_not_succeed_by_a_job_without_one(
     first.wait_for(READY)
     second = live_cli({**request, "check": {"command": "true"}})
     second.wait_for("holds this agent's Lease")
-    first.signal(signal.SIGKILL)
-    first.wait()
+    kill(first)
     expire_lease(traces, agents_namespace, agent_id)
     code, result = ended(second, 90)
 
@@ -185,8 +186,7 @@ def test_result_of_a_killed_run_is_kept_before_the_next_one_starts(
     first = live_cli(request)
     first.wait_for(READY)
     first_id = flow_run_of(traces, agents_namespace, agent_id)
-    first.signal(signal.SIGKILL)
-    first.wait()
+    kill(first)
     expire_lease(traces, agents_namespace, agent_id)
     wait_until(lambda: bool(_job(traces, agents_namespace, agent_id)["status"].get("succeeded")))
 
@@ -225,8 +225,7 @@ def test_cancelled_run_ends_the_agent_of_the_earlier_run_that_it_concludes(
     first = live_cli(request)
     first.wait_for(READY)
     first_id = flow_run_of(traces, agents_namespace, agent_id)
-    first.signal(signal.SIGKILL)
-    first.wait()
+    kill(first)
     expire_lease(traces, agents_namespace, agent_id)
     second = live_cli({**request, "prompt": "Something else."})
     # It follows the earlier run's agent, on that run's prompt, before it starts its own.

@@ -72,7 +72,7 @@ class PrefectGate:
                 both.create_task(self._forward(reader, server, writer))
                 both.create_task(copy_stream(answers, writer))
         except (OSError, asyncio.CancelledError):
-            pass
+            pass  # cut by one of its ends, or by the test
         finally:
             self._connections.discard(connection)
             for end in filter(None, (writer, server)):

@@ -113,7 +113,7 @@ class PodWorker:
             if await self._initialise():
                 await asyncio.gather(*(worker.run() for worker in self._main))
         except Stopped:
-            pass
+            pass  # what was begun is ended below
         await self._end_sidecars()
         # The kubelet tells of the containers first and of the pod's end a little later.
         await asyncio.sleep(_PHASE_DELAY_SECONDS)
