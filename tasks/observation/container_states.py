@@ -17,6 +17,7 @@ from tasks.observation.api_fields import (
     objects_at,
     text_at,
 )
+from tasks.vocabulary.error_codes import Cause
 
 # The kubelet gives these reasons to a container whose process was never started.
 _NEVER_STARTED = frozenset({"ContainerCannotRun", "CreateContainerError", "StartError"})
@@ -226,6 +227,13 @@ def without_passed(containers: Sequence[ContainerSnapshot]) -> tuple[ContainerSn
 
 def _has_ever_run(container: ContainerSnapshot) -> bool:
     return bool(container.running or container.terminated or container.last_terminated)
+
+
+def cause_of_failed_init(ended: ContainerTerminated | None) -> Cause:
+    """Return why an init container has failed; `None` where it is not known how it ended."""
+    if ended is not None and ended.ran is False:
+        return Cause.CONFIG_ERROR
+    return Cause.OOM_KILLED if ended and ended.reason == "OOMKilled" else Cause.APP_EXIT
 
 
 def find_failed(containers: Iterable[ContainerSnapshot]) -> ContainerSnapshot | None:

@@ -11,7 +11,7 @@ from tasks.observation.cluster_evidence import (
     NodeSnapshot,
     shows_wrong_architecture,
 )
-from tasks.observation.container_states import ContainerTerminated
+from tasks.observation.container_states import ContainerTerminated, cause_of_failed_init
 from tasks.observation.pod_reasons import POD_DISRUPTED, find_disruption
 from tasks.observation.pod_refusals import RefusalRule
 from tasks.observation.snapshots import (
@@ -65,18 +65,12 @@ def init_container_failed(
 ) -> PodWaitFailure:
     """Describe that an init container has failed, or could not be started."""
     return PodWaitFailure(
-        _cause_of_init(ended),
+        cause_of_failed_init(ended),
         f"Init container {name} of pod {pod.name} {ended.words}, so the agent was not started"
         f"{_quoted(ended.message)}.",
         _advice_on_init(name, ended),
         container=name,
     )
-
-
-def _cause_of_init(ended: ContainerTerminated | None) -> Cause:
-    if ended is not None and ended.ran is False:
-        return Cause.CONFIG_ERROR
-    return Cause.OOM_KILLED if ended and ended.reason == "OOMKilled" else Cause.APP_EXIT
 
 
 def _advice_on_init(name: str, ended: ContainerTerminated | None) -> str:
@@ -92,7 +86,7 @@ def init_container_keeps_failing(pod: PodSnapshot, container: ContainerSnapshot)
     """Describe that an init container fails each time it is started."""
     ended = container.last_failure
     return PodWaitFailure(
-        _cause_of_init(ended),
+        cause_of_failed_init(ended),
         f"Init {describe_failing(container)} in pod {pod.name}, so the agent was not started"
         f"{_quoted(ended.message if ended else None)}.",
         _advice_on_init(container.name, ended),
@@ -304,7 +298,7 @@ def pod_never_started(
     unstarted, preparing, named = find_unstarted(pod), find_preparing(pod), failing
     if failing is not None:
         ended = failing.last_failure
-        cause, why = _cause_of_init(ended), f": {describe_failing(failing)}"
+        cause, why = cause_of_failed_init(ended), f": {describe_failing(failing)}"
         advice = _advice_on_init(failing.name, ended)
     elif waiting is not None:
         rule = find_waiting_rule(waiting)

@@ -11,7 +11,7 @@ from functools import partial
 
 from tasks.observation import pod_reasons
 from tasks.observation.api_fields import Condition
-from tasks.observation.container_states import CLOCK_SLACK, ContainerTerminated
+from tasks.observation.container_states import CLOCK_SLACK, cause_of_failed_init
 from tasks.observation.snapshots import JOB_FAILED
 from tasks.outcome.run_facts import (
     SIGABRT_NUMBER,
@@ -274,15 +274,9 @@ def _init_container(facts: RunFacts, _ending: Ending, *, cause: Cause) -> str | 
     ended = failed.terminated if failed is not None else None
     if failed is None or ended is None or facts.container_started:
         return None
-    if _cause_of_init_container(ended) is not cause:
+    if cause_of_failed_init(ended) is not cause:
         return None
     return f"init container {failed.name} {ended.words}"
-
-
-def _cause_of_init_container(ended: ContainerTerminated) -> Cause:
-    if ended.ran is False:
-        return Cause.CONFIG_ERROR
-    return Cause.OOM_KILLED if ended.reason == "OOMKilled" else Cause.APP_EXIT
 
 
 def _bad_input(facts: RunFacts, _ending: Ending) -> str | None:
