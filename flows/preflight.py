@@ -42,7 +42,7 @@ from tasks.preflight.preflight_results import (
     render_pod,
 )
 from tasks.preflight.surroundings_checks import judge_prefect, judge_retention, judge_storage
-from tasks.run.check_request import read_run_script
+from tasks.run.check_request import read_keeper_script, read_run_script
 from tasks.storage.result_storage import open_result_storage
 from tasks.vocabulary.errors import InputInvalid, PrefectUnusable
 from tasks.vocabulary.names import FlowRunId
@@ -203,6 +203,7 @@ async def _load(request: AgentRunRequest, kubeconfig: Path | None) -> _Loaded:
                 runtime.spec,
                 flow_run_id=_NO_FLOW_RUN,
                 run_script=read_run_script(),
+                keeper_script=read_keeper_script(),
                 confidential_prompt=await load_prompt(request, runtime),
             )
     except (InputInvalid, ClusterError) as failure:

@@ -20,12 +20,13 @@ from flows.run.cancellation_hook import delete_jobs_of_cancelled_run
 from flows.run.earlier_runs import conclude_earlier_runs
 from flows.run.opening import open_run
 from flows.run.owning import own_agent, renewing, while_owner
-from flows.run.putting_to_work import abandoned_on_failure, drain, put_to_work
+from flows.run.putting_to_work import abandoned_on_failure, drain, put_to_work, with_work
 from flows.run.refusals import refuse
 from flows.run.run_process import outlive_console
 from flows.run.verdicts import await_verdict, end_flow_run
 from tasks.agent_job.run_request import AgentRunRequest
 from tasks.cleanup import clean_up
+from tasks.collection import collect_work
 from tasks.completion import await_completion
 from tasks.guard import guard_agent
 from tasks.job import adopt_agent_job, commit_agent_job, create_agent_job
@@ -132,9 +133,10 @@ async def run_attempt(run: AgentRun) -> EndedAttempt:
                     if await find_bound_pod(run, work) is None:
                         return EndedAttempt(run=run, work=work)
             streaming = beside.start(stream_logs(run, work))
+            collecting = beside.start(collect_work(run, work)) if work.keeps_work else None
             ended = await await_completion(run, work, streaming)
             await drain(ended, streaming)
-            return ended
+            return await with_work(ended, collecting)
     except LeaseLost as lost:
         # Another process owns the agent now, and its Job with it.
         return await step_back(run, lost)

@@ -23,6 +23,7 @@ from tasks.run.agent_run import AgentRun
 from tasks.run.attempt_at_work import AttemptAtWork, StopReason, StopRequest
 from tasks.run.ended_attempt import ConcludedAttempt, EndedAttempt
 from tasks.run.job_deletion import delete_owned_job
+from tasks.run.keeper_commands import finish_keeper
 from tasks.run.lease_keeper import LeaseLost, WritesPaused
 from tasks.vocabulary.names import (
     ANNOTATION_HARVESTED_AT,
@@ -83,7 +84,11 @@ async def clean_up(ended: EndedAttempt, concluded: ConcludedAttempt) -> None:
     if another container keeps it from finishing.
     """
     run, work = ended.run, ended.work
-    if work is None or work.stopped is not None or ended.lease_lost:
+    if work is None or ended.lease_lost:
+        return
+    if _keeper_is_done(ended, concluded):
+        await finish_keeper(run, work)
+    if work.stopped is not None:
         return
     if not concluded.is_stored:
         run.outside.say(f"Job {work.job_name} is kept until its TTL, because nothing was stored.")
@@ -97,6 +102,12 @@ async def clean_up(ended: EndedAttempt, concluded: ConcludedAttempt) -> None:
         return
     except (ClusterError, LeaseLost, WritesPaused, TimeoutError) as error:
         run.outside.say(f"Job {work.job_name} is kept until its TTL: {error}")
+
+
+def _keeper_is_done(ended: EndedAttempt, concluded: ConcludedAttempt) -> bool:
+    """Tell whether nobody needs the pod's keeper any more; a deleted Job has no later run."""
+    work = ended.work
+    return work is not None and work.keeps_work and (concluded.is_stored or bool(work.stopped))
 
 
 async def _clean_up(run: AgentRun, work: AttemptAtWork, result: AgentRunResult) -> None:

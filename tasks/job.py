@@ -54,6 +54,8 @@ async def create_agent_job(run: AgentRun, found: NewAttempt) -> JobSnapshot:
         LeaseLost: A later process of this flow run has created it.
     """
     spec = run.job_spec(found.number, exec_permitted=found.exec_permitted)
+    if run.prepared.collects_work and not found.exec_permitted:
+        raise _may_not_collect()
     _say_what_starts(run, spec)
     run.outside.controls.creating = spec
     manifest = build_job_manifest(spec)
@@ -110,6 +112,14 @@ def _judge_name(found: JobSnapshot, spec: JobSpec, manifest: JsonObject) -> Name
         attempt=spec.attempt,
         owner_epoch=spec.owner_epoch,
         manifest_sha256=manifest["metadata"]["annotations"][ANNOTATION_MANIFEST_SHA256],
+    )
+
+
+def _may_not_collect() -> AgentRunError:
+    return AgentRunError(
+        ErrorCode.JOB_CREATE_FAILED,
+        "The agent's work could not be collected, so the agent was not started: this run may not "
+        "run commands in pods (get and create of pods/exec). Grant both, or set deliver to none.",
     )
 
 

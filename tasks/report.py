@@ -1,6 +1,7 @@
 """What people find on the flow run's page when a run has ended."""
 
 import asyncio
+from pathlib import Path
 from uuid import UUID
 
 from prefect import get_run_logger
@@ -15,7 +16,7 @@ from tasks.outcome.report_page import (
     render_report,
     summarize_result,
 )
-from tasks.outcome.run_result import AgentRunResult
+from tasks.outcome.run_result import AgentRunResult, WorkResult
 from tasks.run.agent_run import AgentRun
 from tasks.run.ended_attempt import ConcludedAttempt, EndedAttempt
 from tasks.run.evidence_reads import see_job_finished, take_forensics
@@ -23,11 +24,14 @@ from tasks.run.progress_page import publish_progress
 from tasks.text.markdown import code_span
 from tasks.vocabulary.errors import AgentRunError
 from tasks.vocabulary.names import AgentId, artifact_key
+from tasks.work.work_page import render_work_page
 
 # For all details together, and once more for the report: a busy server takes a while.
 _PUBLISH_SECONDS = 15.0
 # Time that a process about to be killed reserves for the report, and for cleaning up after it.
 _REPORT_SECONDS, _CLEAN_UP_SECONDS = 2.5, 1.5
+# More than the page shows of a patch.
+_PATCH_READ_BYTES = 256 * 1024
 
 
 @stage("Report")
@@ -77,6 +81,10 @@ async def _publish_details(
     if work is not None:
         page = work.page.render(_transcript_file(run, result))
         pages["transcript"] = (page, "What the agent said and did, in readable form.")
+    collected = ended.collected
+    if result.work is not None and collected is not None:
+        page = await asyncio.to_thread(_render_work, result.work, collected.patch, run)
+        pages["work"] = (page, "What the agent made of its repository.")
     if result.output is not None:
         pages["output"] = (render_output(result), "The answer as JSON.")
     *published, _ = await asyncio.gather(
@@ -92,6 +100,21 @@ async def _publish_details(
     if key is not None:
         links.append(Link(f"Transcript file in {run.outside.storage.description}", key))
     return links
+
+
+def _render_work(work: WorkResult, patch: Path | None, run: AgentRun) -> str:
+    content, is_cut = None, False
+    if patch is not None:
+        with patch.open("rb") as file:
+            content = file.read(_PATCH_READ_BYTES)
+            is_cut = bool(file.read(1))
+    page = render_work_page(
+        work,
+        agent_name=run.prepared.agent_id,
+        patch=content,
+        patch_is_cut=is_cut,
+    )
+    return run.outside.redactor.text(page)
 
 
 async def _end_progress(ended: EndedAttempt, result: AgentRunResult) -> None:

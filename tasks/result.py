@@ -15,8 +15,16 @@ from tasks.outcome.result_building import (
     agent_timed_out,
     build_check_result,
     build_result,
+    build_work_result,
 )
-from tasks.outcome.run_facts import CheckFacts, JobGone, PodReplacement, RunFacts, StageFailure
+from tasks.outcome.run_facts import (
+    CheckFacts,
+    JobGone,
+    PodReplacement,
+    RunFacts,
+    StageFailure,
+    WorkFacts,
+)
 from tasks.outcome.run_result import AgentRunResult, TranscriptProof
 from tasks.outcome.verdict import judge_run
 from tasks.run.agent_run import AgentRun
@@ -43,8 +51,8 @@ async def conclude_run(ended: EndedAttempt) -> ConcludedAttempt:
     """Judge the run by all that was seen, and store its result and transcript.
 
     A storage that cannot be written does not change the verdict, but the Job is then not marked as
-    read, so that the next run can read it again. A run that has lost its Lease stores nothing,
-    because its successor writes the same files.
+    read, so that the next run can read it again; neither is one whose keeper waits with the work. A
+    run that has lost its Lease stores nothing, because its successor writes the same files.
     """
     run, work, evidence = ended.run, ended.work, ClusterEvidence()
     stored_key = None
@@ -66,6 +74,7 @@ async def conclude_run(ended: EndedAttempt) -> ConcludedAttempt:
         ended_at=datetime.now(UTC),
         timed_out=agent_timed_out(facts),
         check=build_check_result(facts.check, _check_lines(work), run.outside.redactor),
+        work=build_work_result(facts.work, run.outside.redactor),
         redactor=run.outside.redactor,
     )
     result = await clear_session_if_it_recurs(run, result)
@@ -75,6 +84,8 @@ async def conclude_run(ended: EndedAttempt) -> ConcludedAttempt:
         stored = await _store_result(run, result, work)
         await note_session(run, result)
         is_stored = stored and (stored_key is not None or not work.spool.exists())
+    if ended.collected is not None and ended.collected.keeper_waits:
+        is_stored = False
     if not ended.lease_lost:
         await note_standing(run, result)
     return ConcludedAttempt(result=result, is_stored=is_stored, evidence=evidence)
@@ -101,6 +112,7 @@ def collect_facts(ended: EndedAttempt, evidence: ClusterEvidence) -> RunFacts:
         api_refused=ended.work is not None and ended.work.observer.is_refused,
         model=prepared.agent.model,
         image=prepared.runtime.image,
+        work=_work_facts(ended),
         memory_limit=prepared.runtime.resources.memory_limit,
     )
     if ended.work is None:
@@ -113,6 +125,19 @@ def collect_facts(ended: EndedAttempt, evidence: ClusterEvidence) -> RunFacts:
         deleted_by_us=stopped is not None,
         asked_by_us=ended.work.flow_run_id == run.flow_run_id,
         check_asked=prepared.check is not None and ended.work.is_of(run),
+    )
+
+
+def _work_facts(ended: EndedAttempt) -> WorkFacts | None:
+    collected = ended.collected
+    if collected is None or ended.work is None:
+        return None
+    is_own = ended.work.flow_run_id == ended.run.flow_run_id
+    return WorkFacts(
+        # A Job of another run was asked what that run expects.
+        expect_changes=is_own and ended.run.prepared.agent.expect_changes,
+        result=collected.result,
+        keeper_waits=collected.keeper_waits,
     )
 
 

@@ -184,6 +184,12 @@ def replay_image() -> str:
 
 
 @pytest.fixture(scope="session")
+def git_image() -> str:
+    """An image whose `claude` prints a recorded session again, and which has git."""
+    return _image_named_by("GIT_IMAGE") if _KUBECONFIG_GIVEN else REPLAY_IMAGE
+
+
+@pytest.fixture(scope="session")
 def real_image() -> str:
     """The image with the real Claude Code CLI."""
     return _image_named_by("REAL_IMAGE")

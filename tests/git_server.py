@@ -37,8 +37,8 @@ def make_repository(folder: Path, commits: int) -> str:
 
 
 @contextmanager
-def serve_repositories(folder: Path) -> Generator[str]:
-    """Serve the bare repositories of a folder to who has the password; gives their address."""
+def serve_repositories(folder: Path, address: str = "127.0.0.1") -> Generator[str]:
+    """Serve the repository of a folder to who has the password; gives its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -86,11 +86,11 @@ def serve_repositories(folder: Path) -> Generator[str]:
         def log_message(self, format: str, *args: Any) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer((address, 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/project.git"
+        yield f"http://{address}:{server.server_address[1]}/project.git"
     finally:
         server.shutdown()
         server.server_close()

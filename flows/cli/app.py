@@ -26,6 +26,7 @@ from flows.cli.operator_commands import attach, logs, ls, pause, resume, show, s
 from flows.cli.preflight_command import preflight
 from flows.cli.request_file import read_request
 from flows.cli.usage_command import usage
+from flows.cli.work_command import work
 from tasks.agent_job.run_request import AgentRunRequest, refuse_oversize
 from tasks.outcome.run_result import AgentRunResult
 from tasks.run.check_request import check_request
@@ -63,7 +64,7 @@ app.command()(demo)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(
     local_cluster
 )
-for command in (ls, show, logs, stop, attach, pause, resume, usage, preflight):
+for command in (ls, show, logs, work, stop, attach, pause, resume, usage, preflight):
     app.command()(command)
 
 

@@ -90,13 +90,14 @@ def ls(
     async def command() -> None:
         from flows.cli.list_command import row_printer, watch_rows
 
-        async with _cluster(kubeconfig, namespace) as access:
-            show = row_printer(_console(), access.namespace, ListFormat.JSON if as_json else output)
-            async with _records(kubeconfig, as_json=as_json) as records:
+        async with reach_cluster(kubeconfig, namespace) as access:
+            form = ListFormat.JSON if as_json else output
+            show = row_printer(plain_console(), access.namespace, form)
+            async with reach_records(kubeconfig, as_json=as_json) as records:
                 async for rows in watch_rows(access, records, all_jobs=all_jobs, watch=watch):
                     show(rows)
 
-    _carry_out(command(), as_json=as_json)
+    carry_out(command(), as_json=as_json)
 
 
 def show(
@@ -113,16 +114,16 @@ def show(
     async def command() -> None:
         from flows.cli.operator_runs import find_run
 
-        async with _cluster(kubeconfig, namespace) as access:
+        async with reach_cluster(kubeconfig, namespace) as access:
             look = await access.look()
-            async with _records(kubeconfig, as_json=as_json) as records:
+            async with reach_records(kubeconfig, as_json=as_json) as records:
                 run = await find_run(look, records, name)
         if as_json:
             operator_tables.print_json(run.for_machines(look))
         else:
-            operator_tables.show_run(_console(), run.report, run.facts(look))
+            operator_tables.show_run(plain_console(), run.report, run.facts(look))
 
-    _carry_out(command(), as_json=as_json)
+    carry_out(command(), as_json=as_json)
 
 
 def logs(
@@ -147,10 +148,10 @@ def logs(
         from flows.cli.operator_runs import show_transcript
 
         extent = Extent(is_whole=full, printed_by=f"claude-jobs logs {name} --full")
-        output = LiveOutput(_console(), extent)
-        async with _cluster(kubeconfig, namespace) as access:
+        output = LiveOutput(plain_console(), extent)
+        async with reach_cluster(kubeconfig, namespace) as access:
             look = await access.look()
-            async with _records(kubeconfig, as_json=as_json) as records:
+            async with reach_records(kubeconfig, as_json=as_json) as records:
                 await show_transcript(
                     access,
                     look,
@@ -158,10 +159,10 @@ def logs(
                     name,
                     follow=follow,
                     show=_print_lines if as_json else output.show_lines_of_transcript,
-                    say=_say(as_json=as_json),
+                    say=progress_printer(as_json=as_json),
                 )
 
-    _carry_out(command(), as_json=as_json)
+    carry_out(command(), as_json=as_json)
 
 
 def stop(
@@ -179,14 +180,14 @@ def stop(
     async def command() -> None:
         from tasks.operators.stop_agent import stop_agent
 
-        async with _cluster(kubeconfig, namespace) as access:
+        async with reach_cluster(kubeconfig, namespace) as access:
             look = await access.look()
             target = require_target(look, name)
-            report = await stop_agent(access, look, target, _say(as_json=as_json))
+            report = await stop_agent(access, look, target, progress_printer(as_json=as_json))
         if as_json:
             operator_tables.print_json(asdict(report))
 
-    _carry_out(command(), as_json=as_json)
+    carry_out(command(), as_json=as_json)
 
 
 def attach(
@@ -209,7 +210,7 @@ def attach(
 
         return start
 
-    output = LiveOutput(_console())
+    output = LiveOutput(plain_console())
     try:
         result = run_to_its_end(load, kubeconfig, output)
     except (CommandRefused, AgentRunError, ClusterError, RunCrashed, PrefectUnusable) as error:
@@ -239,18 +240,18 @@ def pause(
     async def command() -> None:
         from tasks.run.pause_switch import pause_agent
 
-        async with _cluster(kubeconfig, namespace) as access:
+        async with reach_cluster(kubeconfig, namespace) as access:
             before = await pause_agent(
                 access.client, access.namespace, parse_agent_id(agent), reason
             )
-            _say(as_json=as_json)(
+            progress_printer(as_json=as_json)(
                 f"Agent {agent} is paused in namespace {access.namespace}"
                 + (f"; it was already {before.describe()}." if before else ".")
             )
             if as_json:
                 operator_tables.print_json({"agent_id": agent, "paused": True, "reason": reason})
 
-    _carry_out(command(), as_json=as_json)
+    carry_out(command(), as_json=as_json)
 
 
 def resume(
@@ -264,9 +265,9 @@ def resume(
     async def command() -> None:
         from tasks.run.pause_switch import resume_agent
 
-        async with _cluster(kubeconfig, namespace) as access:
+        async with reach_cluster(kubeconfig, namespace) as access:
             ended = await resume_agent(access.client, access.namespace, parse_agent_id(agent))
-            _say(as_json=as_json)(
+            progress_printer(as_json=as_json)(
                 f"Agent {agent} may start again; it was {ended.describe()}."
                 if ended
                 else f"Agent {agent} was not paused in namespace {access.namespace}."
@@ -274,24 +275,26 @@ def resume(
             if as_json:
                 operator_tables.print_json({"agent_id": agent, "paused": False})
 
-    _carry_out(command(), as_json=as_json)
+    carry_out(command(), as_json=as_json)
 
 
 @asynccontextmanager
-async def _records(kubeconfig: Path | None, *, as_json: bool) -> AsyncGenerator[Any, None]:
+async def reach_records(kubeconfig: Path | None, *, as_json: bool) -> AsyncGenerator[Any, None]:
+    """Read what is stored about runs; afterwards, say what could not be read."""
     # Importing Prefect takes two seconds, so it is imported only if needed.
     from flows.cli.run_records import open_records
 
     async with open_records(kubeconfig) as records:
         yield records
     for note in records.notes:
-        _say(as_json=as_json)(note)
+        progress_printer(as_json=as_json)(note)
 
 
 @asynccontextmanager
-async def _cluster(
+async def reach_cluster(
     kubeconfig: Path | None, namespace: str | None
 ) -> AsyncGenerator["ClusterAccess", None]:
+    """Connect to the cluster that a command refers to."""
     # Importing the Kubernetes client takes one second, so it is imported only if needed.
     from tasks.operators.cluster_look import open_cluster
 
@@ -299,7 +302,8 @@ async def _cluster(
         yield access
 
 
-def _carry_out(command: Coroutine[Any, Any, T], *, as_json: bool) -> T:
+def carry_out(command: Coroutine[Any, Any, T], *, as_json: bool) -> T:
+    """Return what a command does, or end with its refusal and exit code."""
     try:
         return asyncio.run(command)
     except (CommandRefused, AgentRunError, ClusterError) as error:
@@ -357,11 +361,12 @@ def _explain(error: Exception) -> tuple[str, str | None, int]:
             return str(error), None, EXIT_RUN_FAILED
 
 
-def _console() -> Console:
+def plain_console() -> Console:
+    """Return a console that changes and wraps nothing by itself."""
     return Console(highlight=False, soft_wrap=True)
 
 
-def _say(*, as_json: bool) -> Callable[[str], None]:
+def progress_printer(*, as_json: bool) -> Callable[[str], None]:
     """Return a function that prints progress; with JSON on stdout, it prints to stderr."""
     console = Console(stderr=as_json, highlight=False, soft_wrap=True)
 

@@ -1,8 +1,9 @@
 """Jobs left by earlier runs of the agent: concluded under their own runs, before ours starts."""
 
 from flows.run.beside import TasksBeside
-from flows.run.putting_to_work import drain, put_to_work
+from flows.run.putting_to_work import drain, put_to_work, with_work
 from tasks.cleanup import clean_up
+from tasks.collection import collect_work
 from tasks.completion import await_completion
 from tasks.guard import guard_agent
 from tasks.job import adopt_agent_job
@@ -105,6 +106,9 @@ async def _bring_to_end(theirs: AgentRun, found: Reattach | Harvest) -> EndedAtt
         elif pod is None:
             return EndedAttempt(run=theirs, work=work)
         streaming = beside.start(stream_logs(theirs, work))
+        # Work that cannot be had now must not keep the agent from its next task.
+        collect = collect_work(theirs, work, may_wait=False) if work.keeps_work else None
+        collecting = beside.start(collect) if collect is not None else None
         ended = await await_completion(theirs, work, streaming)
         await drain(ended, streaming)
-    return ended
+        return await with_work(ended, collecting)

@@ -22,12 +22,14 @@ from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.connection import ClusterConnection
 from tasks.orchestrator.run_log import open_run_log
 from tasks.run.agent_run import AgentRun, Connections, RunDiary
-from tasks.run.check_request import read_run_script
+from tasks.run.check_request import read_keeper_script, read_run_script
 from tasks.run.lease_keeper import LeaseKeeper
 from tasks.run.run_controls import RunControls
 from tasks.storage.result_storage import open_result_storage
 from tasks.text.redaction import Redactor
+from tasks.vocabulary.errors import InputInvalid
 from tasks.vocabulary.names import AgentId, FlowRunId
+from tasks.work.restricted_git import GitMissing, find_git
 
 
 @asynccontextmanager
@@ -55,9 +57,12 @@ async def open_run(asked: object, controls: RunControls) -> AsyncGenerator[Agent
         runtime.spec,
         flow_run_id=flow_run_id,
         run_script=read_run_script(),
+        keeper_script=read_keeper_script(),
         confidential_prompt=await load_prompt(request, runtime),
         traceparent=_traceparent(),
     )
+    if prepared.collects_work:
+        _require_git()
     storage = await open_result_storage(prepared.runtime.result_storage)
     with tempfile.TemporaryDirectory(prefix="claude-jobs-") as folder:
         spool = Path(folder) / "log.jsonl"
@@ -80,6 +85,17 @@ async def open_run(asked: object, controls: RunControls) -> AsyncGenerator[Agent
                 folder_path=Path(folder),
             )
             yield AgentRun.begin(prepared, outside)
+
+
+def _require_git() -> None:
+    """Refuse a run whose work could not be checked once it has been paid for."""
+    try:
+        find_git()
+    except GitMissing as error:
+        raise InputInvalid(
+            f"The agent's work cannot be collected: {error} Install it there, or set deliver to "
+            "none."
+        ) from error
 
 
 @asynccontextmanager

@@ -9,8 +9,9 @@ from uuid import UUID
 import anyio
 
 from flows.run.beside import TasksBeside
-from flows.run.putting_to_work import drain
+from flows.run.putting_to_work import drain, with_work
 from flows.run.run_process import SECONDS_TO_CONCLUDE, SECONDS_TO_END_AGENT, cancelled_by_sigterm
+from tasks.collection import collect_work
 from tasks.completion import await_completion
 from tasks.log_stream import stream_logs
 from tasks.orchestrator.flow_run_states import CancellationReader
@@ -82,9 +83,10 @@ async def _end_agent(work: AttemptAtWork) -> EndedAttempt:
     async with TasksBeside() as beside:
         beside.start(work.observer.run())
         streaming = beside.start(stream_logs(work.run, work))
+        collecting = beside.start(collect_work(work.run, work)) if work.keeps_work else None
         ended = await await_completion(work.run, work, streaming)
         await drain(ended, streaming)
-    return ended
+        return await with_work(ended, collecting)
 
 
 @asynccontextmanager

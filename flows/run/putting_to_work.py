@@ -4,17 +4,19 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from flows.run.agents_shown import show_agents_beside
 from flows.run.beside import TasksBeside
 from flows.run.naming import name_attempt
 from tasks.cluster.watching.job_observer import JobObserver
+from tasks.collection import leave_work
 from tasks.log_following.log_follower import FollowedLog
 from tasks.observation.snapshots import JobSnapshot
 from tasks.run.agent_run import AgentRun
 from tasks.run.attempt_at_work import AttemptAtWork, SecretFate
-from tasks.run.ended_attempt import EndedAttempt
+from tasks.run.ended_attempt import CollectedWork, EndedAttempt
 from tasks.run.lease_keeper import LeaseLost
 from tasks.secret import abandon_unstarted
 from tasks.vocabulary.errors import AgentRunError
@@ -23,6 +25,8 @@ from tasks.vocabulary.errors import AgentRunError
 _FLOW_MARGIN_SECONDS = 60.0
 # After the agent's end the last lines come within seconds, but the API may be away for a while.
 _DRAIN_SECONDS = 300.0
+# Of a cancelled run: its pod goes when its grace is over.
+_COLLECT_CANCELLED_SECONDS = 20.0
 
 
 def put_to_work(
@@ -68,6 +72,7 @@ def put_to_work(
         deadline_at=_deadline_at(run, job),
         secret_fate=secret_fate,
         check_timeout_seconds=job.check_timeout_seconds,
+        keeps_work=job.keeps_work,
     )
     outside.controls.at_work = work
     beside.start(show_agents_beside(run, work))
@@ -128,3 +133,25 @@ async def drain(ended: EndedAttempt, streaming: asyncio.Task[FollowedLog]) -> No
     except Exception as error:
         # For example, the disk is full: the run is judged by everything else that is known.
         ended.run.outside.say(f"Reading the output failed: {error!r}")
+
+
+async def with_work(
+    ended: EndedAttempt, collecting: asyncio.Task[CollectedWork | None] | None
+) -> EndedAttempt:
+    """Return the end of an attempt with what was collected of its work; null where nobody asked."""
+    work, controls = ended.work, ended.run.outside.controls
+    if collecting is None or work is None:
+        return ended
+    if not work.agent_is_over:
+        # Nobody saw its end, so what it has made by now may be half of it.
+        return replace(ended, collected=leave_work(ended.run, "Nobody saw how the agent ended."))
+    cancelled = asyncio.ensure_future(controls.cancel_requested.wait())
+    try:
+        await asyncio.wait({collecting, cancelled}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({collecting}, timeout=controls.bounded(_COLLECT_CANCELLED_SECONDS))
+    finally:
+        cancelled.cancel()
+    if not collecting.done():
+        problem = "The run was cancelled before all of it was there."
+        return replace(ended, collected=leave_work(ended.run, problem))
+    return replace(ended, collected=await collecting)

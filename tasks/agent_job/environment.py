@@ -5,7 +5,6 @@ values. What people wrote to the agent stands in the run's Secret too, as it is 
 """
 
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from tasks.agent_job.pod_settings import ReadOnlyMount, key_reference
@@ -53,13 +52,6 @@ _PROVIDER_SWITCH = {
     "bedrock": {"CLAUDE_CODE_USE_BEDROCK": "1"},
     "vertex": {"CLAUDE_CODE_USE_VERTEX": "1"},
 }
-
-_UNITS = {"m": Decimal("0.001"), "": Decimal(1)} | {
-    f"{letter}{binary}": Decimal(1024 if binary else 1000) ** power
-    for power, letter in enumerate("KMGTPE", start=1)
-    for binary in ("", "i")
-}
-_UNITS["k"] = _UNITS.pop("K")
 
 
 def check_plain_env(request: AgentRunRequest, agent: AgentSpec, runtime: RuntimeSpec) -> None:
@@ -136,6 +128,7 @@ def script_env(
     acknowledgement_seconds: int,
     copy_bytes: int,
     check_timeout_seconds: int | None,
+    alive_file: str | None,
 ) -> dict[str, str]:
     """Return what the run script reads, the line token and the pod's UID excepted."""
     env = {
@@ -149,6 +142,8 @@ def script_env(
     }
     if check_timeout_seconds is not None:
         env[f"{PREFIX}CHECK_TIMEOUT_SECONDS"] = str(check_timeout_seconds)
+    if alive_file is not None:
+        env[f"{PREFIX}ALIVE_FILE"] = alive_file
     return env
 
 
@@ -320,24 +315,6 @@ def optional_keys(agent: AgentSpec, runtime: RuntimeSpec) -> frozenset[tuple[str
 
 def _mounts(runtime: RuntimeSpec) -> tuple[ReadOnlyMount, ...]:
     return (*runtime.mounts, *(runtime.git.mounts if runtime.git else ()))
-
-
-def quantity_bytes(quantity: str) -> int:
-    """Return a Kubernetes quantity of storage in bytes, rounded down."""
-    return int(quantity_value(quantity))
-
-
-def quantity_value(quantity: str) -> Decimal:
-    """Return a Kubernetes quantity in cores, bytes or pieces.
-
-    Raises:
-        ValueError: It is none.
-    """
-    digits = quantity.rstrip("mkKMGTPEi")
-    try:
-        return Decimal(digits) * _UNITS[quantity.removeprefix(digits)]
-    except (InvalidOperation, KeyError) as error:
-        raise ValueError(f"{quantity!r} is not a quantity") from error
 
 
 def _plain(name: str, value: str) -> dict[str, Any]:

@@ -7,13 +7,16 @@ does, so that they stand in no pod spec, command line, environment or clone.
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.agent_job.keeper_container import keeper_mount
 from tasks.agent_job.pod_settings import GitClone, ReadOnlyMount, key_reference, mount_source
+from tasks.agent_job.reserved_names import PREFIX
 from tasks.agent_job.run_request import Workspace
 from tasks.claude_code.command_line import escape_for_kubernetes
 from tasks.vocabulary.names import (
     CLONE_CONTAINER,
     CREDENTIALS_DIR,
     CREDENTIALS_VOLUME,
+    KEEPER_DIR,
     WORKSPACE_VOLUME,
 )
 
@@ -45,6 +48,12 @@ elif [ -n "$ref" ] &&
 else
   git checkout -q --detach FETCH_HEAD --
 fi
+"""
+# What the agent adds is told by it; the agent can change its own repository at will.
+_NOTE_BASE = """\
+git rev-parse --verify HEAD >"$CLAUDE_JOBS_KEEPER_DIR/base"
+"""
+_SAY_COMMIT = """\
 git log -1 --format='Cloned commit %H.'
 """
 
@@ -60,6 +69,7 @@ def build_clone_container(
     *,
     security_context: Mapping[str, Any],
     resources: Mapping[str, Any],
+    has_keeper: bool,
 ) -> dict[str, Any]:
     """Return the init container; it holds the repository's address, and no credential.
 
@@ -68,6 +78,7 @@ def build_clone_container(
         workspace: What.
         security_context: The agent container's own.
         resources: The agent container's own: a pod is given the larger of both, not the sum.
+        has_keeper: Whether the pod's keeper is told which commit the agent begins with.
     """
     environment = {
         "HOME": clone.path,
@@ -83,11 +94,16 @@ def build_clone_container(
         mounts.append({"name": CREDENTIALS_VOLUME, "mountPath": CREDENTIALS_DIR, "readOnly": True})
     for name, mount in _named_mounts(clone):
         mounts.append({"name": name, "mountPath": mount.path, "readOnly": True})
+    script = _SCRIPT
+    if has_keeper:
+        environment[f"{PREFIX}KEEPER_DIR"] = KEEPER_DIR
+        mounts.append(keeper_mount())
+        script += _NOTE_BASE
     return {
         "name": CLONE_CONTAINER,
         "image": clone.image,
         "imagePullPolicy": clone.image_pull_policy,
-        "command": ["/bin/sh", "-c", escape_for_kubernetes(_SCRIPT)],
+        "command": ["/bin/sh", "-c", escape_for_kubernetes(script + _SAY_COMMIT)],
         "env": [
             *(key_reference(item) for item in clone.env_from_keys),
             *(

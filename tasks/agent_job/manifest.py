@@ -17,12 +17,12 @@ from tasks.agent_job.environment import (
     build_environment,
     context_env,
     names_over_template,
-    quantity_bytes,
     script_env,
 )
 from tasks.agent_job.pod_spec import build_pod_spec
 from tasks.agent_job.pod_template import apply_pod_template
 from tasks.agent_job.prepared_run import RUN_SCRIPT_FILE, PreparedRun
+from tasks.agent_job.quantities import quantity_bytes
 from tasks.agent_job.trace_context import trace_env
 from tasks.vocabulary import names
 from tasks.vocabulary.names import JobName
@@ -77,12 +77,14 @@ class JobSpec:
         limits, check = self.run.runtime.limits, self.run.check
         # As the agent, it has a grace to end in.
         checking = check.timeout_seconds + limits.termination_grace_seconds if check else 0
+        keeping = limits.keeper_patience_seconds if self.run.collects_work else 0
         return (
             limits.scheduling_seconds
             + limits.start_seconds
             + limits.image_pull_backoff_seconds
             + self.run.timeout_seconds
             + checking
+            + keeping
             + limits.termination_grace_seconds
             + limits.acknowledgement_seconds
             + limits.deadline_margin_seconds
@@ -106,6 +108,7 @@ def build_job_manifest(spec: JobSpec) -> dict[str, Any]:
         working_directory=spec.run.working_directory,
         environment=_environment(spec),
         workspace=spec.run.request.workspace,
+        collects_work=spec.run.collects_work,
     )
     pod = apply_pod_template(
         {
@@ -193,7 +196,12 @@ def build_tombstone_manifest(
     A late create by the Job's gone owner is a conflict then, and a pod that starts all the same
     says why it does not work.
     """
-    files = {RUN_SCRIPT_FILE: run_script.encode(), REVOKED_KEY: b"1\n"}
+    files = {
+        RUN_SCRIPT_FILE: run_script.encode(),
+        REVOKED_KEY: b"1\n",
+        # A pod with a keeper does not start without it.
+        names.KEEPER_SCRIPT_FILE: b"exit 0\n",
+    }
     labels = {names.LABEL_MANAGED_BY: names.MANAGED_BY, names.LABEL_VERSION: names.PROTOCOL_VERSION}
     metadata = {"name": job_name, "namespace": namespace, "labels": labels}
     return _immutable_secret(metadata, files, job_uid)
@@ -229,6 +237,7 @@ def _annotations(spec: JobSpec) -> dict[str, str]:
         names.ANNOTATION_ATTEMPT: str(spec.attempt),
         names.ANNOTATION_LINE_TOKEN: spec.line_token,
         names.ANNOTATION_CHECK_TIMEOUT_SECONDS: str(check.timeout_seconds) if check else None,
+        names.ANNOTATION_KEEPS_WORK: "true" if spec.run.collects_work else None,
     }
     return {key: value for key, value in annotations.items() if value is not None}
 
@@ -245,6 +254,7 @@ def _environment(spec: JobSpec) -> list[dict[str, Any]]:
         # The rest is for skills; a volume that is full would cost the pod.
         copy_bytes=storage_bytes * 7 // 8,
         check_timeout_seconds=run.check.timeout_seconds if run.check else None,
+        alive_file=names.ALIVE_FILE if run.collects_work else None,
     )
     context = context_env(
         run.request, run.agent, flow_run_id=run.flow_run_id, resume_session=run.resume_session

@@ -5,8 +5,9 @@ Defaults without a source in a comment are starting points, to be changed in the
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from tasks.agent_job.quantities import quantity_bytes
 from tasks.agent_job.reserved_names import is_credential, is_reserved_for_clone, overlaps
 from tasks.claude_code.agent_spec import (
     CONTROLS,
@@ -16,7 +17,7 @@ from tasks.claude_code.agent_spec import (
     ObjectName,
     SpecModel,
 )
-from tasks.vocabulary.names import CREDENTIALS_DIR
+from tasks.vocabulary.names import CREDENTIALS_DIR, KEEPER_DIR, KEEPER_SCRIPT_DIR
 
 Quantity = Annotated[
     # Kubernetes' own pattern for the quantities in resource requests and limits.
@@ -36,6 +37,16 @@ Image = Annotated[str, StringConstraints(pattern=rf"^[^\s{CONTROLS}]+$", max_len
 # Of /etc/resolv.conf, whose lines are words.
 DnsWord = Annotated[str, StringConstraints(pattern=r"^[!-~]+$", max_length=253)]
 PullPolicy = Literal["IfNotPresent", "Always", "Never"]
+
+
+# Guessed: what a pack at least needs, and what an exec still carries in reasonable time.
+_LEAST_WORK_BYTES, _MOST_WORK_BYTES = 2**20, 4 * 2**30
+
+
+def _check_work_limit(quantity: str) -> str:
+    if not _LEAST_WORK_BYTES <= quantity_bytes(quantity) <= _MOST_WORK_BYTES:
+        raise ValueError("must be at least 1Mi and at most 4Gi")
+    return quantity
 
 
 class Resources(SpecModel):
@@ -59,6 +70,11 @@ class Resources(SpecModel):
     )
     transcript_storage_limit: Quantity = Field(
         default="1Gi", description="Local disk for the copy of the transcript and the skills."
+    )
+    work_limit: Annotated[Quantity, AfterValidator(_check_work_limit)] = Field(
+        default="256Mi",
+        description="Most that is collected of an agent's work, where it is: 1Mi to 4Gi. The pod "
+        "may use three times as much local disk for it.",
     )
 
 
@@ -179,9 +195,17 @@ class GitClone(SpecModel):
         for name in self.env:
             if is_credential(name):
                 raise ValueError(f"env: {name} is a credential; use env_from_keys")
+        return self
+
+    @model_validator(mode="after")
+    def _check_folders(self) -> Self:
+        for folder in (KEEPER_DIR, KEEPER_SCRIPT_DIR):
+            if overlaps(self.path, folder):
+                raise ValueError(f"path: {self.path} is used by the run itself")
         for mount in self.mounts:
-            if overlaps(mount.path, CREDENTIALS_DIR) or overlaps(mount.path, self.path):
-                raise ValueError(f"mounts: {mount.path} is used by the run itself")
+            for folder in (CREDENTIALS_DIR, KEEPER_DIR, self.path):
+                if overlaps(mount.path, folder):
+                    raise ValueError(f"mounts: {mount.path} is used by the run itself")
         return self
 
 

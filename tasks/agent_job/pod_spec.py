@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tasks.agent_job.git_clone import build_clone_container, clone_volumes, clones_repository
+from tasks.agent_job.keeper_container import build_keeper_container, keeper_volumes
 from tasks.agent_job.pod_settings import Dns, Resources, Toleration, mount_source
 from tasks.agent_job.prepared_run import RUN_SCRIPT_FILE
 from tasks.agent_job.run_request import Workspace
@@ -38,6 +39,7 @@ def build_pod_spec(
     working_directory: str,
     environment: Sequence[Mapping[str, Any]],
     workspace: Workspace,
+    collects_work: bool,
 ) -> dict[str, Any]:
     """Return the pod's spec; it holds references to Secrets, never their content.
 
@@ -49,6 +51,7 @@ def build_pod_spec(
         working_directory: Where the agent works.
         environment: The container's `env`.
         workspace: What the agent works on; cloned first where the runtime says so.
+        collects_work: Whether a keeper holds what the agent makes of the clone.
     """
     security_context = _container_security(runtime)
     resources = _resources(runtime.resources)
@@ -64,15 +67,31 @@ def build_pod_spec(
         "securityContext": security_context,
         "volumeMounts": _volume_mounts(runtime, agent_id),
     }
+    containers = [container]
     volumes = _volumes(runtime, secret_name)
     before: dict[str, Any] = {}
     if runtime.git is not None and clones_repository(runtime.git, workspace):
         container["volumeMounts"].append({"name": WORKSPACE_VOLUME, "mountPath": runtime.git.path})
         volumes += clone_volumes(runtime.git, mode=_file_mode(runtime))
         clone = build_clone_container(
-            runtime.git, workspace, security_context=security_context, resources=resources
+            runtime.git,
+            workspace,
+            security_context=security_context,
+            resources=resources,
+            has_keeper=collects_work,
         )
         before = {"initContainers": [clone]}
+        if collects_work:
+            keeper = build_keeper_container(
+                runtime.git,
+                runtime.resources,
+                patience_seconds=runtime.limits.keeper_patience_seconds,
+                security_context=security_context,
+            )
+            containers.append(keeper)
+            volumes += keeper_volumes(
+                runtime.resources, secret_name=secret_name, mode=_file_mode(runtime)
+            )
     return {
         "restartPolicy": "Never",
         "terminationGracePeriodSeconds": runtime.limits.termination_grace_seconds,
@@ -81,7 +100,7 @@ def build_pod_spec(
         "enableServiceLinks": False,
         "securityContext": _pod_security(runtime),
         **before,
-        "containers": [container],
+        "containers": containers,
         "volumes": volumes,
         **_dns(runtime.dns),
         **_placement(runtime),

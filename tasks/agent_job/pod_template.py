@@ -7,7 +7,13 @@ from typing import Any
 from tasks.agent_job.pod_template_shape import Json, leaves, object_at, objects_at, text_at
 from tasks.agent_job.strategic_merge import POD_TEMPLATE, merge_strategically
 from tasks.vocabulary.errors import InputInvalid
-from tasks.vocabulary.names import AGENT_CONTAINER, CLONE_CONTAINER, AgentId, is_run_secret
+from tasks.vocabulary.names import (
+    AGENT_CONTAINER,
+    CLONE_CONTAINER,
+    KEEPER_CONTAINER,
+    AgentId,
+    is_run_secret,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,8 @@ def apply_pod_template(
 ) -> dict[str, Any]:
     """Return a pod template with the runtime's own merged into it, as `kubectl patch` does.
 
-    An init container that is nothing but the clone's name is left out where nothing is cloned.
+    An init container that is nothing but the clone's name is left out where nothing is cloned, and
+    what is said of the keeper where there is none.
 
     Args:
         pod: Metadata and spec of the attempt's pod.
@@ -38,10 +45,12 @@ def apply_pod_template(
     """
     spec = object_at(template, "spec")
     cloned = "initContainers" in pod["spec"]
+    kept = any(container["name"] == KEEPER_CONTAINER for container in pod["spec"]["containers"])
     parts: dict[str, list[Any]] = {
         "containers": [
             _without(container, without_env) if container["name"] == AGENT_CONTAINER else container
             for container in objects_at(spec, "containers")
+            if kept or container["name"] != KEEPER_CONTAINER
         ],
         "initContainers": [
             container
@@ -49,8 +58,8 @@ def apply_pod_template(
             if cloned or container["name"] != CLONE_CONTAINER
         ],
     }
-    kept = {name: parts.get(name, value) for name, value in spec.items()}
-    return merge_strategically(pod, {**template, "spec": kept}, POD_TEMPLATE)
+    counting = {name: parts.get(name, value) for name, value in spec.items()}
+    return merge_strategically(pod, {**template, "spec": counting}, POD_TEMPLATE)
 
 
 def _without(container: Json, names: Collection[str]) -> Json:

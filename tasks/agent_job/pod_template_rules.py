@@ -25,6 +25,7 @@ from tasks.agent_job.reserved_names import (
 from tasks.vocabulary.names import (
     AGENT_CONTAINER,
     CLONE_CONTAINER,
+    KEEPER_CONTAINER,
     WORKSPACE_VOLUME,
 )
 
@@ -49,6 +50,7 @@ _NOT_REMOVED = ("containers", "initContainers", "securityContext", "volumes")
 # The others restart every container of the pod, the agent's among them.
 _RESTARTS_ITSELF_ALONE = "Restart"
 
+_NOT_AS_ROOT = "Claude Code refuses to work unattended as root"
 _FED_BY_THE_RUN = "the run script gives the agent its input"
 _TRAILER = "it holds how the agent ended"
 _PROBES = "a failed probe would kill the agent; set the runtime's `limits`"
@@ -84,6 +86,12 @@ _AGENT_MAY_HAVE = frozenset(
         "volumeMounts",
     }
 )
+# What a cluster may want of every container; the rest is how the agent's work is kept.
+_KEEPER_MAY_HAVE = frozenset(
+    {"name", "imagePullPolicy", "resizePolicy", "resources", "securityContext"}
+)
+_KEEPER_FIELDS = {"image": "set the runtime's `git.image`"}
+_KEEPER_NOT_AS_ROOT = "it reads what the agent made, which nobody trusts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +134,8 @@ def pod_template_problems(template: Json, taken: TakenPaths) -> list[str]:
             path = f"spec.{field}[{container['name']}]"
             if (field, container["name"]) == ("containers", AGENT_CONTAINER):
                 problems += _agent_problems(container, path, volumes, taken)
+            elif (field, container["name"]) == ("containers", KEEPER_CONTAINER):
+                problems += _keeper_problems(container, path)
             else:
                 is_clone = container == {"name": CLONE_CONTAINER} and field == "initContainers"
                 problems += [] if is_clone else _other_problems(container, path, volumes)
@@ -156,14 +166,14 @@ def _pod_security_problems(context: Json) -> Iterator[str]:
     path = "spec.securityContext"
     if "fsGroup" in context:
         yield f"{path}.fsGroup: set the runtime's `fs_group`, by which the agent reads its prompt"
-    yield from _root_problems(context, path)
+    yield from _root_problems(context, path, _NOT_AS_ROOT)
 
 
-def _root_problems(context: Json, path: str) -> Iterator[str]:
+def _root_problems(context: Json, path: str, reason: str) -> Iterator[str]:
     if context.get("runAsNonRoot", True) is not True:
-        yield f"{path}.runAsNonRoot: Claude Code refuses to work unattended as root"
+        yield f"{path}.runAsNonRoot: {reason}"
     if context.get("runAsUser") == 0:
-        yield f"{path}.runAsUser: Claude Code refuses to work unattended as root"
+        yield f"{path}.runAsUser: {reason}"
 
 
 def _agent_problems(
@@ -178,7 +188,7 @@ def _agent_problems(
     yield from _removed(resources, ("limits",), f"{path}.resources")
     yield from _removed(object_at(resources, "limits"), ("memory",), f"{path}.resources.limits")
     context = object_at(agent, "securityContext")
-    yield from _root_problems(context, f"{path}.securityContext")
+    yield from _root_problems(context, f"{path}.securityContext", _NOT_AS_ROOT)
     if "readOnlyRootFilesystem" in context:
         yield (
             f"{path}.securityContext.readOnlyRootFilesystem: set the runtime's "
@@ -205,12 +215,24 @@ def _why_taken(path: str, taken: TakenPaths) -> str | None:
     return None
 
 
+def _keeper_problems(keeper: Json, path: str) -> Iterator[str]:
+    for name in keeper:
+        if name not in _KEEPER_MAY_HAVE:
+            reason = _KEEPER_FIELDS.get(name, "no template may set it for the run's own container")
+            yield f"{path}.{name}: {reason}"
+    yield from _removed(keeper, ("securityContext",), path)
+    context = object_at(keeper, "securityContext")
+    yield from _root_problems(context, f"{path}.securityContext", _KEEPER_NOT_AS_ROOT)
+
+
 def _other_problems(container: Json, path: str, volumes: frozenset[str]) -> Iterator[str]:
     name = container["name"]
     if name == AGENT_CONTAINER:
         yield f"{path}: only the agent's container has this name"
     elif name == CLONE_CONTAINER:
         yield f"{path}: set the runtime's `git`; with its name alone it stands for its place"
+    elif name == KEEPER_CONTAINER:
+        yield f"{path}: only the container that keeps the agent's work has this name"
     for number, rule in enumerate(objects_at(container, "restartPolicyRules")):
         if rule.get("action") != _RESTARTS_ITSELF_ALONE:
             yield f"{path}.restartPolicyRules[{number}].action: {_POD_FIELDS['restartPolicy']}"

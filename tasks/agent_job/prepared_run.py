@@ -35,7 +35,13 @@ from tasks.claude_code.template import render_template
 from tasks.claude_code.tool_output_limit import TOOL_OUTPUT_LIMIT_FILE, TOOL_OUTPUT_LIMIT_SCRIPT
 from tasks.vocabulary.error_codes import ErrorCode
 from tasks.vocabulary.errors import InputInvalid
-from tasks.vocabulary.names import AgentId, FlowRunId, label_value, parse_agent_id
+from tasks.vocabulary.names import (
+    KEEPER_SCRIPT_FILE,
+    AgentId,
+    FlowRunId,
+    label_value,
+    parse_agent_id,
+)
 
 RUN_SCRIPT_FILE = "run.sh"
 PROMPT_FILE = "prompt"
@@ -60,6 +66,7 @@ class PreparedRun:
         arguments: `claude` and its arguments, for the container's `args`.
         files: Data of the run's Secret by key, the pod's UID excepted.
         timeout_seconds: How long the agent may run, from the start of its container.
+        keeper_script: Text of the script of a pod's keeper, whether or not this one has it.
         confidential_prompt: The prompt that the request only refers to.
     """
 
@@ -75,6 +82,7 @@ class PreparedRun:
     arguments: tuple[str, ...]
     files: Mapping[str, bytes] = field(repr=False)
     timeout_seconds: int
+    keeper_script: str = field(repr=False)
     confidential_prompt: str | None = field(default=None, repr=False)
     traceparent: str | None = None
 
@@ -82,6 +90,11 @@ class PreparedRun:
     def check(self) -> WorkCheck | None:
         """The check of the agent's work: the request's, else the agent's own."""
         return self.agent.check
+
+    @property
+    def collects_work(self) -> bool:
+        """Whether what the agent makes of its repository leaves the pod, which has a keeper."""
+        return self.agent.deliver == "collect"
 
     @property
     def working_directory(self) -> str:
@@ -105,6 +118,7 @@ def prepare_run(
     *,
     flow_run_id: FlowRunId,
     run_script: str,
+    keeper_script: str,
     confidential_prompt: str | None = None,
     traceparent: str | None = None,
 ) -> PreparedRun:
@@ -116,6 +130,7 @@ def prepare_run(
         runtime: The block's.
         flow_run_id: Stands in the prompt's templates and in the agent's env.
         run_script: Text of the script that starts the agent in its pod.
+        keeper_script: Text of the script that keeps the agent's work there.
         confidential_prompt: The prompt that `prompt_secret` or `prompt_block` refers to.
         traceparent: Prefect's own for the flow run, where it traces runs.
 
@@ -124,10 +139,8 @@ def prepare_run(
             `prompt_too_large` or `k8s_agent_id_invalid`.
     """
     agent_id = parse_agent_id(agent.agent_id)
-    if request.output_schema is not None:
-        agent = agent.model_copy(update={"output_schema": request.output_schema})
-    if request.check is not None:
-        agent = agent.model_copy(update={"check": request.check})
+    agent = _as_asked(agent, request)
+    _refuse_undeliverable(agent, runtime, request)
     if request.task_id is not None:
         label_value(request.task_id)
     check_plain_env(request, agent, runtime)
@@ -137,7 +150,7 @@ def prepare_run(
     resume_session, session_note = _choose_session(request, runtime)
     prompt = _compose(request, agent, flow_run_id, resume_session, confidential_prompt)
     bundle = build_bundle(agent.instructions, agent.skills)
-    files = _secret_files(request, agent, prompt, bundle, run_script)
+    files = _secret_files(request, agent, prompt, bundle, run_script, keeper_script)
     _refuse_oversize(files, prompt)
     return PreparedRun(
         request=request,
@@ -152,6 +165,7 @@ def prepare_run(
         arguments=build_command_line(agent, resume_session=resume_session, bundle=bundle),
         files=files,
         timeout_seconds=timeout_seconds,
+        keeper_script=keeper_script,
         confidential_prompt=confidential_prompt,
         traceparent=traceparent,
     )
@@ -169,6 +183,7 @@ def prepare_again(run: PreparedRun, request: AgentRunRequest) -> PreparedRun:
         run.runtime,
         flow_run_id=run.flow_run_id,
         run_script=run.files[RUN_SCRIPT_FILE].decode(),
+        keeper_script=run.keeper_script,
         confidential_prompt=run.confidential_prompt,
         traceparent=run.traceparent,
     )
@@ -192,6 +207,35 @@ def template_values(
         "workspace": request.workspace.model_dump(mode="json"),
         "context": request.template_variables,
     }
+
+
+def _as_asked(agent: AgentSpec, request: AgentRunRequest) -> AgentSpec:
+    """Return the agent with what the request says in the place of its own."""
+    asked = {
+        "output_schema": request.output_schema,
+        "check": request.check,
+        "deliver": request.deliver,
+        "expect_changes": request.expect_changes,
+    }
+    return agent.model_copy(update={k: value for k, value in asked.items() if value is not None})
+
+
+def _refuse_undeliverable(agent: AgentSpec, runtime: RuntimeSpec, request: AgentRunRequest) -> None:
+    if agent.deliver == "collect":
+        missing = [
+            *(["the runtime's `git`"] if runtime.git is None else []),
+            *(["the run's `workspace.repo_url`"] if request.workspace.repo_url is None else []),
+        ]
+        if missing:
+            raise InputInvalid(
+                "deliver is `collect`, but no repository is cloned from which to collect; set "
+                f"{' and '.join(missing)}, or deliver to `none`."
+            )
+    elif agent.expect_changes:
+        raise InputInvalid(
+            "expect_changes is true, but deliver is `none`, so nobody sees what the agent changed; "
+            "set deliver to `collect`, or expect_changes to false."
+        )
 
 
 def _timeout_seconds(request: AgentRunRequest, runtime: RuntimeSpec) -> int:
@@ -245,6 +289,7 @@ def _secret_files(
     prompt: Prompt,
     bundle: Bundle | None,
     run_script: str,
+    keeper_script: str,
 ) -> dict[str, bytes]:
     files = {RUN_SCRIPT_FILE: run_script.encode(), **_prompt_file(prompt), **_wake_files(request)}
     if bundle is not None:
@@ -257,6 +302,8 @@ def _secret_files(
         files[TOOL_OUTPUT_LIMIT_FILE] = TOOL_OUTPUT_LIMIT_SCRIPT.encode()
     if agent.check is not None:
         files |= _check_files(agent.check)
+    if agent.deliver == "collect":
+        files[KEEPER_SCRIPT_FILE] = keeper_script.encode()
     return files
 
 

@@ -9,6 +9,8 @@ from tasks.vocabulary.names import (
     HOME_VOLUME,
     INPUT_DIR,
     INPUT_VOLUME,
+    KEEPER_SCRIPT_VOLUME,
+    KEEPER_VOLUME,
     TMP_VOLUME,
     WORK_DIR,
     WORK_VOLUME,
@@ -26,6 +28,7 @@ _RESERVED = {
 # What the script that clones reads, and what would make git clone something else or elsewhere.
 _RESERVED_IN_CLONE = frozenset(
     {
+        f"{PREFIX}KEEPER_DIR",
         "CREDENTIALS_DIR",
         "GIT_ALLOW_PROTOCOL",
         "GIT_BRANCH",
@@ -62,7 +65,17 @@ _RESERVED_KEY = re.compile(
     r"((claude-jobs\.dev|app\.kubernetes\.io|batch\.kubernetes\.io|([^/]+\.)?prefect\.io)/.*"
     r"|job-name|controller-uid)"
 )
-_OWN_VOLUMES = frozenset({INPUT_VOLUME, WORK_VOLUME, HOME_VOLUME, TMP_VOLUME, CREDENTIALS_VOLUME})
+_OWN_VOLUMES = frozenset(
+    {
+        INPUT_VOLUME,
+        WORK_VOLUME,
+        HOME_VOLUME,
+        TMP_VOLUME,
+        CREDENTIALS_VOLUME,
+        KEEPER_VOLUME,
+        KEEPER_SCRIPT_VOLUME,
+    }
+)
 _TERMINATION_LOG = "/dev/termination-log"
 _VOLUME_OF_A_MOUNT = re.compile(r"(clone-)?mount-\d+")
 

@@ -19,6 +19,7 @@ from tasks.claude_code.agent_spec import (
     CONTROLS,
     AbsolutePath,
     AgentSpec,
+    Delivery,
     EnvName,
     Identifier,
     OutputSchema,
@@ -143,6 +144,16 @@ class AgentRunRequest(SpecModel):
     check: WorkCheck | None = Field(
         default=None,
         description="Command that checks the work of the agent, instead of the agent's own.",
+    )
+    deliver: Delivery | None = Field(
+        default=None,
+        description="What leaves the pod of what the agent made, `none` or `collect`, instead of "
+        "the agent's own.",
+    )
+    expect_changes: bool | None = Field(
+        default=None,
+        description="Whether the agent must change something in its repository, instead of the "
+        "agent's own.",
     )
     timeout_seconds: int | None = Field(
         default=None,

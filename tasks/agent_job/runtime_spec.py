@@ -128,6 +128,13 @@ class Limits(SpecModel):
         description="Seconds the pod waits after the agent has ended for its output to be read, "
         "if there is more than a log file holds. Set to 0 if exec is not permitted.",
     )
+    keeper_patience_seconds: int = Field(
+        default=3_600,
+        ge=60,
+        le=86_400,
+        description="Seconds the pod waits after the agent has ended for its work to be collected, "
+        "if it is to be. It ends as soon as that is done.",
+    )
     stall_seconds: int | None = Field(
         # Hung processes held their pods for a day. Long tool calls are legitimate, so a tool's own
         # time limit and the delays of API retries come on top.

@@ -40,6 +40,7 @@ ModelName = Annotated[
 PermissionMode = Literal["bypassPermissions", "acceptEdits", "auto", "default", "dontAsk", "plan"]
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
 Provider = Literal["anthropic", "bedrock", "vertex"]
+Delivery = Literal["none", "collect"]
 
 DEFAULT_PROMPT_TEMPLATE = "You are the agent {{ agent.name }}. Go on with your work."
 
@@ -263,6 +264,17 @@ class AgentFields(CheckedText):
         default=None,
         description="Command that checks the work of the agent, such as its tests. A run whose "
         "check fails ends with `check_failed`.",
+    )
+    deliver: Delivery = Field(
+        default="none",
+        description="What leaves the pod of what the agent made in the repository that was cloned "
+        "for it: nothing, or with `collect` its commits and the files that it did not commit. They "
+        "are put into the result storage as a git bundle and a patch.",
+    )
+    expect_changes: bool = Field(
+        default=False,
+        description="Whether a run in which the agent changes nothing in its repository ends with "
+        "`no_changes`. Needs `collect` in `deliver`.",
     )
     tool_output_limit_bytes: int | None = Field(
         default=None,

@@ -24,12 +24,22 @@ from tasks.outcome.diagnosis_texts import (
     WRONG_ARCHITECTURE,
 )
 from tasks.outcome.ending_vocabulary import find_word
-from tasks.outcome.reasons import OF_THE_CHECK, Reason
-from tasks.outcome.run_facts import CheckFacts, Ending, RunFacts
+from tasks.outcome.reasons import OF_THE_CHECK, OF_THE_WORK, Reason
+from tasks.outcome.run_facts import CheckFacts, Ending, RunFacts, WorkFacts
 from tasks.text.quoting import plain_words, quote
 from tasks.vocabulary.error_codes import Cause
 
 _NAME_LIMIT_CHARACTERS = 200
+
+# What to do about work that was not collected.
+_KEEPER_WAITS = (
+    "Mend that, then start the run again while the keeper waits: it finds the Job and collects the "
+    "work."
+)
+_KEEPER_GONE = (
+    "Run again to resume the session; what a persistent volume has kept of the work is collected "
+    "then."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +68,8 @@ def describe(reason: Reason, facts: RunFacts, ending: Ending, cause: Cause | Non
     check, advice = wording.check, wording.advice and wording.advice.format_map(words)
     if check is None:
         return Diagnosis(f"{happened}.", None, None)
-    # What the agent wrote does not tell what its check found.
-    stderr = "" if reason in OF_THE_CHECK else quote(facts.stderr_line)
+    # What the agent wrote does not tell what its check found, or what became of its work.
+    stderr = "" if reason in OF_THE_CHECK | OF_THE_WORK else quote(facts.stderr_line)
     if stderr and stderr not in happened:
         happened = f"{happened}; stderr {stderr}"
     if _printed_result(facts):
@@ -82,6 +92,7 @@ def list_observations(
         ("Exit code", _exit_words(facts, ending)),
         ("Signal", _signal_words(ending)),
         ("Check", facts.check.words if facts.check else None),
+        ("Work", facts.work.words if facts.work else None),
         ("Log", _refusal_words(facts)),
         ("Container", _after("container ", container_words(facts))),
         ("Init container", _after("init container ", init_words(facts))),
@@ -143,6 +154,7 @@ def _words(facts: RunFacts, ending: Ending) -> dict[str, str]:
         "kind_of_result": _kind_of_result(facts),
         "see_answer": "The answer so far is in the report. " if session.has_answer else "",
         **_check_words(facts.check),
+        **_work_words(facts.work),
     }
 
 
@@ -156,6 +168,18 @@ def _check_words(check: CheckFacts | None) -> dict[str, str]:
         "check_said": _after_colon(check.line),
         "check_limit": f" of {limit:,} s" if limit is not None else "",
         "check_unknown": check.why_unknown,
+    }
+
+
+def _work_words(work: WorkFacts | None) -> dict[str, str]:
+    if work is None:
+        return {}
+    left_out = work.result.left_out if work.result is not None else ()
+    return {
+        "work_left_out": " that could be collected" if left_out else "",
+        "work_problem": work.problem,
+        "work_waits": ". The Job's keeper still waits with it" if work.keeper_waits else "",
+        "work_advice": _KEEPER_WAITS if work.keeper_waits else _KEEPER_GONE,
     }
 
 

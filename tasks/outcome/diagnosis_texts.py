@@ -233,6 +233,16 @@ WORDINGS: dict[Reason, Wording] = {
         "in the report what the check printed",
         "Run again to resume the session, and tell the agent what the check found.",
     ),
+    Reason.NO_CHANGES: Wording(
+        "The agent finished, but it changed nothing in its repository{work_left_out}",
+        "in the answer why: there may have been nothing to do",
+        "Say in the prompt what to change, or run it without `expect_changes`.",
+    ),
+    Reason.WORK_NOT_DELIVERED: Wording(
+        "The agent finished, but its work could not be collected. {work_problem}{work_waits}",
+        "in the namespace's events what became of the pod and of its container `keeper`",
+        "{work_advice}",
+    ),
     Reason.SUCCESS: Wording("Finished and answered", None, None),
     Reason.NEVER_RAN: Wording(
         "The agent's container {never_ran}",

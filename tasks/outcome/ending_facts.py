@@ -235,11 +235,27 @@ def check_failed(_result: ResultEvent, facts: RunFacts, _ending: Ending) -> str 
     return f"exit code {exit_code} of the check" if exit_code else None
 
 
+def no_changes(_result: ResultEvent, facts: RunFacts, _ending: Ending) -> str | None:
+    """Changes were expected, and it is known that there are none."""
+    work = facts.work
+    if work is None or not work.expect_changes or not work.is_unchanged:
+        return None
+    return "no commit and no changed file, where changes were expected"
+
+
+def work_not_delivered(_result: ResultEvent, facts: RunFacts, _ending: Ending) -> str | None:
+    """The work was to be collected, and it was not."""
+    if facts.work is None or facts.work.is_collected:
+        return None
+    return f"the work was not collected: {facts.work.problem}"
+
+
 def success(_result: ResultEvent, facts: RunFacts, _ending: Ending) -> str:
     """None of the rows above holds, so the run succeeded."""
     how = "ended after its result" if facts.ended_after_result else "exit code 0"
     checked = "" if facts.check is None else ", and its check passed"
-    return f"{how}, result is_error=false, an answer{checked}"
+    collected = "" if facts.work is None else ", and its work was collected"
+    return f"{how}, result is_error=false, an answer{checked}{collected}"
 
 
 def _silent(facts: RunFacts) -> bool:

@@ -141,6 +141,12 @@ SUCCESS_RULE: tuple[Row, ...] = (
     Row(Reason.CHECK_UNKNOWN, ErrorCode.CHECK_FAILED, of_result(ending_facts.check_unknown)),
     Row(Reason.CHECK_TIMED_OUT, ErrorCode.CHECK_FAILED, of_result(ending_facts.check_timed_out)),
     Row(Reason.CHECK_FAILED, ErrorCode.CHECK_FAILED, of_result(ending_facts.check_failed)),
+    Row(Reason.NO_CHANGES, ErrorCode.NO_CHANGES, of_result(ending_facts.no_changes)),
+    Row(
+        Reason.WORK_NOT_DELIVERED,
+        ErrorCode.WORK_NOT_DELIVERED,
+        of_result(ending_facts.work_not_delivered),
+    ),
 )
 
 PRECEDENCE: tuple[Row, ...] = (

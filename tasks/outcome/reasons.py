@@ -47,6 +47,8 @@ class Reason(StrEnum):
     CHECK_UNKNOWN = auto()
     CHECK_TIMED_OUT = auto()
     CHECK_FAILED = auto()
+    NO_CHANGES = auto()
+    WORK_NOT_DELIVERED = auto()
     SUCCESS = auto()
     # No result.
     NEVER_RAN = auto()
@@ -61,3 +63,4 @@ class Reason(StrEnum):
 
 # Endings after the agent's own success.
 OF_THE_CHECK = frozenset({Reason.CHECK_UNKNOWN, Reason.CHECK_TIMED_OUT, Reason.CHECK_FAILED})
+OF_THE_WORK = frozenset({Reason.NO_CHANGES, Reason.WORK_NOT_DELIVERED})

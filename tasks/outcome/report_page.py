@@ -6,18 +6,22 @@ escaped, so they cannot change the structure of the page.
 """
 
 import json
+import shlex
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from tasks.outcome.run_result import AgentRunResult, TranscriptProof
+from tasks.outcome.run_result import AgentRunResult, TranscriptProof, WorkResult
 from tasks.outcome.state_names import SUCCEEDED, state_name
 from tasks.text.markdown import code_span, escape_markdown, quote_code, quote_prose, table
 from tasks.text.quoting import without_json_events
-from tasks.text.safe_text import duration_text
+from tasks.text.safe_text import duration_text, one_line
 from tasks.vocabulary.error_codes import CAUSE_MEANINGS
 
 UNKNOWN = "–"
+
+_LEFT_OUT_SHOWN = 50
+_LINE_CHARACTERS = 500
 
 
 class Link(NamedTuple):
@@ -34,6 +38,7 @@ def render_report(result: AgentRunResult, links: Sequence[Link] = ()) -> str:
         _headline(result),
         *_essentials(result),
         _check(result),
+        _work(result),
         _answer(result),
         _section("Timeline", ("Time (UTC)", "After", "Event"), _timeline(result)),
         _section("How it ended", ("Item", "Value"), _observed(result)) if result.observed else "",
@@ -173,6 +178,53 @@ def _check(result: AgentRunResult) -> str:
     return f"{section}\n\nIts last lines{before}:\n\n{printed}"
 
 
+def _work(result: AgentRunResult) -> str:
+    work = result.work
+    if work is None:
+        return ""
+    rows = [
+        ("Collected", "yes" if work.collected else f"no: {_line(work.problem)}"),
+        ("Commits", _count(work.commits)),
+        ("Changed files", _count(work.files_changed)),
+        ("Added lines", _count(work.insertions)),
+        ("Deleted lines", _count(work.deletions)),
+        ("Branch", _name(work.branch)),
+        ("Started from", _name(work.base_commit)),
+        ("Ended with", _name(work.work_commit)),
+        *work_places(work),
+    ]
+    section = _section("Work", ("Item", "Value"), rows)
+    parts = [section, left_out_list(work)]
+    if work.collected and not work.is_unchanged:
+        parts.append(f"To get it: {code_span(fetch_command(result.agent_id))}")
+    return "\n\n".join(part for part in parts if part)
+
+
+def work_places(work: WorkResult) -> list[tuple[str, str]]:
+    """Return rows of a table with where the work lies in the result storage; markdown."""
+    places = (
+        ("Git bundle", work.bundle_key),
+        ("Patch", work.patch_key),
+        ("List of all changed files", work.files_key),
+    )
+    return [(title, code_span(key)) for title, key in places if key is not None]
+
+
+def left_out_list(work: WorkResult) -> str:
+    """Return what was left out of the work as a list in markdown; empty where nothing was."""
+    if not work.left_out:
+        return ""
+    shown = [f"- {_line(item)}" for item in work.left_out[:_LEFT_OUT_SHOWN]]
+    more = len(work.left_out) - len(shown)
+    rest = [f"- and {more:,} more"] if more else []
+    return "\n".join(["Left out:\n", *shown, *rest])
+
+
+def fetch_command(agent_id: str, *options: str) -> str:
+    """Return the command that gets the work of an agent's last run."""
+    return " ".join(["claude-jobs work", shlex.quote(agent_id), *options])
+
+
 def _timeline(result: AgentRunResult) -> list[tuple[str, ...]]:
     timings = result.timings
     steps = (
@@ -260,6 +312,10 @@ def _name(text: str | None) -> str:
 
 def _count(value: int | None) -> str:
     return UNKNOWN if value is None else f"{value:,}"
+
+
+def _line(text: str | None) -> str:
+    return escape_markdown(one_line(text, _LINE_CHARACTERS)) if text else UNKNOWN
 
 
 def _section(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

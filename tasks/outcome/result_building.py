@@ -9,7 +9,7 @@ from tasks.agent_job.prepared_run import PreparedRun
 from tasks.claude_code.session_summary import SessionSummary
 from tasks.observation.beside_agent import still_running
 from tasks.observation.snapshots import PodSnapshot
-from tasks.outcome.run_facts import CheckFacts, RunFacts
+from tasks.outcome.run_facts import CheckFacts, RunFacts, WorkFacts
 from tasks.outcome.run_result import (
     AgentRunResult,
     CheckResult,
@@ -19,6 +19,7 @@ from tasks.outcome.run_result import (
     Timings,
     TokenUsage,
     TranscriptProof,
+    WorkResult,
 )
 from tasks.outcome.verdict import Outcome
 from tasks.text.redaction import Redactor
@@ -62,6 +63,7 @@ def build_result(
     ended_at: datetime,
     timed_out: bool,
     check: CheckResult | None = None,
+    work: WorkResult | None = None,
     redactor: Redactor,
 ) -> AgentRunResult:
     """Return the result of a run; known secrets are masked in all texts.
@@ -75,6 +77,7 @@ def build_result(
         ended_at: Now, UTC.
         timed_out: The agent was stopped because it reached its time limit.
         check: From `build_check_result`.
+        work: From `build_work_result`.
         redactor: Knows the secrets.
     """
     # For a Job of another run, the observations are known, but not the request.
@@ -98,6 +101,7 @@ def build_result(
         "signal": outcome.signal,
         "timed_out": timed_out,
         "check": check,
+        "work": work,
         "session": session_parameters(prepared) if own else SessionParameters(),
         "clear_session": outcome.clear_session,
         "recurs_in_session": outcome.recurs_in_session,
@@ -152,6 +156,30 @@ def last_lines_of_check(lines: Sequence[bytes], redactor: Redactor) -> list[str]
             # A line that alone is too long is shown by its beginning.
             return last[len(last) - number :] or [f"{line[:_CHECK_CHARACTERS]}…"]
     return last
+
+
+def build_work_result(work: WorkFacts | None, redactor: Redactor) -> WorkResult | None:
+    """Return what came of collecting the work; `None` where it was not to be collected.
+
+    Args:
+        work: What is known of it.
+        redactor: Knows the secrets, which the agent may have put into names.
+    """
+    if work is None:
+        return None
+    result = work.result
+    if result is None:
+        return WorkResult(collected=False, problem=f"{work.problem}.")
+    return result.model_copy(
+        update={
+            "problem": redactor.text(result.problem) if result.problem else None,
+            "branch": redactor.text(result.branch) if result.branch else None,
+            "files": tuple(
+                file.model_copy(update={"path": redactor.text(file.path)}) for file in result.files
+            ),
+            "left_out": tuple(map(redactor.text, result.left_out)),
+        }
+    )
 
 
 def _session_fields(session: SessionSummary, redactor: Redactor) -> dict[str, Any]:

@@ -10,6 +10,9 @@ SUCCEEDED_EVENT = "claude-jobs.run.succeeded"
 FAILED_EVENT = "claude-jobs.run.failed"
 CANCELLED_EVENT = "claude-jobs.run.cancelled"
 
+# Of the work: no names that the agent chose.
+_COUNTED_WORK = {"collected", "commits", "files_changed", "insertions", "deletions", "work_commit"}
+
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
@@ -19,7 +22,8 @@ class RunEvent:
         resource: The agent, with the ending as labels to match: `claude-jobs.code`,
             `claude-jobs.cause`, `claude-jobs.outcome`, and the number of `claude-jobs.warnings`;
             labels without a value are left out.
-        payload: Values for messages: the sentence, the advice, what was seen, the cost.
+        payload: Values for messages: the sentence, the advice, what was seen, the cost, how much
+            the agent changed.
     """
 
     name: str
@@ -55,6 +59,7 @@ def build_run_event(result: AgentRunResult) -> RunEvent:
             "exit_code": result.exit_code,
             "job": result.kubernetes.job_name,
             "transcript_complete": result.transcript.complete,
+            "work": result.work.model_dump(include=_COUNTED_WORK) if result.work else None,
         },
     )
 

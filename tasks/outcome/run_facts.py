@@ -8,7 +8,8 @@ from tasks.observation.api_fields import Condition
 from tasks.observation.cluster_evidence import NodeSnapshot, refuses_to_execute
 from tasks.observation.container_states import CLOCK_SLACK, ContainerSnapshot, find_failed
 from tasks.observation.snapshots import KubernetesEventSnapshot
-from tasks.outcome.run_result import TranscriptProof
+from tasks.outcome.run_result import TranscriptProof, WorkResult
+from tasks.text.quoting import QUOTE_LIMIT_CHARACTERS, plain_words
 from tasks.text.safe_text import duration_text
 from tasks.transcript.line_grammar import CheckBegunLine, CheckEnd, Refusal, Trailer
 from tasks.vocabulary.error_codes import Cause, ErrorCode
@@ -114,6 +115,45 @@ class CheckFacts:
         return f"exit code {end.exit_code} after {lasted}"
 
 
+@dataclass(frozen=True, slots=True)
+class WorkFacts:
+    """What is known of the work that was to be collected.
+
+    Attributes:
+        expect_changes: A run that changed nothing has failed.
+        result: What came of collecting it; `None` where nobody got so far.
+        keeper_waits: The Job's keeper was seen last as still waiting with the work.
+    """
+
+    expect_changes: bool
+    result: WorkResult | None
+    keeper_waits: bool
+
+    @property
+    def is_collected(self) -> bool:
+        """Whether it lies in the result storage."""
+        return self.result is not None and self.result.collected
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether it is known that the agent changed nothing, as far as it could be collected."""
+        return self.result is not None and self.result.is_unchanged
+
+    @property
+    def problem(self) -> str:
+        """Why it was not collected, without a full stop."""
+        said = self.result.problem if self.result is not None else None
+        words = plain_words(said or "", QUOTE_LIMIT_CHARACTERS).rstrip(".")
+        return words or "Nothing is known of it"
+
+    @property
+    def words(self) -> str:
+        """What came of it, in words."""
+        changes = self.result.changes if self.result is not None else None
+        end = "collected" if self.is_collected else f"not collected: {self.problem}"
+        return f"{changes}; {end}" if changes else end
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
     """Everything that the verdict is based on; `None` means not observed.
@@ -122,6 +162,7 @@ class RunFacts:
         resume_requested: Claude was told to resume a session.
         output_asked: Claude was given a schema of its answer.
         check: What is known of the check that was asked for; `None` where none was.
+        work: What is known of the work; `None` where it was not to be collected.
         stderr_line: The most informative line that the agent wrote to stderr.
         foreign_line: The first line of the container's log that is not the run script's.
         log_refusal: Why the container's log could not be read when it was asked for last.
@@ -157,6 +198,7 @@ class RunFacts:
     resume_requested: bool = False
     output_asked: bool = False
     check: CheckFacts | None = None
+    work: WorkFacts | None = None
     stderr_line: str | None = None
     foreign_line: str | None = None
     log_refusal: str | None = None

@@ -76,6 +76,83 @@ class CheckResult(FrozenModel):
     lines_skipped: int | None = None
 
 
+class WorkFile(FrozenModel):
+    """A file that differs between the commit the agent started from and its work.
+
+    Attributes:
+        path: From the top of the repository; what is not UTF-8 is replaced, line feeds are escaped.
+        insertions: Added lines; null for binary files.
+        deletions: Removed lines; null for binary files.
+        size_bytes: Of the new content; null for deleted files, submodules and what was left out.
+        sha256: Of the new content, 64 hex digits; null where the size is.
+    """
+
+    path: str
+    status: Literal["added", "modified", "deleted", "type_changed"]
+    insertions: int | None = None
+    deletions: int | None = None
+    size_bytes: int | None = None
+    sha256: str | None = None
+
+
+class WorkResult(FrozenModel):
+    """What the agent made of its repository, and where it lies; null is unknown.
+
+    Attributes:
+        collected: All of it lies in the result storage, except for what `left_out` says.
+        problem: Why it was not collected, one sentence; null if it was.
+        base_commit: The commit the agent started from.
+        head_commit: The commit it had checked out at its end.
+        work_commit: That commit and what was not committed; equals it if nothing was.
+        branch: The branch it had checked out; null if none.
+        commits: In `head_commit` and not in `base_commit`.
+        files_changed: Between `base_commit` and `work_commit`, as are the lines.
+        files: The first 200 of them.
+        left_out: What could not be collected, each a sentence for people.
+        bundle_key: Of the Git bundle in the result storage; null if there is none.
+        patch_key: Of the binary patch from `base_commit` to `work_commit`, likewise.
+        files_key: Of the JSON of all changed files, likewise.
+    """
+
+    collected: bool
+    problem: str | None = None
+    base_commit: str | None = None
+    head_commit: str | None = None
+    work_commit: str | None = None
+    branch: str | None = None
+    commits: int | None = None
+    files_changed: int | None = None
+    insertions: int | None = None
+    deletions: int | None = None
+    files: tuple[WorkFile, ...] = ()
+    left_out: tuple[str, ...] = ()
+    bundle_key: str | None = None
+    patch_key: str | None = None
+    files_key: str | None = None
+    bundle_bytes: int | None = None
+    bundle_sha256: str | None = None
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether it is known that there is neither a commit nor a changed file."""
+        return self.commits == 0 and self.files_changed == 0
+
+    @property
+    def changes(self) -> str | None:
+        """How much was changed, in words; `None` where nothing of that is known."""
+        if self.is_unchanged:
+            return "nothing changed"
+        counts = ((self.commits, "commit"), (self.files_changed, "changed file"))
+        parts = [
+            f"{count:,} {noun}{'' if count == 1 else 's'}"
+            for count, noun in counts
+            if count is not None
+        ]
+        if self.insertions is not None and self.deletions is not None:
+            parts.append(f"+{self.insertions:,} −{self.deletions:,} lines")
+        return ", ".join(parts) or None
+
+
 class Timings(FrozenModel):
     """Times in UTC; null if never reached or not observed."""
 
@@ -125,6 +202,7 @@ class AgentRunResult(FrozenModel):
         summary: The last non-empty result text, else the main agent's own texts.
         output: The answer as JSON, where the run has an `output_schema`; else null.
         check: How the check of the work ended; null where none was asked for.
+        work: What the agent made of its repository; null where it was not to be collected.
         reattached_from: Flow run id of the earlier run that the Job, prompt and output belong to.
         check_first: What to look at first; completes "First check …". Null after success, and where
             the message says it.
@@ -172,6 +250,7 @@ class AgentRunResult(FrozenModel):
     summary: str | None = None
     output: Any = None
     check: CheckResult | None = None
+    work: WorkResult | None = None
     permission_denials: tuple[PermissionDenial, ...] = ()
     unknown_events: tuple[tuple[str, int], ...] = ()
 

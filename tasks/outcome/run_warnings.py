@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from tasks.claude_code.json_fields import DEPTH_LIMIT, holds_gap
 from tasks.outcome.ending_vocabulary import unknown_words
 from tasks.outcome.run_facts import RunFacts
-from tasks.text.quoting import plain_words
+from tasks.text.quoting import QUOTE_LIMIT_CHARACTERS, plain_words
 
 _NAME_LIMIT_CHARACTERS = 100
 _NAMED_TASKS = 5
@@ -22,6 +22,7 @@ def find_warnings(facts: RunFacts) -> tuple[str, ...]:
         *_cut_output(facts),
         *_stopped_tasks(facts),
         *_stayed(facts),
+        *_left_out(facts),
     )
 
 
@@ -63,6 +64,17 @@ def _stayed(facts: RunFacts) -> Iterator[str]:
             "Claude Code stayed after its result and was ended; a server or a shell that it left "
             "in the background was ended with it."
         )
+
+
+def _left_out(facts: RunFacts) -> Iterator[str]:
+    """Say that what was collected of the work is not all of it."""
+    work = facts.work.result if facts.work is not None else None
+    if work is None or not work.left_out:
+        return
+    first, *others = work.left_out
+    more = f" And {len(others):,} more, in the report." if others else ""
+    said = plain_words(first, QUOTE_LIMIT_CHARACTERS).rstrip(".") or "(unreadable)"
+    yield f"Not all of the agent's work was collected. {said}.{more}"
 
 
 def _name(text: str) -> str:

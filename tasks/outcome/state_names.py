@@ -34,6 +34,8 @@ STATE_NAMES: dict[ErrorCode, str] = {
     ErrorCode.LLM_API_ERROR: "Model API error",
     ErrorCode.SESSION_UNAVAILABLE: "Session unavailable",
     ErrorCode.CHECK_FAILED: "Check failed",
+    ErrorCode.NO_CHANGES: "No changes",
+    ErrorCode.WORK_NOT_DELIVERED: "Work not delivered",
     # Prefect's own name, so that filters and automations for timeouts find it.
     ErrorCode.TIMEOUT: "TimedOut",
     ErrorCode.CANCELLED: "Cancelled",

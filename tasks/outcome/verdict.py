@@ -8,7 +8,7 @@ from tasks.outcome.causes import CAUSE_TABLE, CauseFinding, CauseRule, find_caus
 from tasks.outcome.cluster_words import cluster_words
 from tasks.outcome.diagnosis import describe, list_observations
 from tasks.outcome.precedence import PRECEDENCE, Row, find_row
-from tasks.outcome.reasons import OF_THE_CHECK, Reason
+from tasks.outcome.reasons import OF_THE_CHECK, OF_THE_WORK, Reason
 from tasks.outcome.run_facts import Ending, RunFacts, read_ending, signal_of
 from tasks.outcome.run_warnings import find_warnings
 from tasks.vocabulary.error_codes import Cause, ErrorCode
@@ -105,7 +105,8 @@ def judge_run(
 def _cause(
     row: Row, facts: RunFacts, ending: Ending, causes: Sequence[CauseRule]
 ) -> CauseFinding | None:
-    if row.reason is Reason.SUCCESS:
+    # The agent has ended by itself, and well.
+    if row.reason is Reason.SUCCESS or row.reason in OF_THE_WORK:
         return None
     if row.reason is Reason.STAGE:
         failed = facts.stage_failure
@@ -142,6 +143,7 @@ def _not_observed(facts: RunFacts, ending: Ending) -> tuple[str, ...]:
         "trailer of the run script": facts.any_trailer is None,
         "proof that the transcript is complete": proof.complete is not True,
         "result of the check": facts.check is not None and facts.check.end is None,
+        "what the agent changed": facts.work is not None and facts.work.result is None,
         "whether the container started": facts.container_started is None,
         "pod phase": facts.pod_phase is None,
         "final Job condition": not is_proven

@@ -6,7 +6,6 @@ from datetime import timedelta
 from tasks.agent_job.environment import (
     optional_keys,
     optional_secrets,
-    quantity_value,
     secret_references,
 )
 from tasks.agent_job.needed_permissions import (
@@ -15,6 +14,7 @@ from tasks.agent_job.needed_permissions import (
     RUN_PERMISSIONS,
     Permission,
 )
+from tasks.agent_job.quantities import quantity_value
 from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.claude_code.agent_spec import AgentSpec
 from tasks.preflight.offer_checks import judge_offers

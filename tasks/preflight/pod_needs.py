@@ -8,7 +8,7 @@ The rules are those of Kubernetes' `component-helpers/resource/helpers.go` (1.32
 from collections.abc import Mapping
 from decimal import Decimal
 
-from tasks.agent_job.environment import quantity_value
+from tasks.agent_job.quantities import quantity_value
 from tasks.observation.api_fields import RawObject, object_at, objects_at
 
 # Quotas name the requests of these without a prefix as well.

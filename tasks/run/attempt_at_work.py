@@ -70,6 +70,7 @@ class AttemptAtWork(ObservedJob):
         records: Rendered lines that wait to be logged.
         deadline_at: The run's own bound around all others.
         check_timeout_seconds: The time limit of the check that the Job was created with, if any.
+        keeps_work: Its pod has a keeper, which holds what the agent makes.
         secret_fate: Whether the Job may get its Secret.
         agent_started: The agent's container was seen started, whatever is said of it later.
         last_lines: The end of what was rendered, for the forensics.
@@ -95,6 +96,7 @@ class AttemptAtWork(ObservedJob):
     deadline_at: float
     secret_fate: SecretFate
     check_timeout_seconds: int | None = None
+    keeps_work: bool = False
     agent_started: bool = False
     session: SessionState = field(default_factory=SessionState)
     last_lines: deque[str] = field(default_factory=lambda: deque[str](maxlen=LAST_LINES))
@@ -124,6 +126,16 @@ class AttemptAtWork(ObservedJob):
         if self.followed is not None or self.follower is None:
             return self.followed
         return self.follower.so_far()
+
+    @property
+    def agent_is_over(self) -> bool:
+        """Whether nothing works in the pod any more; its containers may be reported as ended later.
+
+        Of a pod that is being deleted they are, together with the last one.
+        """
+        followed, pod = self.followed_so_far, self.pod
+        has_trailer = followed is not None and followed.trailer is not None
+        return has_trailer or self.pod_is_gone or (pod is not None and pod.agent_ended)
 
     @property
     def delivered_lines(self) -> int:

@@ -25,6 +25,11 @@ def read_run_script() -> str:
     return files("tasks.transcript").joinpath("run_script.sh").read_text(encoding="utf-8")
 
 
+def read_keeper_script() -> str:
+    """Return the text of the script that keeps an agent's work in its pod."""
+    return files("tasks.work").joinpath("keeper.sh").read_text(encoding="utf-8")
+
+
 def find_cluster(kubeconfig: Path | None) -> ClusterConnection:
     """Return the cluster of a kubeconfig, or the one that is found without one.
 
@@ -54,4 +59,11 @@ def check_request(request: AgentRunRequest, kubeconfig: Path | None) -> None:
         find_cluster(kubeconfig)
     is_confidential = request.prompt_secret is not None or request.prompt_block is not None
     if isinstance(agent, AgentSpec) and isinstance(runtime, RuntimeSpec) and not is_confidential:
-        prepare_run(request, agent, runtime, flow_run_id=_NO_FLOW_RUN, run_script=read_run_script())
+        prepare_run(
+            request,
+            agent,
+            runtime,
+            flow_run_id=_NO_FLOW_RUN,
+            run_script=read_run_script(),
+            keeper_script=read_keeper_script(),
+        )

@@ -1,12 +1,28 @@
 """How the work on an attempt ended, and what was concluded from it: what stages hand on."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tasks.observation.cluster_evidence import ClusterEvidence
-from tasks.outcome.run_result import AgentRunResult
+from tasks.outcome.run_result import AgentRunResult, WorkResult
 from tasks.run.agent_run import AgentRun
 from tasks.run.attempt_at_work import AttemptAtWork, StopReason, StopRequest
 from tasks.vocabulary.errors import AgentRunError
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectedWork:
+    """What an agent made, as far as it has left the pod.
+
+    Attributes:
+        patch: File with the changes, for as long as this process concludes the run; null where
+            nothing has changed, or they could not be had.
+        keeper_waits: The keeper still holds it, and a later try may get it.
+    """
+
+    result: WorkResult
+    patch: Path | None = None
+    keeper_waits: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +39,7 @@ class EndedAttempt:
         lease_lost: Another process owns the agent, so nothing is written any more.
         left_to_twin: Another process of the same flow run is at work on it, or has ended it; the
             run's state is its business.
+        collected: What the agent made; null where nobody asked for it, or no agent has started.
     """
 
     run: AgentRun
@@ -33,6 +50,7 @@ class EndedAttempt:
     api_lost_seconds: float | None = None
     lease_lost: bool = False
     left_to_twin: bool = False
+    collected: CollectedWork | None = None
 
     @classmethod
     def of(

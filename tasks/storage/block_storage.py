@@ -70,6 +70,10 @@ class BlockStorage:
                     f"nothing is stored at {self._reference}/{key}"
                 ) from error
 
+    async def read_file(self, key: str, target: Path) -> None:
+        """See `ResultStorage.read_file`; blocks give bytes, so these are held in memory once."""
+        await asyncio.to_thread(target.write_bytes, await self.read(key))
+
     async def find(self, pattern: str) -> list[str]:
         """See `ResultStorage.find`; not every kind of block can tell."""
         if self.folder is not None:

@@ -57,6 +57,10 @@ class ResultStorage(Protocol):
         """
         ...
 
+    async def read_file(self, key: str, target: Path) -> None:
+        """Write what is stored under `key` to a local file; raises what `read` does."""
+        ...
+
     async def find(self, pattern: str) -> list[str]:
         """Return the keys that match a pattern, in order; `*` stands for no slash.
 

@@ -5,6 +5,7 @@ anybody:
 
     reviewer-<hash>/<flow run>/1/result.json              an attempt of the flow run's own
     reviewer-<hash>/<flow run>/1/transcript.jsonl.gz
+    reviewer-<hash>/<flow run>/1/work.bundle              with changes.patch and work-files.json
     reviewer-<hash>/<flow run>/adopted-<job>-<hash>/…     a Job that another flow run had created
     reviewer-<hash>/usage/2026-11-21.json
     reviewer-<hash>/sessions/t-1-<hash>.json
@@ -116,6 +117,21 @@ def result_key(path: str) -> str:
 def transcript_key(path: str) -> str:
     """Return the key of an attempt's transcript: the agent's stdout lines, gzip."""
     return f"{path}/transcript.jsonl.gz"
+
+
+def bundle_key(path: str) -> str:
+    """Return the key of the Git bundle with what an attempt made of its repository."""
+    return f"{path}/work.bundle"
+
+
+def patch_key(path: str) -> str:
+    """Return the key of the binary patch with all that an attempt changed in its repository."""
+    return f"{path}/changes.patch"
+
+
+def work_files_key(path: str) -> str:
+    """Return the key of the list of all files that an attempt changed, JSON."""
+    return f"{path}/work-files.json"
 
 
 # All agents' usage records, of this version and earlier ones.

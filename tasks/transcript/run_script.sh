@@ -11,8 +11,10 @@
 #
 # Environment: CLAUDE_JOBS_INPUT_DIR, _WORK_DIR, _LINE_TOKEN, _POD_UID, _TERMINATION_LOG,
 # _TIMEOUT_SECONDS, _KILL_AFTER_SECONDS, _AFTER_RESULT_SECONDS, _ACK_WAIT_SECONDS, _ACK_ABOVE_BYTES,
-# _COPY_LIMIT_BYTES, _CHECK_TIMEOUT_SECONDS.
-# Writes below WORK_DIR only: transcript (the copy), bundle/, run/ (its own pipes and counts).
+# _COPY_LIMIT_BYTES, _CHECK_TIMEOUT_SECONDS, _ALIVE_FILE.
+# Writes below WORK_DIR only: transcript (the copy), bundle/, run/ (its own pipes and counts); and
+# into ALIVE_FILE, where it is set, the epoch seconds every 5 s from before there is a transcript
+# until this script ends, which takes the file away.
 #
 # POSIX sh under dash, busybox ash and bash; perl, any awk, or none; sha256sum where there is one.
 # `:`, `exec` and other special built-ins end a POSIX shell when a redirection fails, hence
@@ -38,6 +40,7 @@ ack_wait=${CLAUDE_JOBS_ACK_WAIT_SECONDS:-0}
 ack_above=${CLAUDE_JOBS_ACK_ABOVE_BYTES:-8388608}
 copy_limit=${CLAUDE_JOBS_COPY_LIMIT_BYTES:-943718400}
 check_timeout=${CLAUDE_JOBS_CHECK_TIMEOUT_SECONDS:-0}
+alive=${CLAUDE_JOBS_ALIVE_FILE:-}
 # Anybody with the token can imitate this script, and the agent does not need it.
 unset CLAUDE_JOBS_LINE_TOKEN
 
@@ -197,12 +200,19 @@ kill_agent_later() {
     signal_agent KILL
 }
 
+# Nobody reads on where the signal taker is gone; then nothing is alive either.
 wake_signal_taker() {
     become_timer wake
     while :; do
         pause 5
         echo >"$run/ended" || exit
+        say_alive
     done
+}
+
+# Renamed, so that no reader finds half of it.
+say_alive() {
+    [ -z "$alive" ] || { date +%s >"$alive.new" && mv -f "$alive.new" "$alive"; } 2>/dev/null
 }
 
 # --- what is printed -----------------------------------------------------------------------------
@@ -368,7 +378,13 @@ fail_to_start() {
     stderr_lines=1 code=1
     printf '%s e 1 %s %s\n' "$token" "${#1}" "$1"
     print_trailer
-    exit 1
+    leave 1
+}
+
+# That it lives no more is the last that this script says.
+leave() {
+    [ -z "$alive" ] || rm -f "$alive" "$alive.new"
+    exit "$1"
 }
 
 # --- what is checked before the agent starts -----------------------------------------------------
@@ -696,6 +712,7 @@ supervise() {
     exit "$code"
 }
 
+say_alive
 printf '%s h 1 pod_uid=%s numbered=%s started=%s\n' "$token" "$pod_uid" "$numbered" "$started"
 { rm -rf "$run" && mkdir -p "$run" && true >"$work/transcript" && mkfifo "$run/ended"; } \
     2>/dev/null || fail_to_start "run.sh: cannot write below $work"
@@ -725,4 +742,4 @@ done
 ignore_signals
 stop_timer kill "$kill_timer"
 wait "$supervisor"
-exit "${exit_code:-137}"
+leave "${exit_code:-137}"

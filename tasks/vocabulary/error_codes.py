@@ -44,6 +44,8 @@ class ErrorCode(StrEnum):
     SESSION_UNAVAILABLE = "session_unavailable"
 
     CHECK_FAILED = "check_failed"
+    NO_CHANGES = "no_changes"
+    WORK_NOT_DELIVERED = "work_not_delivered"
 
     TIMEOUT = "timeout"
     CANCELLED = "cancelled"

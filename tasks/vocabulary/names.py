@@ -46,6 +46,7 @@ ANNOTATION_FLOW_RUN_ID = f"{PREFIX}flow-run-id"
 ANNOTATION_ATTEMPT = f"{PREFIX}attempt"
 ANNOTATION_LINE_TOKEN = f"{PREFIX}line-token"
 ANNOTATION_CHECK_TIMEOUT_SECONDS = f"{PREFIX}check-timeout-seconds"  # where there is a check
+ANNOTATION_KEEPS_WORK = f"{PREFIX}keeps-work"  # `true` where the pod has a keeper
 ANNOTATION_MANIFEST_SHA256 = f"{PREFIX}manifest-sha256"
 
 # On the Job over its life.
@@ -63,16 +64,24 @@ ANNOTATION_STANDING = f"{PREFIX}standing"
 
 AGENT_CONTAINER = "agent"
 CLONE_CONTAINER = "clone"
+KEEPER_CONTAINER = "keeper"
 INPUT_VOLUME = "input"
 INPUT_DIR = "/var/run/claude-jobs/input"
 WORK_VOLUME = "work"
 WORK_DIR = "/var/run/claude-jobs/work"
+ALIVE_FILE = f"{WORK_DIR}/alive"
 HOME_VOLUME = "home"
 TMP_VOLUME = "tmp"
 TMP_DIR = "/tmp"
 WORKSPACE_VOLUME = "workspace"
 CREDENTIALS_VOLUME = "git-credentials"
 CREDENTIALS_DIR = "/var/run/claude-jobs/git"
+KEEPER_VOLUME = "keeper"
+KEEPER_DIR = "/var/run/claude-jobs/keeper"
+KEEPER_SCRIPT_VOLUME = "keeper-script"
+KEEPER_SCRIPT_DIR = "/var/run/claude-jobs/keeper-script"
+KEEPER_SCRIPT_FILE = "keeper.sh"
+KEEPER_SCRIPT = f"{KEEPER_SCRIPT_DIR}/{KEEPER_SCRIPT_FILE}"
 
 MANAGED_SELECTOR = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
 

@@ -69,6 +69,7 @@ def _spec(
         RuntimeSpec.model_validate({"image": "agent:dev", "resources": resources, **runtime}),
         flow_run_id=FlowRunId(str(uuid.uuid4())),
         run_script=run_script,
+        keeper_script="exit 0\n",
     )
     return JobSpec(run, namespace, attempt=1, owner_epoch=1)
 
@@ -119,7 +120,8 @@ def test_job_and_secrets_pass_the_servers_own_checks(
         "read_only_root_filesystem": True,
         "git": {"image": "git:1", "credentials_secret": "git-robot"},
     }
-    spec = _spec(namespace, run_script=RUN_SCRIPT, runtime=runtime, agent={"instructions": "Hi."})
+    agent = {"instructions": "Hi.", "deliver": "collect"}
+    spec = _spec(namespace, run_script=RUN_SCRIPT, runtime=runtime, agent=agent)
     job_uid = JobUid(str(uuid.uuid4()))
     secrets = [
         build_secret_manifest(spec, job_uid=job_uid, pod_uid=PodUid("x")),

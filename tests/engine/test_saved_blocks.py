@@ -7,7 +7,7 @@ from prefect_kubernetes.credentials import (  # pyright: ignore[reportMissingTyp
 
 from blocks.agent_runtime import AgentRuntime
 from blocks.claude_agent import ClaudeAgent
-from tasks.agent_job.pod_settings import EnvFromKey, Toleration
+from tasks.agent_job.pod_settings import EnvFromKey, Resources, Toleration
 from tasks.agent_job.runtime_spec import Limits, WholeRunRetry
 from tasks.claude_code.agent_spec import Callback, Credential, Skill, WorkCheck
 from tasks.vocabulary.error_codes import ErrorCode
@@ -25,12 +25,15 @@ AGENT = ClaudeAgent(
     credentials=(Credential(env="ANTHROPIC_API_KEY", secret="claude", key="api-key"),),
     callback=Callback(api_url="https://api.example", secret="callback", key="token"),
     check=WorkCheck(command="npm test", timeout_seconds=90, env={"CI": "1"}),
+    deliver="collect",
+    expect_changes=True,
 )
 RUNTIME = AgentRuntime(
     image="agent:1",
     labels={"team": "x"},
     tolerations=(Toleration(operator="Exists"),),
     env_from_keys=(EnvFromKey(env="A", kind="secret", name="s", key="k"),),
+    resources=Resources(work_limit="1Gi"),
     limits=Limits(timeout_ceiling_seconds=3600),
     retry=WholeRunRetry(codes=(ErrorCode.CLAUDE_RATE_LIMITED,)),
     credentials=KubernetesCredentials(

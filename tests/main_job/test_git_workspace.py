@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from kubernetes import client
 from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.connection import ClusterConnection
 from tasks.cluster.kinds.pod_exec import open_exec
-from tests.embedded_cluster import REPLAY_IMAGE
 from tests.git_server import GIT_PASSWORD, GIT_USER, make_repository, serve_repositories
 from tests.main_job.conftest import CliRun, Traces
 from tests.waits import wait_until
@@ -30,13 +30,11 @@ BuildRequest = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def repository(tmp_path: Path, replay_image: str) -> Iterator[str]:
-    if replay_image != REPLAY_IMAGE:
-        pytest.skip("the images of this cluster have no git, and its pods do not reach this server")
+def repository(tmp_path: Path, node_address: str) -> Iterator[str]:
     folder = tmp_path / "served"
     folder.mkdir()
     make_repository(folder, commits=2)
-    with serve_repositories(folder) as address:
+    with serve_repositories(folder, node_address) as address:
         yield address
 
 
@@ -45,7 +43,7 @@ def git_robot(core_api: client.CoreV1Api, agents_namespace: str) -> Callable[[st
     """Makes a Secret with a password for the git server and returns its name."""
 
     def make(password: str) -> str:
-        name = f"git-{'right' if password == GIT_PASSWORD else 'wrong'}"
+        name = f"git-{uuid.uuid4().hex[:8]}"
         body: Any = {
             "metadata": {"name": name},
             "type": "kubernetes.io/basic-auth",
@@ -60,7 +58,7 @@ def git_robot(core_api: client.CoreV1Api, agents_namespace: str) -> Callable[[st
 def test_agent_finds_the_clone_in_its_working_directory(
     start_cli: Callable[..., Any],
     build_request: BuildRequest,
-    replay_image: str,
+    git_image: str,
     repository: str,
     git_robot: Callable[[str], str],
     agents_namespace: str,
@@ -68,11 +66,11 @@ def test_agent_finds_the_clone_in_its_working_directory(
 ) -> None:
     secret = git_robot(GIT_PASSWORD)
     request = build_request(
-        replay_image,
+        git_image,
         env={"REPLAY_TRANSCRIPT": "tools", "REPLAY_LINE_DELAY_SECONDS": "3"},
         workspace={"repo_url": repository, "repo_ref": "topic", "branch": "agent/work"},
         runtime={
-            "git": {"image": replay_image, "credentials_secret": secret},
+            "git": {"image": git_image, "credentials_secret": secret},
             "working_directory": None,
         },
     )
@@ -101,12 +99,14 @@ def test_agent_finds_the_clone_in_its_working_directory(
     assert GIT_PASSWORD not in json.dumps(pod) + output
 
 
-def look_into(namespace: str, pod: str) -> str:
-    """Tell from inside the agent's container what is there."""
-    script = (
-        "cd /workspace/repo; pwd; cat README TOPIC; git rev-parse --abbrev-ref HEAD; "
-        "[ -e /var/run/claude-jobs/git ] && echo credentials || echo none"
-    )
+LOOK = (
+    "cd /workspace/repo; pwd; cat README TOPIC; git rev-parse --abbrev-ref HEAD; "
+    "[ -e /var/run/claude-jobs/git ] && echo credentials || echo none"
+)
+
+
+def look_into(namespace: str, pod: str, script: str = LOOK) -> str:
+    """Run a script in the agent's container, by default one that tells what is there."""
 
     async def look() -> bytes:
         connection = ClusterConnection.from_kubeconfig_file(os.environ["KUBECONFIG"])
@@ -123,15 +123,15 @@ def look_into(namespace: str, pod: str) -> str:
 def test_clone_that_fails_ends_the_run_with_gits_words_and_no_password(
     run_cli: Callable[..., CliRun],
     build_request: BuildRequest,
-    replay_image: str,
+    git_image: str,
     repository: str,
     git_robot: Callable[[str], str],
 ) -> None:
     secret = git_robot("not-the-password-of-it")
     request = build_request(
-        replay_image,
+        git_image,
         workspace={"repo_url": repository},
-        runtime={"git": {"image": replay_image, "credentials_secret": secret}},
+        runtime={"git": {"image": git_image, "credentials_secret": secret}},
     )
 
     run = run_cli(request)

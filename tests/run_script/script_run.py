@@ -40,6 +40,7 @@ TOOLS = [
     "ls",
     "mkdir",
     "mkfifo",
+    "mv",
     "rm",
     "seq",
     "sh",

@@ -26,6 +26,7 @@ SHORT_MODULES = {
     "flows/run/naming.py": "the one place where a run is given its name and tags",
     "flows/run/beside.py": "the one way in which tasks run beside a block and end with it",
     "flows/run/verdicts.py": "the one place where a verdict leaves the run",
+    "tasks/agent_job/quantities.py": "read by the settings of a pod and by what is built from them",
     "tasks/cluster/server_clock.py": "the one clock by which Leases are judged",
     "tasks/outcome/proven_end.py": "the one rule on which a run does not wait for its Job",
     "tasks/operators/agents_page.py": "the one write of that table; what is in it is pure",

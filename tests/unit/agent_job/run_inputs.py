@@ -11,6 +11,7 @@ from tasks.vocabulary.names import FlowRunId
 
 FLOW_RUN_ID = FlowRunId("0f0c9a3e-5a5c-4a27-9f3c-b34b41d8c8f1")
 RUN_SCRIPT = "#!/bin/sh\n# the run script\n"
+KEEPER_SCRIPT = "#!/bin/sh\n# the keeper's script\n"
 
 
 def make_run(
@@ -25,6 +26,7 @@ def make_run(
         RuntimeSpec.model_validate({"image": "agent:1", **(runtime or {})}),
         flow_run_id=FLOW_RUN_ID,
         run_script=RUN_SCRIPT,
+        keeper_script=KEEPER_SCRIPT,
         confidential_prompt=confidential_prompt,
     )
 

@@ -14,6 +14,10 @@ def agent(**fields: Any) -> dict[str, Any]:
     return spec(containers=[{"name": "agent", **fields}])
 
 
+def keeper(**fields: Any) -> dict[str, Any]:
+    return spec(containers=[{"name": "keeper", **fields}])
+
+
 def beside(field: str = "containers", **fields: Any) -> dict[str, Any]:
     return spec(**{field: [{"name": "proxy", "image": "proxy:1", **fields}]})
 
@@ -228,6 +232,28 @@ REFUSED: list[tuple[str, dict[str, Any]]] = [
     ("spec.initContainers[clone]", spec(initContainers=[{"name": "clone", "image": "a:1"}])),
     ("spec.initContainers[agent]", spec(initContainers=[{"name": "agent", "image": "a:1"}])),
     ("spec.ephemeralContainers", spec(ephemeralContainers=[{"name": "debug"}])),
+    # How its work is kept.
+    ("spec.initContainers[keeper]", spec(initContainers=[{"name": "keeper", "image": "a:1"}])),
+    ("spec.containers[keeper].image", keeper(image="a:1")),
+    ("spec.containers[keeper].command", keeper(command=["sleep", "9"])),
+    ("spec.containers[keeper].args", keeper(args=["collect"])),
+    ("spec.containers[keeper].env", keeper(env=[{"name": "GIT_DIR", "value": "/x"}])),
+    ("spec.containers[keeper].envFrom", keeper(envFrom=[{"secretRef": {"name": "s"}}])),
+    ("spec.containers[keeper].livenessProbe", keeper(livenessProbe=None)),
+    ("spec.containers[keeper].lifecycle", keeper(lifecycle={"stopSignal": "SIGKILL"})),
+    ("spec.containers[keeper].volumeMounts", keeper(volumeMounts=[])),
+    ("spec.containers[keeper].securityContext", keeper(securityContext=None)),
+    ("spec.containers[keeper].securityContext.runAsUser", keeper(securityContext={"runAsUser": 0})),
+    (
+        "spec.containers[keeper].securityContext.runAsNonRoot",
+        keeper(securityContext={"runAsNonRoot": False}),
+    ),
+    ("spec.volumes[keeper]", spec(volumes=[{"name": "keeper", "emptyDir": {}}])),
+    ("spec.volumes[keeper-script]", spec(volumes=[{"name": "keeper-script", "emptyDir": {}}])),
+    (
+        "spec.containers[proxy].volumeMounts[/k].name",
+        beside(volumeMounts=[{"name": "keeper", "mountPath": "/k"}]),
+    ),
     # How its ending is known.
     ("spec.containers[agent].terminationMessagePath", agent(terminationMessagePath="/x")),
     ("spec.containers[agent].terminationMessagePolicy", agent(terminationMessagePolicy="File")),

@@ -140,6 +140,10 @@ def test_clone_has_env_and_mounts_of_its_own() -> None:
         ({"env": {"A": "x"}, "env_from_keys": [{"env": "A"}]}, "A given more than once"),
         ({"mounts": [{"path": "/var/run/claude-jobs"}]}, "is used by the run itself"),
         ({"mounts": [{"path": "/workspace/ca"}]}, "is used by the run itself"),
+        ({"mounts": [{"path": "/run/claude-jobs/keeper/ca"}]}, "is used by the run itself"),
+        ({"env": {"CLAUDE_JOBS_KEEPER_DIR": "/"}}, "CLAUDE_JOBS_KEEPER_DIR is set by the run"),
+        ({"path": "/var/run/claude-jobs/keeper"}, "path: .*keeper is used by the run itself"),
+        ({"path": "/run/claude-jobs/keeper-script/x"}, "path: .* is used by the run itself"),
     ],
 )
 def test_clone_is_not_given_what_the_run_sets(fields: dict[str, Any], expected: str) -> None:
@@ -181,6 +185,7 @@ def clone(
     *,
     password: str | None = GIT_PASSWORD,
     depth: int = 1,
+    keeper: Path | None = None,
 ) -> tuple[Path, "subprocess.CompletedProcess[str]"]:
     """Run the container's script here, with folders in the places of its volumes."""
     credentials = tmp_path / "credentials"
@@ -190,7 +195,11 @@ def clone(
         (credentials / "password").write_text(password)
     spec = GitClone(image="git:1", path=str(tmp_path / "volume"), depth=depth)
     container = build_clone_container(
-        spec, Workspace.model_validate(workspace), security_context={}, resources={}
+        spec,
+        Workspace.model_validate(workspace),
+        security_context={},
+        resources={},
+        has_keeper=keeper is not None,
     )
     (tmp_path / "volume").mkdir()
     found = subprocess.run(
@@ -200,6 +209,7 @@ def clone(
             "GIT_CONFIG_NOSYSTEM": "1",
             **{entry["name"]: entry["value"] for entry in container["env"]},
             "CREDENTIALS_DIR": str(credentials),
+            **({"CLAUDE_JOBS_KEEPER_DIR": str(keeper)} if keeper is not None else {}),
         },
         capture_output=True,
         text=True,
@@ -282,3 +292,30 @@ def test_script_that_cannot_clone_fails_with_gits_own_words(
     assert said in found.stderr
     assert "password-of" not in found.stderr
     assert not (tree / "owned").exists()
+
+
+@needs_git
+@pytest.mark.parametrize("workspace", [{}, {"branch": "agent/work"}, {"repo_ref": "main"}])
+def test_script_notes_for_the_keeper_with_which_commit_the_agent_begins(
+    served: tuple[str, str], tmp_path: Path, workspace: dict[str, str]
+) -> None:
+    address, last = served
+    keeper = tmp_path / "keeper"
+    keeper.mkdir()
+
+    tree, found = clone(tmp_path, {"repo_url": address, **workspace}, keeper=keeper)
+
+    assert found.returncode == 0, found.stderr
+    assert found.stdout == f"Cloned commit {last}.\n"
+    assert [(path.name, path.read_text()) for path in keeper.iterdir()] == [("base", f"{last}\n")]
+    assert not (tree / "base").exists()
+
+
+@needs_git
+def test_clone_fails_where_the_keeper_cannot_be_told(
+    served: tuple[str, str], tmp_path: Path
+) -> None:
+    _, found = clone(tmp_path, {"repo_url": served[0]}, keeper=tmp_path / "no-such-volume")
+
+    assert found.returncode != 0
+    assert "base" in found.stderr

@@ -1,3 +1,4 @@
+import json
 from base64 import b64decode
 from copy import deepcopy
 from hashlib import sha256
@@ -6,15 +7,21 @@ from uuid import UUID
 
 import pytest
 
-from tasks.agent_job.environment import quantity_bytes
 from tasks.agent_job.manifest import (
     build_job_manifest,
     build_secret_manifest,
     build_tombstone_manifest,
 )
+from tasks.agent_job.quantities import quantity_bytes
+from tasks.preflight.pod_needs import pod_needs
 from tasks.preflight.pod_security import restricted_violations
 from tasks.vocabulary.names import JobUid, PodUid
-from tests.unit.agent_job.run_inputs import FLOW_RUN_ID, RUN_SCRIPT, make_job_spec
+from tests.unit.agent_job.run_inputs import (
+    FLOW_RUN_ID,
+    KEEPER_SCRIPT,
+    RUN_SCRIPT,
+    make_job_spec,
+)
 
 NAME = make_job_spec().name
 TOKEN = make_job_spec().line_token
@@ -505,6 +512,142 @@ def test_job_tells_of_a_check_by_its_time_limit_alone(asked_by: str) -> None:
     )
 
 
+CLONED = {"workspace": {"repo_url": "https://git.example/p.git", "branch": "work"}}
+CLONING: dict[str, Any] = {"git": {"image": "git:1", "path": "/src/$(X)"}}
+KEEPER: dict[str, Any] = {
+    "name": "keeper",
+    "image": "git:1",
+    "imagePullPolicy": "IfNotPresent",
+    "command": ["/bin/sh", "/var/run/claude-jobs/keeper-script/keeper.sh"],
+    "env": [
+        {"name": "HOME", "value": "/var/run/claude-jobs/keeper"},
+        {"name": "TMPDIR", "value": "/var/run/claude-jobs/keeper"},
+        {"name": "CLAUDE_JOBS_KEEPER_TREE", "value": "/src/$$(X)/repo"},
+        {"name": "CLAUDE_JOBS_KEEPER_DIR", "value": "/var/run/claude-jobs/keeper"},
+        {"name": "CLAUDE_JOBS_KEEPER_ALIVE_FILE", "value": "/var/run/claude-jobs/work/alive"},
+        {"name": "CLAUDE_JOBS_KEEPER_PATIENCE_SECONDS", "value": "3600"},
+        {"name": "CLAUDE_JOBS_KEEPER_LIMIT_BYTES", "value": "268435456"},
+    ],
+    "workingDir": "/var/run/claude-jobs/keeper",
+    "resources": {
+        "requests": {"cpu": "10m", "memory": "32Mi", "ephemeral-storage": "64Mi"},
+        "limits": {"cpu": "1", "memory": "512Mi", "ephemeral-storage": "832Mi"},
+    },
+    "securityContext": {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+        "runAsNonRoot": True,
+    },
+    "volumeMounts": [
+        {
+            "name": "keeper-script",
+            "mountPath": "/var/run/claude-jobs/keeper-script",
+            "readOnly": True,
+        },
+        {"name": "work", "mountPath": "/var/run/claude-jobs/work", "readOnly": True},
+        {"name": "workspace", "mountPath": "/src/$(X)", "readOnly": True},
+        {"name": "keeper", "mountPath": "/var/run/claude-jobs/keeper"},
+    ],
+}
+
+
+def _with_keeper(plain: dict[str, Any]) -> dict[str, Any]:
+    """Return the Job of a run that collects, from that of the same run that does not."""
+    manifest = deepcopy(plain)
+    manifest["spec"]["activeDeadlineSeconds"] += 3600
+    for path in (JOB, TEMPLATE):
+        _at(manifest, path)["annotations"]["claude-jobs.dev/keeps-work"] = "true"
+    pod = _at(manifest, POD)
+    pod["containers"][0]["env"]["CLAUDE_JOBS_ALIVE_FILE"] = "/var/run/claude-jobs/work/alive"
+    pod["containers"].append(KEEPER)
+    [clone] = pod["initContainers"]
+    shell, option, script = clone["command"]
+    *before, last = script.splitlines(keepends=True)
+    note = 'git rev-parse --verify HEAD >"$$CLAUDE_JOBS_KEEPER_DIR/base"\n'
+    clone["command"] = [shell, option, "".join([*before, note, last])]
+    clone["env"].append({"name": "CLAUDE_JOBS_KEEPER_DIR", "value": "/var/run/claude-jobs/keeper"})
+    clone["volumeMounts"].append({"name": "keeper", "mountPath": "/var/run/claude-jobs/keeper"})
+    script_alone = {
+        "secretName": NAME,
+        "items": [{"key": "keeper.sh", "path": "keeper.sh"}],
+        "defaultMode": 0o440,
+        "optional": False,
+    }
+    pod["volumes"] += [
+        {"name": "keeper", "emptyDir": {"sizeLimit": "832Mi"}},
+        {"name": "keeper-script", "secret": script_alone},
+    ]
+    return manifest
+
+
+@pytest.mark.parametrize("asked_by", ["request", "agent"])
+def test_job_of_a_run_that_collects_has_a_keeper_and_is_the_same_otherwise(asked_by: str) -> None:
+    asked = {"deliver": "collect"}
+    request, agent = ({**CLONED, **asked}, {}) if asked_by == "request" else (CLONED, asked)
+    manifest = build_job_manifest(make_job_spec(request, agent, CLONING))
+    plain = build_job_manifest(make_job_spec(CLONED, runtime=CLONING))
+
+    assert _comparable(manifest) == _with_keeper(_comparable(plain))
+    assert restricted_violations(_at(manifest, POD)) == []
+
+
+def test_job_of_a_run_that_does_not_collect_is_the_same_to_the_byte() -> None:
+    plain = build_job_manifest(make_job_spec(CLONED, runtime=CLONING))
+    none = build_job_manifest(
+        make_job_spec(
+            {**CLONED, "deliver": "none", "expect_changes": False},
+            {"deliver": "collect", "expect_changes": True},
+            {**CLONING, "limits": {"keeper_patience_seconds": 60}},
+        )
+    )
+
+    assert json.dumps(none) == json.dumps(plain)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "env", "volume_limit"),
+    [
+        ({"resources": {"work_limit": "1Mi"}}, {"LIMIT_BYTES": "1048576"}, "67Mi"),
+        ({"resources": {"work_limit": "4Gi"}}, {"LIMIT_BYTES": "4294967296"}, "12352Mi"),
+        ({"resources": {"work_limit": "2500000"}}, {"LIMIT_BYTES": "2500000"}, "72Mi"),
+        ({"limits": {"keeper_patience_seconds": 60}}, {"PATIENCE_SECONDS": "60"}, "832Mi"),
+    ],
+)
+def test_keeper_has_the_limits_of_the_runtime(
+    runtime: dict[str, Any], env: dict[str, str], volume_limit: str
+) -> None:
+    spec = make_job_spec({**CLONED, "deliver": "collect"}, runtime={**CLONING, **runtime})
+    pod = _at(build_job_manifest(spec), POD)
+
+    found = {item["name"]: item["value"] for item in pod["containers"][1]["env"]}
+    assert {f"CLAUDE_JOBS_KEEPER_{name}": value for name, value in env.items()}.items() <= (
+        found.items()
+    )
+    limits = pod["containers"][1]["resources"]["limits"]
+    assert limits["ephemeral-storage"] == volume_limit
+    assert pod["volumes"][-2] == {"name": "keeper", "emptyDir": {"sizeLimit": volume_limit}}
+
+
+def test_keeper_is_as_free_of_limits_and_groups_as_the_agent() -> None:
+    runtime = {**CLONING, "resources": {"cpu_limit": None}, "fs_group": None}
+    pod = _at(
+        build_job_manifest(make_job_spec({**CLONED, "deliver": "collect"}, runtime=runtime)), POD
+    )
+
+    assert set(pod["containers"][1]["resources"]["limits"]) == {"memory", "ephemeral-storage"}
+    assert pod["volumes"][-1]["secret"]["defaultMode"] == 0o444
+
+
+def test_quota_counts_the_keeper_beside_the_agent() -> None:
+    spec = make_job_spec({**CLONED, "deliver": "collect"}, runtime=CLONING)
+
+    needs = pod_needs(build_job_manifest(spec)["spec"]["template"])
+
+    assert (needs["requests.cpu"], needs["limits.cpu"]) == ("1010m", "5")
+    assert (needs["requests.memory"], needs["limits.memory"]) == ("2080Mi", "8704Mi")
+
+
 def test_pod_does_not_wait_for_a_reader_that_may_not_exec() -> None:
     manifest = _comparable(build_job_manifest(make_job_spec(exec_permitted=False)))
 
@@ -594,13 +737,31 @@ def test_secret_has_the_command_and_the_environment_of_the_check() -> None:
     assert "hush" not in repr(manifest)
 
 
+def test_secret_of_a_run_that_collects_has_the_keepers_script() -> None:
+    spec = make_job_spec({**CLONED, "prompt": "Do it.", "deliver": "collect"}, runtime=CLONING)
+
+    manifest = build_secret_manifest(spec, job_uid=JobUid("job-uid"), pod_uid=PodUid("pod-uid"))
+
+    data = {key: b64decode(value).decode() for key, value in manifest["data"].items()}
+    assert data == {
+        "run.sh": RUN_SCRIPT,
+        "keeper.sh": KEEPER_SCRIPT,
+        "prompt": "Do it.",
+        "pod-uid": "pod-uid\n",
+    }
+    assert manifest["metadata"]["annotations"] == {
+        **ANNOTATIONS,
+        "claude-jobs.dev/keeps-work": "true",
+    }
+
+
 def test_tombstone_takes_the_secrets_place_without_a_prompt() -> None:
     manifest = build_tombstone_manifest(
         namespace="agents", job_name=NAME, job_uid=JobUid("job-uid"), run_script=RUN_SCRIPT
     )
 
     data = {key: b64decode(value).decode() for key, value in manifest.pop("data").items()}
-    assert data == {"run.sh": RUN_SCRIPT, "revoked": "1\n"}
+    assert data == {"run.sh": RUN_SCRIPT, "revoked": "1\n", "keeper.sh": "exit 0\n"}
     assert manifest == {
         "apiVersion": "v1",
         "kind": "Secret",

@@ -32,6 +32,7 @@ from tests.unit.agent_job.template_cases import (
     WITH_NULLS,
     agent,
     beside,
+    keeper,
     spec,
 )
 
@@ -42,11 +43,12 @@ KUBECTL = shutil.which("kubectl")
 Json = dict[str, Any]
 
 
-def pod_of(template: Json, **runtime: Any) -> Json:
+def pod_of(template: Json, *, deliver: str = "none", **runtime: Any) -> Json:
     """Return the pod template of a run that clones a repository."""
     fields = {"git": GIT, "image_pull_secrets": ["first"], "node_selector": {"disk": "ssd"}}
+    request = {**REPOSITORY, "deliver": deliver}
     job = build_job_manifest(
-        make_job_spec(REPOSITORY, runtime={**fields, "pod_template": template, **runtime})
+        make_job_spec(request, runtime={**fields, "pod_template": template, **runtime})
     )
     pod = deepcopy(job["spec"]["template"])
     assert pod["metadata"]["annotations"].pop(DIGEST) == job["metadata"]["annotations"][DIGEST]
@@ -56,6 +58,10 @@ def pod_of(template: Json, **runtime: Any) -> Json:
 def agent_of(pod: Json) -> Json:
     [found] = [c for c in pod["spec"]["containers"] if c["name"] == "agent"]
     return found
+
+
+def keepers_of(pod: Json) -> list[Json]:
+    return [c for c in pod["spec"]["containers"] if c["name"] == "keeper"]
 
 
 def env_of(pod: Json) -> dict[str, Any]:
@@ -140,6 +146,45 @@ def test_place_of_the_clone_means_nothing_where_nothing_is_cloned() -> None:
     assert job["spec"]["template"]["spec"]["initContainers"] == [{"name": "b", "image": "b:1"}]
 
 
+@pytest.mark.parametrize("name", ["everything", "plain sidecar", "order of containers"])
+def test_keeper_is_the_same_beside_the_containers_of_a_template(name: str) -> None:
+    [expected] = keepers_of(pod_of({}, deliver="collect"))
+
+    assert keepers_of(pod_of(ACCEPTED[name], deliver="collect")) == [expected]
+    assert keepers_of(pod_of(ACCEPTED[name])) == []
+
+
+def test_template_says_of_the_keeper_what_a_cluster_wants_of_every_container() -> None:
+    template = keeper(
+        imagePullPolicy="Always",
+        resources={"requests": {"cpu": "100m"}, "limits": {"cpu": None, "memory": "1Gi"}},
+        securityContext={"appArmorProfile": {"type": "RuntimeDefault"}},
+    )
+
+    pod = pod_of(template, deliver="collect")
+
+    [found] = keepers_of(pod)
+    [plain] = keepers_of(pod_of({}, deliver="collect"))
+    assert found == {
+        **plain,
+        "imagePullPolicy": "Always",
+        "resources": {
+            "requests": {**plain["resources"]["requests"], "cpu": "100m"},
+            "limits": {"memory": "1Gi", "ephemeral-storage": "832Mi"},
+        },
+        "securityContext": {
+            **plain["securityContext"],
+            "appArmorProfile": {"type": "RuntimeDefault"},
+        },
+    }
+    assert [container["name"] for container in pod["spec"]["containers"]] == ["agent", "keeper"]
+    assert restricted_violations(pod["spec"]) == []
+
+
+def test_what_a_template_says_of_the_keeper_means_nothing_where_nothing_is_collected() -> None:
+    assert pod_of(keeper(resources={"requests": {"cpu": "100m"}})) == pod_of({})
+
+
 # --- whose value wins ----------------------------------------------------------------------------
 
 
@@ -198,7 +243,7 @@ def test_annotations_of_the_job_alone_are_not_the_pods() -> None:
 
 
 def test_ids_that_the_cluster_assigns_are_left_out_and_files_stay_readable() -> None:
-    ids = {"run_as_user": None, "run_as_group": None, "fs_group": None}
+    ids: Json = {"run_as_user": None, "run_as_group": None, "fs_group": None}
 
     pod = pod_of({}, **ids)
 
@@ -304,7 +349,11 @@ FREE_FOR_THE_AGENT = {
     *("env", "envFrom", "imagePullPolicy", "ports", "resizePolicy", "resources"),
     *("securityContext", "volumeDevices", "volumeMounts"),
 }
-OWN_VOLUMES = {"input", "work", "home", "tmp", "workspace", "git-credentials", "mount-1"}
+FREE_FOR_THE_KEEPER = {"imagePullPolicy", "resizePolicy", "resources", "securityContext"}
+OWN_VOLUMES = {
+    *("input", "work", "home", "tmp", "workspace", "git-credentials", "mount-1"),
+    *("keeper", "keeper-script"),
+}
 MARKED = ("claude-jobs.dev/", "app.kubernetes.io/")
 
 
@@ -312,9 +361,10 @@ def controlled(pod: Json) -> Json:
     """Return all that a run must control, however the pod came to be."""
     found, metadata = pod["spec"], pod["metadata"]
     mine = agent_of(pod)
-    others = [c for c in found["containers"] if c["name"] != "agent"]
+    others = [c for c in found["containers"] if c["name"] not in {"agent", "keeper"}]
     others += [c for c in found["initContainers"] if c["name"] != "clone"]
     context = {**found["securityContext"], **mine["securityContext"]}
+    keepers = keepers_of(pod)
     return {
         "pod": {name: found.get(name) for name in FIELDS_OF_THE_POD},
         "metadata": {
@@ -337,6 +387,17 @@ def controlled(pod: Json) -> Json:
             for mount in container.get("volumeMounts") or ()
             if mount["name"] in OWN_VOLUMES - {"workspace"}
         },
+        "keeper": [
+            {k: v for k, v in container.items() if k not in FREE_FOR_THE_KEEPER}
+            for container in keepers
+        ],
+        "root of the keeper": [
+            (
+                {**found["securityContext"], **container["securityContext"]}["runAsNonRoot"],
+                container["securityContext"].get("runAsUser") == 0,
+            )
+            for container in keepers
+        ],
         "root": (context["runAsNonRoot"], context.get("runAsUser") == 0),
         "group": found["securityContext"]["fsGroup"],
         "memory": "memory" in mine["resources"]["limits"],
@@ -364,7 +425,7 @@ def values_by_field() -> dict[str, list[Any]]:
 
 KNOWN_VALUES = values_by_field()
 ODD_VALUES: list[Any] = [
-    *(None, True, 0, "x", "agent", "clone", "input", "/var/run"),
+    *(None, True, 0, "x", "agent", "clone", "keeper", "input", "/var/run"),
     *([], {}, {"name": "home"}),
 ]
 
@@ -372,7 +433,8 @@ ODD_VALUES: list[Any] = [
 @st.composite
 def changed_templates(draw: st.DrawFn) -> Json:
     """Return a template that is accepted, but for a few fields set anew."""
-    template = deepcopy(draw(st.sampled_from([FULL, beside(), agent(), *ACCEPTED.values()])))
+    begin_with = [FULL, beside(), agent(), keeper(resources={}), *ACCEPTED.values()]
+    template = deepcopy(draw(st.sampled_from(begin_with)))
     for _ in range(draw(st.integers(1, 3))):
         part = draw(st.sampled_from(list(objects_in(template))))
         name = draw(st.sampled_from(sorted({*part, *KNOWN_VALUES})))
@@ -381,15 +443,17 @@ def changed_templates(draw: st.DrawFn) -> Json:
     return template
 
 
-@given(template=changed_templates())
+@given(template=changed_templates(), deliver=st.sampled_from(["none", "collect"]))
 @settings(max_examples=500, deadline=None)
-def test_template_that_is_accepted_changes_nothing_that_a_run_controls(template: Json) -> None:
+def test_template_that_is_accepted_changes_nothing_that_a_run_controls(
+    template: Json, deliver: str
+) -> None:
     try:
-        pod = pod_of(template)
+        pod = pod_of(template, deliver=deliver)
     except ValidationError:
-        pod = pod_of({})
+        pod = pod_of({}, deliver=deliver)
 
-    assert controlled(pod) == controlled(pod_of({}))
+    assert controlled(pod) == controlled(pod_of({}, deliver=deliver))
     assert None not in dict(leaves(pod)).values()
 
 

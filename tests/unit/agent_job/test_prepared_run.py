@@ -14,7 +14,7 @@ from tasks.outcome.result_building import session_parameters
 from tasks.outcome.run_result import SessionParameters
 from tasks.vocabulary.error_codes import ErrorCode
 from tasks.vocabulary.errors import InputInvalid
-from tests.unit.agent_job.run_inputs import FLOW_RUN_ID, RUN_SCRIPT, make_run
+from tests.unit.agent_job.run_inputs import FLOW_RUN_ID, KEEPER_SCRIPT, RUN_SCRIPT, make_run
 
 SKILL = {"name": "review", "files": {"SKILL.md": "Look."}}
 
@@ -79,6 +79,96 @@ def test_check_of_the_request_takes_the_place_of_the_agents() -> None:
     assert make_run().check is None
     assert make_run(agent={"check": theirs}).check == WorkCheck.model_validate(theirs)
     assert both.check == again.check == WorkCheck.model_validate({**ours, "timeout_seconds": 600})
+
+
+CLONED = {"workspace": {"repo_url": "u"}}
+CLONING = {"git": {"image": "git:1"}}
+COLLECT = {"deliver": "collect"}
+NONE = {"deliver": "none"}
+EXPECT = {"expect_changes": True}
+
+
+@pytest.mark.parametrize(
+    ("asked", "own", "collects", "expects"),
+    [
+        pytest.param({}, {}, False, False, id="nobody"),
+        pytest.param(COLLECT, {}, True, False, id="request"),
+        pytest.param({}, {**COLLECT, **EXPECT}, True, True, id="agent"),
+        pytest.param(
+            {**NONE, "expect_changes": False}, {**COLLECT, **EXPECT}, False, False, id="not now"
+        ),
+        pytest.param(COLLECT, EXPECT, True, True, id="both"),
+        pytest.param(
+            {"expect_changes": False}, {**COLLECT, **EXPECT}, True, False, id="may do nothing"
+        ),
+    ],
+)
+def test_delivery_of_the_request_takes_the_place_of_the_agents(
+    asked: dict[str, Any], own: dict[str, Any], collects: bool, expects: bool
+) -> None:
+    run = make_run({**CLONED, **asked}, own, CLONING)
+    again = prepare_again(run, run.request.model_copy(update={"session_id": "s-1"}))
+
+    for found in (run, again):
+        assert (found.collects_work, found.agent.expect_changes) == (collects, expects)
+        script = found.files.get("keeper.sh")
+        assert script == (KEEPER_SCRIPT.encode() if collects else None)
+
+
+def test_keepers_script_is_kept_for_a_request_that_asks_for_it_later() -> None:
+    run = make_run(CLONED, {}, CLONING)
+    asked = run.request.model_copy(update=COLLECT)
+
+    assert prepare_again(run, asked).files["keeper.sh"] == KEEPER_SCRIPT.encode()
+
+
+@pytest.mark.parametrize(
+    ("asked", "runtime", "problem"),
+    [
+        (
+            EXPECT | CLONED,
+            CLONING,
+            "expect_changes is true, but deliver is `none`, so nobody sees what the agent changed; "
+            "set deliver to `collect`, or expect_changes to false.",
+        ),
+        (
+            COLLECT,
+            CLONING,
+            "deliver is `collect`, but no repository is cloned from which to collect; set the "
+            "run's `workspace.repo_url`, or deliver to `none`.",
+        ),
+        (
+            COLLECT | CLONED,
+            {},
+            "deliver is `collect`, but no repository is cloned from which to collect; set the "
+            "runtime's `git`, or deliver to `none`.",
+        ),
+        (
+            COLLECT | EXPECT,
+            {},
+            "deliver is `collect`, but no repository is cloned from which to collect; set the "
+            "runtime's `git` and the run's `workspace.repo_url`, or deliver to `none`.",
+        ),
+    ],
+)
+def test_delivery_that_cannot_be_is_refused_with_what_to_do(
+    asked: dict[str, Any], runtime: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(InputInvalid) as refusal:
+        make_run(asked, runtime=runtime)
+
+    assert (refusal.value.code, refusal.value.message) == (ErrorCode.INPUT_INVALID, problem)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"deliver": "push"}, {"deliver": True}, {"expect_changes": "x"}]
+)
+@pytest.mark.parametrize("asked_by", ["request", "agent"])
+def test_delivery_that_is_none_is_refused(fields: dict[str, Any], asked_by: str) -> None:
+    request, agent = (fields, {}) if asked_by == "request" else ({}, fields)
+
+    with pytest.raises((InputInvalid, ValidationError), match=r"deliver|expect_changes"):
+        make_run(request, agent)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,17 @@ from tasks.agent_job.runtime_spec import RuntimeSpec
         pytest.param({"labels": {"a": "b c"}}, "labels", id="label_value"),
         pytest.param({"resources": {"memory_limit": "8 GB"}}, "memory_limit", id="quantity"),
         pytest.param({"resources": {"memory_limit": None}}, "memory_limit", id="no_memory_limit"),
+        *(
+            pytest.param(
+                {"resources": {"work_limit": size}},
+                "at least 1Mi and at most 4Gi",
+                id=f"work_{size}",
+            )
+            for size in ("0", "268435456m", "1023Ki", "4097Mi", "1P")
+        ),
+        pytest.param({"resources": {"work_limit": "x"}}, "work_limit", id="work_no_quantity"),
+        pytest.param({"limits": {"keeper_patience_seconds": 59}}, "patience", id="no_patience"),
+        pytest.param({"limits": {"keeper_patience_seconds": 86_401}}, "patience", id="days"),
         pytest.param({"run_as_user": 0}, "run_as_user", id="root"),
         pytest.param({"limits": {"termination_grace_seconds": 30}}, "termination", id="grace"),
         pytest.param({"home_path": "/"}, "used by the run itself", id="home_over_everything"),
@@ -74,6 +85,9 @@ def test_runtime_that_cannot_work_is_refused(fields: dict[str, Any], expected: s
             {"home_path": "/tmp/home", "read_only_root_filesystem": True}, id="home_inside_of_tmp"
         ),
         pytest.param({"retry": {"codes": ["claude_rate_limited"]}}, id="retry"),
+        pytest.param({"resources": {"work_limit": "1Mi"}}, id="least_work"),
+        pytest.param({"resources": {"work_limit": "4Gi"}}, id="most_work"),
+        pytest.param({"limits": {"keeper_patience_seconds": 86_400}}, id="most_patience"),
     ],
 )
 def test_runtime_is_taken(fields: dict[str, Any]) -> None:

@@ -306,6 +306,7 @@ def _sent(request: AgentRunRequest | None) -> Iterator[Any]:
             request.runtime,
             flow_run_id=FlowRunId("0f0c9a3e-5a5c-4a27-9f3c-b34b41d8c8f1"),
             run_script="#!/bin/sh\n",
+            keeper_script="#!/bin/sh\n",
         )
         spec = JobSpec(prepared, "agents", 1, 1)
         yield build_job_manifest(spec)

@@ -44,6 +44,7 @@ RAW_JOB: dict[str, Any] = {
             "claude-jobs.dev/attempt": "2",
             "claude-jobs.dev/line-token": "0a1b2c3d",
             "claude-jobs.dev/check-timeout-seconds": "600",
+            "claude-jobs.dev/keeps-work": "true",
             "claude-jobs.dev/manifest-sha256": "ff",
             "claude-jobs.dev/owner-flow-run-id": "run-2",
             "claude-jobs.dev/owner-epoch": "7",
@@ -129,6 +130,7 @@ def test_job_is_read_whole_with_ids_from_annotations() -> None:
         attempt=2,
         line_token="0a1b2c3d",
         check_timeout_seconds=600,
+        keeps_work=True,
         manifest_sha256="ff",
         owner_flow_run_id=FlowRunId("run-2"),
         owner_epoch=7,
@@ -145,6 +147,11 @@ def test_job_is_read_whole_with_ids_from_annotations() -> None:
             ),
         ),
     )
+
+
+@pytest.mark.parametrize("annotations", [{}, {"claude-jobs.dev/keeps-work": "false"}])
+def test_job_has_a_keeper_only_where_it_says_so(annotations: dict[str, str]) -> None:
+    assert not JobSnapshot.from_api({"metadata": {"annotations": annotations}}).keeps_work
 
 
 def test_job_with_labels_only_has_no_ids() -> None:

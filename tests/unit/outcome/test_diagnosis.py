@@ -11,8 +11,8 @@ from tasks.observation.cluster_evidence import NodeSnapshot
 from tasks.observation.container_states import ContainerSnapshot, ContainerTerminated
 from tasks.outcome.diagnosis_texts import BY_CAUSE, LEADS
 from tasks.outcome.reasons import Reason
-from tasks.outcome.run_facts import CheckFacts, JobGone, PodReplacement, RunFacts
-from tasks.outcome.run_result import LineRange, TranscriptProof
+from tasks.outcome.run_facts import CheckFacts, JobGone, PodReplacement, RunFacts, WorkFacts
+from tasks.outcome.run_result import LineRange, TranscriptProof, WorkResult
 from tasks.outcome.verdict import Outcome, judge_run
 from tasks.text.quoting import quote
 from tasks.transcript.line_grammar import CheckBegunLine, CheckEnd, Refusal, Trailer
@@ -592,3 +592,109 @@ def test_check_is_told_in_a_sentence_without_the_agents_stderr(
     assert None not in (outcome.check, outcome.advice)
     assert ("result of the check" in outcome.not_observed) is (check.end is None)
     assert outcome.clear_session is False
+
+
+UNCHANGED = WorkResult(collected=True, commits=0, files_changed=0)
+CHANGED = WorkResult(collected=True, commits=1, files_changed=1200, insertions=34_000, deletions=5)
+REFUSED = WorkResult(
+    collected=False, problem='The API refused to exec (403)\x1b[1m: {"message": "no"}.', commits=2
+)
+
+
+@pytest.mark.parametrize(
+    ("work", "message", "row", "advice"),
+    [
+        pytest.param(
+            WorkFacts(True, UNCHANGED, keeper_waits=False),
+            "The agent finished, but it changed nothing in its repository.",
+            "nothing changed; collected",
+            "without `expect_changes`",
+            id="unchanged",
+        ),
+        pytest.param(
+            WorkFacts(
+                True,
+                UNCHANGED.model_copy(update={"left_out": ("a.bin is too large.",)}),
+                keeper_waits=False,
+            ),
+            "The agent finished, but it changed nothing in its repository that could be collected.",
+            "nothing changed; collected",
+            "without `expect_changes`",
+            id="unchanged but for what was left out",
+        ),
+        pytest.param(
+            WorkFacts(False, REFUSED, keeper_waits=True),
+            "The agent finished, but its work could not be collected. The API refused to exec "
+            "(403)\\x1b[1m: no. The Job's keeper still waits with it.",
+            "2 commits; not collected: The API refused to exec (403)\\x1b[1m: no",
+            "while the keeper waits",
+            id="keeper waits",
+        ),
+        pytest.param(
+            WorkFacts(False, CHANGED.model_copy(update={"collected": False}), keeper_waits=False),
+            "The agent finished, but its work could not be collected. Nothing is known of it.",
+            "1 commit, 1,200 changed files, +34,000 −5 lines; not collected: Nothing is known of "
+            "it",
+            "resume the session",
+            id="nobody says why",
+        ),
+        pytest.param(
+            WorkFacts(True, None, keeper_waits=False),
+            "The agent finished, but its work could not be collected. Nothing is known of it.",
+            "not collected: Nothing is known of it",
+            "resume the session",
+            id="never tried",
+        ),
+    ],
+)
+def test_work_is_told_in_a_sentence_without_the_agents_stderr(
+    work: WorkFacts, message: str, row: str, advice: str
+) -> None:
+    answered = summarise(read_recording("ok").stdout)
+
+    outcome = judge_run(
+        RunFacts(session=answered, container_exit_code=0, stderr_line="a warning of its", work=work)
+    )
+
+    assert outcome.message == message
+    assert ("Work", row) in outcome.observed
+    assert outcome.check is not None
+    assert advice in (outcome.advice or "")
+    assert ("what the agent changed" in outcome.not_observed) is (work.result is None)
+
+
+def test_work_of_a_failed_agent_is_a_row_beside_its_own_ending() -> None:
+    outcome = judge_run(_facts(container_exit_code=1, work=WorkFacts(True, CHANGED, False)))
+
+    assert outcome.reason is Reason.NO_RESULT
+    assert dict(outcome.observed)["Work"].startswith("1 commit, 1,200 changed files")
+
+
+@pytest.mark.parametrize(
+    ("left_out", "warnings"),
+    [
+        ((), ()),
+        (
+            ("a\nb is too large.",),
+            ("Not all of the agent's work was collected. a b is too large.",),
+        ),
+        (
+            ("a is too large.", "b cannot be read.", "c is a submodule."),
+            (
+                "Not all of the agent's work was collected. a is too large. And 2 more, in the "
+                "report.",
+            ),
+        ),
+    ],
+    ids=["nothing", "one", "several"],
+)
+def test_what_was_left_out_of_collected_work_is_a_warning(
+    left_out: tuple[str, ...], warnings: tuple[str, ...]
+) -> None:
+    work = WorkFacts(True, CHANGED.model_copy(update={"left_out": left_out}), keeper_waits=False)
+    answered = summarise(read_recording("ok").stdout)
+
+    outcome = judge_run(RunFacts(session=answered, container_exit_code=0, work=work))
+
+    assert (outcome.code, outcome.warnings) == (None, warnings)
+    assert outcome.facts_used[0].endswith("an answer, and its work was collected")

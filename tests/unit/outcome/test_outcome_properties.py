@@ -15,8 +15,15 @@ from tasks.observation.container_states import (
     ContainerWaiting,
 )
 from tasks.observation.snapshots import KubernetesEventSnapshot
-from tasks.outcome.run_facts import CheckFacts, JobGone, PodReplacement, RunFacts, read_ending
-from tasks.outcome.run_result import LineRange, TranscriptProof
+from tasks.outcome.run_facts import (
+    CheckFacts,
+    JobGone,
+    PodReplacement,
+    RunFacts,
+    WorkFacts,
+    read_ending,
+)
+from tasks.outcome.run_result import LineRange, TranscriptProof, WorkResult
 from tasks.outcome.verdict import judge_run
 from tasks.transcript.line_grammar import CheckBegunLine, CheckEnd, Refusal, Trailer
 from tasks.vocabulary.error_codes import Cause, ErrorCode
@@ -179,12 +186,30 @@ CHECKS = st.none() | st.builds(
     ),
     line=WORDS,
 )
+COUNTS = st.sampled_from([None, 0, 1])
+WORK = st.none() | st.builds(
+    WorkFacts,
+    expect_changes=st.booleans(),
+    result=st.none()
+    | st.builds(
+        WorkResult,
+        collected=st.sampled_from([True, True, False]),
+        problem=WORDS,
+        commits=COUNTS,
+        files_changed=COUNTS,
+        insertions=COUNTS,
+        deletions=COUNTS,
+        left_out=st.lists(WORDS.map(lambda words: words or ""), max_size=2).map(tuple),
+    ),
+    keeper_waits=st.booleans(),
+)
 FACTS = st.builds(
     RunFacts,
     session=LINES.map(b"\n".join).map(summarise),
     transcript=PROOFS,
     resume_requested=st.booleans(),
     check=CHECKS,
+    work=WORK,
     stderr_line=WORDS,
     trailer=TRAILERS,
     termination_trailer=TRAILERS,
@@ -231,6 +256,7 @@ def test_success_needs_exit_zero_and_a_good_result_with_an_answer(facts: RunFact
         "answer": bool(facts.session.answer),
         "nobody cancelled it": not facts.cancelled,
         "passed check": facts.check is None or facts.check.exit_code == 0,
+        "collected work": facts.work is None or facts.work.is_collected,
     }
     assert outcome.code is not None or all(needs.values()), needs
 
@@ -295,6 +321,7 @@ def test_message_is_one_safe_sentence_without_stream_json(facts: RunFacts) -> No
     assert '"type"' not in (outcome.cluster_said or "")
     assert (outcome.cluster_said or "x").isprintable()
     assert message.isprintable()
+    assert all(warning.isprintable() for warning in outcome.warnings)
     assert message.endswith(".")
     assert '"uuid"' not in message
     assert '"type"' not in message

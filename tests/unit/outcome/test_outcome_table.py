@@ -26,8 +26,9 @@ from tasks.outcome.run_facts import (
     PodReplacement,
     RunFacts,
     StageFailure,
+    WorkFacts,
 )
-from tasks.outcome.run_result import LineRange, TranscriptProof
+from tasks.outcome.run_result import LineRange, TranscriptProof, WorkResult
 from tasks.outcome.verdict import judge_run
 from tasks.transcript.line_grammar import CheckBegunLine, CheckEnd, Refusal, Trailer
 from tasks.vocabulary.error_codes import Cause, ErrorCode
@@ -143,6 +144,16 @@ def _check(exit_code: int | None, *, timed_out: bool = False) -> CheckFacts:
 
 
 CUT_SHORT = CheckFacts(600, BEGUN)
+
+
+def _work(
+    commits: int | None = 1, files: int | None = 2, *, expect: bool = True, collected: bool = True
+) -> WorkFacts:
+    result = WorkResult(collected=collected, commits=commits, files_changed=files)
+    return WorkFacts(expect, result, keeper_waits=not collected)
+
+
+UNKNOWN_WORK = WorkFacts(expect_changes=True, result=None, keeper_waits=False)
 
 
 TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
@@ -1320,6 +1331,81 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         Code.CLAUDE_FAILED,
         Cause.APP_EXIT,
     ),
+    # The work.
+    "work collected": (_ended(ANSWERED, 0, work=_work()), None, None),
+    "commits that change nothing": (_ended(ANSWERED, 0, work=_work(2, 0)), None, None),
+    "changes without a commit": (_ended(ANSWERED, 0, work=_work(0, 1)), None, None),
+    "work collected, and nothing known of it": (
+        _ended(ANSWERED, 0, work=_work(None, None)),
+        None,
+        None,
+    ),
+    "no changes, and none expected": (
+        _ended(ANSWERED, 0, work=_work(0, 0, expect=False)),
+        None,
+        None,
+    ),
+    "no changes where some were expected": (
+        _ended(ANSWERED, 0, check=_check(0), work=_work(0, 0)),
+        Code.NO_CHANGES,
+        None,
+    ),
+    "no changes, and not collected": (
+        _ended(ANSWERED, 0, work=_work(0, 0, collected=False)),
+        Code.NO_CHANGES,
+        None,
+    ),
+    "no changes, none expected, and not collected": (
+        _ended(ANSWERED, 0, work=_work(0, 0, expect=False, collected=False)),
+        Code.WORK_NOT_DELIVERED,
+        None,
+    ),
+    "work not collected": (
+        _ended(ANSWERED, 0, work=_work(collected=False)),
+        Code.WORK_NOT_DELIVERED,
+        None,
+    ),
+    "work of which nothing is known": (
+        _ended(ANSWERED, 0, work=UNKNOWN_WORK),
+        Code.WORK_NOT_DELIVERED,
+        None,
+    ),
+    "work lost with its pod": (
+        _ended(
+            ANSWERED,
+            0,
+            trailer=TRAILER,
+            pod_conditions=_true("DisruptionTarget", "EvictionByEvictionAPI"),
+            work=UNKNOWN_WORK,
+        ),
+        Code.WORK_NOT_DELIVERED,
+        None,
+    ),
+    "failed check of an agent that changed nothing": (
+        _ended(ANSWERED, 0, check=_check(1), work=_work(0, 0)),
+        Code.CHECK_FAILED,
+        None,
+    ),
+    "failed check of work that was not collected": (
+        _ended(ANSWERED, 0, check=_check(1), work=UNKNOWN_WORK),
+        Code.CHECK_FAILED,
+        None,
+    ),
+    "failed agent that changed nothing": (
+        _ended(WORKING, 1, work=_work(0, 0)),
+        Code.CLAUDE_TRUNCATED,
+        Cause.APP_EXIT,
+    ),
+    "work of a failed agent that was not collected": (
+        _ended(_said(result="x", is_error=True), 0, work=UNKNOWN_WORK),
+        Code.CLAUDE_FAILED,
+        Cause.APP_EXIT,
+    ),
+    "work of a cancelled run that was not collected": (
+        _ended(ANSWERED, 0, cancelled=True, work=UNKNOWN_WORK),
+        Code.CANCELLED,
+        Cause.APP_EXIT,
+    ),
     # The API is away.
     "API lost": (
         _ended(WORKING, None, api_lost_seconds=601.0),
@@ -1383,6 +1469,8 @@ REASONS: dict[str, Reason] = {
     "check failed with the code of a time limit": Reason.CHECK_FAILED,
     "check did not run": Reason.CHECK_UNKNOWN,
     "check cut short by the memory limit": Reason.CHECK_UNKNOWN,
+    "no changes, and not collected": Reason.NO_CHANGES,
+    "work of which nothing is known": Reason.WORK_NOT_DELIVERED,
 }
 
 

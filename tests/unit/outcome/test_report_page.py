@@ -17,6 +17,7 @@ from tasks.outcome.run_result import (
     Timings,
     TokenUsage,
     TranscriptProof,
+    WorkResult,
 )
 from tasks.vocabulary.error_codes import CAUSE_MEANINGS, Cause, ErrorCode
 
@@ -279,3 +280,77 @@ def test_report_of_a_check_tells_what_is_known(fields: dict[str, Any], expected:
 def test_report_without_a_check_says_nothing_of_one() -> None:
     assert "Check" not in render_report(SUCCESS)
     assert "last lines" not in render_report(changed(check=CheckResult(exit_code=0)))
+
+
+WORK = WorkResult(
+    collected=True,
+    base_commit="a" * 40,
+    head_commit="b" * 40,
+    work_commit="c" * 40,
+    branch="fix|it",
+    commits=3,
+    files_changed=1200,
+    insertions=34,
+    deletions=5,
+    left_out=("a.bin is *too* large.",),
+    bundle_key="reviewer/f1/work.bundle",
+    patch_key="reviewer/f1/work.patch",
+    files_key="reviewer/f1/work.json",
+)
+
+
+def test_report_shows_how_much_was_changed_where_it_lies_and_how_to_get_it() -> None:
+    report = render_report(changed(work=WORK))
+
+    assert report.partition("### Work\n\n")[2].partition("\n\n### ")[0].splitlines() == [
+        "| Item | Value |",
+        "| --- | --- |",
+        "| Collected | yes |",
+        "| Commits | 3 |",
+        "| Changed files | 1,200 |",
+        "| Added lines | 34 |",
+        "| Deleted lines | 5 |",
+        "| Branch | `fix\\|it` |",
+        f"| Started from | `{'a' * 40}` |",
+        f"| Ended with | `{'c' * 40}` |",
+        "| Git bundle | `reviewer/f1/work.bundle` |",
+        "| Patch | `reviewer/f1/work.patch` |",
+        "| List of all changed files | `reviewer/f1/work.json` |",
+        "",
+        "Left out:",
+        "",
+        "- a.bin is \\*too\\* large.",
+        "",
+        "To get it: `claude-jobs work reviewer`",
+    ]
+
+
+def test_report_of_work_that_was_not_collected_says_why_and_offers_no_command() -> None:
+    work = WorkResult(collected=False, problem="The *keeper* |\nhas gone.")
+
+    report = render_report(changed(error_code=ErrorCode.WORK_NOT_DELIVERED, work=work))
+
+    assert report.startswith("## ✘ Work not delivered – agent reviewer (`work_not_delivered`)")
+    assert "| Collected | no: The \\*keeper\\* \\| has gone. |" in report
+    assert "| Branch | – |" in report
+    assert "claude-jobs work" not in report
+
+
+def test_report_of_an_agent_that_changed_nothing_offers_no_command() -> None:
+    work = WorkResult(collected=True, commits=0, files_changed=0)
+
+    report = render_report(changed(error_code=ErrorCode.NO_CHANGES, work=work))
+
+    assert report.startswith("## ✘ No changes – agent reviewer (`no_changes`)")
+    assert "claude-jobs work" not in report
+    assert "Left out" not in report
+    assert "### Work" not in render_report(SUCCESS)
+
+
+def test_names_of_the_work_structure_nothing_in_a_report() -> None:
+    hostile = {"branch": HOSTILE, "left_out": (HOSTILE,) * 60, "bundle_key": HOSTILE}
+
+    report = render_report(changed(work=WORK.model_copy(update=hostile)))
+
+    assert _structure(report) == _structure(render_report(changed(work=WORK)))
+    assert "- and 10 more" in report

@@ -20,9 +20,10 @@ from tasks.outcome.result_building import (
     build_check_result,
     build_refusal,
     build_result,
+    build_work_result,
 )
-from tasks.outcome.run_facts import CheckFacts, RunFacts
-from tasks.outcome.run_result import AgentRunResult, CheckResult
+from tasks.outcome.run_facts import CheckFacts, RunFacts, WorkFacts
+from tasks.outcome.run_result import AgentRunResult, CheckResult, WorkFile, WorkResult
 from tasks.outcome.verdict import judge_run
 from tasks.text.redaction import MASK, Redactor
 from tasks.transcript.line_grammar import CheckEnd, parse_trailer_text
@@ -53,7 +54,12 @@ def prepared() -> PreparedRun:
     assert not isinstance(request.agent, str)
     assert not isinstance(request.runtime, str)
     return prepare_run(
-        request, request.agent, request.runtime, flow_run_id=FlowRunId("f1"), run_script="exit"
+        request,
+        request.agent,
+        request.runtime,
+        flow_run_id=FlowRunId("f1"),
+        run_script="exit",
+        keeper_script="exit",
     )
 
 
@@ -267,3 +273,54 @@ def test_result_with_a_check_is_read_back() -> None:
     assert (result.session_id, result.cost_usd, result.clear_session) == ("s1", 0.5, False)
     older = result.model_dump(mode="json", exclude={"check"})
     assert AgentRunResult.model_validate(older).check is None
+
+
+COLLECTED = WorkResult(
+    collected=True,
+    base_commit="0" * 40,
+    branch=f"fix-{SECRET}",
+    commits=1,
+    files_changed=2,
+    files=(WorkFile(path=f"{SECRET}.txt", status="added", size_bytes=3, sha256="1" * 64),),
+    left_out=(f"{SECRET}.bin is too large.",),
+    bundle_key="a1/f1/work.bundle",
+)
+
+
+def test_work_that_was_not_to_be_collected_is_null() -> None:
+    assert build_work_result(None, Redactor()) is None
+
+
+def test_result_of_the_work_is_what_was_collected_without_secrets_in_its_names() -> None:
+    work = build_work_result(WorkFacts(True, COLLECTED, keeper_waits=False), Redactor([SECRET]))
+
+    assert work == COLLECTED.model_copy(
+        update={
+            "branch": f"fix-{MASK}",
+            "files": (COLLECTED.files[0].model_copy(update={"path": f"{MASK}.txt"}),),
+            "left_out": (f"{MASK}.bin is too large.",),
+        }
+    )
+
+
+def test_result_of_work_that_could_not_be_collected_says_why_without_secrets() -> None:
+    failed = WorkResult(collected=False, problem=f"No {SECRET}.")
+
+    said = build_work_result(WorkFacts(True, failed, keeper_waits=True), Redactor([SECRET]))
+    unknown = build_work_result(WorkFacts(True, None, keeper_waits=False), Redactor())
+
+    assert said == WorkResult(collected=False, problem=f"No {MASK}.")
+    assert unknown == WorkResult(collected=False, problem="Nothing is known of it.")
+
+
+def test_result_with_work_is_read_back() -> None:
+    attempt = record()
+    facts = WorkFacts(True, COLLECTED, keeper_waits=False)
+    result = build(
+        attempt, RunFacts(session=attempt.session, container_exit_code=0, work=facts)
+    ).model_copy(update={"work": build_work_result(facts, Redactor())})
+
+    assert AgentRunResult.model_validate_json(result.model_dump_json()) == result
+    assert result.error_code is None
+    older = result.model_dump(mode="json", exclude={"work"})
+    assert AgentRunResult.model_validate(older).work is None

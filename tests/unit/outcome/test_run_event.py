@@ -3,7 +3,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tasks.outcome.run_event import build_run_event
-from tasks.outcome.run_result import AgentRunResult, KubernetesNames, Timings
+from tasks.outcome.run_result import AgentRunResult, KubernetesNames, Timings, WorkResult
 from tasks.vocabulary.error_codes import Cause, ErrorCode
 
 NOW = datetime(2026, 11, 20, 18, 0, tzinfo=UTC)
@@ -57,3 +57,21 @@ def test_event_is_about_the_agent_and_carries_code_and_cause_to_match() -> None:
     assert event.payload["check_first"] == "the limit"
     assert event.payload["observed"] == {"Exit code": "137", "Pod": "agent-x"}
     assert event.payload["cost_usd"] == 0.5
+    assert event.payload["work"] is None
+
+
+def test_event_carries_how_much_was_changed_and_no_name_that_the_agent_chose() -> None:
+    work = WorkResult(
+        collected=True, branch="fix", commits=1, files_changed=2, insertions=3, deletions=4
+    )
+
+    event = build_run_event(RESULT.model_copy(update={"work": work}))
+
+    assert event.payload["work"] == {
+        "collected": True,
+        "work_commit": None,
+        "commits": 1,
+        "files_changed": 2,
+        "insertions": 3,
+        "deletions": 4,
+    }

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks.agent_job.environment import quantity_value
+from tasks.agent_job.quantities import quantity_value
 from tasks.agent_job.needed_permissions import (
     PREFLIGHT_PERMISSIONS,
     RUN_PERMISSIONS,

@@ -36,6 +36,20 @@ async def test_object_is_missing_beside_others_and_until_it_is_written(
     assert await block_storage.read("a/c.json") == b"third"
 
 
+async def test_object_is_read_into_a_file_in_place_of_what_was_there(
+    block_storage: BlockStorage, tmp_path: Path
+) -> None:
+    target = tmp_path / "target"
+    target.write_bytes(b"longer than what comes")
+    with pytest.raises(StoredObjectMissing):
+        await block_storage.read_file("a/b.bundle", target)
+    await block_storage.write("a/b.bundle", b"\x00\xff\r\n")
+
+    await block_storage.read_file("a/b.bundle", target)
+
+    assert target.read_bytes() == b"\x00\xff\r\n"
+
+
 async def test_keys_are_found_by_a_pattern_whose_star_spans_no_slash(
     block_storage: BlockStorage,
 ) -> None:

@@ -1,9 +1,10 @@
 import gzip
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from tasks.storage.folder_storage import FolderStorage
+from tasks.storage.folder_storage import COPY_BYTES, FolderStorage
 from tasks.storage.result_storage import compress_file, open_result_storage
 from tasks.storage.storage_errors import StoredObjectMissing
 from tasks.vocabulary.errors import InputInvalid
@@ -35,6 +36,25 @@ async def test_file_stored_compressed_is_read_back(tmp_path: Path) -> None:
 
     assert gzip.decompress(stored) == content
     assert len(stored) < len(content) / 100
+
+
+async def test_folder_object_is_read_into_a_file_without_holding_it(tmp_path: Path) -> None:
+    storage, target = FolderStorage(tmp_path), tmp_path / "target"
+    with pytest.raises(StoredObjectMissing, match="nothing is stored"):
+        await storage.read_file("agent/run/1/work.bundle", target)
+    size = 64 * COPY_BYTES
+    stored = tmp_path / "agent/run/1/work.bundle"
+    stored.parent.mkdir(parents=True)
+    with stored.open("wb") as content:
+        content.truncate(size)
+
+    tracemalloc.start()
+    await storage.read_file("agent/run/1/work.bundle", target)
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert target.stat().st_size == size
+    assert most_bytes < 4 * COPY_BYTES
 
 
 async def test_storage_without_reference_is_beside_prefects_results() -> None:

@@ -8,10 +8,13 @@ from hypothesis import strategies as st
 from tasks.observation.snapshots import JobSnapshot
 from tasks.storage.storage_keys import (
     StorageOwner,
+    bundle_key,
+    patch_key,
     result_key,
     transcript_key,
     usage_csv_key,
     usage_keys_of,
+    work_files_key,
 )
 from tasks.vocabulary.names import AgentId, FlowRunId, JobName, JobUid
 
@@ -73,6 +76,14 @@ def test_keys_do_not_change() -> None:
         "ada-the-reviewer-5a45e26dab5ebfcbe40c/usage/2026-11-21.json",
         "ada-the-reviewer-5a45e26dab5ebfcbe40c/sessions/t-1-ca85ef51166ac97f29c9.json",
     ]
+
+
+def test_keys_of_what_an_attempt_made_do_not_change() -> None:
+    path = ADA.own_attempt(RUN, 2).path
+
+    assert bundle_key(path) == f"{path}/work.bundle"
+    assert patch_key(path) == f"{path}/changes.patch"
+    assert work_files_key(path) == f"{path}/work-files.json"
 
 
 def test_keys_of_earlier_versions_do_not_change() -> None:
