@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from tasks.cleanup import stop_agent
 from tasks.cluster.cluster_errors import ClusterError
@@ -279,11 +280,23 @@ async def wait_for_news(
     run: AgentRun, work: AttemptAtWork, seen_version: int, seconds: float
 ) -> None:
     """Wait until the Job or its pods have changed, the run is cancelled, or time is up."""
-    observer = work.observer
-    news = asyncio.ensure_future(observer.changed(seen_version))
-    cancel = asyncio.ensure_future(run.outside.controls.cancel_requested.wait())
+    changed = work.observer.changed(seen_version)
+    await wait_for_first(changed, run.outside.controls.cancel_requested, seconds)
+
+
+async def wait_for_first(
+    changed: Coroutine[Any, Any, Any], cancel_requested: asyncio.Event, seconds: float
+) -> None:
+    """Wait until `changed` has ended, the event comes, or time is up.
+
+    An event from before is no news: a run that is being cancelled would not wait at all, and look
+    again as fast as the processor can.
+    """
+    waited = [asyncio.ensure_future(changed)]
+    if not cancel_requested.is_set():
+        waited.append(asyncio.ensure_future(cancel_requested.wait()))
     try:
-        await asyncio.wait({news, cancel}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        news.cancel()
-        cancel.cancel()
+        for task in waited:
+            task.cancel()

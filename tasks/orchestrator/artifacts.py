@@ -41,8 +41,8 @@ async def publish_table(
         await TableArtifact(key=key, table=list(rows), description=description).acreate()
 
 
-async def list_versions(key: str, *, seconds: float) -> frozenset[UUID]:
-    """Return the ids of all artifacts under a key.
+async def list_versions(key: str, *, seconds: float) -> tuple[UUID, ...]:
+    """Return the ids of all artifacts under a key, the oldest first.
 
     Raises:
         TimeoutError: They were not read in time.
@@ -50,7 +50,9 @@ async def list_versions(key: str, *, seconds: float) -> frozenset[UUID]:
     """
     wanted = ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
     async with asyncio.timeout(seconds), get_client() as client:
-        return frozenset(found.id for found in await client.read_artifacts(artifact_filter=wanted))
+        found = await client.read_artifacts(artifact_filter=wanted)
+    # Those of the same instant have an order too, the same for everybody.
+    return tuple(item.id for item in sorted(found, key=lambda item: (item.created, item.id)))
 
 
 async def add_table_version(
