@@ -25,7 +25,7 @@ from tasks.work.restricted_git import GitMissing
 _COLLECT_SECONDS = 900.0
 # What a process about to be killed needs for verdict, report and Job.
 _CONCLUDE_SECONDS = 6.0
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS = 0.5
 
 
 @stage("Collect work")

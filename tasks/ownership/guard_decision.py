@@ -208,19 +208,29 @@ class _Decision:
             return own
         for job in self._over:
             if self._awaits_harvest_by_another(job):
+                on_our_task = self._is_on_our_task(job)
                 return Harvest(
                     job,
                     then_start=True,
-                    resume_session=may_share_session(job, self._me),
-                    reason=f"Job {job.name} of flow run {owner_of(job)} on the same task "
-                    f"{self._how_over(job)}; its result is not stored.",
+                    resume_session=on_our_task and may_share_session(job, self._me),
+                    reason=f"Job {job.name} of flow run {owner_of(job)}"
+                    f"{' on the same task' if on_our_task else ''} {self._how_over(job)}; its "
+                    "result is not stored.",
                 )
         return StartNew(self._next_attempt(), f"Agent {self._me.agent_id} has no live Job.")
 
     def _awaits_harvest_by_another(self, job: JobSnapshot) -> bool:
         if self._is_ours(job) or job.harvested_at is not None:
             return False
+        return self._is_on_our_task(job) or self._has_waiting_keeper(job)
+
+    def _is_on_our_task(self, job: JobSnapshot) -> bool:
         return job.task_id is not None and job.task_id == self._me.known_task
+
+    def _has_waiting_keeper(self, job: JobSnapshot) -> bool:
+        """Tell whether a Job still holds what its agent made, which nobody has collected."""
+        end = find_agent_end(job, self._pods_of(job)) if job.keeps_work else None
+        return end is not None and names.KEEPER_CONTAINER in end.still_running
 
     def _decide_own(self) -> Harvest | ReturnStored | None:
         """Decide on this flow run's newest Job that is over; `None` if a new attempt may start."""

@@ -74,7 +74,8 @@ await_finish() {
         look_at_agent
         case $state in
             alive) was_seen=1 ended_at='' ;;
-            gone) [ -z "$was_seen" ] || ended_at=${ended_at:-$now} ;;
+            # One that ended between two looks has left its transcript, which it begins after the sign.
+            gone) [ -z "$was_seen" ] && [ ! -e "${alive_file%/*}/transcript" ] || ended_at=${ended_at:-$now} ;;
             stale) was_seen=1 ended_at=${ended_at:-$now} ;;
         esac
         if [ -n "$ended_at" ] && [ "$((now - ended_at))" -ge "$patience" ]; then break; fi

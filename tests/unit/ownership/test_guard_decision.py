@@ -543,6 +543,46 @@ def test_own_failure_and_another_runs_unharvested_job_is_harvested_before_the_ne
     assert (verdict.job.name, verdict.then_start) == ("job-2", True)
 
 
+KEEPER = ContainerSnapshot("keeper", running=ContainerRunning(NOON))
+KEEPER_ENDED = ContainerSnapshot("keeper", terminated=ContainerTerminated(0))
+
+
+@pytest.mark.parametrize("task", [TaskId("another"), None])
+def test_work_that_a_keeper_holds_is_collected_before_a_new_agent_starts(
+    task: TaskId | None,
+) -> None:
+    held = job(task_id=task, keeps_work=True)
+
+    verdict = decide(held, pods=(pod(containers=(ENDED, KEEPER)),))
+
+    assert verdict == Harvest(
+        held,
+        True,
+        # A session of another task is none of ours.
+        False,
+        "Job job-1 of flow run run-other is over: its agent has ended, but container keeper still "
+        "runs; its result is not stored.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("found", "beside"),
+    [
+        pytest.param({"keeps_work": True, "harvested_at": NOON}, KEEPER, id="it is stored"),
+        pytest.param({"keeps_work": True}, KEEPER_ENDED, id="the keeper has ended"),
+        pytest.param({"keeps_work": True}, MESH, id="another container still runs"),
+        pytest.param({}, KEEPER, id="a container of that name is not ours"),
+        pytest.param({"keeps_work": True, "conditions": FAILED}, KEEPER, id="the Job is over"),
+    ],
+)
+def test_job_of_another_task_that_holds_no_work_is_left_alone(
+    found: dict[str, Any], beside: ContainerSnapshot
+) -> None:
+    left = job(task_id=TaskId("another"), **found)
+
+    assert isinstance(decide(left, pods=(pod(containers=(ENDED, beside)),)), StartNew)
+
+
 @pytest.mark.parametrize(
     ("ours", "its", "resume"),
     [

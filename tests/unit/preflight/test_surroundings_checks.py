@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks.agent_job.quantities import quantity_value
 from tasks.agent_job.needed_permissions import (
     PREFLIGHT_PERMISSIONS,
     RUN_PERMISSIONS,
     SWEEP_PERMISSIONS,
 )
+from tasks.agent_job.quantities import quantity_value
 from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.preflight.preflight_facts import Mount, PrefectFacts, StorageFacts, Unread, WhyUnread
 from tasks.preflight.preflight_results import (
