@@ -29,7 +29,6 @@ SHORT_MODULES = {
     "tasks/agent_job/quantities.py": "read by the settings of a pod and by what is built from them",
     "tasks/cluster/server_clock.py": "the one clock by which Leases are judged",
     "tasks/outcome/proven_end.py": "the one rule on which a run does not wait for its Job",
-    "tasks/operators/agents_page.py": "the one write of that table; what is in it is pure",
     "tasks/orchestrator/flow_run_names.py": "the one write of names and tags to Prefect",
     "tasks/orchestrator/run_events.py": "the one place where Prefect events leave",
     "tasks/run/budget_check.py": "between the budget's rule and the records that it reads",
