@@ -91,7 +91,9 @@ async def clean_up(ended: EndedAttempt, concluded: ConcludedAttempt) -> None:
     if work.stopped is not None:
         return
     if not concluded.is_stored:
-        run.outside.say(f"Job {work.job_name} is kept until its TTL, because nothing was stored.")
+        waits = ended.collected is not None and ended.collected.keeper_waits
+        why = "its keeper still holds the work" if waits else "nothing was stored"
+        run.outside.say(f"Job {work.job_name} is kept until its TTL, because {why}.")
         if beside := _others(work):
             run.outside.say(describe_remains(work.job_name, beside))
         return
