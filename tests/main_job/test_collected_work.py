@@ -81,7 +81,11 @@ def git(folder: Path, *args: str) -> str:
 
 
 def claude_jobs(prefect_server: PrefectServer, *args: str) -> subprocess.CompletedProcess[bytes]:
-    environment = {**os.environ, "PREFECT_API_URL": prefect_server.url, "COLUMNS": "80"}
+    environment = {
+        **os.environ,
+        "PREFECT_API_URL": prefect_server.api_url,
+        "PREFECT_HOME": str(prefect_server.home),
+    }
     return subprocess.run(
         [COMMAND, *args], env=environment, capture_output=True, timeout=120, check=False
     )
@@ -142,6 +146,13 @@ def test_work_is_collected_and_can_be_applied_to_a_clone(
     assert git(clone, "log", "--format=%s", "-n2", work["head_commit"]) == "Add ONE\nSay nothing\n"
     git(clone, "checkout", "-q", work["base_commit"])
     git(clone, "apply", "--check", str(storage / work["patch_key"]))
+    which = (result["agent_id"], "--namespace", agents_namespace)
+    applied = claude_jobs(prefect_server, "work", *which, "--apply", str(clone))
+    assert applied.returncode == 0, applied
+    branch = f"claude-jobs/{result['agent_id']}"
+    assert git(clone, "rev-parse", branch).strip() == work["work_commit"], applied
+    patch = claude_jobs(prefect_server, "work", *which, "--patch").stdout
+    assert patch == (storage / work["patch_key"]).read_bytes()
 
 
 @pytest.mark.slice
