@@ -110,7 +110,7 @@ def test_stream_is_resumed_at_any_byte(keeper: Keeper):
     for part in commit.parts.values():
         edges.append(edges[-1] + len(part))
     # Each edge between two parts and its neighbours under one shell; the edges under the others.
-    near = [-1, 0, 1] if keeper.shell == "dash" else [0]
+    near = [-1, 0, 1] if keeper.shell == "bash" else [0]
     offsets = sorted({edge + step for edge in edges for step in near} & set(range(edges[-1] + 1)))
     for offset in offsets:
         assert keeper.run("resume", commit.id, str(offset)) == (0, commit.raw[offset:], b"")

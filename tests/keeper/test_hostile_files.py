@@ -72,6 +72,7 @@ def test_names_that_git_refuses_are_noted_and_the_others_kept(keeper: Keeper):
     keeper.restore(checkpoint)
 
 
+@pytest.mark.slice
 def test_names_that_differ_in_case_alone_are_all_kept(keeper: Keeper):
     keeper.clone({"readme": b"1\n"})
     git(keeper.tree, "config", "core.ignoreCase", "true")
@@ -126,6 +127,7 @@ def test_pipe_where_git_reads_costs_what_was_not_committed(keeper: Keeper, name:
     assert checkpoint.changes == {b"committed": "A"}
 
 
+@pytest.mark.slice
 def test_huge_list_of_ignored_files_costs_what_was_not_committed(keeper: Keeper):
     keeper.clone(FILES)
     os.truncate(keeper.tree / ".gitignore", 10 << 30)
@@ -212,6 +214,7 @@ def test_line_ends_are_converted_as_git_add_does(keeper: Keeper):
     assert list_tree(keeper.restore(checkpoint)) == list_tree(keeper.tree)
 
 
+@pytest.mark.slice
 def test_local_excludes_of_the_agent_are_ignored_too(keeper: Keeper):
     keeper.clone(FILES)
     (keeper.tree / ".git" / "info").mkdir(exist_ok=True)
@@ -239,6 +242,7 @@ def test_many_files_come_back_within_the_disk(keeper: Keeper, count: int):
     assert max(sizes) < keeper.disk_bound
 
 
+@pytest.mark.slice
 def test_many_notes_are_counted(keeper: Keeper):
     keeper.clone(FILES)
     for number in range(250):

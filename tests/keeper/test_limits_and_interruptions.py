@@ -67,6 +67,7 @@ def test_commits_beyond_the_limit_leave_facts_and_files(keeper: Keeper):
     assert max(sizes) < keeper.disk_bound
 
 
+@pytest.mark.slice
 def test_list_of_files_beyond_the_limit_is_left_out(keeper: Keeper):
     keeper.limit_bytes = 10_000
     keeper.clone(FILES)
@@ -106,6 +107,7 @@ def test_deep_folders_cannot_fill_the_disk(keeper: Keeper):
 
 @pytest.mark.slice
 def test_file_of_short_lines_is_compared_in_little_memory(keeper: Keeper):
+    keeper.limit_bytes = 64 * MEBIBYTE
     keeper.clone({**FILES, "lines": b"\n" * (4 * MEBIBYTE - 1)})
     keeper.write({"lines": b"x\n" * (2 * MEBIBYTE - 1), "new": b"new\n"})
     checkpoint = keeper.collect()
@@ -212,6 +214,7 @@ def test_reader_that_goes_away_can_resume(keeper: Keeper):
     assert take_apart(head + rest).changes == {b"new": "A"}
 
 
+@pytest.mark.slice
 def test_checkpoint_that_is_being_printed_survives_the_next_one(keeper: Keeper):
     keeper.clone(FILES)
     keeper.write({"new": os.urandom(1_500_000)})
@@ -229,7 +232,7 @@ def test_checkpoint_that_is_being_printed_survives_the_next_one(keeper: Keeper):
 @pytest.mark.slice
 def test_git_that_takes_too_long_is_given_up(keeper: Keeper):
     keeper.clone(FILES)
-    replace_git(keeper, '[ "$1" != ls-files ] || sleep 60')
+    replace_git(keeper, '[ "$1" != ls-files ] || exec sleep 60')
     keeper.write({"new": b"new\n", "committed": b"1\n"})
     git(keeper.tree, "add", "committed")
     git(keeper.tree, "commit", "-q", "-m", "One")
@@ -239,7 +242,13 @@ def test_git_that_takes_too_long_is_given_up(keeper: Keeper):
     assert b"committed" in checkpoint.changes
 
 
-@pytest.mark.parametrize("base", [b"", b"main\n", b"0123\n", b"Z" * 40])
+@pytest.mark.parametrize(
+    "base",
+    [
+        b"main\n",
+        *[pytest.param(base, marks=pytest.mark.slice) for base in (b"", b"01\n", b"Z" * 40)],
+    ],
+)
 def test_base_that_is_no_commit_is_refused(keeper: Keeper, base: bytes):
     keeper.clone(FILES)
     (keeper.dir / "base").write_bytes(base)
