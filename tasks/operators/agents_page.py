@@ -1,7 +1,6 @@
 """Keeps the artifact with the table of all agents current; what fails there is nobody's failure."""
 
 import asyncio
-from collections.abc import Set
 from functools import partial
 from uuid import UUID
 
@@ -48,7 +47,7 @@ async def _update(access: ClusterAccess, seconds: float) -> bool:
     return True
 
 
-def must_look_again(there: tuple[UUID, ...], own: UUID, replaced: Set[UUID]) -> bool:
+def must_look_again(there: tuple[UUID, ...], own: UUID, replaced: frozenset[UUID]) -> bool:
     """Tell whether a table that was just published may lack what another one knows.
 
     Args:
@@ -57,4 +56,4 @@ def must_look_again(there: tuple[UUID, ...], own: UUID, replaced: Set[UUID]) -> 
         replaced: Those from before its look began.
     """
     # The writer of a later one finds ours, and looks again for both.
-    return there[-1:] == (own,) and not replaced >= {*there[:-1]}
+    return there[-1:] == (own,) and not replaced.issuperset(there[:-1])

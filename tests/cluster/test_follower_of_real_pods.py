@@ -64,7 +64,7 @@ async def test_output_of_an_ended_pod_is_read_to_the_end(
     assert_printed(other)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slice)])
 async def test_cut_connections_lose_and_double_nothing(
     kubeconfig_content: dict[str, Any],
     cluster_client: ClusterClient,

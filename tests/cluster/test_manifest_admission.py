@@ -1,7 +1,6 @@
 """The built Job and Secret on a real cluster: admitted, started, and read as they were meant."""
 
 import json
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from importlib.resources import files
@@ -22,7 +21,7 @@ from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.agent_job.strategic_merge import POD_TEMPLATE, Place
 from tasks.claude_code.agent_spec import AgentSpec
 from tasks.vocabulary.names import FlowRunId, JobUid, PodUid
-from tests.waits import WaitRanOut
+from tests.waits import wait_for_value
 
 pytestmark = [pytest.mark.any_cluster, pytest.mark.timeout(120)]
 
@@ -79,18 +78,10 @@ def _pods(core_api: Api, spec: JobSpec) -> list[Any]:
     return core_api.list_namespaced_pod(spec.namespace, label_selector=selector).items
 
 
-def _until(check: Callable[[], Any]) -> Any:
-    for _ in range(300):
-        if found := check():
-            return found
-        time.sleep(0.1)
-    raise WaitRanOut("nothing happened within 30 s")
-
-
 def _run_to_its_end(core_api: Api, batch_api: Api, spec: JobSpec) -> tuple[str, int]:
     """Create Job and Secret as a run does; return the container's log and exit code."""
     job = batch_api.create_namespaced_job(spec.namespace, build_job_manifest(spec))
-    (pod,) = _until(lambda: _pods(core_api, spec))
+    (pod,) = wait_for_value(lambda: _pods(core_api, spec), 30)
     secret = build_secret_manifest(
         spec, job_uid=JobUid(job.metadata.uid), pod_uid=PodUid(pod.metadata.uid)
     )
@@ -101,7 +92,7 @@ def _run_to_its_end(core_api: Api, batch_api: Api, spec: JobSpec) -> tuple[str, 
         status = core_api.read_namespaced_pod(name, spec.namespace).status
         return [s.state.terminated for s in status.container_statuses or () if s.state.terminated]
 
-    (terminated,) = _until(ended)
+    (terminated,) = wait_for_value(ended, 30)
     return core_api.read_namespaced_pod_log(name, spec.namespace), terminated.exit_code
 
 

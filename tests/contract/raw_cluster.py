@@ -4,7 +4,6 @@ import base64
 import json
 import ssl
 import threading
-import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import httpx
 import yaml
 
-from tests.waits import WaitRanOut
+from tests.waits import wait_for_value
 
 Json = dict[str, Any]
 IMAGE = "busybox:1.36"
@@ -111,12 +110,7 @@ class RawSpace:
         ]
 
     def until(self, check: Callable[[], Any], seconds: float = 40.0) -> Any:
-        deadline = time.monotonic() + seconds
-        while not (found := check()):
-            if time.monotonic() > deadline:
-                raise WaitRanOut("it did not happen in time")
-            time.sleep(0.1)
-        return found
+        return wait_for_value(check, seconds)
 
     @contextmanager
     def watched(self, path: str) -> Generator[list[Any]]:

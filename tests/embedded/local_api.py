@@ -15,6 +15,8 @@ from typing import Any
 
 import httpx
 
+from tests.waits import wait_for_value
+
 ROOT = Path(__file__).parents[2]
 RUNS_USER = "system:serviceaccount:default:runs"
 START_SECONDS = 20.0  # generous: the machine may be busy with other tests
@@ -102,11 +104,7 @@ class Space:
         )["items"]
 
     def until(self, check: Callable[[], Any], seconds: float = 15.0) -> Any:
-        deadline = time.monotonic() + seconds
-        while not (found := check()):
-            assert time.monotonic() < deadline, "it did not happen in time"
-            time.sleep(0.05)
-        return found
+        return wait_for_value(check, seconds, pause_seconds=0.05)
 
     def conditions(self, job_name: str, kind: str) -> list[Any]:
         """Return the conditions of a Job once this one is among them; empty before."""

@@ -58,7 +58,7 @@ def test_run_from_the_command_line_is_called_after_agent_and_prompt(
     )
 
 
-@pytest.mark.parametrize("given", [None, "For the review"])
+@pytest.mark.parametrize("given", [pytest.param(None, marks=pytest.mark.slice), "For the review"])
 def test_deployed_run_keeps_its_tags_and_a_name_that_somebody_gave(
     deployment: Deployment,
     build_request: BuildRequest,

@@ -21,6 +21,7 @@ BuildRequest = Callable[..., dict[str, Any]]
 OK = {"REPLAY_TRANSCRIPT": "ok"}
 
 
+@pytest.mark.slice
 def test_run_whose_check_passes_succeeds(
     run_cli: RunCli, build_request: BuildRequest, replay_image: str
 ) -> None:

@@ -110,7 +110,7 @@ def test_run_with_keep_policy_never_deletes_job_and_secret(
         pytest.param("max_turns", "claude_max_turns", 1, marks=pytest.mark.slice),
         ("api_error_500", "llm_api_error", 1),
         pytest.param("auth_401", "claude_auth_required", 1, marks=pytest.mark.slice),
-        ("killed_sigterm_midstream", "claude_truncated", 143),
+        pytest.param("killed_sigterm_midstream", "claude_truncated", 143, marks=pytest.mark.slice),
         pytest.param("bad_flag", "claude_start_failed", 1, marks=pytest.mark.slice),
         pytest.param("empty_text", "claude_no_output", 0, marks=pytest.mark.slice),
     ],

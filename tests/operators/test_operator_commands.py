@@ -379,7 +379,13 @@ def test_pause_leaves_the_agent_at_work_and_its_lease_to_its_run(
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "said"),
     [
-        pytest.param(["show", "nobody"], 2, "has no agent, Job or flow run 'nobody'", id="show"),
+        pytest.param(
+            ["show", "nobody"],
+            2,
+            "has no agent, Job or flow run 'nobody'",
+            id="show",
+            marks=pytest.mark.slice,
+        ),
         pytest.param(["attach", "nobody"], 2, "`claude-jobs ls` shows what there is", id="attach"),
         pytest.param(["pause", "???"], 2, "no ASCII letter or digit", id="pause"),
         pytest.param(["resume", "nobody"], 0, "Agent nobody was not paused", id="resume"),

@@ -357,10 +357,12 @@ def _printing(*lines: bytes) -> str:
     ("lines", "ended"),
     [
         pytest.param((RESULT_LINE,), True, id="result"),
-        pytest.param((RESULT_LINE, NOTE_LINE), True, id="notes after it"),
+        pytest.param((RESULT_LINE, NOTE_LINE), True, id="notes after it", marks=pytest.mark.slice),
         pytest.param((RESULT_LINE, TURN_LINE), False, id="another turn"),
-        pytest.param((TURN_LINE,), False, id="no result"),
-        pytest.param((RESULT_LINE, SUBAGENT_LINE), True, id="a subagent after it"),
+        pytest.param((TURN_LINE,), False, id="no result", marks=pytest.mark.slice),
+        pytest.param(
+            (RESULT_LINE, SUBAGENT_LINE), True, id="a subagent after it", marks=pytest.mark.slice
+        ),
         pytest.param(
             (RESULT_LINE, SUBAGENT_LINE, NOTE_LINE, INIT_LINE, MAIN_LINE, RESULT_LINE),
             True,

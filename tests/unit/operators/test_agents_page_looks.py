@@ -21,9 +21,11 @@ BEFORE, OTHER, OWN, LATER = (UUID(int=number) for number in range(4))
     ],
 )
 def test_last_writer_alone_looks_again(there: tuple[UUID, ...], again: bool):
-    assert must_look_again(there, OWN, {BEFORE}) is again
+    assert must_look_again(there, OWN, frozenset({BEFORE})) is again
 
 
 def test_of_any_writers_at_once_exactly_one_looks_again():
     there = tuple(UUID(int=number) for number in range(10, 30))
-    assert [must_look_again(there, own, {BEFORE}) for own in there] == [False] * 19 + [True]
+    assert [must_look_again(there, own, frozenset({BEFORE})) for own in there] == [False] * 19 + [
+        True
+    ]
