@@ -70,7 +70,9 @@ RUN_PERMISSIONS: tuple[Permission, ...] = (
     Permission("watch", "", "pods", "learn at once that the agent has started or ended"),
     Permission("get", "", "pods/log", "follow the agent's output"),
     Permission("get", "", "pods/exec", "recover output that the log has lost and collect work"),
-    Permission("create", "", "pods/exec", "recover lost output and collect work on servers from 1.35 on"),
+    Permission(
+        "create", "", "pods/exec", "recover lost output and collect work on servers from 1.35 on"
+    ),
     Permission("get", "", "secrets", "compare a Job's prompt, and mask secrets in logs"),
     Permission("create", "", "secrets", "deliver prompt and run script to the agent"),
     Permission("list", "", "events", "report why a pod does not start or was evicted"),
