@@ -54,6 +54,7 @@ def test_same_request_has_the_same_result_on_every_cluster(
         "recurs_in_session": False,
         "output": None,
         "check": None,
+        "work": None,
     }
     assert without_ids_and_times(ended.result) == {**later, **expected, **TOLD[recording]}
 
