@@ -1,24 +1,22 @@
 """What the agent made leaves its pod: received from the keeper, checked, and stored."""
 
 import asyncio
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from tasks.agent_job.quantities import quantity_bytes
 from tasks.cluster.cluster_errors import ClusterError, ClusterForbidden, ObjectNotFound
 from tasks.observation.snapshots import PodSnapshot
 from tasks.orchestrator.stage import stage
 from tasks.pod import wait_for_news
 from tasks.run.agent_run import AgentRun
 from tasks.run.attempt_at_work import AttemptAtWork
+from tasks.run.checkpoint_keeping import keep_checkpoints
 from tasks.run.ended_attempt import CollectedWork
-from tasks.run.keeper_commands import finish_keeper, receive_checkpoint
-from tasks.storage.storage_keys import bundle_key, patch_key, work_files_key
+from tasks.run.keeper_commands import finish_keeper
+from tasks.run.work_receipt import last_checkpoint, receive_work, store_work
 from tasks.vocabulary.names import KEEPER_CONTAINER
-from tasks.work.checkpoint_stream import CheckpointReceiver, WorkDamaged
-from tasks.work.collected_work import CheckedWork, StoredWork, collected_work, uncollected_work
-from tasks.work.pack_check import check_work
+from tasks.work.checkpoint_stream import WorkDamaged
+from tasks.work.collected_work import uncollected_work, work_of_checkpoint
 from tasks.work.restricted_git import GitMissing
 
 # Of all of it together: 256 MiB on a slow connection, their check, and a slow storage.
@@ -46,8 +44,7 @@ async def collect_work(
     Returns:
         `None` if no agent has started.
     """
-    while not work.agent_is_over:
-        await wait_for_news(run, work, work.observer.observation.version, _LOOK_SECONDS)
+    await _keep_until_over(run, work)
     if not _has_started(work):
         return None
     collected = await _try_to_collect(run, work)
@@ -56,20 +53,48 @@ async def collect_work(
         may_wait = False
     if collected.keeper_waits and not may_wait:
         collected = replace(collected, keeper_waits=False)
+    if collected.result.problem is not None and collected.result.bundle_key is None:
+        collected = await _with_checkpoint(run, work, collected)
     if collected.result.problem is not None:
         run.outside.say(f"The work was not collected: {collected.result.problem}")
     return collected
 
 
-def leave_work(run: AgentRun, problem: str) -> CollectedWork:
+async def _with_checkpoint(
+    run: AgentRun, work: AttemptAtWork, collected: CollectedWork
+) -> CollectedWork:
+    """Return the last checkpoint in place of work that could not be had."""
+    checkpoint = await last_checkpoint(run, work)
+    if checkpoint is None:
+        return collected
+    problem = collected.result.problem or "Its end was not seen."
+    result = work_of_checkpoint(checkpoint.work, checkpoint.made_at, problem)
+    return replace(collected, result=result)
+
+
+async def leave_work(run: AgentRun, work: AttemptAtWork, problem: str) -> CollectedWork:
     """Return that the work was not collected, for a reason that the next run may not meet."""
     run.outside.say(f"The work was not collected: {problem}")
-    return _not_yet(problem)
+    return await _with_checkpoint(run, work, _not_yet(problem))
 
 
 def _has_started(work: AttemptAtWork) -> bool:
     agent = work.pod.agent if work.pod is not None else None
     return work.agent_started or (agent is not None and agent.has_run is not False)
+
+
+async def _keep_until_over(run: AgentRun, work: AttemptAtWork) -> None:
+    """Wait for the agent's end, and store the checkpoints that come before."""
+    keeping: asyncio.Task[None] | None = None
+    try:
+        while not work.agent_is_over:
+            if keeping is None and work.agent_started and work.pod is not None:
+                keeping = asyncio.create_task(keep_checkpoints(run, work, work.pod.name))
+            await wait_for_news(run, work, work.observer.observation.version, _LOOK_SECONDS)
+    finally:
+        if keeping is not None:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
 
 
 async def _try_to_collect(run: AgentRun, work: AttemptAtWork) -> CollectedWork:
@@ -107,19 +132,18 @@ async def _collect(run: AgentRun, work: AttemptAtWork, folder: Path) -> Collecte
     lost = _why_lost(work, pod)
     if pod is None or lost is not None:
         return CollectedWork(result=uncollected_work(lost or "Its pod was not seen."))
-    await asyncio.to_thread(_make_empty, folder)
-    limit_bytes = quantity_bytes(run.prepared.runtime.resources.work_limit)
-    receiver = CheckpointReceiver(folder, limit_bytes)
     try:
-        await receive_checkpoint(run, work, pod.name, receiver)
+        checked = await receive_work(run, work, pod.name, folder)
     except ObjectNotFound:
         return CollectedWork(result=uncollected_work("Its pod is gone."))
-    checked = await check_work(folder)
-    stored, problem = await _store(run, work, checked)
-    result = collected_work(checked, stored, problem)
-    if result.changes is not None:
-        run.outside.say(f"Collected the work: {result.changes}.")
-    return CollectedWork(result=result, patch=checked.patch, keeper_waits=problem is not None)
+    stored = await store_work(run, work, checked)
+    if stored.result.changes is not None:
+        run.outside.say(f"Collected the work: {stored.result.changes}.")
+    return CollectedWork(
+        result=stored.result,
+        patch=stored.patch,
+        keeper_waits=stored.storage_problem is not None,
+    )
 
 
 def _why_lost(work: AttemptAtWork, pod: PodSnapshot | None) -> str | None:
@@ -130,31 +154,3 @@ def _why_lost(work: AttemptAtWork, pod: PodSnapshot | None) -> str | None:
     if keeper is not None and keeper.terminated is not None:
         return f"The keeper in its pod {keeper.terminated.words} before the work was collected."
     return None
-
-
-def _make_empty(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-
-
-async def _store(
-    run: AgentRun, work: AttemptAtWork, checked: CheckedWork
-) -> tuple[StoredWork, str | None]:
-    """Store the files of the work; return their keys, and why not all of them are stored."""
-    path, storage = work.storage_folder, run.outside.storage
-    files = {
-        "bundle_key": (bundle_key(path), checked.bundle and checked.bundle.path),
-        "patch_key": (patch_key(path), checked.patch),
-        "files_key": (work_files_key(path), checked.files),
-    }
-    keys: dict[str, str] = {}
-    try:
-        run.outside.lease.check_may_write()
-        for name, (key, source) in files.items():
-            if source is not None:
-                await storage.write_file(key, source)
-                keys[name] = key
-    except Exception as error:
-        # Storages raise whatever their libraries do; none of it may change more than the delivery.
-        return StoredWork(**keys), f"It could not be stored ({type(error).__name__})."
-    return StoredWork(**keys), None

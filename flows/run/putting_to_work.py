@@ -144,7 +144,9 @@ async def with_work(
         return ended
     if not work.agent_is_over:
         # Nobody saw its end, so what it has made by now may be half of it.
-        return replace(ended, collected=leave_work(ended.run, "Nobody saw how the agent ended."))
+        return replace(
+            ended, collected=await leave_work(ended.run, work, "Nobody saw how the agent ended.")
+        )
     cancelled = asyncio.ensure_future(controls.cancel_requested.wait())
     try:
         await asyncio.wait({collecting, cancelled}, return_when=asyncio.FIRST_COMPLETED)
@@ -153,5 +155,5 @@ async def with_work(
         cancelled.cancel()
     if not collecting.done():
         problem = "The run was cancelled before all of it was there."
-        return replace(ended, collected=leave_work(ended.run, problem))
+        return replace(ended, collected=await leave_work(ended.run, work, problem))
     return replace(ended, collected=await collecting)

@@ -34,6 +34,7 @@ def build_keeper_container(
     resources: Resources,
     *,
     patience_seconds: int,
+    checkpoint_seconds: int,
     security_context: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the container; it holds no reference to a Secret.
@@ -42,6 +43,7 @@ def build_keeper_container(
         clone: How the repository was cloned, whose image has git.
         resources: The agent container's own, and how much is collected at most.
         patience_seconds: How long it waits for a flow after the agent's end.
+        checkpoint_seconds: Between two checkpoints while the agent works; 0 for none.
         security_context: The agent container's own.
     """
     environment = {
@@ -52,6 +54,7 @@ def build_keeper_container(
         f"{PREFIX}KEEPER_DIR": KEEPER_DIR,
         f"{PREFIX}KEEPER_ALIVE_FILE": ALIVE_FILE,
         f"{PREFIX}KEEPER_PATIENCE_SECONDS": str(patience_seconds),
+        f"{PREFIX}KEEPER_CHECKPOINT_SECONDS": str(checkpoint_seconds),
         f"{PREFIX}KEEPER_LIMIT_BYTES": str(quantity_bytes(resources.work_limit)),
     }
     return {

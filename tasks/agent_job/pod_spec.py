@@ -86,6 +86,7 @@ def build_pod_spec(
                 runtime.git,
                 runtime.resources,
                 patience_seconds=runtime.limits.keeper_patience_seconds,
+                checkpoint_seconds=runtime.limits.checkpoint_seconds,
                 security_context=security_context,
             )
             containers.append(keeper)

@@ -135,6 +135,13 @@ class Limits(SpecModel):
         description="Seconds the pod waits after the agent has ended for its work to be collected, "
         "if it is to be. It ends as soon as that is done.",
     )
+    checkpoint_seconds: int = Field(
+        default=60,
+        ge=0,
+        le=3_600,
+        description="Seconds between two checkpoints of an agent's work, if it is to be collected "
+        "and changes. They outlive the loss of the node. 0 collects it at the end only.",
+    )
     stall_seconds: int | None = Field(
         # Hung processes held their pods for a day. Long tool calls are legitimate, so a tool's own
         # time limit and the delays of API retries come on top.

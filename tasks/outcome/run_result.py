@@ -101,6 +101,8 @@ class WorkResult(FrozenModel):
     Attributes:
         collected: All of it lies in the result storage, except for what `left_out` says.
         problem: Why it was not collected, one sentence; null if it was.
+        checkpoint_at: When the checkpoint was made that all else is about, if it is none of the
+            agent's end; UTC.
         base_commit: The commit the agent started from.
         head_commit: The commit it had checked out at its end.
         work_commit: That commit and what was not committed; equals it if nothing was.
@@ -116,6 +118,7 @@ class WorkResult(FrozenModel):
 
     collected: bool
     problem: str | None = None
+    checkpoint_at: datetime | None = None
     base_commit: str | None = None
     head_commit: str | None = None
     work_commit: str | None = None
@@ -135,12 +138,12 @@ class WorkResult(FrozenModel):
     @property
     def is_unchanged(self) -> bool:
         """Whether it is known that there is neither a commit nor a changed file."""
-        return self.commits == 0 and self.files_changed == 0
+        return self.commits == 0 and self.files_changed == 0 and self.checkpoint_at is None
 
     @property
     def changes(self) -> str | None:
         """How much was changed, in words; `None` where nothing of that is known."""
-        if self.is_unchanged:
+        if self.commits == 0 and self.files_changed == 0:
             return "nothing changed"
         counts = ((self.commits, "commit"), (self.files_changed, "changed file"))
         parts = [

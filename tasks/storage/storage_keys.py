@@ -119,19 +119,31 @@ def transcript_key(path: str) -> str:
     return f"{path}/transcript.jsonl.gz"
 
 
-def bundle_key(path: str) -> str:
-    """Return the key of the Git bundle with what an attempt made of its repository."""
-    return f"{path}/work.bundle"
+def bundle_key(path: str, turn: int = 1) -> str:
+    """Return the key of the Git bundle with what an attempt made of its repository.
+
+    Checkpoints take turns in two sets of keys, 1 and 2, as do the next two.
+    """
+    return f"{path}/work{_turn(turn)}.bundle"
 
 
-def patch_key(path: str) -> str:
+def patch_key(path: str, turn: int = 1) -> str:
     """Return the key of the binary patch with all that an attempt changed in its repository."""
-    return f"{path}/changes.patch"
+    return f"{path}/changes{_turn(turn)}.patch"
 
 
-def work_files_key(path: str) -> str:
+def work_files_key(path: str, turn: int = 1) -> str:
     """Return the key of the list of all files that an attempt changed, JSON."""
-    return f"{path}/work-files.json"
+    return f"{path}/work-files{_turn(turn)}.json"
+
+
+def checkpoint_key(path: str) -> str:
+    """Return the key of the note about an attempt's last checkpoint, JSON."""
+    return f"{path}/checkpoint.json"
+
+
+def _turn(turn: int) -> str:
+    return "" if turn == 1 else f"-{turn}"
 
 
 # All agents' usage records, of this version and earlier ones.

@@ -7,6 +7,7 @@ safe line each, and bounded, before they get into a result.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import groupby, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -176,6 +177,20 @@ def collected_work(work: CheckedWork, stored: StoredWork, problem: str | None = 
 def uncollected_work(problem: str) -> WorkResult:
     """Return the result where no checkpoint could be had; `problem` is one sentence."""
     return WorkResult(collected=False, problem=problem)
+
+
+def work_of_checkpoint(last: WorkResult, made_at: datetime, problem: str) -> WorkResult:
+    """Return the result where all that is stored is a checkpoint from before the agent's end.
+
+    Args:
+        last: The result of that checkpoint.
+        made_at: When it was made, UTC.
+        problem: Why the work of the agent's end could not be had, one sentence.
+    """
+    stored = f"What is stored is a checkpoint of {made_at:%H:%M:%S} UTC."
+    return last.model_copy(
+        update={"collected": False, "problem": f"{problem} {stored}", "checkpoint_at": made_at}
+    )
 
 
 def why_without_pack(contents: CheckpointContents) -> str | None:

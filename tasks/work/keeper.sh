@@ -1,10 +1,18 @@
 #!/bin/sh
 # Keeps what an agent made: waits beside it, and hands its repository out as a checkpoint.
 #
-#   sh keeper.sh                    waits until it may end: the container's first process
+#   sh keeper.sh                    waits until it may end, and makes checkpoints meanwhile: the
+#                                   container's first process
 #   sh keeper.sh collect            makes a checkpoint and prints it
 #   sh keeper.sh resume ID OFFSET   prints the rest of that checkpoint; 3 where it is gone
 #   sh keeper.sh finish             lets the first process end
+#   sh keeper.sh checkpoint         makes a checkpoint and announces it, if there is anything new: the
+#                                   first process starts it, while the agent works
+#
+# A checkpoint is announced by one line on the container's log, and had by `resume ID 0` until the
+# next one is made:
+#
+#   claude-jobs-checkpoint 1 ID SECONDS     SECONDS since 1970: what was there by then is in it
 #
 # What is printed (version 1):
 #
@@ -19,10 +27,11 @@
 # not be collected is named in the notes; a checkpoint is printed whole before it is replaced.
 #
 # Environment: CLAUDE_JOBS_KEEPER_TREE (without symbolic links in it), _DIR, _ALIVE_FILE,
-# _PATIENCE_SECONDS, _LIMIT_BYTES, _WAIT_SECONDS (for another collect), _STEP_SECONDS (for one
+# _PATIENCE_SECONDS, _CHECKPOINT_SECONDS (0: none while the agent works), _LIMIT_BYTES, _WAIT_SECONDS (for another collect), _STEP_SECONDS (for one
 # command of git).
 # Below KEEPER_DIR: base (the commit that was cloned, given), finish, lock/, checkpoints/ID/,
-# scratch.ID/ (while a checkpoint is made).
+# scratch.ID/ (while a checkpoint is made), index (what git knows of the files since the last one),
+# state (what the last one holds), looked and looking (when it was last looked for changes).
 #
 # POSIX sh under dash, busybox ash and bash, with git 2.22 or newer, sha256sum, and find, xargs -0,
 # stat -c and head -c as coreutils, findutils and busybox have them. No awk, no perl.
@@ -35,12 +44,14 @@ set -u
 umask 077
 export LC_ALL=C
 
+periodic=''
 script=$0
 case $script in /*) ;; *) script=$PWD/$script ;; esac
 dir=${CLAUDE_JOBS_KEEPER_DIR:?}
 tree=${CLAUDE_JOBS_KEEPER_TREE:-}
 alive_file=${CLAUDE_JOBS_KEEPER_ALIVE_FILE:-}
 patience=${CLAUDE_JOBS_KEEPER_PATIENCE_SECONDS:-3600}
+every=${CLAUDE_JOBS_KEEPER_CHECKPOINT_SECONDS:-0}
 limit=${CLAUDE_JOBS_KEEPER_LIMIT_BYTES:-268435456}
 wait_limit=${CLAUDE_JOBS_KEEPER_WAIT_SECONDS:-900}
 step_limit=${CLAUDE_JOBS_KEEPER_STEP_SECONDS:-900}
@@ -56,6 +67,7 @@ chunk_files=4000    # of so many files, or bytes, the objects lie loose at a tim
 chunk_bytes=33554432 # block of the disk, which is 4 KiB for an empty one
 most_singles=2000   # files that are tried one by one, after git has refused their chunk
 most_diffed=25165824 # bytes of a blob that may stand in a patch: git holds it thrice in memory
+most_index=16777216 # bytes of an index that is kept for the next checkpoint
 folder_bytes=4608   # of a loose tree object: a block, and its part of the folder it lies in
 
 fail() {
@@ -68,7 +80,7 @@ fail() {
 # SIGTERM comes at the begin of a pod's grace, in which the flow may still collect.
 await_finish() {
     trap '' TERM
-    was_seen='' ended_at='' state=''
+    was_seen='' ended_at='' state='' due_at=''
     while [ ! -e "$dir/finish" ]; do
         now=$(date +%s)
         look_at_agent
@@ -79,9 +91,28 @@ await_finish() {
             stale) was_seen=1 ended_at=${ended_at:-$now} ;;
         esac
         if [ -n "$ended_at" ] && [ "$((now - ended_at))" -ge "$patience" ]; then break; fi
+        [ -n "$ended_at" ] || [ -z "$was_seen" ] || [ "$every" = 0 ] || look_at_tree
         sleep 2
     done
     exit 0
+}
+
+# Starts a checkpoint when it is time for one and something has changed. Whether it has is found by the
+# times of files and folders, which is cheap, and misses those that were set back; the checkpoint at
+# the end does not go by them.
+look_at_tree() {
+    due_at=${due_at:-$((now + every))}
+    [ "$now" -ge "$due_at" ] || return 0
+    due_at=$((now + every))
+    true >"$dir/looking"
+    # What changes from now on is newer than that file: a clock's tick is shorter.
+    sleep 1
+    if [ ! -e "$dir/looked" ] ||
+        [ -n "$(find "$tree" -newer "$dir/looked" 2>/dev/null | head -n 1)" ]; then
+        # One that was cut short is tried again.
+        sh "$script" checkpoint || return 0
+    fi
+    mv "$dir/looking" "$dir/looked"
 }
 
 # Sets the state. The agent's container can write what it likes to the file; its clock is ours, so an
@@ -126,6 +157,12 @@ lives() {
     read_start "${rest%%.*}" && [ -n "$start" ] && [ "$start" = "${rest#*.}" ]
 }
 
+# Prints the process. Argument: a lock's name.
+holder_of() {
+    rest=${1#*.}
+    printf '%s' "${rest%%.*}"
+}
+
 # Sets `waited` to the seconds that it took.
 take_lock() {
     waited=0
@@ -136,7 +173,11 @@ take_lock() {
         for holder in "$lock"/*; do
             name=${holder##*/}
             case $name in '*' | free) continue ;; esac
-            lives "$name" && continue
+            if lives "$name"; then
+                # The agent has ended, and a checkpoint of before is not worth waiting for.
+                case $id:$name in c-*) ;; *:c-*) kill -KILL "$(holder_of "$name")" 2>/dev/null ;; esac
+                continue
+            fi
             mv "$holder" "$lock/$own" 2>/dev/null || continue
             end_leftovers "${name%%.*}"
             return 0
@@ -464,16 +505,34 @@ take_snapshot() {
         note unsupported 'The repository has too many files; what was not committed is left out.'
         return 0
     fi
-    step read-tree read-tree "$start"
-    if ! went_well read-tree; then
-        note_failure read-tree
-        return 0
-    fi
+    read_index || return 0
     printf '%s 0 0\n' "$limit" >"$scratch/state"
     true >"$scratch/chunk"
     true >"$scratch/entries"
     true >"$scratch/big"
     compare_files && add_files && commit_snapshot
+}
+
+# What git has found out about the files for the last checkpoint saves it from reading all of them.
+read_index() {
+    if mv "$dir/index" "$scratch/index" 2>/dev/null; then
+        step read-tree read-tree -i -m "$start"
+        if went_well read-tree; then return 0; fi
+        rm -f "$scratch/index" "$scratch/index.lock"
+    fi
+    step read-tree read-tree "$start"
+    went_well read-tree || { note_failure read-tree; return 1; }
+}
+
+# An index with marks would go on telling that those files are as they were.
+keep_index() {
+    rm -f "$scratch/index.lock"
+    if [ -e "$scratch/index" ] && [ ! -s "$scratch/big" ] && [ ! -s "$scratch/gitlinks" ]; then
+        size_of "$scratch/index"
+        # Git goes by the time of the file, which moving it leaves as it is.
+        [ "$size" -gt "$most_index" ] || mv "$scratch/index" "$dir/index"
+    fi
+    rm -f "$scratch/index"
 }
 
 # Git opens these whatever they are. A pipe would keep it waiting, a huge file is read as a whole.
@@ -569,9 +628,21 @@ commit_snapshot() {
     pack_loose
     set --
     if [ -n "$head" ]; then set -- -p "$head"; elif [ "$has_base" = 1 ]; then set -- -p "$base"; fi
+    date_as_head
     made=$(echo 'What was not committed' | step commit-tree commit-tree "$snapshot" "$@")
     went_well commit-tree || { note_failure commit-tree; return 1; }
     work=$made
+}
+
+# The same files on the same commit make the same commit again.
+date_as_head() {
+    seconds=''
+    if [ -n "$head" ]; then
+        seconds=$(step date rev-list --max-count=1 --timestamp "$head" | head -c 64)
+        seconds=${seconds%% *}
+    fi
+    case ${seconds:-x} in *[!0-9]* | ???????????*) seconds=0 ;; esac
+    export GIT_AUTHOR_DATE="@$seconds +0000" GIT_COMMITTER_DATE="@$seconds +0000"
 }
 
 # Hands NUL-terminated names from standard input to a function of this script, as arguments, many at
@@ -951,24 +1022,28 @@ make_header() {
 # --- a checkpoint --------------------------------------------------------------------------------
 
 make_checkpoint() {
-    rm -rf "$dir"/scratch.* "$checkpoints"
+    rm -rf "$dir"/scratch.*
     mkdir -p "$scratch/parts" "$checkpoints" && make_store || return 1
     for part in $parts; do true >"$scratch/parts/$part" || return 1; done
-    head='' branch='' work='' has_base=0
+    head='' branch='' work='' has_base=0 content=''
     if [ -n "$tree" ] && [ "$(cd "$tree" 2>/dev/null && pwd -P)" = "$tree" ]; then
-        collect_tree
+        collect_tree || return 3
     else
+        [ -z "$periodic" ] || return 3
         note no_repository 'The working tree is missing, or a link leads elsewhere.'
         make_facts
     fi
     make_notes
     rm -f "$scratch/parts/raw" "$scratch/parts/numstat"
     make_header >"$scratch/parts/header" || return 1
+    rm -rf "${checkpoints:?}"/*
     mv "$scratch/parts" "$checkpoints/$id" || return 1
+    printf '%s\n' "$content" >"$dir/state"
     rm -rf "$scratch"
 }
 
-# A repository that was made anew does not hold the base: all of it is new then.
+# A repository that was made anew does not hold the base: all of it is new then. Fails where there is
+# nothing new for a checkpoint while the agent works.
 collect_tree() {
     from=$(git hash-object -t tree /dev/null)
     if link_objects; then
@@ -981,7 +1056,11 @@ collect_tree() {
         fi
     fi
     take_snapshot
-    rm -f "$scratch/index" "$scratch/index.lock"
+    keep_index
+    content="$base $head $work $branch"
+    [ -z "$periodic" ] || is_new || return 1
+    # Room for this one. Whoever receives the last one has it open.
+    rm -rf "${checkpoints:?}"/*
     make_facts
     left=$limit
     if [ -n "$work" ] && [ "$work" != "$base" ]; then
@@ -990,9 +1069,20 @@ collect_tree() {
         make_pack
         [ ! -s "$scratch/parts/files" ] || make_patch
     fi
+    return 0
 }
 
-collect() {
+# Compares with the last checkpoint; before the first one, with what was cloned.
+is_new() {
+    if [ ! -e "$dir/state" ]; then
+        [ "$head" != "$base" ] || [ "$work" != "$base" ]
+        return
+    fi
+    IFS= read -r known <"$dir/state"
+    [ "$known" != "$content" ]
+}
+
+begin() {
     case ${limit:-x}${wait_limit:-x}${step_limit:-x} in
         *[!0-9]*) fail 'a limit in the environment is no number' ;;
     esac
@@ -1003,14 +1093,31 @@ collect() {
     take_lock || fail 'another collect is still at work'
     trap give_lock_back EXIT
     trap 'exit 143' TERM INT HUP
+}
+
+checkpoint() {
+    periodic=1 wait_limit=0
+    began_at=$(date +%s)
+    begin
+    # A collect comes at the end, after which there is nothing new.
+    make_checkpoint
+    case $? in
+        0) ;;
+        3) rm -rf "$scratch" && return 0 ;;
+        *) fail "no checkpoint can be made below $dir" ;;
+    esac
+    printf 'claude-jobs-checkpoint 1 %s %s\n' "$id" "$began_at"
+}
+
+collect() {
+    begin
     # Who has waited for another gets what that one has made: a flow that lost its connection while
     # a checkpoint was made asks again, and would wait twice.
     found=$(last_checkpoint)
-    if [ "$waited" -gt 0 ] && [ -n "$found" ] && [ "$found" != "$before" ]; then
-        id=$found
-    else
-        make_checkpoint || fail "no checkpoint can be made below $dir"
-    fi
+    case $waited:$found in
+        0:* | *: | *:"$before" | *:c-*) make_checkpoint || fail "no checkpoint can be made below $dir" ;;
+        *) id=$found ;;
+    esac
     print_checkpoint "$id" 0
 }
 
@@ -1027,7 +1134,9 @@ resume() {
     case ${2:-.} in *[!0-9]* | ???????????????????*) fail 'resume needs an ID and an offset' ;; esac
     offset=${2#"${2%%[!0]*}"}
     [ -e "$checkpoints/$1/header" ] || exit 3
-    print_checkpoint "$1" "${offset:-0}"
+    print_checkpoint "$1" "${offset:-0}" && return 0
+    [ -e "$checkpoints/$1/header" ] || exit 3
+    return 1
 }
 
 use_id() {
@@ -1049,6 +1158,13 @@ case ${1:-} in
         use_id "$(date +%s)-$$"
         export CLAUDE_JOBS_KEEPER_ID="$id"
         collect
+        ;;
+    checkpoint)
+        exec </dev/null
+        forget_git_settings
+        use_id "c-$(date +%s)-$$"
+        export CLAUDE_JOBS_KEEPER_ID="$id"
+        checkpoint
         ;;
     resume) resume "${2:-}" "${3:-}" ;;
     finish) true >"$dir/finish" || fail "cannot write below $dir" ;;

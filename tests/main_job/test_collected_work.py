@@ -251,3 +251,35 @@ def test_next_run_collects_what_a_killed_one_left(
     assert earlier["error_code"] is None
     assert [file["path"] for file in earlier["work"]["files"]] == ["LEFT"]
     assert (storage / earlier["work"]["bundle_key"]).exists()
+
+
+@pytest.mark.slice
+def test_last_checkpoint_is_what_is_left_of_an_agent_whose_pod_is_gone(
+    start_cli: Callable[..., Any],
+    build_work: BuildRequest,
+    agents_namespace: str,
+    traces: Traces,
+    storage: Path,
+) -> None:
+    request = build_work(env=SLOW, runtime={"limits": {"checkpoint_seconds": 2}})
+    process = start_cli(request)
+    pod = await_agent(traces, agents_namespace, request["agent"]["agent_id"])
+
+    def checkpoints() -> list[Any]:
+        return [json.loads(path.read_text()) for path in storage.glob("*/*/*/checkpoint.json")]
+
+    look_into(agents_namespace, pod, "echo early >/workspace/repo/EARLY")
+    wait_until(lambda: bool(checkpoints()), 30)
+    look_into(agents_namespace, pod, "echo later >/workspace/repo/LATER")
+    wait_until(lambda: [item["work"]["files_changed"] for item in checkpoints()] == [2], 30)
+    traces.core.delete_namespaced_pod(pod, agents_namespace, grace_period_seconds=0)
+    output, _ = process.communicate(timeout=120)
+
+    result = json.loads(output.rstrip("\n").rpartition("\n")[2])
+    work = result["work"]
+    assert result["error_code"] is not None, output
+    assert [file["path"] for file in work["files"]] == ["EARLY", "LATER"], output
+    assert work["collected"] is False
+    assert "What is stored is a checkpoint of" in work["problem"]
+    assert work["checkpoint_at"] == checkpoints()[0]["made_at"]
+    assert (storage / work["bundle_key"]).exists()
