@@ -177,7 +177,9 @@ class ResultEvent:
         structured_output: What `StructuredOutput` was called with, where the run has a schema.
         origin_kind: What the turn answers; `None` for the prompt.
         deferred_tool: Name of the tool that waits for somebody's approval, where one does.
-        total_cost_usd: Cumulative over the run.
+        total_cost_usd: Cumulative over the process, and over what its session had cost before
+            where that came to a clean end.
+        new_cost_usd: Since the result before this one, or since the process began.
         usage: Of this turn, like `num_turns` and `duration_ms`.
         provider: Who served the model, where the CLI names one and only one.
         models: Models that were paid for, cumulative.
@@ -196,6 +198,7 @@ class ResultEvent:
     num_turns: int | None
     duration_ms: float | None
     total_cost_usd: float | None
+    new_cost_usd: float | None
     usage: TokenCounts
     permission_denials: tuple[ToolDenial, ...]
     provider: str | None

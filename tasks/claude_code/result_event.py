@@ -47,6 +47,7 @@ def parse_result(event: JsonObject) -> ResultEvent:
         num_turns=_sane_count(event, "num_turns"),
         duration_ms=_sane(number_field(event, "duration_ms")),
         total_cost_usd=_sane(number_field(event, "total_cost_usd")),
+        new_cost_usd=_parse_new_cost(event),
         usage=parse_usage(object_field(event, "usage")),
         permission_denials=_parse_denials(event),
         provider=_parse_provider(models),
@@ -59,6 +60,20 @@ def parse_result(event: JsonObject) -> ResultEvent:
         has_deferred_tool=bool(event.get("deferred_tool_use")),
         raw=event,
     )
+
+
+def _parse_new_cost(event: JsonObject) -> float | None:
+    """Return the cost of all models together; `None` if that of one is unknown."""
+    models = as_object(event.get("model_usage_since_last_result"))
+    if models is None:
+        return None
+    total = 0.0
+    for usage in map(as_object, models.values()):
+        cost = _sane(number_field(usage, "costUSD")) if usage is not None else None
+        if cost is None:
+            return None
+        total += cost
+    return total
 
 
 def parse_usage(usage: JsonObject) -> TokenCounts:

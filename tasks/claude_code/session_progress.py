@@ -19,7 +19,7 @@ from tasks.claude_code.event_types import (
 )
 from tasks.claude_code.json_fields import number_field
 from tasks.claude_code.rendering import render_event
-from tasks.claude_code.session_totals import sum_usage
+from tasks.claude_code.session_totals import OwnCost, sum_usage
 from tasks.text.markdown import code_span, escape_markdown, table
 from tasks.text.safe_text import duration_text, one_line
 
@@ -72,7 +72,7 @@ class ProgressState:
         self._last_text: str | None = None
         self._read_tokens = _NO_TOKENS
         self._output_tokens: int | None = None
-        self._cost_usd: float | None = None
+        self._cost = OwnCost()
         self._message_id: str | None = None
         # The answer's tools by id, until their results come.
         self._tools: dict[str, str] = {}
@@ -90,7 +90,7 @@ class ProgressState:
             last_text=None if text is None else one_line(text, _TEXT_CHARACTERS),
             read_tokens=self._read_tokens,
             output_tokens=self._output_tokens,
-            cost_usd=self._cost_usd,
+            cost_usd=self._cost.usd,
         )
 
     @property
@@ -152,8 +152,7 @@ class ProgressState:
         output = event.usage.output_tokens
         self._activity = "turn ended"
         self._output_tokens = output if known is None or output is None else known + output
-        if event.total_cost_usd is not None:
-            self._cost_usd = event.total_cost_usd
+        self._cost.add(event)
 
     def _at_work(self) -> str:
         return "; ".join(self._tools.values())

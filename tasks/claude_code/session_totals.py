@@ -20,6 +20,9 @@ _OWN_WORDS_LIMIT_CHARACTERS = 2_000
 _FINISHED = frozenset({"", "success", "completed", "end_turn", "stop_sequence"})
 _REFUSAL = "refusal"
 
+# Costs are summed in another order here and there, which moves the last digits.
+_LEAST_COST_USD = 1e-9
+
 Number = TypeVar("Number", int, float)
 
 
@@ -33,6 +36,24 @@ class TurnEnding:
     error_text: str | None
 
 
+class OwnCost:
+    """What the results of one process have cost, without what its session had cost before."""
+
+    def __init__(self) -> None:
+        self.usd: float | None = None
+        self._brought_usd = 0.0
+        self._is_first = True
+
+    def add(self, event: ResultEvent) -> None:
+        """Take the next result; one that tells no cost leaves what is known."""
+        total_usd = event.total_cost_usd
+        if total_usd is not None:
+            if self._is_first:
+                self._brought_usd = _brought_usd(total_usd, event.new_cost_usd)
+            self.usd = max(0.0, total_usd - self._brought_usd)
+        self._is_first = False
+
+
 class ResultTotals:
     """Sums over the results; a sum is unknown as soon as one of its parts is."""
 
@@ -42,7 +63,12 @@ class ResultTotals:
         self.usage = TokenCounts()
         self.num_turns: int | None = None
         self.duration_ms: float | None = None
-        self.cost_usd: float | None = None
+        self._cost = OwnCost()
+
+    @property
+    def cost_usd(self) -> float | None:
+        """Of the last result that tells it."""
+        return self._cost.usd
 
     def add(self, event: ResultEvent) -> None:
         """Take the next result."""
@@ -53,10 +79,20 @@ class ResultTotals:
             self.usage = sum_usage(self.usage, event.usage)
             self.num_turns = _sum(self.num_turns, event.num_turns)
             self.duration_ms = _sum(self.duration_ms, event.duration_ms)
-        if event.total_cost_usd is not None:
-            self.cost_usd = event.total_cost_usd
+        self._cost.add(event)
         self.count += 1
         self.last = event
+
+
+def _brought_usd(total_usd: float, new_usd: float | None) -> float:
+    """Return what a resumed session had cost before, which an earlier run has paid.
+
+    Args:
+        total_usd: Of the first result.
+        new_usd: What came since the process began; without it, all counts as this run's.
+    """
+    brought = total_usd - new_usd if new_usd is not None else 0.0
+    return brought if brought > _LEAST_COST_USD else 0.0
 
 
 class Answers:

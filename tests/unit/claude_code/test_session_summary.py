@@ -358,3 +358,54 @@ def test_memory_does_not_grow_with_the_run() -> None:
         tracemalloc.stop()
 
     assert late < early + 100_000
+
+
+def _new(*costs_usd: object) -> dict[str, Any]:
+    return {f"model-{number}": {"costUSD": cost} for number, cost in enumerate(costs_usd)}
+
+
+# What a session had cost before it was resumed, an earlier run has paid.
+@pytest.mark.parametrize(
+    ("results", "cost_usd"),
+    [
+        ([(0.5, _new(0.5))], 0.5),
+        ([(0.5, _new(0.2))], 0.2),
+        ([(0.5, _new(0.1, 0.1))], 0.2),
+        ([(0.5, _new())], 0.0),
+        ([(0.5, _new(0.2)), (0.75, _new(0.25))], 0.45),
+        ([(0.5, _new(0.5)), (0.75, _new(0.25))], 0.75),
+        # Whatever is not known of it counts as this run's.
+        ([(0.5, None)], 0.5),
+        ([(0.5, _new(0.2, None))], 0.5),
+        ([(0.5, _new("0.2"))], 0.5),
+        ([(0.5, _new(-0.2))], 0.5),
+        ([(0.5, {"model": 1})], 0.5),
+        ([(None, _new(0.2)), (0.5, _new(0.2))], 0.5),
+        # More than all of it is none of what was brought along.
+        ([(0.5, _new(0.7))], 0.5),
+        ([(0.5, _new(0.2)), (0.1, _new(0.1))], 0.0),
+    ],
+)
+def test_cost_is_without_what_a_resumed_session_had_cost_before(
+    results: list[tuple[float | None, Any]], cost_usd: float
+) -> None:
+    events = [
+        _result(total_cost_usd=total, model_usage_since_last_result=new) for total, new in results
+    ]
+
+    assert _summary(*events).cost_usd == pytest.approx(cost_usd)
+
+
+@pytest.mark.parametrize(
+    ("name", "cost_usd"),
+    [
+        ("resume_ok", 0.000688),
+        ("resume_other_cwd", 0.000688),
+        ("resume_after_api_error", 0.000688),
+        ("resume_with_api_error", 0.0),
+        ("bg_bash", 0.002284),
+        ("ok", 0.000688),
+    ],
+)
+def test_recorded_costs_of_resumed_sessions_are_their_own(name: str, cost_usd: float) -> None:
+    assert _recorded(name).cost_usd == pytest.approx(cost_usd)
