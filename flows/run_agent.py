@@ -34,6 +34,7 @@ from tasks.log_stream import stream_logs
 from tasks.outcome.run_result import AgentRunResult
 from tasks.ownership.guard_verdicts import Harvest, Reattach
 from tasks.pod import wait_for_pod
+from tasks.publication import publish_work
 from tasks.report import publish_report
 from tasks.result import conclude_run
 from tasks.run.agent_run import AgentRun
@@ -152,6 +153,8 @@ async def conclude(ended: EndedAttempt) -> AgentRunResult:
     if ended.left_to_twin:
         return (await conclude_run(ended)).result
     async with renewing(ended.run):
+        if ended.asks_to_publish:
+            ended = await publish_work(ended)
         concluded = await conclude_run(ended)
         await publish_report(ended, concluded)
         await clean_up(ended, concluded)

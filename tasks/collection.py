@@ -119,7 +119,12 @@ async def _collect(run: AgentRun, work: AttemptAtWork, folder: Path) -> Collecte
     result = collected_work(checked, stored, problem)
     if result.changes is not None:
         run.outside.say(f"Collected the work: {result.changes}.")
-    return CollectedWork(result=result, patch=checked.patch, keeper_waits=problem is not None)
+    return CollectedWork(
+        result=result,
+        patch=checked.patch,
+        bundle=checked.bundle.path if checked.bundle is not None else None,
+        keeper_waits=problem is not None,
+    )
 
 
 def _why_lost(work: AttemptAtWork, pod: PodSnapshot | None) -> str | None:

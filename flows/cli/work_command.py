@@ -249,6 +249,14 @@ def _facts(work: WorkResult) -> Iterator[Row]:
     yield "Changes", _text(work.changes or UNKNOWN)
     if work.problem:
         yield "Problem", Text(_safe(work.problem), style="yellow")
+    published = work.published
+    if published is not None:
+        seen = "" if published.commit else " (not there)"
+        yield "Pushed to", _text(f"{published.branch} of {published.remote}{seen}")
+        if published.pull_request_url:
+            yield "Pull request", _text(published.pull_request_url)
+        if published.problem:
+            yield "Not pushed", Text(_safe(published.problem), style="yellow")
 
 
 def _places(found: "RunWork", width: int) -> Iterator[Row]:

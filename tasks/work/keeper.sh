@@ -569,6 +569,14 @@ commit_snapshot() {
     pack_loose
     set --
     if [ -n "$head" ]; then set -- -p "$head"; elif [ "$has_base" = 1 ]; then set -- -p "$base"; fi
+    # With the date of the commit before it, a later checkpoint of the same files is the same commit,
+    # so that what was pushed before a crash is not pushed as another one after it.
+    when=
+    if [ $# = 2 ]; then when=$(step date-of-head show -s --format=%ct "$2"); fi
+    case $when in
+        '' | *[!0-9]* | ???????????*) ;;
+        *) export GIT_AUTHOR_DATE="@$when +0000" GIT_COMMITTER_DATE="@$when +0000" ;;
+    esac
     made=$(echo 'What was not committed' | step commit-tree commit-tree "$snapshot" "$@")
     went_well commit-tree || { note_failure commit-tree; return 1; }
     work=$made
