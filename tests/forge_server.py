@@ -68,111 +68,113 @@ class ForgeServer:
         }
 
 
-_REFUSED = {"401": "Bad credentials", "403": "Forbidden", "404": "Not Found"}
+_ANSWERED: dict[str | None, tuple[int, Any, dict[str, str]]] = {
+    "401": (401, {"message": "Bad credentials"}, {}),
+    "403": (403, {"message": "Forbidden"}, {}),
+    "404": (404, {"message": "Not Found"}, {}),
+    "500-before": (500, {"message": "Server Error"}, {}),
+    "limit": (403, {"message": "secondary rate limit"}, {"Retry-After": "0"}),
+}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    forge: ForgeServer
+
+    def do_GET(self) -> None:
+        self._answer("GET")
+
+    def do_POST(self) -> None:
+        self._answer("POST")
+
+    def do_PATCH(self) -> None:
+        self._answer("PATCH")
+
+    def do_PUT(self) -> None:
+        self._answer("PUT")
+
+    def _answer(self, method: str) -> None:
+        size = int(self.headers.get("Content-Length") or 0)
+        sent: dict[str, Any] = json.loads(self.rfile.read(size) or b"{}")
+        fault = self.forge.take_fault(method)
+        if fault in _ANSWERED:
+            self._send(*_ANSWERED[fault])
+            return
+        if fault == "closed-before":
+            self.close_connection = True
+            return
+        status, answer = self._carry_out(method, sent)
+        if fault == "exists":
+            # Another process was faster, or this one had been before it was asked again.
+            status, answer = self._carry_out(method, sent)
+        if fault == "closed-after":
+            self.close_connection = True
+            return
+        self._send(status, answer)
+
+    def _carry_out(self, method: str, sent: dict[str, Any]) -> tuple[int, Any]:
+        parts = urlsplit(self.path)
+        is_github = "/api/v3/" in parts.path
+        path = unquote(parts.path).split("/api/v3" if is_github else "/api/v4")[1]
+        kind = "repos" if is_github else "projects"
+        name = "pulls" if is_github else "merge_requests"
+        base = f"/{kind}/{self.forge.project}/{name}"
+        if self.headers.get("Authorization") != "Bearer token-of-the-api":
+            return 401, {"message": "401 Unauthorized"}
+        if not path.startswith(base):
+            return 404, {"message": "404 Project Not Found"}
+        show = self.forge.as_github if is_github else self.forge.as_gitlab
+        query = {key: values[0] for key, values in parse_qs(parts.query).items()}
+        if method == "GET":
+            wanted = query["head"].partition(":")[2] if is_github else query["source_branch"]
+            return 200, [show(item) for item in self.forge.open_of(wanted)]
+        if method == "POST":
+            return self._create(sent, is_github=is_github)
+        number = int(path.rpartition("/")[2])
+        item = next(item for item in self.forge.requests if item.number == number)
+        item.title = sent.get("title", item.title)
+        item.body = sent.get("body" if is_github else "description", item.body)
+        return 200, show(item)
+
+    def _create(self, sent: dict[str, Any], *, is_github: bool) -> tuple[int, Any]:
+        branch = sent["head" if is_github else "source_branch"]
+        if self.forge.open_of(branch) and is_github:
+            why = f"A pull request already exists for o:{branch}."
+            return 422, {"message": "Validation Failed", "errors": [{"message": why}]}
+        if self.forge.open_of(branch):
+            why = "Another open merge request already exists for this source branch: !1"
+            return 409, {"message": [why]}
+        item = MadeRequest(
+            number=len(self.forge.requests) + 1,
+            branch=branch,
+            target=sent["base" if is_github else "target_branch"],
+            title=sent["title"],
+            body=sent["body" if is_github else "description"],
+        )
+        self.forge.requests.append(item)
+        return 201, (self.forge.as_github if is_github else self.forge.as_gitlab)(item)
+
+    def _send(self, status: int, answer: Any, headers: dict[str, str] | None = None) -> None:
+        body = json.dumps(answer).encode()
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
 
 
 @contextmanager
 def serve_forge() -> Generator[ForgeServer]:
     """Serve both APIs on a port of this machine."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._answer("GET")
-
-        def do_POST(self) -> None:
-            self._answer("POST")
-
-        def do_PATCH(self) -> None:
-            self._answer("PATCH")
-
-        def do_PUT(self) -> None:
-            self._answer("PUT")
-
-        def _answer(self, method: str) -> None:
-            size = int(self.headers.get("Content-Length") or 0)
-            sent: dict[str, Any] = json.loads(self.rfile.read(size) or b"{}")
-            fault = forge.take_fault(method)
-            match fault:
-                case "closed-before":
-                    self.close_connection = True
-                    return
-                case "500-before":
-                    self._send(500, {"message": "Server Error"})
-                    return
-                case "limit":
-                    self._send(403, {"message": "secondary rate limit"}, {"Retry-After": "0"})
-                    return
-                case "401" | "403" | "404":
-                    self._send(int(fault), {"message": _REFUSED[fault]})
-                    return
-                case _:
-                    pass
-            status, answer = self._carry_out(method, sent)
-            if fault == "exists":
-                # Another process was faster, or this one had been before it was asked again.
-                status, answer = self._carry_out(method, sent)
-            if fault == "closed-after":
-                self.close_connection = True
-                return
-            self._send(status, answer)
-
-        def _carry_out(self, method: str, sent: dict[str, Any]) -> tuple[int, Any]:
-            parts = urlsplit(self.path)
-            is_github = "/api/v3/" in parts.path
-            path = unquote(parts.path).split("/api/v3" if is_github else "/api/v4")[1]
-            kind = "repos" if is_github else "projects"
-            name = "pulls" if is_github else "merge_requests"
-            base = f"/{kind}/{forge.project}/{name}"
-            if self.headers.get("Authorization") != "Bearer token-of-the-api":
-                return 401, {"message": "401 Unauthorized"}
-            if not path.startswith(base):
-                return 404, {"message": "404 Project Not Found"}
-            show = forge.as_github if is_github else forge.as_gitlab
-            query = {key: values[0] for key, values in parse_qs(parts.query).items()}
-            if method == "GET":
-                wanted = query["head"].partition(":")[2] if is_github else query["source_branch"]
-                return 200, [show(item) for item in forge.open_of(wanted)]
-            if method == "POST":
-                return self._create(sent, is_github=is_github)
-            number = int(path.rpartition("/")[2])
-            item = next(item for item in forge.requests if item.number == number)
-            item.title = sent.get("title", item.title)
-            item.body = sent.get("body" if is_github else "description", item.body)
-            return 200, show(item)
-
-        def _create(self, sent: dict[str, Any], *, is_github: bool) -> tuple[int, Any]:
-            branch = sent["head" if is_github else "source_branch"]
-            if forge.open_of(branch) and is_github:
-                why = f"A pull request already exists for o:{branch}."
-                return 422, {"message": "Validation Failed", "errors": [{"message": why}]}
-            if forge.open_of(branch):
-                why = "Another open merge request already exists for this source branch: !1"
-                return 409, {"message": [why]}
-            item = MadeRequest(
-                number=len(forge.requests) + 1,
-                branch=branch,
-                target=sent["base" if is_github else "target_branch"],
-                title=sent["title"],
-                body=sent["body" if is_github else "description"],
-            )
-            forge.requests.append(item)
-            return 201, (forge.as_github if is_github else forge.as_gitlab)(item)
-
-        def _send(self, status: int, answer: Any, headers: dict[str, str] | None = None) -> None:
-            body = json.dumps(answer).encode()
-            self.send_response(status)
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    forge = ForgeServer(f"http://127.0.0.1:{server.server_address[1]}")
+    forge = ForgeServer("")
+    handler = type("Handler", (_Handler,), {"forge": forge})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    forge.address = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

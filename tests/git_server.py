@@ -57,6 +57,72 @@ def let_push(folder: Path, hook: str = "") -> Path:
     return bare
 
 
+class _Handler(BaseHTTPRequestHandler):
+    folder: Path
+    answer: Answer | None
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        if self.headers.get("Authorization") != _EXPECTED:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="git"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        path, _, query = self.path.partition("?")
+        if self._is_answered("before"):
+            return
+        length = int(self.headers.get("Content-Length") or 0)
+        found = subprocess.run(
+            ["git", "http-backend"],
+            input=self.rfile.read(length),
+            env={
+                **_SURE,
+                "GIT_PROJECT_ROOT": str(self.folder),
+                "GIT_HTTP_EXPORT_ALL": "1",
+                "PATH_INFO": path,
+                "QUERY_STRING": query,
+                "REQUEST_METHOD": self.command,
+                "CONTENT_TYPE": self.headers.get("Content-Type") or "",
+                "CONTENT_LENGTH": str(length),
+                "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding") or "",
+                "GIT_PROTOCOL": self.headers.get("Git-Protocol") or "",
+            },
+            capture_output=True,
+            check=False,
+        )
+        if self._is_answered("after"):
+            return
+        head, _, body = found.stdout.partition(b"\r\n\r\n")
+        fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if line)
+        self.send_response(int(fields.pop("Status", "200").split()[0]))
+        for name, value in fields.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _is_answered(self, when: str) -> bool:
+        asked = self.answer
+        status = asked(when, self.path) if asked is not None else None
+        if status is None:
+            return False
+        self.close_connection = True
+        if status:
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        return True
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
 @contextmanager
 def serve_repositories(
     folder: Path, address: str = "127.0.0.1", answer: Answer | None = None
@@ -70,68 +136,9 @@ def serve_repositories(
             status that it returns is the answer, 0 is a closed connection.
     """
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._answer()
-
-        def do_POST(self) -> None:
-            self._answer()
-
-        def _answer(self) -> None:
-            if self.headers.get("Authorization") != _EXPECTED:
-                self.send_response(401)
-                self.send_header("WWW-Authenticate", 'Basic realm="git"')
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            path, _, query = self.path.partition("?")
-            if self._is_answered("before"):
-                return
-            length = int(self.headers.get("Content-Length") or 0)
-            found = subprocess.run(
-                ["git", "http-backend"],
-                input=self.rfile.read(length),
-                env={
-                    **_SURE,
-                    "GIT_PROJECT_ROOT": str(folder),
-                    "GIT_HTTP_EXPORT_ALL": "1",
-                    "PATH_INFO": path,
-                    "QUERY_STRING": query,
-                    "REQUEST_METHOD": self.command,
-                    "CONTENT_TYPE": self.headers.get("Content-Type") or "",
-                    "CONTENT_LENGTH": str(length),
-                    "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding") or "",
-                    "GIT_PROTOCOL": self.headers.get("Git-Protocol") or "",
-                },
-                capture_output=True,
-                check=False,
-            )
-            if self._is_answered("after"):
-                return
-            head, _, body = found.stdout.partition(b"\r\n\r\n")
-            fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if line)
-            self.send_response(int(fields.pop("Status", "200").split()[0]))
-            for name, value in fields.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def _is_answered(self, when: str) -> bool:
-            status = answer(when, self.path) if answer is not None else None
-            if status is None:
-                return False
-            self.close_connection = True
-            if status:
-                self.send_response(status)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-            return True
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer((address, 0), Handler)
+    asked = staticmethod(answer) if answer is not None else None
+    handler = type("Handler", (_Handler,), {"folder": folder, "answer": asked})
+    server = ThreadingHTTPServer((address, 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

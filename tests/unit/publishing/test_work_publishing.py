@@ -127,6 +127,7 @@ async def test_work_is_on_its_branch_and_is_not_pushed_again(remote: Remote) -> 
     assert not any("receive-pack" in path for path in remote.requests)
 
 
+@pytest.mark.slice
 async def test_later_work_takes_the_place_of_our_own(remote: Remote) -> None:
     ledger = Ledger()
     first, second = remote.order("one"), remote.order("two")
@@ -138,6 +139,7 @@ async def test_later_work_takes_the_place_of_our_own(remote: Remote) -> None:
     assert (remote.head(), published.replaced_commit) == (second.commit, first.commit)
 
 
+@pytest.mark.slice
 async def test_commit_of_somebody_else_is_never_replaced(remote: Remote) -> None:
     theirs, ours = remote.order("theirs"), remote.order("ours")
     await publish(theirs, Ledger())
@@ -150,6 +152,7 @@ async def test_commit_of_somebody_else_is_never_replaced(remote: Remote) -> None
     assert remote.head() == theirs.commit
 
 
+@pytest.mark.slice
 async def test_branch_that_moves_between_look_and_push_is_not_replaced(remote: Remote) -> None:
     theirs, ours = remote.order("theirs"), remote.order("ours")
     moved: list[bool] = []
@@ -169,6 +172,7 @@ async def test_branch_that_moves_between_look_and_push_is_not_replaced(remote: R
     assert remote.head() == theirs.commit
 
 
+@pytest.mark.slice
 @pytest.mark.parametrize("status", [0, 502])
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("request_of", ["info/refs?service=git-upload-pack", "git-receive-pack"])
@@ -188,6 +192,7 @@ async def test_lost_answer_is_found_out_about(
     assert remote.head() == order.commit
 
 
+@pytest.mark.slice
 async def test_wrong_password_is_said(remote: Remote) -> None:
     order = remote.order()
 
@@ -198,6 +203,7 @@ async def test_wrong_password_is_said(remote: Remote) -> None:
     assert remote.head() is None
 
 
+@pytest.mark.slice
 async def test_protected_branch_is_said(remote: Remote) -> None:
     let_push(remote.folder, hook="echo 'error: GH006: Protected branch update failed' >&2; exit 1")
 
@@ -207,6 +213,7 @@ async def test_protected_branch_is_said(remote: Remote) -> None:
     assert published.commit is None
 
 
+@pytest.mark.slice
 async def test_remote_that_stays_away_is_said(remote: Remote) -> None:
     remote.answers = lambda when, path: 503
     order = remote.order()
@@ -223,6 +230,7 @@ async def test_missing_credentials_are_said(remote: Remote) -> None:
     assert "password or token" in (published.problem or "")
 
 
+@pytest.mark.slice
 async def test_default_branch_is_never_pushed_to(remote: Remote) -> None:
     order = remote.order()
     order = replace(order, plan=order.plan.model_copy(update={"branch": "main"}))
@@ -256,6 +264,7 @@ def asked(remote: Remote, forge: ForgeServer) -> Callable[[str], PublishOrder]:
     return lambda kind: ask_for(remote.order(deliver="pull_request"), forge, kind)
 
 
+@pytest.mark.slice
 @KINDS
 async def test_pull_request_is_made_once(
     asked: Callable[[str], PublishOrder], forge: ForgeServer, kind: str
@@ -272,6 +281,7 @@ async def test_pull_request_is_made_once(
     assert len(forge.requests) == 1
 
 
+@pytest.mark.slice
 @KINDS
 @pytest.mark.parametrize(
     "fault", ["500-before", "closed-before", "closed-after", "limit", "exists"]
@@ -290,6 +300,7 @@ async def test_pull_request_is_one_whatever_happens_to_a_call(
     assert len(forge.requests) == 1
 
 
+@pytest.mark.slice
 @KINDS
 async def test_text_is_renewed_where_it_is_ours_and_left_where_it_is_not(
     asked: Callable[[str], PublishOrder], forge: ForgeServer, kind: str
@@ -306,6 +317,7 @@ async def test_text_is_renewed_where_it_is_ours_and_left_where_it_is_not(
     assert forge.requests[0].body == "What a person wrote"
 
 
+@pytest.mark.slice
 @KINDS
 async def test_closed_pull_request_does_not_count(
     asked: Callable[[str], PublishOrder], forge: ForgeServer, kind: str
@@ -320,6 +332,7 @@ async def test_closed_pull_request_does_not_count(
     assert len(forge.requests) == 2
 
 
+@pytest.mark.slice
 @KINDS
 @pytest.mark.parametrize(
     ("fault", "said"),

@@ -31,19 +31,16 @@ def git_takes(name: str) -> bool:
         ("reviewer", "t-1", "acme", "claude-jobs/acme/reviewer/t-1"),
         ("reviewer", "t-1", None, "claude-jobs/no-tenant/reviewer/t-1"),
         ("reviewer", None, "acme", f"claude-jobs/acme/reviewer/run-{RUN}"),
-        ("Reviewer", "t-1", None, "claude-jobs/no-tenant/reviewer-d4b9abf8d4/t-1"),
+        ("Reviewer", "t-1", None, "claude-jobs/no-tenant/reviewer-d29f46772c/t-1"),
     ],
 )
 def test_branch_shows_the_ids(
     agent: str, task: str | None, tenant: str | None, expected: str
 ) -> None:
-    found = branch(agent, task, tenant)
-
-    assert found.split("/")[:2] == expected.split("/")[:2]
-    assert found == expected or found.split("/")[2].startswith("reviewer-")
+    assert branch(agent, task, tenant) == expected
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(agent=IDS, task=st.none() | IDS, tenant=st.none() | IDS)
 def test_branch_is_a_name_that_git_takes(agent: str, task: str | None, tenant: str | None) -> None:
     name = branch(agent, task, tenant)
@@ -68,7 +65,7 @@ def test_id_that_looks_like_a_made_one_gets_a_hash(id_: str) -> None:
     assert branch("a", id_, id_).split("/")[3] != id_
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(st.text("aZ0-._/~^: @{}[?*\\\x7fé", min_size=1, max_size=8))
 def test_names_are_judged_as_git_judges_them(name: str) -> None:
     # Of `@{-1}` and the like Git says where they lead.

@@ -1,0 +1,129 @@
+"""A run whose agent's work is pushed to the server it was cloned from."""
+
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes import client
+
+from tests.git_server import GIT_PASSWORD, GIT_USER, let_push, make_repository, serve_repositories
+from tests.main_job.conftest import CliRun, Traces, plain
+from tests.main_job.test_collected_work import MAKE_WORK, git
+from tests.main_job.test_git_workspace import git_robot as git_robot  # a fixture
+from tests.prefect_server import PrefectServer
+
+pytestmark = [
+    pytest.mark.any_cluster,
+    pytest.mark.slice,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed"),
+]
+
+BuildRequest = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def served(tmp_path: Path, node_address: str) -> Iterator[tuple[str, Path]]:
+    folder = tmp_path / "served"
+    folder.mkdir()
+    make_repository(folder, commits=2)
+    bare = let_push(folder)
+    with serve_repositories(folder, node_address) as address:
+        yield address, bare
+
+
+@pytest.fixture
+def build_push(
+    build_request: BuildRequest,
+    git_image: str,
+    served: tuple[str, Path],
+    git_robot: Callable[[str], str],
+    core_api: client.CoreV1Api,
+    agents_namespace: str,
+) -> BuildRequest:
+    """A request whose work is pushed, with a Secret of its own for that."""
+    clones = git_robot(GIT_PASSWORD)
+
+    def build(password: str = GIT_PASSWORD, **fields: Any) -> dict[str, Any]:
+        name = f"push-{uuid.uuid4().hex[:8]}"
+        body: Any = {
+            "metadata": {"name": name},
+            "stringData": {"username": GIT_USER, "password": password},
+        }
+        core_api.create_namespaced_secret(agents_namespace, body)
+        return build_request(
+            git_image,
+            **{
+                "env": {"REPLAY_TRANSCRIPT": "ok"},
+                "task_id": "t-1",
+                "workspace": {"repo_url": served[0], "branch": "agent/work"},
+                "deliver": "push",
+                "check": {"command": MAKE_WORK},
+                "runtime": {
+                    "git": {"image": git_image, "credentials_secret": clones},
+                    "publish": {"credentials_secret": name},
+                    "working_directory": None,
+                },
+                **fields,
+            },
+        )
+
+    return build
+
+
+def test_work_is_on_its_branch_when_the_run_ends(
+    run_cli: Callable[..., CliRun],
+    build_push: BuildRequest,
+    served: tuple[str, Path],
+    prefect_server: PrefectServer,
+    agents_namespace: str,
+    traces: Traces,
+) -> None:
+    request = build_push()
+
+    ended = run_cli(request)
+
+    assert ended.exit_code == 0, ended.output
+    result = ended.result
+    published = result["work"]["published"]
+    branch = f"claude-jobs/no-tenant/{result['agent_id']}/t-1"
+    assert (published["branch"], published["problem"]) == (branch, None)
+    assert published["commit"] == result["work"]["work_commit"]
+    head = git(served[1], "rev-parse", f"refs/heads/{branch}").strip()
+    assert head == published["commit"]
+    assert git(served[1], "show", f"{head}:ONE") == "one\n"
+    assert git(served[1], "show", f"{head}:README") == "changed\n"
+    assert f"Pushed {head} to branch {branch}" in plain(ended.output)
+    [report] = [
+        artifact["data"]
+        for artifact in prefect_server.artifacts(result["flow_run_id"])
+        if "report" in artifact["key"]
+    ]
+    assert branch in report
+    secret = request["runtime"]["publish"]["credentials_secret"]
+    for seen in (*traces.pods(agents_namespace), ended.output, report):
+        assert secret not in json.dumps(seen)
+        assert GIT_PASSWORD not in json.dumps(seen)
+
+
+def test_work_that_could_not_be_pushed_is_kept_and_said(
+    run_cli: Callable[..., CliRun],
+    build_push: BuildRequest,
+    served: tuple[str, Path],
+    storage: Path,
+) -> None:
+    ended = run_cli(build_push("not-the-password-of-it"))
+
+    result = ended.result
+    assert (ended.exit_code, result["error_code"]) == (1, "work_not_delivered"), ended.output
+    assert "credentials were refused" in result["message"], result
+    assert "claude-jobs work" in result["advice"]
+    assert "--apply DIR" in result["advice"]
+    assert result["work"]["collected"]
+    assert (storage / result["work"]["bundle_key"]).exists()
+    assert "not-the-password-of-it" not in ended.output
+    assert "claude-jobs/" not in git(served[1], "for-each-ref")
