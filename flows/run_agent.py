@@ -137,7 +137,8 @@ async def run_attempt(run: AgentRun) -> EndedAttempt:
             collecting = beside.start(collect_work(run, work)) if work.keeps_work else None
             ended = await await_completion(run, work, streaming)
             await drain(ended, streaming)
-            return await with_work(ended, collecting)
+            ended = await with_work(ended, collecting)
+            return await publish_work(ended) if ended.asks_to_publish else ended
     except LeaseLost as lost:
         # Another process owns the agent now, and its Job with it.
         return await step_back(run, lost)
@@ -153,8 +154,6 @@ async def conclude(ended: EndedAttempt) -> AgentRunResult:
     if ended.left_to_twin:
         return (await conclude_run(ended)).result
     async with renewing(ended.run):
-        if ended.asks_to_publish:
-            ended = await publish_work(ended)
         concluded = await conclude_run(ended)
         await publish_report(ended, concluded)
         await clean_up(ended, concluded)

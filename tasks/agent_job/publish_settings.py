@@ -43,7 +43,7 @@ class Publish(SpecModel):
         default=None,
         description="Kubernetes Secret in the agents' namespace that only the flow reads: of type "
         "kubernetes.io/basic-auth, or kubernetes.io/ssh-auth with an additional key known_hosts. "
-        "Its key `token` is for pull requests; if there is none, the password is.",
+        "Its key `token` is for pull requests; if there is none, what Git gets is.",
     )
     credentials_block: BlockReference | None = Field(
         default=None,

@@ -7,6 +7,7 @@ from typing import Any
 from prefect.blocks.system import Secret
 
 from tasks.agent_job.publish_settings import Publish
+from tasks.cluster.cluster_client import ClusterClient
 from tasks.cluster.cluster_errors import ClusterError
 from tasks.cluster.kinds.secrets import read_secret
 from tasks.observation.api_fields import texts_at
@@ -18,7 +19,25 @@ _READ_SECONDS = 30.0
 
 
 async def read_publish_credentials(run: AgentRun, publish: Publish) -> PushCredentials:
-    """Return the credentials that a runtime names for publishing.
+    """Return the credentials that a run's runtime names for publishing.
+
+    Raises:
+        PublishFailed: They cannot be read.
+    """
+    found = await load_publish_credentials(run.outside.client, run.outside.namespace, publish)
+    run.outside.diary.keep_secret(found.secrets())
+    return found
+
+
+async def load_publish_credentials(
+    client: ClusterClient, namespace: str, publish: Publish
+) -> PushCredentials:
+    """Return the credentials that a runtime names for publishing; nothing is masked yet.
+
+    Args:
+        client: The cluster of the agents.
+        namespace: Of the agents.
+        publish: The runtime's settings.
 
     Raises:
         PublishFailed: They cannot be read.
@@ -26,18 +45,15 @@ async def read_publish_credentials(run: AgentRun, publish: Publish) -> PushCrede
     try:
         async with asyncio.timeout(_READ_SECONDS):
             if publish.credentials_block is not None:
-                found = await _read_block(publish.credentials_block)
-            else:
-                found = await _read_keys(run, publish.credentials_secret or "")
+                return await _read_block(publish.credentials_block)
+            return await _read_keys(client, namespace, publish.credentials_secret or "")
     except TimeoutError:
         raise _missing(f"they were not read within {_READ_SECONDS:.0f} s") from None
-    run.outside.diary.keep_secret(found.secrets())
-    return found
 
 
-async def _read_keys(run: AgentRun, name: str) -> PushCredentials:
+async def _read_keys(client: ClusterClient, namespace: str, name: str) -> PushCredentials:
     try:
-        secret = await read_secret(run.outside.client, run.outside.namespace, name)
+        secret = await read_secret(client, namespace, name)
         encoded = texts_at(secret, "data").items()
         keys = {key: b64decode(text).decode() for key, text in encoded}
     except ClusterError as error:

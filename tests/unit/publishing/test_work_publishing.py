@@ -9,8 +9,10 @@ import pytest
 
 from tasks.agent_job.publish_settings import Publish, PublishPlan
 from tasks.outcome.run_result import PublishedWork
+from tasks.publishing.publish_failures import PublishFailed
 from tasks.publishing.pull_requests import MARK, RequestText
 from tasks.publishing.push_credentials import PushCredentials
+from tasks.publishing.push_trial import try_to_publish
 from tasks.publishing.work_publishing import PublishOrder, publish_bundle
 from tests.forge_server import ForgeServer, serve_forge
 from tests.git_server import GIT_PASSWORD, GIT_USER, let_push, make_repository, serve_repositories
@@ -355,3 +357,47 @@ async def test_refused_pull_request_is_said_and_the_push_stays(
     assert said in (published.problem or ""), published
     assert published.commit == remote.head() == order.commit
     assert "token-of-the-api" not in published.model_dump_json()
+
+
+@pytest.mark.slice
+@KINDS
+async def test_trial_changes_nothing(
+    asked: Callable[[str], PublishOrder], remote: Remote, forge: ForgeServer, kind: str
+) -> None:
+    order = asked(kind)
+
+    await try_to_publish(order.plan, order.publish, CREDENTIALS, remote.folder)
+
+    assert remote.head() is None
+    assert forge.requests == []
+    assert any("git-receive-pack" in path for path in remote.requests)
+
+
+@pytest.mark.slice
+@pytest.mark.parametrize(
+    ("credentials", "said"),
+    [
+        (replace(CREDENTIALS, password="not-the-one"), "credentials were refused"),
+        (replace(CREDENTIALS, token="not-the-one"), "token was refused"),
+        (PushCredentials(), "password or token"),
+    ],
+)
+async def test_trial_says_what_is_wrong(
+    asked: Callable[[str], PublishOrder],
+    remote: Remote,
+    credentials: PushCredentials,
+    said: str,
+) -> None:
+    order = asked("github")
+
+    with pytest.raises(PublishFailed, match=said):
+        await try_to_publish(order.plan, order.publish, credentials, remote.folder)
+
+
+@pytest.mark.slice
+async def test_trial_finds_that_nobody_may_push(remote: Remote) -> None:
+    order = remote.order()
+    git(remote.bare, "config", "http.receivepack", "false")
+
+    with pytest.raises(PublishFailed, match="may not push"):
+        await try_to_publish(order.plan, order.publish, CREDENTIALS, remote.folder)
