@@ -119,12 +119,6 @@ def _redacted(work: WorkResult, run: AgentRun) -> WorkResult:
 
 
 def _advice(run: AgentRun, published: PublishedWork) -> str:
-    """Return what to do, and the command that brings the work to where it can be pushed from."""
-    run_id = run.prepared.flow_run_id
-    command = fetch_command(run.prepared.agent_id, "--run", run_id, "--apply", "DIR")
-    if published.commit is not None:
-        return published.advice or ""
-    return (
-        f"{published.advice or ''} The work is in the result storage: `{command}` brings it into "
-        "the clone in DIR, to push it from there."
-    ).strip()
+    """Return what to do, and the command that then pushes what was collected."""
+    command = fetch_command(run.prepared.agent_id, "--run", run.prepared.flow_run_id, "--push")
+    return f"{published.advice or ''} Then push what was collected: `{command}`.".strip()

@@ -12,7 +12,7 @@ from kubernetes import client
 
 from tests.git_server import GIT_PASSWORD, GIT_USER, let_push, make_repository, serve_repositories
 from tests.main_job.conftest import CliRun, Traces, plain
-from tests.main_job.test_collected_work import MAKE_WORK, git
+from tests.main_job.test_collected_work import MAKE_WORK, claude_jobs, git
 from tests.main_job.test_git_workspace import git_robot as git_robot  # a fixture
 from tests.prefect_server import PrefectServer
 
@@ -110,20 +110,33 @@ def test_work_is_on_its_branch_when_the_run_ends(
         assert GIT_PASSWORD not in json.dumps(seen)
 
 
-def test_work_that_could_not_be_pushed_is_kept_and_said(
+def test_work_that_could_not_be_pushed_is_kept_and_pushed_by_one_command(
     run_cli: Callable[..., CliRun],
     build_push: BuildRequest,
     served: tuple[str, Path],
     storage: Path,
+    prefect_server: PrefectServer,
+    core_api: client.CoreV1Api,
+    agents_namespace: str,
 ) -> None:
-    ended = run_cli(build_push("not-the-password-of-it"))
+    request = build_push("not-the-password-of-it")
+    ended = run_cli(request)
 
     result = ended.result
     assert (ended.exit_code, result["error_code"]) == (1, "work_not_delivered"), ended.output
     assert "credentials were refused" in result["message"], result
-    assert "claude-jobs work" in result["advice"]
-    assert "--apply DIR" in result["advice"]
+    which = (result["agent_id"], "--run", result["flow_run_id"], "--push")
+    assert f"`{' '.join(('claude-jobs work', *which))}`" in result["advice"]
     assert result["work"]["collected"]
     assert (storage / result["work"]["bundle_key"]).exists()
     assert "not-the-password-of-it" not in ended.output
     assert "claude-jobs/" not in git(served[1], "for-each-ref")
+
+    corrected: Any = {"stringData": {"password": GIT_PASSWORD}}
+    name = request["runtime"]["publish"]["credentials_secret"]
+    core_api.patch_namespaced_secret(name, agents_namespace, corrected)
+    pushed = claude_jobs(prefect_server, "work", *which, "--namespace", agents_namespace)
+    assert pushed.returncode == 0, pushed
+    branch = f"refs/heads/claude-jobs/no-tenant/{result['agent_id']}/t-1"
+    assert git(served[1], "rev-parse", branch).strip() == result["work"]["work_commit"]
+    assert GIT_PASSWORD.encode() not in pushed.stdout + pushed.stderr
