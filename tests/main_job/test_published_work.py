@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.main_job.conftest import CliRun, Traces, plain
 from tests.main_job.test_collected_work import MAKE_WORK, claude_jobs, git
 from tests.main_job.test_git_workspace import git_robot as git_robot  # a fixture
 from tests.prefect_server import PrefectServer
+from tests.waits import wait_until
 
 pytestmark = [
     pytest.mark.any_cluster,
@@ -26,13 +28,36 @@ pytestmark = [
 BuildRequest = Callable[..., dict[str, Any]]
 
 
+class Pushes:
+    """The pushes that the server has carried out; the first one's answer can be held back."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.holds = False
+        self.release = threading.Event()
+
+    def answer(self, when: str, path: str) -> int | None:
+        if when == "after" and path.endswith("/git-receive-pack"):
+            self.count += 1
+            if self.holds:
+                self.holds = False
+                self.release.wait(60)
+                return 0
+        return None
+
+
 @pytest.fixture
-def served(tmp_path: Path, node_address: str) -> Iterator[tuple[str, Path]]:
+def pushes() -> Pushes:
+    return Pushes()
+
+
+@pytest.fixture
+def served(tmp_path: Path, node_address: str, pushes: Pushes) -> Iterator[tuple[str, Path]]:
     folder = tmp_path / "served"
     folder.mkdir()
     make_repository(folder, commits=2)
     bare = let_push(folder)
-    with serve_repositories(folder, node_address) as address:
+    with serve_repositories(folder, node_address, pushes.answer) as address:
         yield address, bare
 
 
@@ -140,3 +165,38 @@ def test_work_that_could_not_be_pushed_is_kept_and_pushed_by_one_command(
     branch = f"refs/heads/claude-jobs/no-tenant/{result['agent_id']}/t-1"
     assert git(served[1], "rev-parse", branch).strip() == result["work"]["work_commit"]
     assert GIT_PASSWORD.encode() not in pushed.stdout + pushed.stderr
+
+
+def test_run_that_was_killed_after_its_push_is_finished_by_the_next_one(
+    start_cli: Callable[..., Any],
+    run_cli: Callable[..., CliRun],
+    build_push: BuildRequest,
+    served: tuple[str, Path],
+    pushes: Pushes,
+    storage: Path,
+) -> None:
+    pushes.holds = True
+    request = build_push()
+    process = start_cli(request)
+    wait_until(lambda: pushes.count == 1, 90)
+    process.kill()
+    process.wait()
+    pushes.release.set()
+
+    ended = run_cli({**request, "prompt": "Something else.", "deliver": "none", "check": None})
+
+    assert ended.exit_code == 0, ended.output
+    assert ended.result["work"] is None
+    results = [json.loads(path.read_text()) for path in storage.glob("*/*/*/result.json")]
+    [earlier] = [item for item in results if item["work"] is not None]
+    published = earlier["work"]["published"]
+    assert (earlier["error_code"], published["problem"]) == (None, None)
+    head = git(served[1], "rev-parse", f"refs/heads/{published['branch']}").strip()
+    assert head == published["commit"] == earlier["work"]["work_commit"]
+    assert published["replaced_commit"] is None
+    assert pushes.count == 1
+    assert all(GIT_PASSWORD.encode() not in path.read_bytes() for path in files_of(storage))
+
+
+def files_of(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
