@@ -101,6 +101,7 @@ async def _publish(
             publish,
             plan,
             _redacted(result, run),
+            task_id=work.job.task_id if work.job is not None else None,
             run_link=flow_run_address(run.prepared.flow_run_id),
             answer=work.session.summary().summary,
             redactor=run.outside.redactor,

@@ -3,8 +3,19 @@
 from tasks.agent_job.environment import mounted_secrets, secret_references
 from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.claude_code.agent_spec import AgentSpec
+from tasks.claude_code.template import render_template
 from tasks.vocabulary.errors import InputInvalid
 from tasks.vocabulary.git_remotes import find_forge, parse_remote
+
+TEXT_NAMES = {
+    "agent": {"id": "", "name": ""},
+    "tenant": {"id": ""},
+    "run": {"id": "", "link": ""},
+    "task": {"id": "", "name": ""},
+    "work": {"branch": "", "commit": "", "commits": 0, "files_changed": 0, "changes": ""},
+    "answer": "",
+}
+"""What the templates of a pull request may name."""
 
 
 def refuse_unpublishable(agent: AgentSpec, runtime: RuntimeSpec, repo_url: str | None) -> None:
@@ -40,6 +51,8 @@ def refuse_unpublishable(agent: AgentSpec, runtime: RuntimeSpec, repo_url: str |
                 "workspace.repo_url is not the address of a project there; set publish.forge, and "
                 "publish.api_url if its API is elsewhere."
             )
+    for template in (publish.title, publish.body):
+        render_template(template or "", TEXT_NAMES)
     _refuse_shared_secret(agent, runtime, publish.credentials_secret)
 
 

@@ -37,6 +37,7 @@ def request_text(
     plan: PublishPlan,
     work: WorkResult,
     *,
+    task_id: str | None,
     run_link: str,
     answer: str | None,
     redactor: Redactor,
@@ -48,6 +49,7 @@ def request_text(
         publish: With the templates, if there are any.
         plan: With the branch.
         work: What is published.
+        task_id: What the agent worked on, which is another task than the run's for an earlier Job.
         run_link: Leads to the run's page, with its report.
         answer: What the agent answered; `None` if it is not known.
         redactor: Knows the secrets.
@@ -56,14 +58,14 @@ def request_text(
         InputInvalid: A template has a name that is not known.
     """
     safe = escape_control_characters(redactor.text(answer or ""))
-    request, agent = prepared.request, prepared.agent
+    agent = prepared.agent
     values: dict[str, Any] = {
         "agent": {"id": agent.agent_id, "name": agent.display_name},
         "tenant": {"id": agent.tenant_id},
         "run": {"id": prepared.flow_run_id, "link": run_link},
         "task": {
-            "id": request.task_id,
-            "name": f"task {request.task_id}" if request.task_id else f"run {prepared.flow_run_id}",
+            "id": task_id,
+            "name": f"task {task_id}" if task_id else f"run {prepared.flow_run_id}",
         },
         "work": {
             "branch": plan.branch,

@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from tasks.agent_job.prepared_run import prepare_run
+from tasks.agent_job.publish_rules import TEXT_NAMES
 from tasks.agent_job.publish_settings import Publish
 from tasks.agent_job.run_request import AgentRunRequest
 from tasks.outcome.run_result import WorkResult
@@ -45,6 +46,7 @@ def text(answer: str | None = "Done.", task: str | None = "t-1", **publish: Any)
         settings,
         prepared.publish_plan,
         WORK,
+        task_id=task,
         run_link="https://prefect.example/runs/1",
         answer=answer,
         redactor=Redactor(["planted-secret"]),
@@ -84,6 +86,20 @@ def test_run_without_a_task_is_named_after_itself() -> None:
     assert text(task=None).title == "Ann: run run-1"
 
 
-def test_unknown_name_in_a_template_is_named() -> None:
+@pytest.mark.parametrize("field", ["title", "body"])
+def test_unknown_name_in_a_template_is_named_before_anything_is_created(field: str) -> None:
     with pytest.raises(InputInvalid, match="nonsense"):
-        text(body="{{ nonsense }}")
+        text(**{field: "{{ nonsense }}"})
+
+
+def test_every_name_that_is_let_in_has_a_value() -> None:
+    names = [
+        f"{name}.{part}" if part else name
+        for name, parts in TEXT_NAMES.items()
+        for part in (parts if isinstance(parts, dict) else [""])
+    ]
+
+    found = text(body=" ".join(f"[{{{{ {name} }}}}]" for name in names))
+
+    assert "[a] [Ann] []" in found.body
+    assert "[2] [3]" in found.body
