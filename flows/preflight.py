@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import UUID
 
 from prefect import flow, get_run_logger
@@ -42,10 +43,14 @@ from tasks.preflight.preflight_results import (
     render_pod,
 )
 from tasks.preflight.surroundings_checks import judge_prefect, judge_retention, judge_storage
+from tasks.publishing.publish_failures import PublishFailed
+from tasks.publishing.push_trial import try_to_publish
 from tasks.run.check_request import read_keeper_script, read_run_script
+from tasks.run.publish_credentials import load_publish_credentials
 from tasks.storage.result_storage import open_result_storage
 from tasks.vocabulary.errors import InputInvalid, PrefectUnusable
 from tasks.vocabulary.names import FlowRunId
+from tasks.work.restricted_git import GitMissing
 
 TABLE_KEY = "preflight"
 ROLES_KEY = "preflight-roles"
@@ -146,6 +151,7 @@ async def check_surroundings(
         runtime = loaded.runtime.spec
         results.append(judge_retention(runtime, config.longest_outage_seconds))
         results.append(await _check_storage(runtime, surroundings))
+        results += await _check_push(loaded)
         try:
             facts = await _look(loaded.runtime, loaded, surroundings)
             results += judge_cluster(facts, loaded.agent, runtime)
@@ -232,3 +238,23 @@ async def _check_storage(runtime: RuntimeSpec, surroundings: Surroundings) -> Ch
             Check.RESULT_STORAGE, failure.message, "Correct the runtime's `result_storage`."
         )
     return judge_storage(await read_storage(storage, in_pod=surroundings.in_pod))
+
+
+async def _check_push(loaded: _Loaded) -> list[CheckResult]:
+    """Try to push, where the run would publish its work."""
+    runtime, prepared = loaded.runtime, loaded.prepared
+    plan = prepared.publish_plan if prepared is not None else None
+    publish = runtime.spec.publish if runtime is not None else None
+    if runtime is None or plan is None or publish is None:
+        return []
+    try:
+        async with ClusterClient(runtime.connection) as client:
+            namespace = client.resolve_namespace(runtime.spec.namespace).name
+            credentials = await load_publish_credentials(client, namespace, publish)
+        with TemporaryDirectory(prefix="claude-jobs-") as folder:
+            await try_to_publish(plan, publish, credentials, Path(folder))
+    except PublishFailed as failure:
+        return [error(Check.PUSH, f"The work could not be pushed: {failure}", failure.advice)]
+    except (GitMissing, ClusterError) as failure:
+        return [error(Check.PUSH, str(failure), "Correct that where the flow runs.")]
+    return [ok(Check.PUSH, f"Work can be pushed to branch {plan.branch} of {plan.remote}.")]

@@ -34,6 +34,7 @@ from tasks.log_stream import stream_logs
 from tasks.outcome.run_result import AgentRunResult
 from tasks.ownership.guard_verdicts import Harvest, Reattach
 from tasks.pod import wait_for_pod
+from tasks.publication import publish_work
 from tasks.report import publish_report
 from tasks.result import conclude_run
 from tasks.run.agent_run import AgentRun
@@ -136,7 +137,8 @@ async def run_attempt(run: AgentRun) -> EndedAttempt:
             collecting = beside.start(collect_work(run, work)) if work.keeps_work else None
             ended = await await_completion(run, work, streaming)
             await drain(ended, streaming)
-            return await with_work(ended, collecting)
+            ended = await with_work(ended, collecting)
+            return await publish_work(ended) if ended.asks_to_publish else ended
     except LeaseLost as lost:
         # Another process owns the agent now, and its Job with it.
         return await step_back(run, lost)

@@ -9,6 +9,7 @@ from tasks.cluster.cluster_errors import ClusterError, ObjectNotFound, PatchRefu
 from tasks.cluster.json_objects import JsonObject
 from tasks.cluster.kinds.api_objects import Propagation, annotation_path, expect, put
 from tasks.cluster.kinds.jobs import patch_job
+from tasks.keeper.keeper_commands import finish_keeper
 from tasks.observation.beside_agent import still_running
 from tasks.orchestrator.stage import stage
 from tasks.outcome.run_result import AgentRunResult
@@ -23,7 +24,6 @@ from tasks.run.agent_run import AgentRun
 from tasks.run.attempt_at_work import AttemptAtWork, StopReason, StopRequest
 from tasks.run.ended_attempt import ConcludedAttempt, EndedAttempt
 from tasks.run.job_deletion import delete_owned_job
-from tasks.run.keeper_commands import finish_keeper
 from tasks.run.lease_keeper import LeaseLost, WritesPaused
 from tasks.vocabulary.names import (
     ANNOTATION_HARVESTED_AT,

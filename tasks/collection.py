@@ -5,15 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from tasks.cluster.cluster_errors import ClusterError, ClusterForbidden, ObjectNotFound
+from tasks.keeper.checkpoint_keeping import keep_checkpoints
+from tasks.keeper.keeper_commands import finish_keeper
+from tasks.keeper.work_receipt import last_checkpoint, receive_work, store_work
 from tasks.observation.snapshots import PodSnapshot
 from tasks.orchestrator.stage import stage
 from tasks.pod import wait_for_news
 from tasks.run.agent_run import AgentRun
 from tasks.run.attempt_at_work import AttemptAtWork
-from tasks.run.checkpoint_keeping import keep_checkpoints
 from tasks.run.ended_attempt import CollectedWork
-from tasks.run.keeper_commands import finish_keeper
-from tasks.run.work_receipt import last_checkpoint, receive_work, store_work
 from tasks.vocabulary.names import KEEPER_CONTAINER
 from tasks.work.checkpoint_stream import WorkDamaged
 from tasks.work.collected_work import uncollected_work, work_of_checkpoint
@@ -142,6 +142,7 @@ async def _collect(run: AgentRun, work: AttemptAtWork, folder: Path) -> Collecte
     return CollectedWork(
         result=stored.result,
         patch=stored.patch,
+        bundle=stored.bundle,
         keeper_waits=stored.storage_problem is not None,
     )
 

@@ -138,6 +138,7 @@ def _work_facts(ended: EndedAttempt) -> WorkFacts | None:
         expect_changes=is_own and ended.run.prepared.agent.expect_changes,
         result=collected.result,
         keeper_waits=collected.keeper_waits,
+        publish_asked=ended.work.publish_plan is not None,
     )
 
 

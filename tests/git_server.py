@@ -4,7 +4,7 @@ import os
 import subprocess
 import threading
 from base64 import b64encode
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,6 +12,9 @@ from typing import Any
 
 GIT_USER, GIT_PASSWORD = "robot", "s3cret-of-the-git-server"
 _EXPECTED = "Basic " + b64encode(f"{GIT_USER}:{GIT_PASSWORD}".encode()).decode()
+
+
+Answer = Callable[[str, str], int | None]
 
 
 def make_repository(folder: Path, commits: int) -> str:
@@ -36,57 +39,106 @@ def make_repository(folder: Path, commits: int) -> str:
     return last
 
 
-@contextmanager
-def serve_repositories(folder: Path, address: str = "127.0.0.1") -> Generator[str]:
-    """Serve the repository of a folder to who has the password; gives its address."""
+def let_push(folder: Path, hook: str = "") -> Path:
+    """Let who has the password push to the repository of a folder; returns the repository.
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._answer()
+    Args:
+        folder: As `make_repository` has filled it.
+        hook: Lines of a shell script that sees each update: ref, old and new commit.
+    """
+    bare = folder / "project.git"
+    _git(bare, "config", "http.receivepack", "true")
+    _git(bare, "config", "receive.denyNonFastForwards", "false")
+    if hook:
+        script = bare / "hooks" / "update"
+        script.parent.mkdir(exist_ok=True)
+        script.write_text(f"#!/bin/sh\n{hook}\n")
+        script.chmod(0o755)
+    return bare
 
-        def do_POST(self) -> None:
-            self._answer()
 
-        def _answer(self) -> None:
-            if self.headers.get("Authorization") != _EXPECTED:
-                self.send_response(401)
-                self.send_header("WWW-Authenticate", 'Basic realm="git"')
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            path, _, query = self.path.partition("?")
-            length = int(self.headers.get("Content-Length") or 0)
-            found = subprocess.run(
-                ["git", "http-backend"],
-                input=self.rfile.read(length),
-                env={
-                    **_SURE,
-                    "GIT_PROJECT_ROOT": str(folder),
-                    "GIT_HTTP_EXPORT_ALL": "1",
-                    "PATH_INFO": path,
-                    "QUERY_STRING": query,
-                    "REQUEST_METHOD": self.command,
-                    "CONTENT_TYPE": self.headers.get("Content-Type") or "",
-                    "CONTENT_LENGTH": str(length),
-                    "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding") or "",
-                    "GIT_PROTOCOL": self.headers.get("Git-Protocol") or "",
-                },
-                capture_output=True,
-                check=False,
-            )
-            head, _, body = found.stdout.partition(b"\r\n\r\n")
-            fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if line)
-            self.send_response(int(fields.pop("Status", "200").split()[0]))
-            for name, value in fields.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
+class _Handler(BaseHTTPRequestHandler):
+    folder: Path
+    answer: Answer | None
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        if self.headers.get("Authorization") != _EXPECTED:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="git"')
+            self.send_header("Content-Length", "0")
             self.end_headers()
-            self.wfile.write(body)
+            return
+        path, _, query = self.path.partition("?")
+        if self._is_answered("before"):
+            return
+        length = int(self.headers.get("Content-Length") or 0)
+        found = subprocess.run(
+            ["git", "http-backend"],
+            input=self.rfile.read(length),
+            env={
+                **_SURE,
+                "GIT_PROJECT_ROOT": str(self.folder),
+                "GIT_HTTP_EXPORT_ALL": "1",
+                "PATH_INFO": path,
+                "QUERY_STRING": query,
+                "REQUEST_METHOD": self.command,
+                "CONTENT_TYPE": self.headers.get("Content-Type") or "",
+                "CONTENT_LENGTH": str(length),
+                "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding") or "",
+                "GIT_PROTOCOL": self.headers.get("Git-Protocol") or "",
+            },
+            capture_output=True,
+            check=False,
+        )
+        if self._is_answered("after"):
+            return
+        head, _, body = found.stdout.partition(b"\r\n\r\n")
+        fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if line)
+        self.send_response(int(fields.pop("Status", "200").split()[0]))
+        for name, value in fields.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
-        def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing."""
+    def _is_answered(self, when: str) -> bool:
+        asked = self.answer
+        status = asked(when, self.path) if asked is not None else None
+        if status is None:
+            return False
+        self.close_connection = True
+        if status:
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        return True
 
-    server = ThreadingHTTPServer((address, 0), Handler)
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def serve_repositories(
+    folder: Path, address: str = "127.0.0.1", answer: Answer | None = None
+) -> Generator[str]:
+    """Serve the repository of a folder to who has the password; gives its address.
+
+    Args:
+        folder: As `make_repository` has filled it.
+        address: To listen on.
+        answer: Asked before and after each request is carried out, with its path and query; a
+            status that it returns is the answer, 0 is a closed connection.
+    """
+
+    asked = staticmethod(answer) if answer is not None else None
+    handler = type("Handler", (_Handler,), {"folder": folder, "answer": asked})
+    server = ThreadingHTTPServer((address, 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -17,6 +17,10 @@ COPY tasks tasks
 RUN uv sync --locked --no-dev --no-editable
 
 FROM python:3.11-slim-bookworm
+# Checks what agents made of their repositories, and pushes it, by https or ssh.
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates git openssh-client \
+ && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/claude-jobs/.venv /opt/claude-jobs/.venv
 COPY deployments/prefect.yaml /opt/claude-jobs/deployments/prefect.yaml
 WORKDIR /opt/claude-jobs

@@ -173,7 +173,7 @@ class RunRecords:
         self, namespace: str, runs: Sequence[PrefectRun]
     ) -> Sequence[PrefectRun]:
         for run in order_runs(runs):
-            runtime = await self._runtime_of(run.flow_run_id)
+            runtime = await self.runtime_of(run.flow_run_id)
             if runtime is None or runtime.namespace in {None, namespace}:
                 return [run]
         return []
@@ -184,7 +184,7 @@ class RunRecords:
 
     async def storage_of(self, flow_run_id: FlowRunId) -> ResultStorage | None:
         """Return where a flow run keeps its results; `None` where that cannot be told."""
-        runtime = await self._runtime_of(flow_run_id)
+        runtime = await self.runtime_of(flow_run_id)
         if runtime is None:
             return None
         reference = runtime.result_storage
@@ -219,7 +219,7 @@ class RunRecords:
             flow_run_id: The flow run.
             namespace: Of the agent's Jobs, where the runtime names none.
         """
-        runtime = await self._runtime_of(flow_run_id)
+        runtime = await self.runtime_of(flow_run_id)
         owner = StorageOwner((runtime and runtime.namespace) or namespace, agent_id)
         newest, number = owner.own_attempt(flow_run_id, 1), 1
         while await self.result_of(flow_run_id, folder := owner.own_attempt(flow_run_id, number)):
@@ -273,7 +273,7 @@ class RunRecords:
         found = await self._ask(asked, [])
         return str(found[0].data) if found else None
 
-    async def _runtime_of(self, flow_run_id: FlowRunId) -> RuntimeSpec | None:
+    async def runtime_of(self, flow_run_id: FlowRunId) -> RuntimeSpec | None:
         """Return a flow run's runtime; `None` where that cannot be told."""
         request = await self.request_of(flow_run_id)
         if request is None:

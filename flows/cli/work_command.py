@@ -34,7 +34,7 @@ from flows.cli.operator_commands import (
 )
 from tasks.operators.operator_errors import NothingFound, NotPossible
 from tasks.outcome.report_page import UNKNOWN
-from tasks.outcome.run_result import WorkFile, WorkResult
+from tasks.outcome.run_result import PublishedWork, WorkFile, WorkResult
 from tasks.text.safe_text import escape_control_characters
 
 if TYPE_CHECKING:
@@ -66,6 +66,9 @@ def work(
         Path | None,
         typer.Option(metavar="DIR", help="Fetch the work into this clone, as a branch."),
     ] = None,
+    push: Annotated[
+        bool, typer.Option("--push", help="Push the work to where its run was to push it.")
+    ] = False,
     run: Annotated[
         str | None, typer.Option(metavar="FLOW_RUN_ID", help="Flow run. Default: the last one.")
     ] = None,
@@ -85,8 +88,7 @@ def work(
     as_page = not (as_json or patch)
 
     async def find() -> "RunWork":
-        if patch and apply is not None:
-            raise NotPossible("`--patch` and `--apply` cannot be combined.", "Choose one of them.")
+        _refuse_several(patch=patch, apply=apply is not None, push=push)
         return await _find_work(kubeconfig, namespace, name, run, notes_to_stderr=not as_page)
 
     with _temporary_folder() as folder:
@@ -94,6 +96,14 @@ def work(
             target = folder / "changes.patch"
             carry_out(_read_patch(find(), target), as_json=as_json)
             _print_bytes(target)
+        elif push and apply is None:
+            published = carry_out(
+                _push(kubeconfig, namespace, name, run, folder, as_json=as_json), as_json=as_json
+            )
+            if as_json:
+                operator_tables.print_json(published.model_dump(mode="json"))
+            else:
+                show_published(plain_console(), published)
         elif apply is not None:
             fetching = _fetch(find(), apply, folder / "work.bundle")
             found, fetched = carry_out(fetching, as_json=as_json)
@@ -148,6 +158,53 @@ def show_fetched(console: Console, work: WorkResult, fetched: "FetchedWork") -> 
         commands.append((f"Keep {fetched.replaced}, where it was", fetched.restore_command))
     for title, command in commands:
         console.print(f"{title}: {command}", markup=False)
+
+
+def show_published(console: Console, published: PublishedWork) -> None:
+    """Print where a remote has the work now."""
+    console.print(
+        f"Branch {published.branch} of {published.remote} is at {published.commit}.",
+        style="cyan",
+        markup=False,
+    )
+    if published.replaced_commit is not None:
+        console.print(f"Before, it was at {published.replaced_commit}.", markup=False)
+    if published.pull_request_url is not None:
+        console.print(f"Pull request: {published.pull_request_url}", markup=False)
+
+
+def _refuse_several(**options: bool) -> None:
+    given = [f"`--{name}`" for name, is_given in options.items() if is_given]
+    if len(given) > 1:
+        raise NotPossible(f"{' and '.join(given)} cannot be combined.", "Choose one of them.")
+
+
+async def _push(
+    kubeconfig: Path | None,
+    namespace: str | None,
+    name: str,
+    run: str | None,
+    folder: Path,
+    *,
+    as_json: bool,
+) -> PublishedWork:
+    from tasks.operators.push_work import load_credentials, push_work
+
+    found = await _find_work(kubeconfig, namespace, name, run, notes_to_stderr=as_json)
+    async with (
+        reach_cluster(kubeconfig, namespace) as access,
+        reach_records(kubeconfig, as_json=as_json) as records,
+    ):
+        runtime = await records.runtime_of(found.flow_run_id)
+        publish = runtime.publish if runtime is not None else None
+        where = (runtime and runtime.namespace) or access.namespace
+        credentials = await load_credentials(access.client, where, publish)
+        request = await records.request_of(found.flow_run_id)
+    assert publish is not None  # else there are no credentials
+    start_ref = request.workspace.repo_ref if request is not None else None
+    return await push_work(
+        found, publish, credentials, folder, namespace=where, start_ref=start_ref
+    )
 
 
 async def _find_work(
@@ -249,6 +306,14 @@ def _facts(work: WorkResult) -> Iterator[Row]:
     yield "Changes", _text(work.changes or UNKNOWN)
     if work.problem:
         yield "Problem", Text(_safe(work.problem), style="yellow")
+    published = work.published
+    if published is not None:
+        seen = "" if published.commit else " (not there)"
+        yield "Pushed to", _text(f"{published.branch} of {published.remote}{seen}")
+        if published.pull_request_url:
+            yield "Pull request", _text(published.pull_request_url)
+        if published.problem:
+            yield "Not pushed", Text(_safe(published.problem), style="yellow")
 
 
 def _places(found: "RunWork", width: int) -> Iterator[Row]:

@@ -10,6 +10,7 @@ from tasks.job import adopt_agent_job
 from tasks.log_stream import stream_logs
 from tasks.ownership.guard_verdicts import Harvest, Reattach
 from tasks.pod import wait_for_pod
+from tasks.publication import publish_work
 from tasks.result import conclude_run
 from tasks.run.agent_run import AgentRun
 from tasks.run.ended_attempt import EndedAttempt
@@ -80,6 +81,8 @@ async def _conclude_earlier_run(run: AgentRun, found: Reattach | Harvest) -> Age
         return run
     run.outside.controls.at_work = None
     await run.outside.lease.confirm()
+    if ended.asks_to_publish:
+        ended = await publish_work(ended)
     concluded = await conclude_run(ended)
     await clean_up(ended, concluded)
     result = concluded.result

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from flows.run.agents_shown import show_agents_beside
 from flows.run.beside import TasksBeside
 from flows.run.naming import name_attempt
+from tasks.agent_job.publish_settings import read_plan
 from tasks.cluster.watching.job_observer import JobObserver
 from tasks.collection import leave_work
 from tasks.log_following.log_follower import FollowedLog
@@ -73,6 +74,7 @@ def put_to_work(
         secret_fate=secret_fate,
         check_timeout_seconds=job.check_timeout_seconds,
         keeps_work=job.keeps_work,
+        publish_plan=read_plan(job.publish),
     )
     outside.controls.at_work = work
     beside.start(show_agents_beside(run, work))

@@ -226,7 +226,7 @@ def _labels(spec: JobSpec) -> dict[str, str]:
 
 
 def _annotations(spec: JobSpec) -> dict[str, str]:
-    check = spec.run.check
+    check, plan = spec.run.check, spec.run.publish_plan
     annotations = {
         names.ANNOTATION_AGENT_ID: spec.run.agent_id,
         names.ANNOTATION_AGENT_NAME: spec.run.agent.display_name,
@@ -238,6 +238,7 @@ def _annotations(spec: JobSpec) -> dict[str, str]:
         names.ANNOTATION_LINE_TOKEN: spec.line_token,
         names.ANNOTATION_CHECK_TIMEOUT_SECONDS: str(check.timeout_seconds) if check else None,
         names.ANNOTATION_KEEPS_WORK: "true" if spec.run.collects_work else None,
+        names.ANNOTATION_PUBLISH: plan.model_dump_json() if plan else None,
     }
     return {key: value for key, value in annotations.items() if value is not None}
 

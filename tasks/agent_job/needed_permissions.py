@@ -73,7 +73,7 @@ RUN_PERMISSIONS: tuple[Permission, ...] = (
     Permission(
         "create", "", "pods/exec", "recover lost output and collect work on servers from 1.35 on"
     ),
-    Permission("get", "", "secrets", "compare a Job's prompt, and mask secrets in logs"),
+    Permission("get", "", "secrets", "compare a Job's prompt, mask secrets in logs and push work"),
     Permission("create", "", "secrets", "deliver prompt and run script to the agent"),
     Permission("list", "", "events", "report why a pod does not start or was evicted"),
 )

@@ -19,6 +19,8 @@ from tasks.agent_job.environment import (
 )
 from tasks.agent_job.git_clone import clones_repository
 from tasks.agent_job.pod_template import refuse_run_secrets
+from tasks.agent_job.publish_rules import refuse_unpublishable
+from tasks.agent_job.publish_settings import PublishPlan, plan_publishing
 from tasks.agent_job.run_request import AgentRunRequest
 from tasks.agent_job.runtime_spec import RuntimeSpec
 from tasks.claude_code.agent_spec import AgentSpec, WorkCheck
@@ -94,7 +96,20 @@ class PreparedRun:
     @property
     def collects_work(self) -> bool:
         """Whether what the agent makes of its repository leaves the pod, which has a keeper."""
-        return self.agent.deliver == "collect"
+        return self.agent.deliver != "none"
+
+    @property
+    def publish_plan(self) -> PublishPlan | None:
+        """Where the work is to be pushed; `None` where it is not to be."""
+        workspace = self.request.workspace
+        return plan_publishing(
+            self.agent,
+            self.runtime.publish,
+            run_id=self.flow_run_id,
+            task_id=self.request.task_id,
+            repo_url=workspace.repo_url,
+            repo_ref=workspace.repo_ref,
+        )
 
     @property
     def working_directory(self) -> str:
@@ -221,16 +236,17 @@ def _as_asked(agent: AgentSpec, request: AgentRunRequest) -> AgentSpec:
 
 
 def _refuse_undeliverable(agent: AgentSpec, runtime: RuntimeSpec, request: AgentRunRequest) -> None:
-    if agent.deliver == "collect":
+    if agent.deliver != "none":
         missing = [
             *(["the runtime's `git`"] if runtime.git is None else []),
             *(["the run's `workspace.repo_url`"] if request.workspace.repo_url is None else []),
         ]
         if missing:
             raise InputInvalid(
-                "deliver is `collect`, but no repository is cloned from which to collect; set "
-                f"{' and '.join(missing)}, or deliver to `none`."
+                f"deliver is `{agent.deliver}`, but no repository is cloned from which to collect; "
+                f"set {' and '.join(missing)}, or deliver to `none`."
             )
+        refuse_unpublishable(agent, runtime, request.workspace.repo_url)
     elif agent.expect_changes:
         raise InputInvalid(
             "expect_changes is true, but deliver is `none`, so nobody sees what the agent changed; "
@@ -302,7 +318,7 @@ def _secret_files(
         files[TOOL_OUTPUT_LIMIT_FILE] = TOOL_OUTPUT_LIMIT_SCRIPT.encode()
     if agent.check is not None:
         files |= _check_files(agent.check)
-    if agent.deliver == "collect":
+    if agent.deliver != "none":
         files[KEEPER_SCRIPT_FILE] = keeper_script.encode()
     return files
 

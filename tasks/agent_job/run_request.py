@@ -147,8 +147,8 @@ class AgentRunRequest(SpecModel):
     )
     deliver: Delivery | None = Field(
         default=None,
-        description="What leaves the pod of what the agent made, `none` or `collect`, instead of "
-        "the agent's own.",
+        description="What leaves the pod of what the agent made, `none`, `collect`, `push` or "
+        "`pull_request`, instead of the agent's own.",
     )
     expect_changes: bool | None = Field(
         default=None,

@@ -21,6 +21,7 @@ from tasks.agent_job.pod_settings import (
     Toleration,
 )
 from tasks.agent_job.pod_template_rules import TakenPaths, pod_template_problems
+from tasks.agent_job.publish_settings import Publish
 from tasks.agent_job.reserved_names import folder_of, reserved_keys, why_not_mountable
 from tasks.claude_code.agent_spec import (
     CONTROLS,
@@ -279,6 +280,10 @@ class RuntimeFields(CheckedText):
         default=None,
         description="Clone the repository of the run's workspace before the agent starts. "
         "If empty, the agent is only told the repository's address.",
+    )
+    publish: Publish | None = Field(
+        default=None,
+        description="Where and how the work of agents is pushed that are to deliver it so.",
     )
     run_as_user: int | None = Field(
         default=1000,

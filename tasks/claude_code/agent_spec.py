@@ -40,7 +40,7 @@ ModelName = Annotated[
 PermissionMode = Literal["bypassPermissions", "acceptEdits", "auto", "default", "dontAsk", "plan"]
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
 Provider = Literal["anthropic", "bedrock", "vertex"]
-Delivery = Literal["none", "collect"]
+Delivery = Literal["none", "collect", "push", "pull_request"]
 
 DEFAULT_PROMPT_TEMPLATE = "You are the agent {{ agent.name }}. Go on with your work."
 
@@ -268,13 +268,15 @@ class AgentFields(CheckedText):
     deliver: Delivery = Field(
         default="none",
         description="What leaves the pod of what the agent made in the repository that was cloned "
-        "for it: nothing, or with `collect` its commits and the files that it did not commit. They "
-        "are put into the result storage as a git bundle and a patch.",
+        "for it: nothing, or with `collect` its commits and the files that it did not commit, as a "
+        "git bundle and a patch in the result storage. `push` also pushes them to a branch of the "
+        "repository, and `pull_request` makes that a pull request; both need `publish` in the "
+        "runtime.",
     )
     expect_changes: bool = Field(
         default=False,
         description="Whether a run in which the agent changes nothing in its repository ends with "
-        "`no_changes`. Needs `collect` in `deliver`.",
+        "`no_changes`. Needs another `deliver` than `none`.",
     )
     tool_output_limit_bytes: int | None = Field(
         default=None,

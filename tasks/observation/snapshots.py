@@ -148,6 +148,7 @@ class JobSnapshot:
         deletion_at: Set as soon as somebody has asked for its deletion.
         check_timeout_seconds: The time limit of the check that it was created with, if any.
         keeps_work: Its pod has a keeper, which outlives the agent and holds what it made.
+        publish: Where its work is to be pushed, as the Job says; `None` where it is not to be.
         deadline_seconds: The Job's own deadline, from its start.
         started_at: When it was admitted last; anew each time it is no longer suspended.
         suspended: It may have no pod for now, most often because a queue has yet to admit it.
@@ -167,6 +168,7 @@ class JobSnapshot:
     line_token: str | None = None
     check_timeout_seconds: int | None = None
     keeps_work: bool = False
+    publish: str | None = None
     manifest_sha256: str | None = None
     owner_flow_run_id: FlowRunId | None = None
     owner_epoch: int | None = None
@@ -233,6 +235,7 @@ class JobSnapshot:
             line_token=text_at(notes, names.ANNOTATION_LINE_TOKEN),
             check_timeout_seconds=integer_at(notes, names.ANNOTATION_CHECK_TIMEOUT_SECONDS),
             keeps_work=text_at(notes, names.ANNOTATION_KEEPS_WORK) == "true",
+            publish=text_at(notes, names.ANNOTATION_PUBLISH) or None,
             manifest_sha256=text_at(notes, names.ANNOTATION_MANIFEST_SHA256),
             owner_flow_run_id=_flow_run_id(notes, names.ANNOTATION_OWNER_FLOW_RUN_ID),
             owner_epoch=integer_at(notes, names.ANNOTATION_OWNER_EPOCH),

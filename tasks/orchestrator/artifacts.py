@@ -100,3 +100,9 @@ def artifact_address(artifact_id: UUID) -> str:
     # A server in a cluster seldom knows under which name people's browsers reach it, and need not.
     base = (settings.ui_url or "") if is_cloud else ""
     return f"{base.rstrip('/')}/artifacts/artifact/{artifact_id}"
+
+
+def flow_run_address(flow_run_id: str) -> str:
+    """Return the page of a flow run with its report, for links outside of Prefect's UI."""
+    base = get_current_settings().ui_url or ""
+    return f"{base.rstrip('/')}/runs/flow-run/{flow_run_id}?tab=Artifacts"

@@ -26,7 +26,7 @@ from tasks.outcome.diagnosis_texts import (
 from tasks.outcome.ending_vocabulary import find_word
 from tasks.outcome.reasons import OF_THE_CHECK, OF_THE_WORK, Reason
 from tasks.outcome.run_facts import CheckFacts, Ending, RunFacts, WorkFacts
-from tasks.text.quoting import plain_words, quote
+from tasks.text.quoting import QUOTE_LIMIT_CHARACTERS, plain_words, quote
 from tasks.vocabulary.error_codes import Cause
 
 _NAME_LIMIT_CHARACTERS = 200
@@ -178,8 +178,18 @@ def _work_words(work: WorkFacts | None) -> dict[str, str]:
     return {
         "work_left_out": " that could be collected" if left_out else "",
         "work_problem": work.problem,
+        **_published_words(work),
         "work_waits": ". The Job's keeper still waits with it" if work.keeper_waits else "",
         "work_advice": _KEEPER_WAITS if work.keeper_waits else _KEEPER_GONE,
+    }
+
+
+def _published_words(work: WorkFacts) -> dict[str, str]:
+    published = work.result.published if work.result is not None else None
+    problem = plain_words((published and published.problem) or "", QUOTE_LIMIT_CHARACTERS)
+    return {
+        "unpublished": problem.rstrip(".") or "Nothing is known of it",
+        "publish_advice": (published and published.advice) or "Look at the run's log.",
     }
 
 

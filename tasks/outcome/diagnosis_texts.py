@@ -40,8 +40,7 @@ WORDINGS: dict[Reason, Wording] = {
     Reason.JOB_DELETED: Wording(
         "{job} was deleted by somebody else {before}, after {output} had been read",
         "who deletes Jobs in that namespace: people, quotas, clean-up jobs or a drain",
-        "Find the deletion in the API server's audit log, then start the run again; the session is "
-        "kept.",
+        "Find the deletion in the API server's audit log, then run again; the session is kept.",
     ),
     Reason.PREEMPTED_BY_QUEUE: Wording(
         "The queue of {job} suspended it while the agent was at work, after {output} had been "
@@ -62,8 +61,7 @@ WORDINGS: dict[Reason, Wording] = {
         "The Kubernetes API has not answered for {api_silence}{api_failure}, so the state of "
         "{job} is unknown; it was not touched and may still be running",
         "whether the API server can be reached from the flow run's pod",
-        "Once the API answers, start the run again: it finds the Job, and takes it over or stores "
-        "its result.",
+        "Once the API answers, run again: that takes the Job over or stores its result.",
     ),
     Reason.REVOKED: Wording(
         "Another run took over this agent before the prompt was delivered, so Claude Code was not "
@@ -80,8 +78,7 @@ WORDINGS: dict[Reason, Wording] = {
         "The agent's last result was printed but could not be read{missing}, so the outcome is "
         "unknown",
         "whether the flow run's service account may `exec` into pods, which recovers lost lines",
-        "Allow `get` and `create` on pods/exec; resume the session to ask the agent for its "
-        "answer again.",
+        "Allow `get` and `create` on pods/exec; resume the session to ask for the answer again.",
     ),
     Reason.SESSION_UNKNOWN: Wording(
         "Claude Code could not resume the session{said}",
@@ -243,6 +240,11 @@ WORDINGS: dict[Reason, Wording] = {
         "in the namespace's events what became of the pod and of its container `keeper`",
         "{work_advice}",
     ),
+    Reason.WORK_NOT_PUBLISHED: Wording(
+        "The agent finished, but its work is not where it was to be published. {unpublished}",
+        "what is on that branch of the remote",
+        "{publish_advice}",
+    ),
     Reason.SUCCESS: Wording("Finished and answered", None, None),
     Reason.NEVER_RAN: Wording(
         "The agent's container {never_ran}",
@@ -250,8 +252,7 @@ WORDINGS: dict[Reason, Wording] = {
         "Fix what keeps the pod from starting, then run again.",
     ),
     Reason.LINES_LOST: Wording(
-        "Some of the agent's output could not be read{missing}, and no result was found in the "
-        "rest",
+        "Some of the agent's output could not be read{missing}, and the rest has no result",
         "whether the flow run's service account may `exec` into pods, which recovers lost lines",
         "Allow `get` and `create` on pods/exec; resume the session to continue.",
     ),

@@ -250,11 +250,20 @@ def work_not_delivered(_result: ResultEvent, facts: RunFacts, _ending: Ending) -
     return f"the work was not collected: {facts.work.problem}"
 
 
+def work_not_published(_result: ResultEvent, facts: RunFacts, _ending: Ending) -> str | None:
+    """The work was to be on the remote, and was not seen there."""
+    if facts.work is None or not facts.work.lacks_publication:
+        return None
+    return "the work was not seen on the remote"
+
+
 def success(_result: ResultEvent, facts: RunFacts, _ending: Ending) -> str:
     """None of the rows above holds, so the run succeeded."""
     how = "ended after its result" if facts.ended_after_result else "exit code 0"
     checked = "" if facts.check is None else ", and its check passed"
     collected = "" if facts.work is None else ", and its work was collected"
+    if facts.work is not None and facts.work.publish_asked and not facts.work.is_unchanged:
+        collected = ", and its work was seen on the remote"
     return f"{how}, result is_error=false, an answer{checked}{collected}"
 
 

@@ -147,6 +147,11 @@ SUCCESS_RULE: tuple[Row, ...] = (
         ErrorCode.WORK_NOT_DELIVERED,
         of_result(ending_facts.work_not_delivered),
     ),
+    Row(
+        Reason.WORK_NOT_PUBLISHED,
+        ErrorCode.WORK_NOT_DELIVERED,
+        of_result(ending_facts.work_not_published),
+    ),
 )
 
 PRECEDENCE: tuple[Row, ...] = (

@@ -49,6 +49,7 @@ class Reason(StrEnum):
     CHECK_FAILED = auto()
     NO_CHANGES = auto()
     WORK_NOT_DELIVERED = auto()
+    WORK_NOT_PUBLISHED = auto()
     SUCCESS = auto()
     # No result.
     NEVER_RAN = auto()
@@ -63,4 +64,4 @@ class Reason(StrEnum):
 
 # Endings after the agent's own success.
 OF_THE_CHECK = frozenset({Reason.CHECK_UNKNOWN, Reason.CHECK_TIMED_OUT, Reason.CHECK_FAILED})
-OF_THE_WORK = frozenset({Reason.NO_CHANGES, Reason.WORK_NOT_DELIVERED})
+OF_THE_WORK = frozenset({Reason.NO_CHANGES, Reason.WORK_NOT_DELIVERED, Reason.WORK_NOT_PUBLISHED})

@@ -11,7 +11,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from tasks.outcome.run_result import AgentRunResult, TranscriptProof, WorkResult
+from tasks.outcome.run_result import (
+    AgentRunResult,
+    PublishedWork,
+    TranscriptProof,
+    WorkResult,
+)
 from tasks.outcome.state_names import SUCCEEDED, state_name
 from tasks.text.markdown import code_span, escape_markdown, quote_code, quote_prose, table
 from tasks.text.quoting import without_json_events
@@ -191,6 +196,7 @@ def _work(result: AgentRunResult) -> str:
         ("Branch", _name(work.branch)),
         ("Started from", _name(work.base_commit)),
         ("Ended with", _name(work.work_commit)),
+        *published_rows(work.published),
         *work_places(work),
     ]
     section = _section("Work", ("Item", "Value"), rows)
@@ -198,6 +204,26 @@ def _work(result: AgentRunResult) -> str:
     if work.collected and not work.is_unchanged:
         parts.append(f"To get it: {code_span(fetch_command(result.agent_id))}")
     return "\n\n".join(part for part in parts if part)
+
+
+def published_rows(published: PublishedWork | None) -> list[tuple[str, str]]:
+    """Return rows of a table with where the work was published; markdown."""
+    if published is None:
+        return []
+    rows = [
+        ("Repository", code_span(published.remote)),
+        ("Pushed to", code_span(published.branch)),
+        ("Seen there", _name(published.commit)),
+    ]
+    if published.replaced_commit is not None:
+        rows.append(("In the place of", code_span(published.replaced_commit)))
+    if published.deliver == "pull_request":
+        url, number = published.pull_request_url, published.pull_request_number
+        shown = UNKNOWN if number is None else f"#{number}"
+        rows.append(("Pull request", f"[{shown}](<{url}>)" if url else shown))
+    if published.problem is not None:
+        rows.append(("Not published", _line(published.problem)))
+    return rows
 
 
 def work_places(work: WorkResult) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from tasks.outcome.run_result import (
     CheckResult,
     KubernetesNames,
     PermissionDenial,
+    PublishedWork,
     SessionParameters,
     Timings,
     TokenUsage,
@@ -178,7 +179,15 @@ def build_work_result(work: WorkFacts | None, redactor: Redactor) -> WorkResult 
                 file.model_copy(update={"path": redactor.text(file.path)}) for file in result.files
             ),
             "left_out": tuple(map(redactor.text, result.left_out)),
+            "published": _redacted(result.published, redactor) if result.published else None,
         }
+    )
+
+
+def _redacted(published: PublishedWork, redactor: Redactor) -> PublishedWork:
+    texts = {"problem": published.problem, "advice": published.advice}
+    return published.model_copy(
+        update={name: redactor.text(text) for name, text in texts.items() if text}
     )
 
 

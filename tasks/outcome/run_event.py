@@ -12,6 +12,7 @@ CANCELLED_EVENT = "claude-jobs.run.cancelled"
 
 # Of the work: no names that the agent chose.
 _COUNTED_WORK = {"collected", "commits", "files_changed", "insertions", "deletions", "work_commit"}
+_PUBLISHED = {"branch", "commit", "pull_request_url", "problem"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,9 @@ def build_run_event(result: AgentRunResult) -> RunEvent:
             "job": result.kubernetes.job_name,
             "transcript_complete": result.transcript.complete,
             "work": result.work.model_dump(include=_COUNTED_WORK) if result.work else None,
+            "published": result.work.published.model_dump(include=_PUBLISHED)
+            if result.work and result.work.published
+            else None,
         },
     )
 

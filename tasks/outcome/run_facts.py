@@ -123,11 +123,21 @@ class WorkFacts:
         expect_changes: A run that changed nothing has failed.
         result: What came of collecting it; `None` where nobody got so far.
         keeper_waits: The Job's keeper was seen last as still waiting with the work.
+        publish_asked: It was to be pushed.
     """
 
     expect_changes: bool
     result: WorkResult | None
     keeper_waits: bool
+    publish_asked: bool = False
+
+    @property
+    def lacks_publication(self) -> bool:
+        """Whether it is collected and should be on the remote, and was not seen there."""
+        if not self.publish_asked or not self.is_collected or self.is_unchanged:
+            return False
+        published = self.result.published if self.result is not None else None
+        return published is None or not published.is_there
 
     @property
     def is_collected(self) -> bool:

@@ -95,6 +95,36 @@ class WorkFile(FrozenModel):
     sha256: str | None = None
 
 
+class PublishedWork(FrozenModel):
+    """Where the work was to be published, and whether it is there; null is unknown.
+
+    Attributes:
+        remote: Address of the repository, without credentials.
+        commit: What the branch had when the remote was asked after the push; null if it was not
+            pushed.
+        replaced_commit: The work of an earlier run that was on the branch, and is no longer.
+        pull_request_url: The page of the pull or merge request.
+        problem: Why not all of it is there, one sentence; null if it is.
+        advice: What to do about that, likewise.
+    """
+
+    deliver: Literal["push", "pull_request"]
+    remote: str
+    branch: str
+    commit: str | None = None
+    replaced_commit: str | None = None
+    pull_request_url: str | None = None
+    pull_request_number: int | None = None
+    problem: str | None = None
+    advice: str | None = None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the remote was seen to have all that was asked for."""
+        has_request = self.deliver == "push" or self.pull_request_number is not None
+        return self.commit is not None and has_request and self.problem is None
+
+
 class WorkResult(FrozenModel):
     """What the agent made of its repository, and where it lies; null is unknown.
 
@@ -114,6 +144,7 @@ class WorkResult(FrozenModel):
         bundle_key: Of the Git bundle in the result storage; null if there is none.
         patch_key: Of the binary patch from `base_commit` to `work_commit`, likewise.
         files_key: Of the JSON of all changed files, likewise.
+        published: Where it was pushed; null where nobody asked, or nothing changed.
     """
 
     collected: bool
@@ -134,6 +165,7 @@ class WorkResult(FrozenModel):
     files_key: str | None = None
     bundle_bytes: int | None = None
     bundle_sha256: str | None = None
+    published: PublishedWork | None = None
 
     @property
     def is_unchanged(self) -> bool:

@@ -39,6 +39,7 @@ class Check(StrEnum):
     POD_SECURITY = "pod-security"
     RETENTION = "retention"
     RESULT_STORAGE = "result-storage"
+    PUSH = "push"
     PREFECT_API = "prefect-api"
     PREFECT_VERSION = "prefect-version"
     PREFECT_SETTINGS = "prefect-settings"

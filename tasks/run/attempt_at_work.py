@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from uuid import UUID
 
+from tasks.agent_job.publish_settings import PublishPlan
 from tasks.claude_code.entry_reader import EntryReader
 from tasks.claude_code.rendering import Extent
 from tasks.claude_code.session_progress import ProgressState
@@ -71,6 +72,7 @@ class AttemptAtWork(ObservedJob):
         deadline_at: The run's own bound around all others.
         check_timeout_seconds: The time limit of the check that the Job was created with, if any.
         keeps_work: Its pod has a keeper, which holds what the agent makes.
+        publish_plan: Where that is to be pushed; `None` where it is not to be.
         secret_fate: Whether the Job may get its Secret.
         agent_started: The agent's container was seen started, whatever is said of it later.
         last_lines: The end of what was rendered, for the forensics.
@@ -97,6 +99,7 @@ class AttemptAtWork(ObservedJob):
     secret_fate: SecretFate
     check_timeout_seconds: int | None = None
     keeps_work: bool = False
+    publish_plan: PublishPlan | None = None
     agent_started: bool = False
     session: SessionState = field(default_factory=SessionState)
     last_lines: deque[str] = field(default_factory=lambda: deque[str](maxlen=LAST_LINES))

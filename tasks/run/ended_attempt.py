@@ -17,11 +17,13 @@ class CollectedWork:
     Attributes:
         patch: File with the changes, for as long as this process concludes the run; null where
             nothing has changed, or they could not be had.
+        bundle: File with the Git bundle, likewise.
         keeper_waits: The keeper still holds it, and a later try may get it.
     """
 
     result: WorkResult
     patch: Path | None = None
+    bundle: Path | None = None
     keeper_waits: bool = False
 
 
@@ -71,6 +73,12 @@ class EndedAttempt:
             lease_lost=lease_lost,
             left_to_twin=left_to_twin,
         )
+
+    @property
+    def asks_to_publish(self) -> bool:
+        """Whether there is work that was to be pushed, and this process may push it."""
+        plan = self.work.publish_plan if self.work is not None else None
+        return plan is not None and self.collected is not None and not self.lease_lost
 
     def was_stopped_for(self, reason: StopReason) -> bool:
         """Tell whether we asked for the Job's deletion, and for this reason."""

@@ -9,6 +9,7 @@ anybody:
     reviewer-<hash>/<flow run>/adopted-<job>-<hash>/…     a Job that another flow run had created
     reviewer-<hash>/usage/2026-11-21.json
     reviewer-<hash>/sessions/t-1-<hash>.json
+    reviewer-<hash>/pushed/claude-jobs-no-tenant-reviewer-t-1-<hash>.json
 
 Keys of earlier versions were made of the ids themselves, cut and without the namespace, so two
 agents could share one. They are still read, never written; what lies there must tell whose it is.
@@ -98,6 +99,10 @@ class StorageOwner:
             f"{self._part}/sessions/{_part('task', task_id)}.json",
             f"{_old_part(self.agent_id)}/sessions/{_old_part(task_id)}.json",
         )
+
+    def pushes(self, remote: str, branch: str) -> str:
+        """Return where it is noted what was pushed to a branch of a remote, JSON."""
+        return f"{self._part}/pushed/{_part('branch', branch, remote)}.json"
 
     @property
     def _part(self) -> str:

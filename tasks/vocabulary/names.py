@@ -47,6 +47,7 @@ ANNOTATION_ATTEMPT = f"{PREFIX}attempt"
 ANNOTATION_LINE_TOKEN = f"{PREFIX}line-token"
 ANNOTATION_CHECK_TIMEOUT_SECONDS = f"{PREFIX}check-timeout-seconds"  # where there is a check
 ANNOTATION_KEEPS_WORK = f"{PREFIX}keeps-work"  # `true` where the pod has a keeper
+ANNOTATION_PUBLISH = f"{PREFIX}publish"  # where the work is to be pushed, JSON
 ANNOTATION_MANIFEST_SHA256 = f"{PREFIX}manifest-sha256"
 
 # On the Job over its life.

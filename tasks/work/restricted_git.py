@@ -9,9 +9,9 @@ import asyncio
 import os
 import shutil
 import signal
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 # Where the kernel knows no limit of memory for a process (macOS), there is none.
@@ -75,12 +75,14 @@ class RestrictedGit:
         repository: A folder that the commands find as their repository and as their home.
         memory_bytes: Most address space of a command.
         processor_seconds: Most processor time of a command.
+        environment: Variables that count before those that forbid it everything.
     """
 
     program: str
     repository: Path
     memory_bytes: int
     processor_seconds: int
+    environment: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
 
     async def run(self, *args: str) -> None:
         """Run a command to its end, whatever it prints.
@@ -156,6 +158,7 @@ class RestrictedGit:
             "GIT_NO_REPLACE_OBJECTS": "1",
             "GIT_OPTIONAL_LOCKS": "0",
             "GIT_TERMINAL_PROMPT": "0",
+            **self.environment,
         }
 
 

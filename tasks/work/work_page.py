@@ -7,7 +7,13 @@ page is of bounded size whatever was changed.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from tasks.outcome.report_page import UNKNOWN, fetch_command, left_out_list, work_places
+from tasks.outcome.report_page import (
+    UNKNOWN,
+    fetch_command,
+    left_out_list,
+    published_rows,
+    work_places,
+)
 from tasks.outcome.run_result import WorkFile, WorkResult
 from tasks.text.markdown import code_span, escape_markdown, quote_code, table
 from tasks.text.safe_text import escape_control_characters, one_line
@@ -57,6 +63,7 @@ def render_work_page(
     sections = (
         f"## Work of agent {escape_markdown(agent_name)}\n\n{_summary(work)}",
         _problem(work),
+        _published(work),
         left_out_list(work),
         _how_to_get(work, agent_name),
         f"### In the result storage\n\n{table(('What', 'Key'), places)}" if places else "",
@@ -123,6 +130,11 @@ def _problem(work: WorkResult) -> str:
         return ""
     why = one_line(work.problem or "nobody knows why.", _PROBLEM_CHARACTERS)
     return f"**Not collected:** {escape_markdown(why)}"
+
+
+def _published(work: WorkResult) -> str:
+    rows = published_rows(work.published)
+    return f"### Published\n\n{table(('Item', 'Value'), rows)}" if rows else ""
 
 
 def _how_to_get(work: WorkResult, agent_name: str) -> str:

@@ -1,6 +1,7 @@
 """What agents do every day: the stream, the commits, the files, byte for byte."""
 
 import os
+import time
 
 from tests.keeper.kept_work import (
     Keeper,
@@ -119,6 +120,16 @@ def test_stream_is_resumed_at_any_byte(keeper: Keeper):
     assert (code, stdout) == (1, b"")
     assert stderr.startswith(b"keeper.sh: ")
     assert keeper.run("resume", "1-2", "0") == (3, b"", b"")
+
+
+def test_same_work_is_the_same_commit_again(keeper: Keeper):
+    keeper.clone(FILES)
+    keeper.write({"first": b"1\n"})
+    first = keeper.collect()
+    time.sleep(1.1)
+    second = keeper.collect()
+
+    assert first.facts["tree"] == second.facts["tree"] != head_of(keeper.tree)
 
 
 def test_more_work_is_collected_again_and_the_old_checkpoint_is_gone(keeper: Keeper):

@@ -35,6 +35,7 @@ SHORT_MODULES = {
     "tasks/run/found.py": "what the guard hands to the stages after it",
     "tasks/storage/stored_sessions.py": "the one read and write of a remembered session",
     "tasks/sweep/sweep_lists.py": "the one read of a sweep; what it finds is joined without I/O",
+    "tasks/work/checkpoint_announcements.py": "the form in which a keeper says what can be had",
 }
 # Where a library is looked into, and what for.
 LOOKS_INTO_LIBRARIES = {

@@ -526,6 +526,7 @@ KEEPER: dict[str, Any] = {
         {"name": "CLAUDE_JOBS_KEEPER_DIR", "value": "/var/run/claude-jobs/keeper"},
         {"name": "CLAUDE_JOBS_KEEPER_ALIVE_FILE", "value": "/var/run/claude-jobs/work/alive"},
         {"name": "CLAUDE_JOBS_KEEPER_PATIENCE_SECONDS", "value": "3600"},
+        {"name": "CLAUDE_JOBS_KEEPER_CHECKPOINT_SECONDS", "value": "60"},
         {"name": "CLAUDE_JOBS_KEEPER_LIMIT_BYTES", "value": "268435456"},
     ],
     "workingDir": "/var/run/claude-jobs/keeper",

@@ -5,7 +5,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "flows" / "run_agent.py"
-LONGEST_PAGE_LINES = 170
+LONGEST_PAGE_LINES = 175
 
 # In the order in which a run that goes well meets them.
 IN_ORDER = [
@@ -16,6 +16,7 @@ IN_ORDER = [
     "wait_for_pod",
     "stream_logs",
     "await_completion",
+    "publish_work",
     "conclude_run",
     "publish_report",
     "clean_up",

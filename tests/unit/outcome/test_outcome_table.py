@@ -28,7 +28,7 @@ from tasks.outcome.run_facts import (
     StageFailure,
     WorkFacts,
 )
-from tasks.outcome.run_result import LineRange, TranscriptProof, WorkResult
+from tasks.outcome.run_result import LineRange, PublishedWork, TranscriptProof, WorkResult
 from tasks.outcome.verdict import judge_run
 from tasks.transcript.line_grammar import CheckBegunLine, CheckEnd, Refusal, Trailer
 from tasks.vocabulary.error_codes import Cause, ErrorCode
@@ -151,6 +151,22 @@ def _work(
 ) -> WorkFacts:
     result = WorkResult(collected=collected, commits=commits, files_changed=files)
     return WorkFacts(expect, result, keeper_waits=not collected)
+
+
+def _pushed(
+    commit: str | None, *, problem: str | None = None, unchanged: bool = False
+) -> WorkFacts:
+    published = PublishedWork(
+        deliver="push", remote="https://h/r", branch="b", commit=commit, problem=problem
+    )
+    count = 0 if unchanged else 1
+    result = WorkResult(
+        collected=True,
+        commits=count,
+        files_changed=count,
+        published=None if unchanged else published,
+    )
+    return WorkFacts(False, result, keeper_waits=False, publish_asked=True)
 
 
 UNKNOWN_WORK = WorkFacts(expect_changes=True, result=None, keeper_waits=False)
@@ -1365,6 +1381,28 @@ TABLE: dict[str, tuple[RunFacts, ErrorCode | None, Cause | None]] = {
         Code.WORK_NOT_DELIVERED,
         None,
     ),
+    "work seen on the remote": (_ended(ANSWERED, 0, work=_pushed("c")), None, None),
+    "nothing to push": (_ended(ANSWERED, 0, work=_pushed(None, unchanged=True)), None, None),
+    "work not pushed": (
+        _ended(ANSWERED, 0, work=_pushed(None, problem="The remote is away.")),
+        Code.WORK_NOT_DELIVERED,
+        None,
+    ),
+    "work pushed, and nobody saw it": (
+        _ended(ANSWERED, 0, work=_pushed(None)),
+        Code.WORK_NOT_DELIVERED,
+        None,
+    ),
+    "work pushed without its pull request": (
+        _ended(ANSWERED, 0, work=_pushed("c", problem="The token was refused.")),
+        Code.WORK_NOT_DELIVERED,
+        None,
+    ),
+    "failed check of work that was not pushed": (
+        _ended(ANSWERED, 0, check=_check(1), work=_pushed(None)),
+        Code.CHECK_FAILED,
+        None,
+    ),
     "work of which nothing is known": (
         _ended(ANSWERED, 0, work=UNKNOWN_WORK),
         Code.WORK_NOT_DELIVERED,
@@ -1471,6 +1509,7 @@ REASONS: dict[str, Reason] = {
     "check cut short by the memory limit": Reason.CHECK_UNKNOWN,
     "no changes, and not collected": Reason.NO_CHANGES,
     "work of which nothing is known": Reason.WORK_NOT_DELIVERED,
+    "work not pushed": Reason.WORK_NOT_PUBLISHED,
 }
 
 

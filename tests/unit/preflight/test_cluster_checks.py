@@ -109,6 +109,8 @@ def test_correct_set_up_is_green_and_every_check_says_something() -> None:
         Check.REQUEST,
         Check.RETENTION,
         Check.RESULT_STORAGE,
+        # Only where work is to be pushed.
+        Check.PUSH,
         Check.PREFECT_API,
         Check.PREFECT_VERSION,
         Check.PREFECT_SETTINGS,

@@ -8,10 +8,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tasks.agent_job.quantities import quantity_bytes
+from tasks.keeper.keeper_commands import receive_checkpoint
 from tasks.outcome.run_result import WorkResult
 from tasks.run.agent_run import AgentRun
 from tasks.run.attempt_at_work import AttemptAtWork
-from tasks.run.keeper_commands import receive_checkpoint
 from tasks.storage.storage_keys import bundle_key, patch_key, work_files_key
 from tasks.storage.stored_checkpoints import StoredCheckpoint, Turn, read_checkpoint, turn_after
 from tasks.work.checkpoint_stream import CheckpointReceiver
@@ -26,12 +26,14 @@ class StoredReceipt:
     Attributes:
         turn: Which of the two sets of keys it has.
         patch: File of this machine with all changes; null where nothing has changed.
+        bundle: The same of the Git bundle.
         storage_problem: Why not all of it is stored, one sentence; null if it is.
     """
 
     result: WorkResult
     turn: Turn
     patch: Path | None
+    bundle: Path | None
     storage_problem: str | None
 
 
@@ -90,6 +92,7 @@ async def store_work(run: AgentRun, work: AttemptAtWork, checked: CheckedWork) -
         result=collected_work(checked, StoredWork(**keys), problem),
         turn=turn,
         patch=checked.patch,
+        bundle=checked.bundle.path if checked.bundle is not None else None,
         storage_problem=problem,
     )
 

@@ -6,10 +6,10 @@ import shutil
 import anyio
 
 from tasks.cluster.cluster_errors import ClusterError
+from tasks.keeper.keeper_commands import CheckpointReplaced, announced_checkpoints
+from tasks.keeper.work_receipt import receive_work, store_work
 from tasks.run.agent_run import AgentRun
 from tasks.run.attempt_at_work import AttemptAtWork
-from tasks.run.keeper_commands import CheckpointReplaced, announced_checkpoints
-from tasks.run.work_receipt import receive_work, store_work
 from tasks.storage.stored_checkpoints import StoredCheckpoint, write_checkpoint
 from tasks.work.checkpoint_announcements import AnnouncedCheckpoint
 from tasks.work.checkpoint_stream import WorkDamaged
