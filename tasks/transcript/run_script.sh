@@ -383,7 +383,8 @@ fail_to_start() {
 
 # That it lives no more is the last that this script says.
 leave() {
-    [ -z "$alive" ] || rm -f "$alive" "$alive.new"
+    # In this order: a renaming that outlives the killed signal taker is early, or finds nothing.
+    [ -z "$alive" ] || rm -f "$alive.new" "$alive"
     exit "$1"
 }
 

@@ -226,7 +226,10 @@ def test_local_excludes_of_the_agent_are_ignored_too(keeper: Keeper):
 
 @pytest.mark.parametrize(
     "count",
-    [5_000, pytest.param(100_000, marks=[pytest.mark.long, pytest.mark.timeout(600)])],
+    [
+        pytest.param(5_000, marks=pytest.mark.slice),
+        pytest.param(100_000, marks=[pytest.mark.long, pytest.mark.timeout(600)]),
+    ],
 )
 def test_many_files_come_back_within_the_disk(keeper: Keeper, count: int):
     keeper.limit_bytes = max(8 * MEBIBYTE, count * 400)

@@ -97,6 +97,7 @@ def test_sign_of_life_that_is_a_pipe_does_not_block(keeper: Keeper):
     assert ends_within(process, 15)
 
 
+@pytest.mark.slice
 def test_sigterm_lets_the_flow_collect_before_the_end(keeper: Keeper):
     keeper.clone({"a": b"a\n"})
     be_alive(keeper)

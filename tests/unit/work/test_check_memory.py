@@ -51,6 +51,7 @@ print(json.dumps({
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.slice
 def test_memory_stays_flat_with_a_pack_of_a_hundred_megabytes(tmp_path: Path) -> None:
     blob = os.urandom(MEGABYTE) * 100
     name = object_id("blob", blob)

@@ -386,6 +386,7 @@ async def test_list_that_ends_early_says_so(tmp_path: Path, repository: Path) ->
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.slice
 async def test_hashing_that_fails_leaves_the_work_good(tmp_path: Path) -> None:
     zeros = bytes(300_000_000)
     head, entries = good_objects(zeros)
@@ -428,6 +429,7 @@ async def test_output_that_ends_too_early_is_a_failure(tmp_path: Path) -> None:
             await stdout.readexactly(1_000)
 
 
+@pytest.mark.slice
 async def test_check_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     head, entries = good_objects(bytes(300_000_000))
     folder = write_parts(tmp_path / "received", made_by_hand(raw_pack(entries), head=head))
@@ -440,6 +442,7 @@ async def test_check_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     assert git_processes(folder) == []
 
 
+@pytest.mark.slice
 async def test_cancelled_check_leaves_no_process(tmp_path: Path) -> None:
     head, entries = good_objects(bytes(300_000_000))
     folder = write_parts(tmp_path / "received", made_by_hand(raw_pack(entries), head=head))
