@@ -2,8 +2,8 @@
 
     python -m bench.keeper_cost [--full]
 
-Needs no cluster: the script itself, with the shells that are installed. Compared with what one would
-write by hand: `git add --all` and `git write-tree` with an index of its own, every minute.
+Needs no cluster: the script itself, with the shells that are installed. Compared with what one
+would write by hand: `git add --all` and `git write-tree` with an index of its own, every minute.
 """
 
 import argparse

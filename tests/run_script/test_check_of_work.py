@@ -170,7 +170,9 @@ def test_check_does_not_run_in_a_pod_that_was_asked_to_stop(script: ScriptRun):
     source = PREAMBLE + (
         "signal.signal(signal.SIGTERM, lambda *_: os._exit(0)); say(b'ready'); time.sleep(20)"
     )
-    process = script.start(sys.executable, "-c", source, env=LIMIT)
+    # A busy machine may take a second to let the agent end by the signal.
+    patient = {**LIMIT, "CLAUDE_JOBS_KILL_AFTER_SECONDS": "10"}
+    process = script.start(sys.executable, "-c", source, env=patient)
     head = read_until(process, b"ready")
     process.terminate()
     printed = script.finish(process, head)
