@@ -30,8 +30,8 @@
 # _PATIENCE_SECONDS, _CHECKPOINT_SECONDS (0: none while the agent works), _LIMIT_BYTES, _WAIT_SECONDS (for another collect), _STEP_SECONDS (for one
 # command of git).
 # Below KEEPER_DIR: base (the commit that was cloned, given), finish, lock/, checkpoints/ID/,
-# scratch.ID/ (while a checkpoint is made), index (what git knows of the files since the last one),
-# state (what the last one holds), looked and looking (when it was last looked for changes).
+# scratch.ID/ (while a checkpoint is made), state (what the last one holds), looked and looking (when
+# it was last looked for changes).
 #
 # POSIX sh under dash, busybox ash and bash, with git 2.22 or newer, sha256sum, and find, xargs -0,
 # stat -c and head -c as coreutils, findutils and busybox have them. No awk, no perl.
@@ -67,7 +67,6 @@ chunk_files=4000    # of so many files, or bytes, the objects lie loose at a tim
 chunk_bytes=33554432 # block of the disk, which is 4 KiB for an empty one
 most_singles=2000   # files that are tried one by one, after git has refused their chunk
 most_diffed=25165824 # bytes of a blob that may stand in a patch: git holds it thrice in memory
-most_index=16777216 # bytes of an index that is kept for the next checkpoint
 folder_bytes=4608   # of a loose tree object: a block, and its part of the folder it lies in
 
 fail() {
@@ -505,34 +504,16 @@ take_snapshot() {
         note unsupported 'The repository has too many files; what was not committed is left out.'
         return 0
     fi
-    read_index || return 0
+    step read-tree read-tree "$start"
+    if ! went_well read-tree; then
+        note_failure read-tree
+        return 0
+    fi
     printf '%s 0 0\n' "$limit" >"$scratch/state"
     true >"$scratch/chunk"
     true >"$scratch/entries"
     true >"$scratch/big"
     compare_files && add_files && commit_snapshot
-}
-
-# What git has found out about the files for the last checkpoint saves it from reading all of them.
-read_index() {
-    if mv "$dir/index" "$scratch/index" 2>/dev/null; then
-        step read-tree read-tree -i -m "$start"
-        if went_well read-tree; then return 0; fi
-        rm -f "$scratch/index" "$scratch/index.lock"
-    fi
-    step read-tree read-tree "$start"
-    went_well read-tree || { note_failure read-tree; return 1; }
-}
-
-# An index with marks would go on telling that those files are as they were.
-keep_index() {
-    rm -f "$scratch/index.lock"
-    if [ -e "$scratch/index" ] && [ ! -s "$scratch/big" ] && [ ! -s "$scratch/gitlinks" ]; then
-        size_of "$scratch/index"
-        # Git goes by the time of the file, which moving it leaves as it is.
-        [ "$size" -gt "$most_index" ] || mv "$scratch/index" "$dir/index"
-    fi
-    rm -f "$scratch/index"
 }
 
 # Git opens these whatever they are. A pipe would keep it waiting, a huge file is read as a whole.
@@ -1056,7 +1037,7 @@ collect_tree() {
         fi
     fi
     take_snapshot
-    keep_index
+    rm -f "$scratch/index" "$scratch/index.lock"
     content="$base $head $work $branch"
     [ -z "$periodic" ] || is_new || return 1
     # Room for this one. Whoever receives the last one has it open.

@@ -229,7 +229,7 @@ class Keeper:
         assert (code, stderr) == (0, b"")
         left = {path.name for path in self.dir.iterdir()}
         assert {"base", "checkpoints", "lock", "state"} <= left
-        assert left <= {"base", "checkpoints", "lock", "state", "index", "looked", "finish"}
+        assert left <= {"base", "checkpoints", "lock", "state", "looked", "finish"}
         return take_apart(stdout)
 
     def restore(self, checkpoint: Checkpoint, name: str = "restored") -> Path:
