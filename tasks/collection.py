@@ -1,6 +1,8 @@
 """What the agent made leaves its pod: received from the keeper, checked, and stored."""
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,17 +46,18 @@ async def collect_work(
     Returns:
         `None` if no agent has started.
     """
-    await _keep_until_over(run, work)
-    if not _has_started(work):
-        return None
-    collected = await _try_to_collect(run, work)
+    async with _checkpoints_kept(run, work):
+        if not _has_started(work):
+            return None
+        collected = await _try_to_collect(run, work)
     if work.stopping is not None or (work.pod is not None and work.pod.deleting):
         await finish_keeper(run, work)
         may_wait = False
     if collected.keeper_waits and not may_wait:
         collected = replace(collected, keeper_waits=False)
     if collected.result.problem is not None and collected.result.bundle_key is None:
-        collected = await _with_checkpoint(run, work, collected)
+        async with work.storing_work:
+            collected = await _with_checkpoint(run, work, collected)
     if collected.result.problem is not None:
         run.outside.say(f"The work was not collected: {collected.result.problem}")
     return collected
@@ -83,17 +86,28 @@ def _has_started(work: AttemptAtWork) -> bool:
     return work.agent_started or (agent is not None and agent.has_run is not False)
 
 
-async def _keep_until_over(run: AgentRun, work: AttemptAtWork) -> None:
-    """Wait for the agent's end, and store the checkpoints that come before."""
+@asynccontextmanager
+async def _checkpoints_kept(run: AgentRun, work: AttemptAtWork) -> AsyncGenerator[None, None]:
+    """Wait for the agent's end, and store the checkpoints that come before.
+
+    One that is still being stored then is so beside the block, for a pod that is being deleted
+    gives its work no longer than its grace.
+    """
     keeping: asyncio.Task[None] | None = None
     try:
-        while not work.agent_is_over:
-            if keeping is None and work.agent_started and work.pod is not None:
-                keeping = asyncio.create_task(keep_checkpoints(run, work, work.pod.name))
-            await wait_for_news(run, work, work.observer.observation.version, _LOOK_SECONDS)
+        try:
+            while not work.agent_is_over:
+                if keeping is None and work.agent_started and work.pod is not None:
+                    keeping = asyncio.create_task(keep_checkpoints(run, work, work.pod.name))
+                seen = work.observer.observation.version
+                await wait_for_news(run, work, seen, _LOOK_SECONDS)
+        finally:
+            # Once: a second time would break off what is being stored.
+            if keeping is not None:
+                keeping.cancel()
+        yield
     finally:
         if keeping is not None:
-            keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
 
 
@@ -136,7 +150,8 @@ async def _collect(run: AgentRun, work: AttemptAtWork, folder: Path) -> Collecte
         checked = await receive_work(run, work, pod.name, folder)
     except ObjectNotFound:
         return CollectedWork(result=uncollected_work("Its pod is gone."))
-    stored = await store_work(run, work, checked)
+    async with work.storing_work:
+        stored = await store_work(run, work, checked)
     if stored.result.changes is not None:
         run.outside.say(f"Collected the work: {stored.result.changes}.")
     return CollectedWork(

@@ -71,15 +71,18 @@ async def _keep(
 async def _store(
     run: AgentRun, work: AttemptAtWork, announced: AnnouncedCheckpoint, checked: CheckedWork
 ) -> str | None:
-    receipt = await store_work(run, work, checked)
-    if receipt.storage_problem is not None:
-        return receipt.storage_problem
-    checkpoint = StoredCheckpoint(turn=receipt.turn, made_at=announced.made_at, work=receipt.result)
-    try:
-        await write_checkpoint(run.outside.storage, work.storage_folder, checkpoint)
-    except Exception as error:
-        # Storages raise whatever their libraries do.
-        return f"It could not be noted ({type(error).__name__})."
+    async with work.storing_work:
+        receipt = await store_work(run, work, checked)
+        if receipt.storage_problem is not None:
+            return receipt.storage_problem
+        checkpoint = StoredCheckpoint(
+            turn=receipt.turn, made_at=announced.made_at, work=receipt.result
+        )
+        try:
+            await write_checkpoint(run.outside.storage, work.storage_folder, checkpoint)
+        except Exception as error:
+            # Storages raise whatever their libraries do.
+            return f"It could not be noted ({type(error).__name__})."
     if receipt.result.changes is not None:
         run.outside.say(f"Stored a checkpoint of the work: {receipt.result.changes}.")
     return None

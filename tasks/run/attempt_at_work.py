@@ -1,5 +1,6 @@
 """The attempt at work: one Job, what its agent has printed, and whether we asked for its end."""
 
+import asyncio
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -73,6 +74,7 @@ class AttemptAtWork(ObservedJob):
         check_timeout_seconds: The time limit of the check that the Job was created with, if any.
         keeps_work: Its pod has a keeper, which holds what the agent makes.
         publish_plan: Where that is to be pushed; `None` where it is not to be.
+        storing_work: Held while some of the work is being stored, under keys that take turns.
         secret_fate: Whether the Job may get its Secret.
         agent_started: The agent's container was seen started, whatever is said of it later.
         last_lines: The end of what was rendered, for the forensics.
@@ -113,6 +115,7 @@ class AttemptAtWork(ObservedJob):
     stderr_line: str | None = None
     stopping: StopRequest | None = None
     stopped: StopRequest | None = None
+    storing_work: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def is_of(self, run: AgentRun) -> bool:
         """Tell whether it is the run's own, also if taken over; not an earlier run's."""
