@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tasks.operators.operator_errors import NotDone, NotPossible
 from tasks.text.quoting import quote
-from tasks.vocabulary.names import AgentId
+from tasks.vocabulary.names import AgentId, slug_of
 
 BUNDLE_REF = "refs/heads/claude-jobs/work"
 
@@ -98,9 +98,7 @@ def work_branch(agent_id: AgentId) -> str:
     that is such a name stays as it is, any other one gets a hash of the exact id, so that no two
     ids share a branch.
     """
-    # Lowered last: some letters outside ASCII have an ASCII lowercase.
-    words = re.sub(r"[^A-Za-z0-9]+", "-", agent_id).strip("-").lower()
-    slug = words[:_SLUG_LIMIT].rstrip("-")
+    slug = slug_of(agent_id, _SLUG_LIMIT)
     if slug == agent_id:
         return f"claude-jobs/{slug}"
     digest = sha256(agent_id.encode(errors="surrogatepass")).hexdigest()[:_HASH_DIGITS]

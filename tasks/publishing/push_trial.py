@@ -7,8 +7,8 @@ from tasks.agent_job.publish_settings import Publish, PublishPlan
 from tasks.publishing.publish_failures import PublishFailed, Refusal
 from tasks.publishing.pull_requests import PullRequests
 from tasks.publishing.push_credentials import PushCredentials
-from tasks.publishing.work_publishing import push_repository
-from tasks.vocabulary.git_remotes import GitRemote, find_forge, parse_remote
+from tasks.publishing.work_publishing import push_repository, remote_of
+from tasks.vocabulary.git_remotes import GitRemote, find_forge
 
 _TRIAL_SECONDS = 60.0
 
@@ -31,11 +31,7 @@ async def try_to_publish(
         PublishFailed: The push would not be let in, or nobody answers.
         GitMissing: There is no Git here.
     """
-    remote = parse_remote(plan.remote)
-    if remote is None:
-        raise PublishFailed(
-            Refusal.REPOSITORY_MISSING, f"{plan.remote} is not an address to push to."
-        )
+    remote = remote_of(plan)
     try:
         async with asyncio.timeout(_TRIAL_SECONDS):
             await _try_to_push(plan, publish, remote, credentials, folder)

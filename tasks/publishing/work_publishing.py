@@ -83,7 +83,7 @@ async def publish_bundle(
     published = PublishedWork(deliver=plan.deliver, remote=plan.remote, branch=plan.branch)
     try:
         async with asyncio.timeout(seconds):
-            remote = _remote_of(plan)
+            remote = remote_of(plan)
             state, replaced = await _push(order, remote, credentials, ledger, folder)
             published = published.model_copy(
                 update={"commit": order.commit, "replaced_commit": replaced}
@@ -111,7 +111,12 @@ def _failed(published: PublishedWork, sentence: str, advice: str) -> PublishedWo
     return published.model_copy(update={"problem": sentence, "advice": advice})
 
 
-def _remote_of(plan: PublishPlan) -> GitRemote:
+def remote_of(plan: PublishPlan) -> GitRemote:
+    """Return the repository of a plan.
+
+    Raises:
+        PublishFailed: Nothing can be pushed there.
+    """
     remote = parse_remote(plan.remote)
     if remote is None:
         raise PublishFailed(

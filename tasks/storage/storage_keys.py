@@ -16,7 +16,6 @@ agents could share one. They are still read, never written; what lies there must
 """
 
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
@@ -26,7 +25,7 @@ from urllib.parse import quote
 from uuid import UUID
 
 from tasks.observation.snapshots import JobSnapshot
-from tasks.vocabulary.names import AgentId, FlowRunId
+from tasks.vocabulary.names import AgentId, FlowRunId, slug_of
 
 _SLUG_LIMIT = 40
 # 80 bits of SHA-256: ids that share them are not met, and what is read tells whose it is as well.
@@ -167,9 +166,7 @@ def usage_csv_key(since: date, until: date) -> str:
 
 
 def _part(kind: str, text: str, *further: str) -> str:
-    # Lowered last: some letters outside ASCII have an ASCII lowercase.
-    words = re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()
-    slug = words[:_SLUG_LIMIT].rstrip("-")
+    slug = slug_of(text, _SLUG_LIMIT)
     # JSON keeps the ids apart, whatever characters they contain.
     digest = sha256(json.dumps([kind, text, *further]).encode()).hexdigest()[:_HASH_DIGITS]
     return f"{slug}-{digest}" if slug else digest

@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from hashlib import sha256
 
+from tasks.vocabulary.names import slug_of
+
 DEFAULT_BRANCH = "claude-jobs/{{ tenant.id }}/{{ agent.id }}/{{ task.id }}"
 BRANCH_NAMES = ("tenant.id", "agent.id", "task.id", "run.id")
 
@@ -108,7 +110,5 @@ def _part(text: str) -> str:
     if is_plain:
         return text
     digest = sha256(text.encode(errors="surrogatepass")).hexdigest()[:_HASH_DIGITS]
-    # Lowered last: some letters outside ASCII have an ASCII lowercase.
-    words = re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()
-    slug = words[:_PART_LIMIT].rstrip("-")
+    slug = slug_of(text, _PART_LIMIT)
     return f"{slug}-{digest}" if slug else digest

@@ -206,8 +206,16 @@ def is_run_secret(agent_id: AgentId, name: str) -> bool:
 def _slug(agent_id: AgentId, limit: int = _SLUG_LIMIT) -> str:
     """Return the id as 1 to `limit` lowercase letters, digits and inner hyphens."""
     _refuse_unusable(agent_id)
+    return slug_of(agent_id, limit)
+
+
+def slug_of(text: str, limit: int) -> str:
+    """Return at most `limit` lowercase letters, digits and inner hyphens; empty if there is none.
+
+    Different texts may share one: whoever needs them apart adds a hash of the exact text.
+    """
     # Lowered last: some letters outside ASCII have an ASCII lowercase.
-    words = re.sub(r"[^A-Za-z0-9]+", "-", agent_id).strip("-").lower()
+    words = re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower()
     return words[:limit].rstrip("-")
 
 

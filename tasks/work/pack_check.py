@@ -276,7 +276,7 @@ class _PackCheck:
                         await asyncio.sleep(0)
                     blobs[name] = CheckedBlob(sizes[name], await _hash_next(stdout, sizes[name]))
         except (TimeoutError, GitFailed):
-            pass
+            pass  # those without a hash are told among the remarks
         return blobs
 
 
