@@ -36,6 +36,7 @@ READ_SILENCE_SECONDS = 30.0  # what is there already comes at once
 OVERLAP_SECONDS = 30.0  # lines are numbered, so overlap costs nothing but bytes
 WIDE_OVERLAP_SECONDS = 300.0
 UNREADABLE_SECONDS = 600.0  # the longest outage that a log survives once the container has ended
+COPY_SECONDS = 120.0  # on a busy node commands fail for a while; what is given up is lost
 REFUSED_SECONDS = 30.0  # an answer is no outage; only a kubelet that lags behind changes its mind
 
 _UNSTARTED_PAUSE_SECONDS = 1.0
@@ -96,6 +97,7 @@ class ReadPolicy:
         self._searched = 0  # 1: in the wide window, 2: from the log's start
         self._skip_reads_in_vain = 0
         self._copy_failures = 0
+        self._copy_failing_since: float | None = None
         self._copy_is_suspect = False
         self._not_in_copy = 0
         self._empty_copy_reads = 0
@@ -245,6 +247,7 @@ class ReadPolicy:
         self._delays = 0
         self._barren_reads = 0
         self._copy_failures = 0
+        self._copy_failing_since = None
         self._empty_copy_reads = 0
         self._rotation.note_progress()
         self._whole_reads_in_vain = 0
@@ -282,9 +285,7 @@ class ReadPolicy:
         if self._copy_is_suspect:
             # The log can be read and the copy could not: that is no outage.
             self._copy_is_suspect = False
-            self._copy_failures += 1
-            if self._copy_failures >= _TRIES_OF_COPY:
-                self._not_in_copy = self._transcript.next_number
+            self._note_copy_failure(now)
         is_at_end = outcome.end in {ReadEnd.END_OF_FILE, ReadEnd.TRAILER}
         if isinstance(read, FollowLog):
             self._note_follow(outcome)
@@ -293,6 +294,14 @@ class ReadPolicy:
         elif is_at_end:
             self._note_whole_read(read, outcome)
         self._note_search(read, outcome)
+
+    def _note_copy_failure(self, now: float) -> None:
+        self._copy_failures += 1
+        if self._copy_failing_since is None:
+            self._copy_failing_since = now
+        lasted = now - self._copy_failing_since
+        if self._copy_failures >= _TRIES_OF_COPY and lasted >= COPY_SECONDS:
+            self._not_in_copy = self._transcript.next_number
 
     def _note_follow(self, outcome: ReadOutcome) -> None:
         self._has_seen_end = self._has_seen_end or outcome.end is ReadEnd.TRAILER

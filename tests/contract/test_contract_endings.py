@@ -166,12 +166,16 @@ def test_ignored_disruption_is_not_counted_and_another_pod_comes(space: RawSpace
 
 def test_deadline_is_told_at_once_and_the_failure_when_the_pod_has_ended(space: RawSpace) -> None:
     space.create(manifest("deadline", until_term(143, 3), activeDeadlineSeconds=3))
-    first = space.until(lambda: conditions(space.job("deadline")))
-    status = space.job("deadline")["status"]
+
+    def job_whose_pod_ends() -> Any:
+        job = space.job("deadline")
+        return job["status"].get("terminating") and job
+
+    ending = space.until(job_whose_pod_ends)
     found = space.ended_job("deadline")
 
-    assert pairs(first) == failed("DeadlineExceeded")[:1]
-    assert status["terminating"] == 1
+    assert pairs(conditions(ending)) == failed("DeadlineExceeded")[:1]
+    assert ending["status"]["terminating"] == 1
     assert pairs(found) == failed("DeadlineExceeded")
     assert space.job("deadline")["status"]["failed"] == 1
 

@@ -40,6 +40,16 @@ def the_pod(space: RawSpace, name: str) -> Any:
     return pod
 
 
+def pod_whose_container_is(space: RawSpace, name: str, of: str, state: str) -> Any:
+    """Return the pod as it was seen in that state; another look may find the next one."""
+
+    def look() -> Any:
+        pod = the_pod(space, name)
+        return state in states(pod).get(of, {}) and pod
+
+    return space.until(look)
+
+
 @pytest.mark.parametrize(
     ("name", "code", "phase", "reason"),
     [("done", 0, "Succeeded", "PodCompleted"), ("broken", 3, "Failed", "PodFailed")],
@@ -70,8 +80,7 @@ def test_native_sidecar_ends_after_the_agent_and_the_pod_after_the_sidecar(
     first = container("prepare", "sleep 1")
     pod_fields = {"initContainers": [sidecar(), first]}
     space.create(manifest("native", "sleep 1; exit 3", pod_fields))
-    space.until(lambda: "running" in states(the_pod(space, "native")).get("agent", {}))
-    running = the_pod(space, "native")
+    running = pod_whose_container_is(space, "native", "agent", "running")
     found = space.ended_job("native")
     ended = the_pod(space, "native")
 
@@ -115,8 +124,7 @@ def test_native_sidecar_that_ignores_its_signal_holds_the_pod_for_its_grace(
     deaf = sidecar("trap '' TERM; while :; do sleep 0.1; done")
     pod_fields = {"initContainers": [deaf], "terminationGracePeriodSeconds": 4}
     space.create(manifest("deaf", "sleep 1", pod_fields))
-    space.until(lambda: "terminated" in states(the_pod(space, "deaf")).get("agent", {}))
-    held = the_pod(space, "deaf")
+    held = pod_whose_container_is(space, "deaf", "agent", "terminated")
     found = space.ended_job("deaf")
 
     assert (held["status"]["phase"], ready(held)) == ("Running", ("False", "ContainersNotReady"))
@@ -127,8 +135,7 @@ def test_native_sidecar_that_ignores_its_signal_holds_the_pod_for_its_grace(
 def test_plain_sidecar_keeps_pod_and_job_going_after_the_agent(space: RawSpace) -> None:
     both = [container("agent", "sleep 1; exit 3"), container("side", ENDLESS)]
     space.create(manifest("plain", pod={"containers": both}))
-    space.until(lambda: "terminated" in states(the_pod(space, "plain")).get("agent", {}))
-    pod = the_pod(space, "plain")
+    pod = pod_whose_container_is(space, "plain", "agent", "terminated")
 
     assert pod["status"]["phase"] == "Running"
     assert "running" in states(pod)["side"]
@@ -151,11 +158,11 @@ def test_crashing_init_container_backs_off_after_its_first_restart(space: RawSpa
     space.create(manifest("loop", pod=pod_fields, backoffLimit=6))
 
     def waiting() -> Any:
-        found = space.pods("loop")
-        return found and states(found[0]).get("first", {}).get("waiting", {}).get("message")
+        found = the_pod(space, "loop")["status"].get("initContainerStatuses", [])
+        return [s for s in found if "back-off" in s["state"].get("waiting", {}).get("message", "")]
 
-    text = space.until(lambda: (waiting() or "").startswith("back-off") and waiting())
-    [first] = the_pod(space, "loop")["status"]["initContainerStatuses"]
+    [first] = space.until(waiting)
+    text = first["state"]["waiting"]["message"]
     space.cluster.ok("DELETE", f"{space.jobs}/loop?propagationPolicy=Background")
 
     assert text.startswith("back-off 10s restarting failed container=first pod=loop-")

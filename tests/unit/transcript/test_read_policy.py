@@ -4,7 +4,7 @@ import pytest
 
 from tasks.transcript.line_grammar import parse_trailer_text
 from tasks.transcript.numbered_lines import Transcript
-from tasks.transcript.read_policy import ReadPolicy
+from tasks.transcript.read_policy import COPY_SECONDS, ReadPolicy
 from tasks.transcript.read_steps import (
     Acknowledge,
     Attempt,
@@ -302,21 +302,36 @@ def test_copy_that_fails_is_given_up_only_while_the_log_can_be_read() -> None:
     reader.lose_lines()
     outage = reader.steps([GAP, GAP, *[UNREACHABLE] * 50])
     assert outage.count(ReadCopy(3)) == 1
-    taken: list[ReadStep] = []
-    for _ in range(40):
-        step = reader.step()
+    outage_over = reader.now
+    tries = 0
+    while not (isinstance(step := reader.step(), ReadLog) and step.skips_gaps):
         if isinstance(step, Pause):
             reader.now += step.seconds
         elif isinstance(step, ReadCopy):
-            taken.append(step)
+            assert step == ReadCopy(3)
+            tries += 1
             reader.note(step, UNREACHABLE)
         else:
-            assert isinstance(step, ReadLog)
-            if step.skips_gaps:
-                break
             reader.note(step, GAP)
 
-    assert taken == [ReadCopy(3)] * 5
+    assert 6 <= tries <= 20
+    assert COPY_SECONDS <= reader.now - outage_over <= COPY_SECONDS + 20
+
+
+def test_copy_that_can_be_read_again_is_not_given_up_for_what_failed_before() -> None:
+    reader = Reader()
+    reader.lose_lines()
+    reader.steps([GAP, GAP])
+    for _ in range(6):
+        reader.note(ReadCopy(3), UNREACHABLE)
+        reader.note(WHOLE_LOG, GAP)
+    reader.now += COPY_SECONDS
+    cut = ReadOutcome(ReadEnd.UNAVAILABLE, had_bytes=True, progressed=True)
+    reader.note(ReadCopy(3), cut)
+    reader.note(WHOLE_LOG, GAP)
+    reader.now += 10.0
+
+    assert reader.step() == ReadCopy(3)
 
 
 @pytest.mark.parametrize(
