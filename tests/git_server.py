@@ -139,7 +139,7 @@ def serve_repositories(
     asked = staticmethod(answer) if answer is not None else None
     handler = type("Handler", (_Handler,), {"folder": folder, "answer": asked})
     server = ThreadingHTTPServer((address, 0), handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield f"http://{address}:{server.server_address[1]}/project.git"

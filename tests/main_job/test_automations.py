@@ -73,7 +73,7 @@ class Listener:
 @pytest.fixture
 def listener() -> Iterator[Listener]:
     listener = Listener()
-    thread = threading.Thread(target=listener.server.serve_forever)
+    thread = threading.Thread(target=listener.server.serve_forever, args=(0.01,))
     thread.start()
     yield listener
     listener.server.shutdown()

@@ -89,7 +89,7 @@ class PrefectAnswers:
 @pytest.fixture(scope="module")
 def prefect_answers() -> Iterator[PrefectAnswers]:
     answers = PrefectAnswers()
-    thread = threading.Thread(target=answers.server.serve_forever)
+    thread = threading.Thread(target=answers.server.serve_forever, args=(0.01,))
     thread.start()
     yield answers
     answers.server.shutdown()
