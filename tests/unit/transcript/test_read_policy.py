@@ -312,6 +312,7 @@ def test_copy_that_fails_is_given_up_only_while_the_log_can_be_read() -> None:
             tries += 1
             reader.note(step, UNREACHABLE)
         else:
+            assert isinstance(step, ReadLog)
             reader.note(step, GAP)
 
     assert 6 <= tries <= 20
