@@ -240,15 +240,20 @@ class ScriptRun:
         """Command lines of what this run started and what still lives."""
         return list(self._living().values())
 
-    def kill_all_but(self, spared: int) -> None:
+    def kill_all_but(self, spared: int | None) -> None:
         """Kill what this run started, as an agent can that may signal all of its user's processes.
 
-        All at once: they are stopped first. What is forked meanwhile is killed too.
+        All at once: they are stopped first, and what is forked meanwhile is killed too. The one
+        that is spared waits, or what it starts to clear away would be among them.
         """
+        if spared is not None:
+            self._signal(spared, signal.SIGSTOP)
         while others := self._living().keys() - {spared}:
             for number in (signal.SIGSTOP, signal.SIGKILL):
                 for process in others:
                     self._signal(process, number)
+        if spared is not None:
+            self._signal(spared, signal.SIGCONT)
 
     @staticmethod
     def count_wake_ups(process: int) -> int:

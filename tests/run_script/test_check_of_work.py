@@ -239,7 +239,7 @@ def test_what_the_check_leaves_running_does_not_hold_up_the_end(script: ScriptRu
     assert said(printed) == [b"checked"]
     assert check_end(printed).exit_code == 4
     # What holds none of its pipes ends with the container.
-    script.kill_all_but(0)
+    script.kill_all_but(None)
 
 
 def test_what_holds_the_agents_pipes_has_ended_before_the_check(script: ScriptRun, tmp_path: Path):
