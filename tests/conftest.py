@@ -63,10 +63,9 @@ def pytest_configure(config: pytest.Config) -> None:
     A worker writes to it twice before it reads, and the system would keep the second write back
     until the first is acknowledged, 40 ms later: a minute and a half for all tests.
     """
-    connection: socket.socket | None = getattr(
-        getattr(config, "failures_db", None), "sock", None
-    )  # none where nothing is distributed
-    if connection is not None:
+    connection = getattr(getattr(config, "failures_db", None), "sock", None)
+    # There is none where nothing is distributed.
+    if isinstance(connection, socket.socket):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 

@@ -279,6 +279,10 @@ class ReadPolicy:
         if outcome.has_failed:
             self._note_failed_log_read(outcome, now)
             return
+        if self._unreadable_since is not None and self._copy_failing_since is not None:
+            # Nothing could be had in an outage, so its time does not count against the copy.
+            began = max(self._unreadable_since, self._copy_failing_since)
+            self._copy_failing_since += now - began
         self._unreadable_since = self._refused_since = None
         self._refused_reads = self._refused_reads_at_end = 0
         self._refusals_of_gone_pod = 0

@@ -87,7 +87,7 @@ async def test_copy_that_cannot_be_read_is_asked_for_a_bounded_number_of_times(
     await run.follower.follow()
 
     # Two minutes with a pause of ten seconds at most, which chance halves.
-    assert run.pod.requests.count("exec") in ([1] if status == 403 else range(6, 40))
+    assert run.pod.requests.count("exec") in ([1] if status == 403 else range(6, 31))
 
 
 async def test_lines_at_the_end_that_only_the_termination_message_tells_of_are_named(

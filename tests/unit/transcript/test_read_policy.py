@@ -315,24 +315,60 @@ def test_copy_that_fails_is_given_up_only_while_the_log_can_be_read() -> None:
             assert isinstance(step, ReadLog)
             reader.note(step, GAP)
 
-    assert 6 <= tries <= 20
+    assert tries == 12
     assert COPY_SECONDS <= reader.now - outage_over <= COPY_SECONDS + 20
 
 
-def test_copy_that_can_be_read_again_is_not_given_up_for_what_failed_before() -> None:
+def fail_copy(reader: Reader, times: int) -> None:
+    for _ in range(times):
+        reader.note(ReadCopy(3), UNREACHABLE)
+        reader.note(WHOLE_LOG, GAP)
+
+
+def next_attempt(reader: Reader) -> ReadStep:
+    while isinstance(step := reader.step(), Pause):
+        reader.now += step.seconds
+    return step
+
+
+def reader_of_failing_copy() -> Reader:
     reader = Reader()
     reader.lose_lines()
     reader.steps([GAP, GAP])
-    for _ in range(6):
-        reader.note(ReadCopy(3), UNREACHABLE)
-        reader.note(WHOLE_LOG, GAP)
-    reader.now += COPY_SECONDS
-    cut = ReadOutcome(ReadEnd.UNAVAILABLE, had_bytes=True, progressed=True)
-    reader.note(ReadCopy(3), cut)
-    reader.note(WHOLE_LOG, GAP)
-    reader.now += 10.0
+    fail_copy(reader, 5)
+    return reader
 
-    assert reader.step() == ReadCopy(3)
+
+def test_copy_is_given_up_at_the_sixth_failure_two_minutes_after_the_first() -> None:
+    reader = reader_of_failing_copy()
+    reader.now += COPY_SECONDS
+    fail_copy(reader, 1)
+
+    assert next_attempt(reader) == ReadLog(None, 30.0, skips_gaps=True)
+
+
+def test_copy_that_can_be_read_again_is_not_given_up_for_what_failed_before() -> None:
+    reader = reader_of_failing_copy()
+    reader.now += COPY_SECONDS
+    reader.note(ReadCopy(3), ReadOutcome(ReadEnd.UNAVAILABLE, had_bytes=True, progressed=True))
+    reader.note(WHOLE_LOG, GAP)
+    fail_copy(reader, 6)
+
+    assert next_attempt(reader) == ReadCopy(3)
+
+
+def test_outage_does_not_count_against_the_copy() -> None:
+    reader = reader_of_failing_copy()
+    reader.now += 10.0
+    reader.note(WHOLE_LOG, UNREACHABLE)
+    reader.now += COPY_SECONDS
+    reader.note(WHOLE_LOG, GAP)
+    fail_copy(reader, 1)
+    assert next_attempt(reader) == ReadCopy(3)
+
+    reader.now += COPY_SECONDS
+    fail_copy(reader, 1)
+    assert next_attempt(reader) == ReadLog(None, 30.0, skips_gaps=True)
 
 
 @pytest.mark.parametrize(
